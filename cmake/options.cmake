@@ -1,0 +1,13 @@
+# What every target of ours is compiled with. Contraction is off so that a scalar reference means
+# what it says; instruction sets are set per file in kernels/, never globally.
+add_library(klens_options INTERFACE)
+target_include_directories(klens_options INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_options(klens_options INTERFACE -Wall -Wextra -Wshadow -ffp-contract=off)
+
+# klens_library(NAME [LINKS library...] SOURCES file...): one static library per top-level folder.
+# LINKS is the folder's row of the dependency table in README.md.
+function(klens_library name)
+  cmake_parse_arguments(arg "" "" "LINKS;PRIVATE_LINKS;SOURCES" ${ARGN})
+  add_library(${name} STATIC ${arg_SOURCES})
+  target_link_libraries(${name} PUBLIC klens_options ${arg_LINKS} PRIVATE ${arg_PRIVATE_LINKS})
+endfunction()

@@ -1,0 +1,29 @@
+#pragma once
+#include <cstdint>
+#include <span>
+
+#include "kernels/cpu/variant.h"
+
+namespace klens::cpu {
+
+// Symmetric INT8 quantisation of activations, one scale per token and group of columns:
+//   scale = max|x| / 127;  q = round to nearest even(x * (127 / max|x|)), clamped to [-127, 127];
+// a group of zeros has scale 0 and q 0. Inputs are finite.
+struct QuantizeActivationsArgs {
+  const float* x;    // [tokens][cols], rows x_stride floats apart
+  int64_t x_stride;
+  int64_t tokens;
+  int64_t cols;
+  int64_t group;     // a multiple of 32; the last group may be short
+  int8_t* q;         // [tokens][q_stride]; written up to cols rounded up to 32, zero beyond cols
+  int64_t q_stride;  // a multiple of 32
+  float* scale;      // [tokens][ceil(cols / group)]
+  int32_t* sum;      // [tokens][ceil(cols / group)]: sum of the group's q
+};
+
+// Every row of the table gives the same bits.
+using QuantizeActivations = void(const QuantizeActivationsArgs&);
+
+std::span<const Variant<QuantizeActivations>> quantize_activations_variants();
+
+}  // namespace klens::cpu

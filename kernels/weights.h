@@ -1,0 +1,59 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace klens {
+
+// How the numbers of a weight matrix W [rows = N outputs][cols = K inputs] lie in memory.
+//
+// Row layouts are what checkpoints publish: row-major, contiguous, only element-aligned.
+// Tile layouts are ours: 16 outputs side by side, 4 bytes of K each, tile after tile along K, and
+// then the next 16 outputs. One tile is a 64-byte line, an AVX-512 register, a row of an AMX B tile
+// and one read of a 16-lane Xe sub-group. N is padded to 16 and K to the tile with zero weights.
+//
+//   kTilesF16  [N/16][K/2][16][2] FP16
+//   kTilesI8   [N/16][K/4][16][4] int8, in [-127, 127]
+//   kTilesI4   [N/16][K/8][16][4] bytes: byte j of output o in tile t holds column 8t+j in its low
+//              and column 8t+4+j in its high nibble, each as value + 8 with value in [-7, 7]
+enum class Layout : uint8_t { kRowsF32, kRowsF16, kRowsBf16, kTilesF16, kTilesI8, kTilesI4 };
+
+inline constexpr int64_t kTileOutputs = 16;
+inline constexpr int64_t kTileBytes = 64;
+
+// Columns that one 64-byte tile of a tile layout covers; K is padded to a multiple of it.
+constexpr int64_t tile_cols(Layout layout) {
+  switch (layout) {
+    case Layout::kTilesF16: return 2;
+    case Layout::kTilesI8: return 4;
+    case Layout::kTilesI4: return 8;
+    default: return 1;
+  }
+}
+
+// A borrowed weight matrix. W[n][k] = number at (n, k), times its scale where the layout is integer.
+struct WeightView {
+  Layout layout = Layout::kRowsF32;
+  int64_t rows = 0;  // N
+  int64_t cols = 0;  // K
+  // Integer layouts: columns that share a scale; a multiple of 32, or >= cols for one per output.
+  int64_t group = 0;
+  const void* data = nullptr;       // 64-byte aligned for tile layouts
+  const uint16_t* scale = nullptr;  // FP16 [N/16][groups][16]; integer layouts only
+
+  constexpr int64_t row_tiles() const { return (rows + kTileOutputs - 1) / kTileOutputs; }
+  constexpr int64_t col_tiles() const {
+    return (cols + tile_cols(layout) - 1) / tile_cols(layout);
+  }
+  constexpr int64_t groups() const { return group == 0 ? 0 : (cols + group - 1) / group; }
+};
+
+// Bytes of the tiles of a rows x cols matrix in a tile layout, padding included.
+constexpr size_t tiles_bytes(Layout layout, int64_t rows, int64_t cols) {
+  const WeightView w{.layout = layout, .rows = rows, .cols = cols};
+  return static_cast<size_t>(w.row_tiles() * w.col_tiles() * kTileBytes);
+}
+
+// Row `row` of W as FP32 into out [cols]. Any layout; used for embedding lookup. Scalar.
+void expand_row(const WeightView& w, int64_t row, float* out);
+
+}  // namespace klens
