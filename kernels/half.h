@@ -10,7 +10,8 @@ constexpr float f16_to_f32(uint16_t h) {
   const uint32_t exponent = (h >> 10) & 31u;
   const uint32_t mantissa = h & 0x3ffu;
   if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
-  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+  if (exponent != 0)
+    return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
   const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;  // zero and subnormals
   return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(magnitude));
 }

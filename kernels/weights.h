@@ -23,14 +23,19 @@ inline constexpr int64_t kTileBytes = 64;
 // Columns that one 64-byte tile of a tile layout covers; K is padded to a multiple of it.
 constexpr int64_t tile_cols(Layout layout) {
   switch (layout) {
-    case Layout::kTilesF16: return 2;
-    case Layout::kTilesI8: return 4;
-    case Layout::kTilesI4: return 8;
-    default: return 1;
+    case Layout::kTilesF16:
+      return 2;
+    case Layout::kTilesI8:
+      return 4;
+    case Layout::kTilesI4:
+      return 8;
+    default:
+      return 1;
   }
 }
 
-// A borrowed weight matrix. W[n][k] = number at (n, k), times its scale where the layout is integer.
+// A borrowed weight matrix. W[n][k] = number at (n, k), times its scale where the layout is
+// integer.
 struct WeightView {
   Layout layout = Layout::kRowsF32;
   int64_t rows = 0;  // N
@@ -41,9 +46,7 @@ struct WeightView {
   const uint16_t* scale = nullptr;  // FP16 [N/16][groups][16]; integer layouts only
 
   constexpr int64_t row_tiles() const { return (rows + kTileOutputs - 1) / kTileOutputs; }
-  constexpr int64_t col_tiles() const {
-    return (cols + tile_cols(layout) - 1) / tile_cols(layout);
-  }
+  constexpr int64_t col_tiles() const { return (cols + tile_cols(layout) - 1) / tile_cols(layout); }
   constexpr int64_t groups() const { return group == 0 ? 0 : (cols + group - 1) / group; }
 };
 
@@ -53,7 +56,12 @@ constexpr size_t tiles_bytes(Layout layout, int64_t rows, int64_t cols) {
   return static_cast<size_t>(w.row_tiles() * w.col_tiles() * kTileBytes);
 }
 
-// Row `row` of W as FP32 into out [cols]. Any layout; used for embedding lookup. Scalar.
+// Row `row` of W as FP32 into out [cols]. Any layout; used for embedding lookup. Scalar. Exact: an
+// integer times an FP16 scale fits FP32.
 void expand_row(const WeightView& w, int64_t row, float* out);
+
+// Columns [col_begin, col_end) of that row into out [col_end - col_begin].
+void expand_columns(const WeightView& w, int64_t row, int64_t col_begin, int64_t col_end,
+                    float* out);
 
 }  // namespace klens

@@ -8,11 +8,11 @@ namespace klens::cpu {
 // table names every bit that its file's compiler flags enable.
 using Features = uint32_t;
 inline constexpr Features kBaseline = 0;
-inline constexpr Features kAvx2 = 1u << 0;    // AVX2 + FMA + F16C, and the OS saves ymm
-inline constexpr Features kAvxVnni = 1u << 1; // VEX-encoded VPDPBUSD
-inline constexpr Features kAvx512 = 1u << 2;  // F + BW + DQ + VL, and the OS saves zmm
+inline constexpr Features kAvx2 = 1u << 0;     // AVX2 + FMA + F16C, and the OS saves ymm
+inline constexpr Features kAvxVnni = 1u << 1;  // VEX-encoded VPDPBUSD
+inline constexpr Features kAvx512 = 1u << 2;   // F + BW + DQ + VL, and the OS saves zmm
 inline constexpr Features kAvx512Vnni = 1u << 3;
-inline constexpr Features kAmxInt8 = 1u << 4; // AMX-TILE + AMX-INT8, and the OS saves tiles
+inline constexpr Features kAmxInt8 = 1u << 4;  // AMX-TILE + AMX-INT8, and the OS saves tiles
 
 // What this machine can run, from CPUID and XCR0.
 Features detect();

@@ -8,9 +8,12 @@ namespace klens::cpu {
 
 // Symmetric INT8 quantisation of activations, one scale per token and group of columns:
 //   scale = max|x| / 127;  q = round to nearest even(x * (127 / max|x|)), clamped to [-127, 127];
-// a group of zeros has scale 0 and q 0. Inputs are finite.
+// a group with max|x| below the floor counts as zeros and has scale 0 and q 0. Inputs are finite.
+// The floor keeps 127 / max|x| finite.
+inline constexpr float kQuantizeActivationsFloor = 0x1p-120f;
+
 struct QuantizeActivationsArgs {
-  const float* x;    // [tokens][cols], rows x_stride floats apart
+  const float* x;  // [tokens][cols], rows x_stride floats apart
   int64_t x_stride;
   int64_t tokens;
   int64_t cols;

@@ -9,10 +9,10 @@ namespace klens::cpu {
 
 // y[t][n] = sum over k of W[n][k] * x[t][k], FP32 activations, weights of any layout.
 struct LinearF32Args {
-  WeightView w;         // [rows][cols]
-  const float* x;       // [tokens][cols], rows x_stride floats apart
+  WeightView w;    // [rows][cols]
+  const float* x;  // [tokens][cols], rows x_stride floats apart
   int64_t x_stride;
-  float* y;             // [tokens][rows], rows y_stride floats apart
+  float* y;  // [tokens][rows], rows y_stride floats apart
   int64_t y_stride;
   int64_t tokens;
   int64_t tile_begin, tile_end;  // outputs [16 * tile_begin, min(rows, 16 * tile_end)) are written

@@ -1,0 +1,13 @@
+#include "kernels/cpu/conv1d/conv1d.h"
+
+namespace klens::cpu {
+
+Conv1d conv1d_scalar;  // defined in the file of that name
+
+static constexpr Variant<Conv1d> kVariants[] = {
+    {"scalar", kBaseline, conv1d_scalar},
+};
+
+std::span<const Variant<Conv1d>> conv1d_variants() { return kVariants; }
+
+}  // namespace klens::cpu

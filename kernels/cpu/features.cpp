@@ -1,0 +1,106 @@
+#include "kernels/cpu/features.h"
+
+#include <cpuid.h>
+
+#include <cstdlib>
+
+namespace klens::cpu {
+namespace {
+
+struct Level {
+  const char* name;
+  Features bits;      // what KLENS_ISA=name allows
+  Features required;  // what a CPU must have for level_name() to say so
+};
+
+// Lowest first; each allows all that the ones before it allow. Zen 4 has AVX-512 without AVX-VNNI,
+// therefore `required` is less than `bits`.
+constexpr Features kUpToVnni = kAvx2 | kAvxVnni;
+constexpr Features kUpToAvx512 = kUpToVnni | kAvx512 | kAvx512Vnni;
+constexpr Level kLevels[] = {
+    {"scalar", kBaseline, kBaseline},
+    {"avx2", kAvx2, kAvx2},
+    {"avxvnni", kUpToVnni, kAvx2 | kAvxVnni},
+    {"avx512", kUpToAvx512, kAvx2 | kAvx512},
+    {"amx", kUpToAvx512 | kAmxInt8, kAvx2 | kAvx512 | kAmxInt8},
+};
+
+bool all_set(uint64_t value, uint64_t mask) { return (value & mask) == mask; }
+
+constexpr uint64_t bit(int i) { return uint64_t{1} << i; }
+
+// Which register states the operating system saves (Intel SDM vol. 1, 13.3).
+uint64_t xcr0() {
+  uint32_t low = 0, high = 0;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return uint64_t{high} << 32 | low;
+}
+
+const char* variable() {
+  const char* word = std::getenv("KLENS_ISA");
+  return word != nullptr && *word != 0 ? word : nullptr;
+}
+
+}  // namespace
+
+Features detect() {
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx)) return kBaseline;
+  const bool avx = all_set(ecx, bit(27) | bit(28));  // OSXSAVE, AVX
+  const bool fma_f16c = all_set(ecx, bit(12) | bit(29));
+  if (!avx || !fma_f16c) return kBaseline;
+  const uint64_t saved = xcr0();
+  if (!all_set(saved, bit(1) | bit(2))) return kBaseline;  // xmm, ymm
+  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return kBaseline;
+  if (!all_set(ebx, bit(5))) return kBaseline;
+
+  Features have = kAvx2;
+  const bool zmm = all_set(saved, bit(5) | bit(6) | bit(7));
+  const bool tiles = all_set(saved, bit(17) | bit(18));
+  if (zmm && all_set(ebx, bit(16) | bit(17) | bit(30) | bit(31))) {  // F, DQ, BW, VL
+    have |= kAvx512;
+    if (all_set(ecx, bit(11))) have |= kAvx512Vnni;
+  }
+  if (tiles && all_set(edx, bit(24) | bit(25))) have |= kAmxInt8;  // AMX-TILE, AMX-INT8
+  if (__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && all_set(eax, bit(4))) have |= kAvxVnni;
+  return have;
+}
+
+Features allowed_by(const std::string& level, bool* known) {
+  for (const Level& l : kLevels) {
+    if (level == l.name) {
+      *known = true;
+      return l.bits;
+    }
+  }
+  *known = false;
+  return kBaseline;
+}
+
+Features active() {
+  static const Features features = [] {
+    const char* word = variable();
+    bool known = false;
+    return word == nullptr ? detect() : detect() & allowed_by(word, &known);
+  }();
+  return features;
+}
+
+const char* level_name() {
+  const char* name = kLevels[0].name;
+  for (const Level& l : kLevels)
+    if (covers(active(), l.required)) name = l.name;
+  return name;
+}
+
+std::string isa_variable_error() {
+  const char* word = variable();
+  bool known = true;
+  if (word != nullptr) allowed_by(word, &known);
+  if (known) return "";
+  std::string text = "KLENS_ISA is '" + std::string(word) + "'; known are";
+  for (const Level& l : kLevels) text += std::string(&l == kLevels ? " " : ", ") + l.name;
+  return text;
+}
+
+}  // namespace klens::cpu
