@@ -1,0 +1,36 @@
+#include "quant/format.h"
+
+#include <algorithm>
+
+namespace klens {
+
+const Format* find_format(std::string_view name) {
+  for (const Format& format : kFormats)
+    if (name == format.name) return &format;
+  return nullptr;
+}
+
+std::string_view format_names() { return "fp16, int8, int4g32, int4g64, int4g128"; }
+
+size_t weight_bytes(const Format& format, int64_t rows, int64_t cols) {
+  return tiles_bytes(format.layout, rows, cols);
+}
+
+size_t scale_bytes(const Format& format, int64_t rows, int64_t cols) {
+  const WeightView view = packed_view(format, rows, cols, nullptr, nullptr);
+  const size_t bytes =
+      static_cast<size_t>(view.row_tiles() * view.groups() * kTileOutputs) * sizeof(uint16_t);
+  return (bytes + 63) / 64 * 64;
+}
+
+WeightView packed_view(const Format& format, int64_t rows, int64_t cols, const void* qweight,
+                       const void* scale) {
+  return {.layout = format.layout,
+          .rows = rows,
+          .cols = cols,
+          .group = format.group == 0 ? 0 : std::min(format.group, std::max<int64_t>(cols, 1)),
+          .data = qweight,
+          .scale = static_cast<const uint16_t*>(scale)};
+}
+
+}  // namespace klens

@@ -1,0 +1,37 @@
+#pragma once
+#include <cstddef>
+#include <memory>
+
+#include "quant/format.h"
+
+namespace klens {
+
+// A 64-byte aligned, zeroed buffer. Throws std::bad_alloc.
+class AlignedBuffer {
+ public:
+  AlignedBuffer() = default;
+  explicit AlignedBuffer(size_t bytes);
+  std::byte* data() { return data_.get(); }
+  const std::byte* data() const { return data_.get(); }
+  size_t size() const { return size_; }
+
+ private:
+  struct Free {
+    void operator()(std::byte* p) const;
+  };
+  std::unique_ptr<std::byte, Free> data_;
+  size_t size_ = 0;
+};
+
+// A unit's weights in one of the formats, as a model file stores them.
+struct PackedWeight {
+  const Format* format = nullptr;
+  int64_t rows = 0, cols = 0;
+  AlignedBuffer qweight, scale;
+
+  WeightView view() const {
+    return packed_view(*format, rows, cols, qweight.data(), scale.data());
+  }
+};
+
+}  // namespace klens

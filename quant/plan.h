@@ -1,0 +1,28 @@
+#pragma once
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+namespace klens {
+
+struct Choice {
+  std::string format;
+  std::string quantizer = "rtn";
+  bool operator==(const Choice&) const = default;
+};
+
+// The contents of plan.json (schema version 1): one format per unit.
+struct Plan {
+  std::string method;                  // klens, kl-sort, sqnr-sort, mse-sort, uniform, given
+  std::string budget;                  // as the user said it: "4.5 bpw", "2400000 bytes", "kl 0.02"
+  int64_t bytes = 0;                   // of all tensors (units and the fixed rest), without the file's header
+  double bpw = 0;                      // 8 * bytes / parameters
+  std::optional<double> predicted_kl;  // sum over units, nats per token
+  std::optional<double> measured_kl;   // of the whole plan, on the calibration windows
+  std::optional<double> measured_kl_stderr;
+  std::optional<double> optimality_gap;  // proven bound on predicted_kl - optimum; 0: exact
+  std::map<std::string, Choice> units;
+};
+
+}  // namespace klens
