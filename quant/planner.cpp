@@ -1,0 +1,247 @@
+#include "quant/planner.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "quant/planners/methods.h"
+
+namespace klens {
+namespace {
+
+constexpr double kUnknown = std::numeric_limits<double>::infinity();
+
+// "uniform" is not a row: it has no budget and nothing to decide.
+struct Method {
+  const char* name;
+  MethodResult (*plan)(const PlanningTask&);
+};
+constexpr Method kMethods[] = {
+    {"klens", plan_by_knapsack},
+    {"kl-sort", [](const PlanningTask& t) { return plan_by_prefix(t, kSortKl); }},
+    {"sqnr-sort", [](const PlanningTask& t) { return plan_by_prefix(t, kSortSqnr); }},
+    {"mse-sort", [](const PlanningTask& t) { return plan_by_prefix(t, kSortMse); }},
+};
+
+const Method* find_method(std::string_view name) {
+  for (const Method& method : kMethods)
+    if (name == method.name) return &method;
+  return nullptr;
+}
+
+// The shortest text that reads back as the same number.
+std::string shortest(double value) {
+  char text[32];
+  const auto end = std::to_chars(text, text + sizeof text, value).ptr;
+  return {text, end};
+}
+
+std::string rounded(double value) {
+  char text[32];
+  const auto end =
+      std::to_chars(text, text + sizeof text, value, std::chars_format::general, 5).ptr;
+  return {text, end};
+}
+
+std::string budget_text(const Budget& budget) {
+  if (budget.bpw) return shortest(*budget.bpw) + " bpw";
+  if (budget.file_bytes) return std::to_string(*budget.file_bytes) + " bytes";
+  if (budget.max_kl) return "kl " + shortest(*budget.max_kl);
+  return "";
+}
+
+double bits_per_weight(const Profile& profile, int64_t bytes) {
+  return profile.parameters <= 0
+             ? 0
+             : 8 * static_cast<double>(bytes) / static_cast<double>(profile.parameters);
+}
+
+// "int4g64 for 30 units, fp16 for 1", most frequent first.
+std::string summary(const Selection& selection) {
+  std::map<std::string, int> counts;
+  for (const Candidate* c : selection) ++counts[c->format];
+  std::vector<std::pair<int, std::string>> sorted;
+  for (const auto& [format, count] : counts) sorted.emplace_back(-count, format);
+  std::sort(sorted.begin(), sorted.end());
+  std::string text;
+  for (const auto& [count, format] : sorted)
+    text += (text.empty() ? "" : ", ") + format + " for " + std::to_string(-count) +
+            (text.empty() ? " unit(s)" : "");
+  return text;
+}
+
+std::string wrong_budget(const Profile& profile, const PlanRequest& request) {
+  const Budget& budget = request.budget;
+  const int set =
+      budget.bpw.has_value() + budget.file_bytes.has_value() + budget.max_kl.has_value();
+  if (request.method == "uniform") {
+    if (set != 0) return "method uniform takes no budget: drop it, or use method klens";
+    if (request.uniform_format.empty()) return "method uniform needs a format";
+    return "";
+  }
+  if (!request.uniform_format.empty())
+    return "method " + request.method + " takes no format: use method uniform";
+  if (set != 1)
+    return "method " + request.method +
+           " needs exactly one budget: bits per weight, file size or KL";
+  if (budget.bpw && !(std::isfinite(*budget.bpw) && *budget.bpw > 0))
+    return "a budget in bits per weight is a number above 0, such as 4.5";
+  if (budget.bpw && profile.parameters <= 0)
+    return "the profile does not say how many parameters the model has: give the budget as a file "
+           "size, or profile again";
+  if (budget.file_bytes && *budget.file_bytes <= 0)
+    return "a file size is a number of bytes above 0";
+  if (budget.max_kl && !(std::isfinite(*budget.max_kl) && *budget.max_kl >= 0))
+    return "a KL budget is a number of nats per token, 0 or more, such as 0.02";
+  return "";
+}
+
+// The most tensor bytes whose bits per weight, as reported, do not exceed bpw.
+int64_t bytes_within(const Profile& profile, double bpw) {
+  const double bytes = std::floor(bpw * static_cast<double>(profile.parameters) / 8);
+  if (bytes >= 9e15) return int64_t{1} << 53;
+  auto most = static_cast<int64_t>(bytes) + 1;
+  while (bits_per_weight(profile, most) > bpw) --most;
+  return most;
+}
+
+std::string formats_of(const Unit& unit) {
+  std::string text;
+  for (const Candidate& c : unit.candidates) text += (text.empty() ? "" : ", ") + c.format;
+  return text;
+}
+
+// The candidates that the request leaves a unit, or why there are none.
+std::variant<std::vector<const Candidate*>, std::string> open_candidates(
+    const Unit& unit, const PlanRequest& request) {
+  std::vector<const Candidate*> open;
+  const auto pinned = request.pinned.find(unit.name);
+  if (pinned != request.pinned.end()) {
+    const Choice& choice = pinned->second;
+    for (const Candidate& c : unit.candidates)
+      if (c.format == choice.format && c.quantizer == choice.quantizer) open.push_back(&c);
+    if (open.empty())
+      return "unit " + unit.name + " cannot be pinned to " + choice.format + " (" +
+             choice.quantizer + "), which the profile lacks: it has " + formats_of(unit) +
+             "; choose one of these or profile that format";
+    open.resize(1);
+    return open;
+  }
+  for (const Candidate& c : unit.candidates)
+    if (request.method != "uniform" || c.format == request.uniform_format) open.push_back(&c);
+  if (open.empty())
+    return "unit " + unit.name + " was not profiled in " +
+           (request.method == "uniform" ? request.uniform_format : "any format") + ": it has " +
+           (unit.candidates.empty() ? "no candidates" : formats_of(unit)) +
+           "; choose one of these or profile again";
+  return open;
+}
+
+std::string unknown_pins(const Profile& profile, const PlanRequest& request) {
+  std::set<std::string_view> names;
+  for (const Unit& unit : profile.units) names.insert(unit.name);
+  for (const auto& [name, choice] : request.pinned)
+    if (!names.contains(name))
+      return "there is no unit " + name + " to pin to " + choice.format +
+             ": the profile's units have names such as " + profile.units.front().name;
+  return "";
+}
+
+std::string unreachable(const Profile& profile, const PlanRequest& request,
+                        const Selection& nearest) {
+  const int64_t bytes = profile.fixed_bytes + bytes_of(nearest);
+  const std::string size =
+      std::to_string(bytes) + " bytes, " + rounded(bits_per_weight(profile, bytes)) +
+      " bpw, in a file of at most " + std::to_string(bytes + profile.header_bytes) + " bytes";
+  const std::string what = "budget " + budget_text(request.budget) + " cannot be met: ";
+  const std::string plan = " (" + summary(nearest) + "); ";
+  const std::string pins = request.pinned.empty() ? "" : " or pin fewer units";
+  if (request.budget.max_kl)
+    return what + "the least KL that method " + request.method + " reaches is " +
+           rounded(kl_of(nearest).value_or(0)) + " with " + size + plan + "allow more KL" + pins;
+  return what + "the smallest plan of method " + request.method + " has " + size + plan +
+         "allow more bytes, profile smaller formats" + pins;
+}
+
+std::string unmeasured(const PlanRequest& request, const Unmeasured& missing) {
+  return "method " + request.method + " needs " + missing.metric + " of unit " + missing.unit +
+         " in " + missing.format + ", which the profile lacks: profile again with it, or use " +
+         (request.method == "klens" ? "another method" : "method klens");
+}
+
+Plan plan_of(const Profile& profile, const PlanRequest& request, const Selected& selected) {
+  Plan plan;
+  plan.method = request.method;
+  plan.budget = budget_text(request.budget);
+  plan.bytes = profile.fixed_bytes + bytes_of(selected.selection);
+  plan.bpw = bits_per_weight(profile, plan.bytes);
+  plan.predicted_kl = kl_of(selected.selection);
+  plan.optimality_gap = selected.gap;
+  for (size_t u = 0; u < profile.units.size(); ++u) {
+    const Candidate& chosen = *selected.selection[u];
+    plan.units[profile.units[u].name] = {chosen.format, chosen.quantizer};
+  }
+  return plan;
+}
+
+// One format everywhere; where it was quantised in several ways, the way that loses least.
+Selected plan_uniform(const PlanningTask& task) {
+  Selected selected;
+  for (const auto& open : task.open)
+    selected.selection.push_back(
+        *std::min_element(open.begin(), open.end(), [](const Candidate* a, const Candidate* b) {
+          return a->kl.value_or(kUnknown) < b->kl.value_or(kUnknown);
+        }));
+  return selected;
+}
+
+}  // namespace
+
+int64_t bytes_of(const Selection& selection) {
+  int64_t bytes = 0;
+  for (const Candidate* c : selection) bytes += c->bytes;
+  return bytes;
+}
+
+std::optional<double> kl_of(const Selection& selection) {
+  double kl = 0;
+  for (const Candidate* c : selection) {
+    if (!c->kl) return std::nullopt;
+    kl += *c->kl;
+  }
+  return kl;
+}
+
+std::string_view plan_methods() { return "klens, kl-sort, sqnr-sort, mse-sort, uniform"; }
+
+std::variant<Plan, std::string> make_plan(const Profile& profile, const PlanRequest& request) {
+  const Method* method = find_method(request.method);
+  if (!method && request.method != "uniform")
+    return "unknown planning method " + request.method + ": use one of " +
+           std::string(plan_methods());
+  if (profile.units.empty()) return "the profile has no units: profile the model again";
+  if (std::string why = wrong_budget(profile, request); !why.empty()) return why;
+  if (std::string why = unknown_pins(profile, request); !why.empty()) return why;
+
+  PlanningTask task{.profile = profile, .open = {}, .unit_bytes = {}, .max_kl = {}};
+  for (const Unit& unit : profile.units) {
+    auto open = open_candidates(unit, request);
+    if (auto* why = std::get_if<std::string>(&open)) return *why;
+    task.open.push_back(std::get<std::vector<const Candidate*>>(std::move(open)));
+  }
+  const Budget& budget = request.budget;
+  if (budget.bpw) task.unit_bytes = bytes_within(profile, *budget.bpw) - profile.fixed_bytes;
+  if (budget.file_bytes)
+    task.unit_bytes = *budget.file_bytes - profile.header_bytes - profile.fixed_bytes;
+  task.max_kl = budget.max_kl;
+
+  const MethodResult result = method ? method->plan(task) : plan_uniform(task);
+  if (const auto* missing = std::get_if<Unmeasured>(&result)) return unmeasured(request, *missing);
+  if (const auto* refused = std::get_if<Unreachable>(&result))
+    return unreachable(profile, request, refused->nearest);
+  return plan_of(profile, request, std::get<Selected>(result));
+}
+
+}  // namespace klens

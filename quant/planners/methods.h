@@ -1,0 +1,61 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "quant/profile.h"
+
+namespace klens {
+
+// What a planning method is asked: one candidate for every unit, within the limit that is set.
+struct PlanningTask {
+  const Profile& profile;
+  std::vector<std::vector<const Candidate*>>
+      open;                           // per unit: the candidates it may have, never none
+  std::optional<int64_t> unit_bytes;  // of all units' weights together, at most
+  std::optional<double> max_kl;       // summed, at most; bytes are minimised
+};
+
+using Selection = std::vector<const Candidate*>;  // per unit
+
+int64_t bytes_of(const Selection& selection);
+// In the order of the units; none if a candidate was not measured.
+std::optional<double> kl_of(const Selection& selection);
+
+struct Selected {
+  Selection selection;
+  std::optional<double> gap;  // proven bound on the distance from the optimum
+};
+// The limit cannot be met, and this is as near to it as the method comes: the fewest bytes, or the
+// least KL.
+struct Unreachable {
+  Selection nearest;
+};
+// A metric that the method needs was not measured.
+struct Unmeasured {
+  std::string unit, format, metric;
+};
+using MethodResult = std::variant<Selected, Unreachable, Unmeasured>;
+
+// The least summed KL (or the fewest bytes), exactly or to a proven gap.
+MethodResult plan_by_knapsack(const PlanningTask& task);
+
+// The KL lens paper's allocation: steps in ascending order of a metric, a plan is a prefix of them.
+struct SortMetric {
+  const char* name;
+  std::optional<double> Candidate::*value;
+  bool descending;  // larger is less sensitive
+};
+inline constexpr SortMetric kSortKl = {"kl", &Candidate::kl, false};
+inline constexpr SortMetric kSortSqnr = {"sqnr_db", &Candidate::sqnr_db, true};
+inline constexpr SortMetric kSortMse = {"mse", &Candidate::mse, false};
+MethodResult plan_by_prefix(const PlanningTask& task, const SortMetric& metric);
+
+// The candidates worth choosing among: of each unit those that lose significantly less than every
+// smaller one that is kept. See significant.cpp.
+std::vector<const Candidate*> significant_candidates(const std::vector<const Candidate*>& open);
+
+}  // namespace klens

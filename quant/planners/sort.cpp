@@ -1,0 +1,82 @@
+#include <algorithm>
+#include <cmath>
+
+#include "quant/planners/methods.h"
+
+namespace klens {
+namespace {
+
+struct Step {
+  size_t unit;
+  const Candidate* to;
+};
+
+const Candidate* fp16_of(const std::vector<const Candidate*>& open) {
+  for (const Candidate* c : open)
+    if (c->format == "fp16") return c;
+  return nullptr;
+}
+
+// Whether the steps may stop at this selection. With a limit on the KL they may not: they go on as
+// long as it holds.
+bool fits(const Selection& selection, const PlanningTask& task) {
+  return task.unit_bytes && bytes_of(selection) <= *task.unit_bytes;
+}
+
+}  // namespace
+
+// "A KL Lens on Quantization": all (unit, format) pairs but FP16 in one list, least sensitive
+// first. A plan is a prefix of the list; of a unit's entries the last one counts, a unit without
+// one stays FP16, and the last entry of the list is never taken. A budget in bytes takes the
+// shortest prefix that fits, one on the KL the longest that keeps it.
+//
+// With the paper's two formats, 8 before 4 bits, every entry makes its unit smaller. With several
+// formats of nearly equal KL, 4 bits can come before 8 by noise; taken literally the unit would
+// then grow, the plan's bytes would go up and down along the list, and "the shortest prefix" would
+// stop at the chance of a dip. So an entry that does not make its unit smaller is passed over. It
+// still counts as an entry of the list, and where the paper's order holds nothing changes.
+MethodResult plan_by_prefix(const PlanningTask& task, const SortMetric& metric) {
+  Selection selection;
+  std::vector<Step> steps;
+  for (size_t u = 0; u < task.open.size(); ++u) {
+    const std::vector<const Candidate*>& open = task.open[u];
+    const Candidate* start = open.size() == 1 ? open[0] : fp16_of(open);
+    if (!start) return Unmeasured{task.profile.units[u].name, "fp16", "bytes"};
+    selection.push_back(start);
+    for (const Candidate* c : open) {
+      if (open.size() == 1 || c->format == "fp16") continue;
+      const std::optional<double>& value = c->*metric.value;
+      if (!value || std::isnan(*value))
+        return Unmeasured{task.profile.units[u].name, c->format, metric.name};
+      steps.push_back({u, c});
+    }
+  }
+  std::stable_sort(steps.begin(), steps.end(), [&](const Step& a, const Step& b) {
+    const double x = *(a.to->*metric.value), y = *(b.to->*metric.value);
+    return metric.descending ? x > y : x < y;
+  });
+  if (!steps.empty()) steps.pop_back();
+
+  if (task.max_kl) {
+    for (size_t u = 0; u < selection.size(); ++u)
+      if (!selection[u]->kl)
+        return Unmeasured{task.profile.units[u].name, selection[u]->format, "kl"};
+    if (*kl_of(selection) > *task.max_kl) return Unreachable{selection};
+  }
+  for (const Step& step : steps) {
+    if (fits(selection, task)) break;
+    const Candidate* from = selection[step.unit];
+    if (step.to->bytes >= from->bytes) continue;
+    selection[step.unit] = step.to;
+    if (!task.max_kl) continue;
+    if (!kl_of(selection))
+      return Unmeasured{task.profile.units[step.unit].name, step.to->format, "kl"};
+    if (*kl_of(selection) <= *task.max_kl) continue;
+    selection[step.unit] = from;
+    break;
+  }
+  if (task.unit_bytes && !fits(selection, task)) return Unreachable{selection};
+  return Selected{selection, std::nullopt};
+}
+
+}  // namespace klens
