@@ -1,0 +1,33 @@
+#pragma once
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace klens {
+
+// Writes a file so that its name always holds either what it held before or the whole new contents: a
+// temporary file beside it, fsync, rename. A file that is never committed leaves nothing behind unless
+// the process is killed, and then only the temporary file.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::string& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  // All throw Error (kIo) naming the file: no such folder, no permission, disk full.
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+  // Overwrites the first bytes, for a header whose contents are known last.
+  void write_at_start(std::string_view text);
+  void commit();
+
+ private:
+  [[noreturn]] void fail(const char* what);
+
+  std::string path_, temporary_;
+  int fd_ = -1;
+};
+
+}  // namespace klens

@@ -1,0 +1,57 @@
+#pragma once
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "loaders/mapped_file.h"
+#include "loaders/model_spec.h"
+#include "loaders/safetensors.h"
+#include "quant/packed_weight.h"
+#include "quant/plan.h"
+
+namespace klens {
+
+// A unit's weights as they lie in a file.
+struct StoredUnit {
+  WeightView view;
+  const Format* format = nullptr;  // null: the checkpoint's own precision, in a row layout
+  std::string quantizer;           // "" with no format
+  size_t bytes = 0;
+};
+
+// The texts that travel with a model, verbatim; "" where the author gave none.
+struct ModelTexts {
+  std::string config, generation_config, tokenizer, tokenizer_config, chat_template;
+};
+
+// A model as its files hold it: spec, units where they are mapped, small tensors as FP32. Plain data;
+// read_checkpoint_folder and read_klens_file make it, and check everything they put in.
+struct Checkpoint {
+  std::string path, name;  // name: the last part of the path
+  ModelSpec spec;
+  ModelTexts texts;
+  std::map<std::string, StoredUnit> units;         // by unit name; one for each of spec's
+  std::map<std::string, std::vector<float>> small; // by tensor name; one for each of spec's
+  std::optional<Plan> plan;                        // .klens only
+  std::map<std::string, std::string> provenance;   // .klens only: tool, calibration, checkpoint hash
+  size_t file_bytes = 0, tensor_bytes = 0;
+
+  std::vector<SafetensorsFile> files;  // keep the mappings alive
+  std::vector<AlignedBuffer> copies;   // tensors that a file holds misaligned
+};
+
+// A folder or a .klens file, by what path is. Throws Error naming file, tensor and cure.
+// verify: check the checksums of a .klens file.
+Checkpoint open_checkpoint(const std::string& path, bool verify);
+
+// A folder with config.json and model.safetensors, or model.safetensors.index.json and its shards.
+Checkpoint read_checkpoint_folder(const std::string& folder);
+
+// XXH3-64 over the names, shapes and bytes of all tensors the spec reads, as 16 hex digits: whether two
+// checkpoints are the same model.
+std::string checkpoint_xxh3(const Checkpoint& checkpoint);
+
+}  // namespace klens

@@ -1,0 +1,53 @@
+#pragma once
+#include <cstdint>
+#include <initializer_list>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace klens {
+
+// A config.json, read key by key. Every accessor throws Error naming file and key when a value has the
+// wrong type or is out of range; `keys` lists the spellings of one setting, the first found counts, and
+// null is as good as absent.
+class Config {
+ public:
+  // Throws Error if text is not a JSON object.
+  Config(const std::string& text, const std::string& name);
+
+  const std::string& name() const { return name_; }
+  bool has(std::initializer_list<const char*> keys) const { return find(keys) != nullptr; }
+
+  int64_t integer(std::initializer_list<const char*> keys, int64_t min, int64_t max,
+                  std::optional<int64_t> fallback = std::nullopt) const;
+  double number(std::initializer_list<const char*> keys, double min, double max,
+                std::optional<double> fallback = std::nullopt) const;
+  bool boolean(std::initializer_list<const char*> keys, bool fallback) const;
+  std::string text(std::initializer_list<const char*> keys, const std::string& fallback) const;
+
+  bool is_list(const char* key) const;
+  bool is_text(const char* key) const;
+  // A list of whole numbers; empty if absent.
+  std::vector<int64_t> integers(const char* key, int64_t min, int64_t max) const;
+
+  // architectures[0], or "".
+  std::string architecture() const;
+  // The object under key as a Config of its own (empty if absent).
+  Config child(const char* key) const;
+  // Non-empty if key holds something other than null, an empty list or an empty object.
+  bool has_content(const char* key) const;
+
+  [[noreturn]] void fail(const std::string& what) const;         // kBadFile
+  [[noreturn]] void unsupported(const std::string& what) const;  // kUnsupported
+
+ private:
+  Config(nlohmann::json object, const std::string& name);
+  int64_t whole_number(const nlohmann::json& value, const char* key, int64_t min, int64_t max) const;
+  const nlohmann::json* find(std::initializer_list<const char*> keys) const;
+
+  std::string name_;
+  nlohmann::json object_;
+};
+
+}  // namespace klens

@@ -1,0 +1,180 @@
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "loaders/architectures/architecture.h"
+#include "loaders/checksum.h"
+#include "loaders/error.h"
+#include "loaders/json.h"
+#include "loaders/klens_file.h"
+#include "loaders/klens_schema.h"
+#include "loaders/profile_json.h"
+#include "loaders/tensor_values.h"
+
+namespace klens {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kAgain = ": the file is damaged, quantise the model again or get the file again";
+
+// One .klens file while it is read.
+class Reader {
+ public:
+  Reader(const std::string& path, bool verify) : path_(path), file_(SafetensorsFile::open(path)) {
+    check_version();
+    if (file_.header_bytes() % 64 != 0) fail("its data does not start at a multiple of 64 bytes" + std::string(kAgain));
+    units_ = object(klens_key::kUnits);
+    if (verify) check_checksums();
+  }
+
+  Checkpoint read() {
+    Checkpoint result;
+    result.path = path_;
+    result.name = text(klens_key::kName);
+    result.texts = {.config = required(klens_key::kConfig),
+                    .generation_config = text(klens_key::kGenerationConfig),
+                    .tokenizer = text(klens_key::kTokenizer),
+                    .tokenizer_config = text(klens_key::kTokenizerConfig),
+                    .chat_template = text(klens_key::kChatTemplate)};
+    result.spec = read_spec(result.texts);
+    result.spec.each_unit([&](const LinearSpec& unit) {
+      const StoredUnit stored = read_unit(unit);
+      result.tensor_bytes += stored.bytes;
+      result.units[unit.name] = stored;
+    });
+    result.spec.each_small([&](const SmallSpec& small) {
+      result.tensor_bytes += tensor(small.tensor).bytes.size();
+      result.small[small.tensor] = read_small(small);
+    });
+    refuse_leftovers();
+    result.plan = plan_from_json(required(klens_key::kPlan), path_ + " (" + klens_key::kPlan + ")");
+    for (const auto& [key, value] : object(klens_key::kProvenance).items())
+      if (value.is_string()) result.provenance[key] = value.get<std::string>();
+    result.file_bytes = std::filesystem::file_size(path_);
+    result.files.push_back(std::move(file_));
+    return result;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& what) const { throw Error(ErrorKind::kBadFile, path_ + ": " + what); }
+
+  std::string text(const char* key) const {
+    const auto found = file_.metadata().find(key);
+    return found == file_.metadata().end() ? "" : found->second;
+  }
+  std::string required(const char* key) const {
+    if (file_.metadata().count(key) == 0) fail(std::string("lacks ") + key + kAgain);
+    return text(key);
+  }
+  json object(const char* key) const {
+    json value = parse_json(required(key), path_ + " (" + key + ")");
+    if (!value.is_object()) fail(std::string(key) + " is not a JSON object" + kAgain);
+    return value;
+  }
+
+  void check_version() const {
+    if (file_.metadata().count(klens_key::kVersion) == 0)
+      fail("is a safetensors file, but no klens model file; give the checkpoint's folder instead");
+    const std::string version = text(klens_key::kVersion);
+    const std::string major = version.substr(0, version.find('.'));
+    if (major != "1")
+      throw Error(ErrorKind::kUnsupported, path_ + ": has format version " + version +
+                                               ", this klens reads version 1; update klens");
+  }
+
+  void check_checksums() const {
+    const json checksums = object(klens_key::kChecksums);
+    for (const auto& [name, view] : file_.tensors()) {
+      const auto found = checksums.find(name);
+      if (found == checksums.end() || !found->is_string()) fail("tensor " + name + " has no checksum" + kAgain);
+      if (found->get<std::string>() != xxh3_hex(view.bytes)) fail("tensor " + name + " has a wrong checksum" + kAgain);
+    }
+  }
+
+  ModelSpec read_spec(const ModelTexts& texts) const {
+    std::set<std::string> held;  // tensors of the checkpoint that the units were made of
+    for (const auto& [name, unit] : units_.items())
+      if (unit.is_object() && unit.contains("tensor") && unit["tensor"].is_string())
+        held.insert(unit["tensor"].get<std::string>());
+    const Config config(texts.config, path_ + " (klens.config)");
+    const Config generation(texts.generation_config.empty() ? "{}" : texts.generation_config,
+                            path_ + " (klens.generation_config)");
+    return build_spec(config, generation, [&](const std::string& name) { return held.count(name) != 0; });
+  }
+
+  const TensorView& tensor(const std::string& name) {
+    const auto found = file_.tensors().find(name);
+    if (found == file_.tensors().end()) fail("tensor " + name + " is missing" + kAgain);
+    seen_.insert(name);
+    return found->second;
+  }
+
+  std::span<const std::byte> part(const std::string& name, size_t bytes) {
+    if (bytes == 0) return {};
+    const TensorView& view = tensor(name);
+    if (view.dtype != DType::kU8 || view.bytes.size() != bytes)
+      fail("tensor " + name + " has " + std::to_string(view.bytes.size()) + " bytes of " + dtype_name(view.dtype) +
+           ", its format needs " + std::to_string(bytes) + " of U8" + kAgain);
+    if (reinterpret_cast<uintptr_t>(view.bytes.data()) % 64 != 0)
+      fail("tensor " + name + " does not start at a multiple of 64 bytes" + kAgain);
+    return view.bytes;
+  }
+
+  StoredUnit read_unit(const LinearSpec& unit) {
+    const auto found = units_.find(unit.name);
+    if (found == units_.end() || !found->is_object()) fail("klens.units lacks " + unit.name + kAgain);
+    const Config entry(found->dump(), path_ + " (klens.units, " + unit.name + ")");
+    const std::string format_name = entry.text({"format"}, "");
+    const Format* format = find_format(format_name);
+    if (format == nullptr)
+      throw Error(ErrorKind::kUnsupported, path_ + ": unit " + unit.name + " has format \"" + format_name +
+                                               "\", this klens reads " + std::string(format_names()) + "; update klens");
+    const int64_t rows = entry.integer({"rows"}, 1, INT64_MAX), cols = entry.integer({"cols"}, 1, INT64_MAX);
+    if (rows != unit.rows || cols != unit.cols)
+      fail("unit " + unit.name + " has shape " + shape_text(std::vector<int64_t>{rows, cols}) + ", the config asks for " +
+           shape_text(std::vector<int64_t>{unit.rows, unit.cols}) + kAgain);
+    const auto qweight = part(unit.name + ".qweight", weight_bytes(*format, rows, cols));
+    const auto scale = part(unit.name + ".scale", scale_bytes(*format, rows, cols));
+    return {.view = packed_view(*format, rows, cols, qweight.data(), scale.data()),
+            .format = format,
+            .quantizer = entry.text({"quantizer"}, "rtn"),
+            .bytes = qweight.size() + scale.size()};
+  }
+
+  std::vector<float> read_small(const SmallSpec& small) {
+    const TensorView& view = tensor(small.tensor);
+    std::vector<float> values = to_f32(view, path_ + ": tensor " + small.tensor);
+    const size_t needed = static_cast<size_t>(small.elements());
+    const bool padded = view.shape.size() == 1 && values.size() > needed && values.size() - needed < 64;
+    if (view.shape != small.shape && !padded)
+      fail("tensor " + small.tensor + " has shape " + shape_text(view.shape) + ", the config asks for " +
+           shape_text(small.shape) + kAgain);
+    values.resize(needed);
+    return values;
+  }
+
+  void refuse_leftovers() const {
+    for (const auto& [name, view] : file_.tensors())
+      if (seen_.count(name) == 0) fail("tensor " + name + " belongs to no unit of the model" + kAgain);
+  }
+
+  std::string path_;
+  SafetensorsFile file_;
+  json units_;
+  std::set<std::string> seen_;
+};
+
+}  // namespace
+
+Checkpoint read_klens_file(const std::string& path, bool verify) { return Reader(path, verify).read(); }
+
+Checkpoint open_checkpoint(const std::string& path, bool verify) {
+  std::error_code ec;
+  const auto status = std::filesystem::status(path, ec);
+  if (!std::filesystem::exists(status)) throw Error(ErrorKind::kIo, path + ": no such file or folder");
+  if (std::filesystem::is_directory(status)) return read_checkpoint_folder(path);
+  return read_klens_file(path, verify);
+}
+
+}  // namespace klens

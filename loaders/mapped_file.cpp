@@ -1,0 +1,66 @@
+#include "loaders/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "loaders/error.h"
+
+namespace klens {
+namespace {
+
+[[noreturn]] void fail(const std::string& path, const std::string& what) {
+  throw Error(ErrorKind::kIo, path + ": " + what);
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const std::string& path) : path_(path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) fail(path, std::string("cannot open: ") + std::strerror(errno));
+  struct stat info {};
+  const bool regular = ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
+  if (!regular || info.st_size <= 0) {
+    ::close(fd);
+    fail(path, regular ? "the file is empty" : "not a regular file");
+  }
+  size_ = static_cast<size_t>(info.st_size);
+  void* mapping = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd, 0);
+  const int map_error = errno;
+  ::close(fd);
+  if (mapping == MAP_FAILED) fail(path, std::string("cannot map: ") + std::strerror(map_error));
+  data_ = static_cast<const std::byte*>(mapping);
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+std::string read_text(const std::string& path, size_t max_bytes) {
+  std::error_code ec;
+  if (std::filesystem::is_directory(path, ec)) fail(path, "is a folder, not a file");
+  std::ifstream in(path, std::ios::binary);
+  if (!in) fail(path, std::string("cannot open: ") + std::strerror(errno));
+  std::string text;
+  char block[1 << 16];
+  while (in.read(block, sizeof block) || in.gcount() > 0) {
+    text.append(block, static_cast<size_t>(in.gcount()));
+    if (text.size() > max_bytes)
+      fail(path, "is larger than " + std::to_string(max_bytes) + " bytes, which no file of its kind is");
+  }
+  if (in.bad()) fail(path, "cannot be read");
+  return text;
+}
+
+std::string read_text_if_present(const std::string& path) {
+  std::error_code ec;
+  return std::filesystem::exists(path, ec) ? read_text(path) : std::string();
+}
+
+}  // namespace klens

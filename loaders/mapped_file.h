@@ -1,0 +1,32 @@
+#pragma once
+#include <cstddef>
+#include <span>
+#include <string>
+
+namespace klens {
+
+// A file mapped read-only; its pages are shared with every process that maps it.
+class MappedFile {
+ public:
+  // Throws Error (kIo) naming the file; folders and empty files are refused.
+  explicit MappedFile(const std::string& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+ private:
+  std::string path_;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// The whole of a text file of at most max_bytes. Throws Error.
+std::string read_text(const std::string& path, size_t max_bytes = size_t{1} << 30);
+
+// As read_text, or "" where there is no such file.
+std::string read_text_if_present(const std::string& path);
+
+}  // namespace klens

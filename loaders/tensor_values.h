@@ -1,0 +1,20 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "kernels/weights.h"
+#include "loaders/safetensors.h"
+
+namespace klens {
+
+// The row layout of a weight of this type. Throws Error (`where` names file and tensor) for types that
+// are no weights.
+Layout row_layout(DType dtype, const std::string& where);
+
+// Throws Error if a value of an F32, F16 or BF16 tensor is NaN or infinite.
+void refuse_non_finite(const TensorView& tensor, const std::string& where);
+
+// The values of an F32, F16 or BF16 tensor. Throws Error for other types and for NaN or infinity.
+std::vector<float> to_f32(const TensorView& tensor, const std::string& where);
+
+}  // namespace klens
