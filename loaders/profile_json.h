@@ -8,11 +8,12 @@
 namespace klens {
 
 // profile.json and plan.json, schema version 1. What is written reads back equal: numbers are the
-// shortest that do. Keys stand in the schema's order, and of optional ones only those that are known.
+// shortest that do. Keys stand in the schema's order, and of optional ones only those that are
+// known.
 //
-// Readers ignore unknown keys and allow missing metrics. Anything else that is wrong is an
-// Error(kBadFile) of one line with the file's name, the key and the cure; another major version is an
-// Error(kUnsupported). `name` is the file's name for messages.
+// Readers ignore unknown keys and allow missing metrics. Anything else that is wrong,
+// another schema version too, is an Error(kBadFile) of one line with the file's name, the key and
+// the cure. `name` is the file's name for messages.
 std::string profile_to_json(const Profile& profile);
 Profile profile_from_json(std::string_view text, const std::string& name);
 

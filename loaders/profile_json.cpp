@@ -1,0 +1,219 @@
+#include "loaders/profile_json.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "loaders/error.h"
+#include "loaders/json.h"
+#include "loaders/json_object.h"
+#include "quant/format.h"
+
+namespace klens {
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr int64_t kMostBytes = int64_t{1} << 52;  // sums of bytes stay exact as doubles
+
+void put(ordered_json& to, const char* key, const std::optional<double>& value) {
+  if (value && std::isfinite(*value)) to[key] = *value;  // JSON has no other numbers
+}
+
+// A folder's name may be no UTF-8, and ends up as the model's.
+std::string dump(const ordered_json& json) {
+  return json.dump(1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+ordered_json candidate_to_json(const Candidate& c) {
+  ordered_json json = {{"format", c.format}, {"quantizer", c.quantizer}, {"bytes", c.bytes}};
+  put(json, "kl", c.kl);
+  put(json, "kl_stderr", c.kl_stderr);
+  put(json, "kl_reverse", c.kl_reverse);
+  put(json, "delta_ce", c.delta_ce);
+  put(json, "mse", c.mse);
+  put(json, "sqnr_db", c.sqnr_db);
+  put(json, "ppl", c.ppl);
+  const auto finite = [](double x) { return std::isfinite(x); };
+  if (!c.kl_windows.empty() && std::all_of(c.kl_windows.begin(), c.kl_windows.end(), finite))
+    json["kl_windows"] = c.kl_windows;
+  return json;
+}
+
+ordered_json unit_to_json(const Unit& unit) {
+  ordered_json json = {{"name", unit.name},
+                       {"kind", unit.kind},
+                       {"block", unit.block},
+                       {"rows", unit.rows},
+                       {"cols", unit.cols}};
+  put(json, "kurtosis", unit.kurtosis);
+  json["candidates"] = ordered_json::array();
+  for (const Candidate& c : unit.candidates) json["candidates"].push_back(candidate_to_json(c));
+  return json;
+}
+
+std::string format_from(const JsonObject& json, const char* key) {
+  const std::string format = json.text(key);
+  if (!find_format(format))
+    json.fail(key, "is '" + format + "', a format this version does not know: it knows " +
+                       std::string(format_names()));
+  return format;
+}
+
+Candidate candidate_from_json(const JsonObject& json) {
+  Candidate c;
+  c.format = format_from(json, "format");
+  c.quantizer = json.text_or("quantizer", "rtn");
+  c.bytes = json.count("bytes");
+  c.kl = json.number("kl");
+  c.kl_stderr = json.number_from_zero("kl_stderr");
+  c.kl_reverse = json.number("kl_reverse");
+  c.delta_ce = json.number("delta_ce");
+  c.mse = json.number_from_zero("mse");
+  c.sqnr_db = json.number("sqnr_db");
+  c.ppl = json.number_from_zero("ppl");
+  c.kl_windows = json.numbers("kl_windows");
+  return c;
+}
+
+Unit unit_from_json(JsonObject json) {
+  Unit unit;
+  unit.name = json.text("name");
+  json.call_it("unit " + unit.name);
+  unit.kind = json.text_or("kind", "");
+  unit.block = json.integer_or("block", -1, -1);
+  unit.rows = json.count_or("rows", 0);
+  unit.cols = json.count_or("cols", 0);
+  unit.kurtosis = json.number_from_zero("kurtosis");
+  std::set<std::pair<std::string, std::string>> seen;
+  for (const JsonObject& item : json.objects("candidates")) {
+    Candidate c = candidate_from_json(item);
+    if (!seen.emplace(c.format, c.quantizer).second)
+      json.fail("candidates",
+                "names " + c.format + " (" + c.quantizer + ") twice: keep one of them");
+    unit.candidates.push_back(std::move(c));
+  }
+  if (unit.candidates.empty())
+    json.fail("candidates", "is empty: a unit needs at least the fp16 candidate; profile again");
+  return unit;
+}
+
+void calibration_from_json(const JsonObject& json, Profile& profile) {
+  profile.calibration_source = json.text_or("source", "");
+  profile.tokens = json.count_or("tokens", 0);
+  profile.windows = json.count_or("windows", 0);
+  profile.window = json.count_or("window", 0);
+  profile.seed = json.seed_or("seed", 0);
+  profile.activations = json.text_or("activations", "");
+}
+
+// "4.5 bpw", "2400000 bytes", "kl 0.02", or nothing where there was no budget.
+bool is_budget(const std::string& text) {
+  std::string number;
+  bool whole = false;
+  if (text.empty()) return true;
+  if (text.ends_with(" bpw")) {
+    number = text.substr(0, text.size() - 4);
+  } else if (text.ends_with(" bytes")) {
+    number = text.substr(0, text.size() - 6);
+    whole = true;
+  } else if (text.starts_with("kl ")) {
+    number = text.substr(3);
+  }
+  const auto json = nlohmann::json::parse(number, nullptr, false);
+  return whole ? json.is_number_unsigned()
+               : json.is_number() && std::isfinite(json.get<double>()) && json.get<double>() >= 0;
+}
+
+}  // namespace
+
+std::string profile_to_json(const Profile& profile) {
+  ordered_json json = {{"klens_profile", 1}};
+  json["model"] = {{"name", profile.model_name},
+                   {"architecture", profile.architecture},
+                   {"parameters", profile.parameters},
+                   {"checkpoint_xxh3", profile.checkpoint_xxh3}};
+  json["calibration"] = {{"source", profile.calibration_source},
+                         {"tokens", profile.tokens},
+                         {"windows", profile.windows},
+                         {"window", profile.window},
+                         {"seed", profile.seed},
+                         {"activations", profile.activations}};
+  json["fixed_bytes"] = profile.fixed_bytes;
+  if (profile.header_bytes != 0) json["header_bytes"] = profile.header_bytes;
+  json["units"] = ordered_json::array();
+  for (const Unit& unit : profile.units) json["units"].push_back(unit_to_json(unit));
+  return dump(json);
+}
+
+Profile profile_from_json(std::string_view text, const std::string& name) {
+  const nlohmann::json parsed = parse_json(text, name);
+  const JsonObject json(parsed, name, "mend it or profile the model again");
+  json.check_version("klens_profile", 1);
+  Profile profile;
+  const JsonObject model = json.object("model");
+  profile.model_name = model.text_or("name", "");
+  profile.architecture = model.text_or("architecture", "");
+  profile.parameters = model.count("parameters");
+  profile.checkpoint_xxh3 = model.text_or("checkpoint_xxh3", "");
+  if (json.has("calibration")) calibration_from_json(json.object("calibration"), profile);
+  profile.fixed_bytes = json.count("fixed_bytes");
+  profile.header_bytes = json.count_or("header_bytes", 0);
+  std::set<std::string> names;
+  int64_t largest = profile.fixed_bytes + profile.header_bytes;
+  for (const JsonObject& item : json.objects("units")) {
+    Unit unit = unit_from_json(item);
+    if (!names.insert(unit.name).second)
+      json.fail("units", "names " + unit.name + " twice: keep one of them");
+    int64_t most = 0;
+    for (const Candidate& c : unit.candidates) most = std::max(most, c.bytes);
+    largest += most;
+    if (largest > kMostBytes) json.fail("units", "add up to more than 2^52 bytes");
+    profile.units.push_back(std::move(unit));
+  }
+  if (profile.units.empty()) json.fail("units", "is empty: profile the model again");
+  return profile;
+}
+
+std::string plan_to_json(const Plan& plan) {
+  ordered_json json = {{"klens_plan", 1},
+                       {"method", plan.method},
+                       {"budget", plan.budget},
+                       {"bytes", plan.bytes},
+                       {"bpw", plan.bpw}};
+  put(json, "predicted_kl", plan.predicted_kl);
+  put(json, "measured_kl", plan.measured_kl);
+  put(json, "measured_kl_stderr", plan.measured_kl_stderr);
+  put(json, "optimality_gap", plan.optimality_gap);
+  json["units"] = ordered_json::object();
+  for (const auto& [name, choice] : plan.units)
+    json["units"][name] = {{"format", choice.format}, {"quantizer", choice.quantizer}};
+  return dump(json);
+}
+
+Plan plan_from_json(std::string_view text, const std::string& name) {
+  const nlohmann::json parsed = parse_json(text, name);
+  const JsonObject json(parsed, name, "mend it or plan again");
+  json.check_version("klens_plan", 1);
+  Plan plan;
+  plan.method = json.text_or("method", "given");
+  plan.budget = json.text_or("budget", "");
+  if (!is_budget(plan.budget))
+    json.fail("budget",
+              "is '" + plan.budget + "', which is none of '4.5 bpw', '2400000 bytes', 'kl 0.02'");
+  plan.bytes = json.count_or("bytes", 0);
+  plan.bpw = json.number_from_zero("bpw").value_or(0);
+  plan.predicted_kl = json.number("predicted_kl");
+  plan.measured_kl = json.number("measured_kl");
+  plan.measured_kl_stderr = json.number_from_zero("measured_kl_stderr");
+  plan.optimality_gap = json.number_from_zero("optimality_gap");
+  const JsonObject units = json.object("units");
+  for (const std::string& unit : units.keys()) {
+    const JsonObject choice = units.object(unit);
+    plan.units[unit] = {format_from(choice, "format"), choice.text_or("quantizer", "rtn")};
+  }
+  if (plan.units.empty()) json.fail("units", "is empty: a plan names a format for every unit");
+  return plan;
+}
+
+}  // namespace klens
