@@ -1,0 +1,45 @@
+#pragma once
+#include <cstdint>
+#include <deque>
+#include <random>
+#include <span>
+#include <vector>
+
+namespace klens {
+
+struct SamplerOptions {
+  float temperature = 0;     // 0: greedy
+  int32_t top_k = 0;         // 0: all
+  float top_p = 1;           // 1: all
+  float min_p = 0;           // 0: all
+  float repeat_penalty = 1;  // 1: off
+  int32_t repeat_last_n = 64;
+  uint64_t seed = 0;
+};
+
+// Chooses tokens: repeat penalty, top-k, top-p, min-p, temperature, draw, in this order (llama.cpp's). One
+// sequence's; the same seed and logits give the same choices.
+class Sampler {
+ public:
+  explicit Sampler(const SamplerOptions& options);
+
+  void accept(int32_t id);                        // counts id as recent
+  int32_t sample(std::span<const float> logits);  // finite logits [vocab]; counts its choice as recent
+
+ private:
+  struct Entry {
+    int32_t id;
+    float logit;
+    double weight;  // exp(logit - largest), then of the tempered logit
+  };
+  void penalise();
+  void cut();
+  int32_t draw();
+
+  SamplerOptions options_;
+  std::mt19937_64 random_;
+  std::deque<int32_t> recent_;
+  std::vector<Entry> entries_;
+};
+
+}  // namespace klens
