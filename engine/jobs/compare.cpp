@@ -1,0 +1,174 @@
+#include "engine/jobs/compare.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "kernels/cpu/divergence/divergence.h"
+
+namespace klens {
+namespace {
+
+// One position of the text. nll_a, nll_b and delta_p only where there is a next token to score.
+struct Position {
+  double kl;
+  bool same_top, scored;
+  double nll_a, nll_b;
+  double delta_p;  // p_b(next) - p_a(next)
+};
+
+int64_t largest(const float* logits, int64_t vocab) { return std::max_element(logits, logits + vocab) - logits; }
+
+void compare_window(const Model& a, const Model& b, const TextWindow& window, const Executor& executor,
+                    Scratch& scratch, std::vector<Position>& out) {
+  const int64_t vocab = a.spec().vocab, tokens = static_cast<int64_t>(window.ids.size());
+  const auto divergence = cpu::best_variant(cpu::divergence_variants(), cpu::active()).run;
+  const Scratch::Frame frame(scratch);
+  const Pass pass_a{executor, scratch, a.weights()}, pass_b{executor, scratch, b.weights()};
+  // b's last hidden states wait while a's logits stream past; d_model may differ, the vocabulary may not.
+  float* xa = scratch.take<float>(tokens * a.spec().d_model);
+  float* xb = scratch.take<float>(tokens * b.spec().d_model);
+  a.embed(window.ids, xa, pass_a);
+  a.run_blocks(0, a.blocks(), xa, tokens, nullptr, pass_a);
+  b.embed(window.ids, xb, pass_b);
+  b.run_blocks(0, b.blocks(), xb, tokens, nullptr, pass_b);
+  stream_logits(a, xa, tokens, pass_a, [&](int64_t first, int64_t count, const float* za) {
+    const Scratch::Frame inner(scratch);
+    float* zb = scratch.take<float>(count * vocab);
+    b.head(xb + first * b.spec().d_model, count, zb, pass_b);
+    for (int64_t i = 0; i < count; ++i) {
+      const float *pa = za + i * vocab, *pb = zb + i * vocab;
+      const cpu::Divergence d = divergence({.z = pa, .zq = pb, .vocab = vocab});
+      Position position{.kl = d.kl, .same_top = largest(pa, vocab) == largest(pb, vocab), .scored = false,
+                        .nll_a = 0, .nll_b = 0, .delta_p = 0};
+      const int64_t target = first + i + 1;
+      if (target >= window.first_target && target < tokens) {
+        const int32_t id = window.ids[static_cast<size_t>(target)];
+        position.scored = true;
+        position.nll_a = d.lse_p - pa[id];
+        position.nll_b = d.lse_q - pb[id];
+        position.delta_p = std::exp(-position.nll_b) - std::exp(-position.nll_a);
+      }
+      // Positions whose next token counts, and, in a window scored from its start, the last one too.
+      if (position.scored || (window.first_target == 1 && target == tokens)) out.push_back(position);
+    }
+  });
+}
+
+// Linear interpolation between order statistics of sorted values.
+double percentile(const std::vector<double>& sorted, double percent) {
+  const double at = percent / 100 * static_cast<double>(sorted.size() - 1);
+  const size_t low = static_cast<size_t>(at), high = std::min(low + 1, sorted.size() - 1);
+  return sorted[low] + (at - static_cast<double>(low)) * (sorted[high] - sorted[low]);
+}
+
+MeanError mean_of(const std::vector<double>& values) {
+  double sum = 0, squares = 0;
+  for (const double v : values) {
+    sum += v;
+    squares += v * v;
+  }
+  return mean_error(sum, squares, static_cast<int64_t>(values.size()));
+}
+
+struct Percentile {
+  const char* name;
+  double percent;
+};
+
+void add_percentiles(nlohmann::ordered_json& report, const std::string& prefix, std::vector<double> values) {
+  constexpr Percentile kPercentiles[] = {{"_min", 0},  {"_p0_1", 0.1}, {"_p1", 1},   {"_p5", 5},   {"_p10", 10},
+                                         {"_p25", 25}, {"_p50", 50},   {"_p75", 75}, {"_p90", 90}, {"_p95", 95},
+                                         {"_p99", 99}, {"_p999", 99.9}, {"_max", 100}};
+  std::sort(values.begin(), values.end());
+  for (const Percentile& p : kPercentiles) report[prefix + p.name] = percentile(values, p.percent);
+}
+
+void add_perplexities(nlohmann::ordered_json& report, const std::vector<double>& a, const std::vector<double>& b) {
+  const MeanError mean_a = mean_of(a), mean_b = mean_of(b);
+  std::vector<double> difference, product;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference.push_back(b[i] - a[i]);
+    product.push_back((a[i] - mean_a.mean) * (b[i] - mean_b.mean));
+  }
+  const MeanError ratio = mean_of(difference), covariance = mean_of(product);
+  const double n = static_cast<double>(a.size());
+  const double ppl_a = std::exp(mean_a.mean), ppl_b = std::exp(mean_b.mean);
+  const double errors = mean_a.error * mean_b.error * std::max(n - 1, 1.0);
+  report["ppl_a"] = ppl_a;
+  report["ppl_a_stderr"] = ppl_a * mean_a.error;
+  report["ppl_b"] = ppl_b;
+  report["ppl_b_stderr"] = ppl_b * mean_b.error;
+  report["ln_ppl_correlation"] = errors > 0 ? covariance.mean / errors : 1.0;
+  report["ln_ppl_ratio"] = ratio.mean;
+  report["ln_ppl_ratio_stderr"] = ratio.error;
+  report["ppl_ratio"] = std::exp(ratio.mean);
+  report["ppl_ratio_stderr"] = std::exp(ratio.mean) * ratio.error;
+  report["ppl_difference"] = ppl_b - ppl_a;
+  // First-order propagation of the two correlated errors.
+  const double ea = ppl_a * mean_a.error, eb = ppl_b * mean_b.error;
+  const double cov = ppl_a * ppl_b * covariance.mean / std::max(n - 1, 1.0);
+  report["ppl_difference_stderr"] = std::sqrt(std::max(0.0, ea * ea + eb * eb - 2 * cov));
+}
+
+nlohmann::ordered_json summary(const std::vector<Position>& positions) {
+  std::vector<double> kl, same, nll_a, nll_b, delta_p, delta_p2;
+  for (const Position& p : positions) {
+    kl.push_back(p.kl);
+    same.push_back(p.same_top ? 1 : 0);
+    if (!p.scored) continue;
+    nll_a.push_back(p.nll_a);
+    nll_b.push_back(p.nll_b);
+    delta_p.push_back(p.delta_p);
+    delta_p2.push_back(p.delta_p * p.delta_p);
+  }
+  const MeanError mean_kl = mean_of(kl), top = mean_of(same), dp = mean_of(delta_p), dp2 = mean_of(delta_p2);
+  const double rms = std::sqrt(dp2.mean);
+  nlohmann::ordered_json report = {{"kl", mean_kl.mean}, {"kl_stderr", mean_kl.error}};
+  add_percentiles(report, "kl", kl);
+  report["top1_agreement"] = top.mean;
+  report["top1_agreement_stderr"] = top.error;
+  add_perplexities(report, nll_a, nll_b);
+  report["delta_p_mean"] = dp.mean;
+  report["delta_p_mean_stderr"] = dp.error;
+  report["delta_p_rms"] = rms;
+  report["delta_p_rms_stderr"] = rms > 0 ? dp2.error / (2 * rms) : 0.0;
+  add_percentiles(report, "delta_p", delta_p);
+  report["tokens"] = positions.size();
+  return report;
+}
+
+}  // namespace
+
+nlohmann::ordered_json compare(const Model& a, const Model& b, const Tokenizer& tokenizer, std::string_view text,
+                               const WindowOptions& options, Progress& progress) {
+  if (a.spec().vocab != b.spec().vocab)
+    throw Error(ErrorKind::kBadArgument, a.checkpoint().path + " and " + b.checkpoint().path +
+                                             ": vocabularies of " + std::to_string(a.spec().vocab) + " and " +
+                                             std::to_string(b.spec().vocab) + " cannot be compared");
+  const std::vector<TextWindow> windows = cut_windows(text_ids(a, tokenizer, text), options, a.spec());
+  std::vector<std::vector<Position>> parts(windows.size());
+  progress.stage("compare", static_cast<double>(windows.size()));
+  const auto begin = std::chrono::steady_clock::now();
+  a.run_jobs(static_cast<int64_t>(windows.size()), [&](int64_t i, const Executor& executor, Scratch& scratch) {
+    const size_t w = static_cast<size_t>(i);
+    compare_window(a, b, windows[w], executor, scratch, parts[w]);
+    progress.step();
+  });
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  std::vector<Position> positions;
+  int64_t run = 0;
+  for (size_t w = 0; w < windows.size(); ++w) {
+    positions.insert(positions.end(), parts[w].begin(), parts[w].end());
+    run += static_cast<int64_t>(windows[w].ids.size());
+  }
+  nlohmann::ordered_json report = summary(positions);
+  if (!std::isfinite(report["kl"].get<double>()))
+    throw Error(ErrorKind::kBadFile, b.checkpoint().path + " or " + a.checkpoint().path +
+                                         ": the logits are not finite: damaged weights; run klens inspect --verify");
+  report["windows"] = windows.size();
+  report["tok_s"] = static_cast<double>(run) / seconds;
+  return report;
+}
+
+}  // namespace klens

@@ -1,0 +1,51 @@
+#pragma once
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "engine/model.h"
+#include "quant/profiler.h"
+
+namespace klens {
+
+// Units packed in memory, by index in the model's order; null: as the checkpoint has it.
+using PackedUnits = std::vector<std::unique_ptr<PackedWeight>>;
+
+// Quantises stored weights as `choice` says. Throws Error for an unknown quantizer.
+PackedWeight quantise_unit(const StoredUnit& unit, const Choice& choice);
+
+// All units of a model in the formats of a plan. Throws Error for a unit that the plan lacks.
+PackedUnits pack_plan(const Model& model, const Plan& plan);
+
+// The engine's side of profiling: suffix replay. A window's teacher pass keeps the input of every block; a
+// student starts at its unit's block with the kept input, since all before it is equal, and runs the engine's own
+// kernels to the logits, which are reduced at once. The base is what surrounds the student's unit: the teacher
+// itself, or a packed plan (then what is kept is the plan's, and scores are still against the teacher).
+class StudentRunner : public ProfileSubject {
+ public:
+  // base: empty, or one entry per unit; outlives this.
+  StudentRunner(const Model& teacher, const PackedUnits* base);
+
+  WindowScore begin_window(std::span<const int32_t> ids) override;
+  std::vector<WindowScore> run(std::span<const Student> students,
+                               const std::function<void()>& on_done) override;
+
+  // Work of a student's pass, in weights multiplied per token: what progress is measured in.
+  double cost(const Student& student) const;
+
+ private:
+  void keep_inputs(const std::vector<Weight>& weights, std::vector<float>& kept) const;
+  int64_t first_block(size_t unit) const;
+  WindowScore score(const float* x, const Pass& pass) const;
+  WindowScore run_one(const Student& student, const Executor& executor, Scratch& scratch) const;
+
+  const Model& model_;
+  std::vector<Weight> base_weights_;
+  bool base_is_teacher_;
+  std::vector<int32_t> ids_;
+  std::vector<float> kept_;     // [blocks + 1][tokens][d_model], of the base
+  std::vector<float> teacher_;  // [tokens][vocab] logits
+  Scratch scratch_;
+};
+
+}  // namespace klens

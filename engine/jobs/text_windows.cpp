@@ -1,0 +1,86 @@
+#include "engine/jobs/text_windows.h"
+
+#include <cmath>
+
+#include "kernels/cpu/divergence/divergence.h"
+#include "loaders/error.h"
+
+namespace klens {
+namespace {
+
+std::vector<TextWindow> llama_windows(const std::vector<int32_t>& ids, const WindowOptions& options,
+                                      const ModelSpec& spec) {
+  std::vector<TextWindow> windows;
+  const int64_t count = static_cast<int64_t>(ids.size());
+  for (int64_t begin = 0; begin + options.ctx <= count; begin += options.ctx) {
+    TextWindow window{{ids.begin() + begin, ids.begin() + begin + options.ctx}, options.ctx / 2 + 1};
+    if (spec.bos) window.ids.front() = *spec.bos;
+    windows.push_back(std::move(window));
+  }
+  return windows;
+}
+
+std::vector<TextWindow> plain_windows(const std::vector<int32_t>& ids, const WindowOptions& options) {
+  std::vector<TextWindow> windows;
+  const int64_t count = static_cast<int64_t>(ids.size());
+  const int64_t stride = options.stride == 0 ? options.ctx : options.stride;
+  int64_t scored_to = 0;
+  for (int64_t begin = 0; scored_to < count && begin < count; begin += stride) {
+    const int64_t end = std::min(begin + options.ctx, count);
+    const int64_t first = std::max<int64_t>(1, scored_to - begin);
+    if (end - begin > first)
+      windows.push_back({{ids.begin() + begin, ids.begin() + end}, first});
+    scored_to = end;
+  }
+  return windows;
+}
+
+}  // namespace
+
+std::vector<TextWindow> cut_windows(const std::vector<int32_t>& ids, const WindowOptions& options,
+                                    const ModelSpec& spec) {
+  if (options.ctx < 2) throw Error(ErrorKind::kBadArgument, "-c must be at least 2: one token and its next");
+  if (options.stride < 0 || options.stride > options.ctx)
+    throw Error(ErrorKind::kBadArgument, "--stride must be from 1 to the window length " + std::to_string(options.ctx));
+  std::vector<TextWindow> windows =
+      options.llama_protocol ? llama_windows(ids, options, spec) : plain_windows(ids, options);
+  if (windows.empty())
+    throw Error(ErrorKind::kBadArgument,
+                "the text has " + std::to_string(ids.size()) + " tokens, too few for one window of " +
+                    std::to_string(options.ctx) + "; give a longer text or a smaller -c");
+  if (options.windows > 0 && static_cast<size_t>(options.windows) < windows.size())
+    windows.resize(static_cast<size_t>(options.windows));
+  return windows;
+}
+
+std::vector<int32_t> text_ids(const Model& model, const Tokenizer& tokenizer, std::string_view text) {
+  std::vector<int32_t> ids = tokenizer.encode(text, false);
+  if (ids.empty()) throw Error(ErrorKind::kBadArgument, "the text is empty");
+  model.check_ids(ids);
+  return ids;
+}
+
+void window_logits(const Model& model, const std::vector<int32_t>& ids, const Executor& executor,
+                   Scratch& scratch, const LogitSink& sink) {
+  const int64_t tokens = static_cast<int64_t>(ids.size());
+  const Scratch::Frame frame(scratch);
+  const Pass pass{executor, scratch, model.weights()};
+  float* x = scratch.take<float>(tokens * model.spec().d_model);
+  model.embed(ids, x, pass);
+  model.run_blocks(0, model.blocks(), x, tokens, nullptr, pass);
+  stream_logits(model, x, tokens, pass, sink);
+}
+
+double log_probability(const float* logits, int64_t vocab, int32_t id) {
+  const auto log_sum_exp = cpu::best_variant(cpu::log_sum_exp_variants(), cpu::active()).run;
+  return double{logits[id]} - log_sum_exp(logits, vocab);
+}
+
+MeanError mean_error(double sum, double sum_of_squares, int64_t n) {
+  const double mean = sum / static_cast<double>(n);
+  if (n < 2) return {mean, 0};
+  const double variance = std::max(0.0, sum_of_squares / static_cast<double>(n) - mean * mean);
+  return {mean, std::sqrt(variance / static_cast<double>(n - 1))};
+}
+
+}  // namespace klens
