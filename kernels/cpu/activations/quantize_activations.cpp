@@ -2,9 +2,11 @@
 
 namespace klens::cpu {
 
-QuantizeActivations quantize_activations_scalar;  // defined in the file of that name
+QuantizeActivations quantize_activations_avx2,
+    quantize_activations_scalar;  // each defined in the file of that name
 
 static constexpr Variant<QuantizeActivations> kVariants[] = {
+    {"avx2", kAvx2, quantize_activations_avx2},
     {"scalar", kBaseline, quantize_activations_scalar},
 };
 

@@ -2,13 +2,15 @@
 
 namespace klens::cpu {
 
-DivergenceFn divergence_scalar;  // divergence_scalar.cpp
-LogSumExpFn log_sum_exp_scalar;
+DivergenceFn divergence_avx2, divergence_scalar;  // divergence_<row>.cpp
+LogSumExpFn log_sum_exp_avx2, log_sum_exp_scalar;
 
 static constexpr Variant<DivergenceFn> kDivergence[] = {
+    {"avx2", kAvx2, divergence_avx2},
     {"scalar", kBaseline, divergence_scalar},
 };
 static constexpr Variant<LogSumExpFn> kLogSumExp[] = {
+    {"avx2", kAvx2, log_sum_exp_avx2},
     {"scalar", kBaseline, log_sum_exp_scalar},
 };
 

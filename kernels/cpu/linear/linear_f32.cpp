@@ -2,9 +2,10 @@
 
 namespace klens::cpu {
 
-LinearF32 linear_f32_scalar;  // defined in the file of that name
+LinearF32 linear_f32_avx2, linear_f32_scalar;  // each defined in the file of that name
 
 static constexpr Variant<LinearF32> kVariants[] = {
+    {"avx2", kAvx2, linear_f32_avx2},
     {"scalar", kBaseline, linear_f32_scalar},
 };
 

@@ -2,9 +2,10 @@
 
 namespace klens::cpu {
 
-LinearI8 linear_i8_scalar;  // defined in the file of that name
+LinearI8 linear_i8_avx2, linear_i8_scalar;  // each defined in the file of that name
 
 static constexpr Variant<LinearI8> kVariants[] = {
+    {"avx2", kAvx2, linear_i8_avx2},
     {"scalar", kBaseline, linear_i8_scalar},
 };
 

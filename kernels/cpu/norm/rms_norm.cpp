@@ -2,9 +2,10 @@
 
 namespace klens::cpu {
 
-RmsNorm rms_norm_scalar;  // defined in the file of that name
+RmsNorm rms_norm_avx2, rms_norm_scalar;  // each defined in the file of that name
 
 static constexpr Variant<RmsNorm> kVariants[] = {
+    {"avx2", kAvx2, rms_norm_avx2},
     {"scalar", kBaseline, rms_norm_scalar},
 };
 

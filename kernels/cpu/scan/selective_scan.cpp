@@ -2,9 +2,10 @@
 
 namespace klens::cpu {
 
-SelectiveScan selective_scan_scalar;  // defined in the file of that name
+SelectiveScan selective_scan_avx2, selective_scan_scalar;  // each defined in the file of that name
 
 static constexpr Variant<SelectiveScan> kVariants[] = {
+    {"avx2", kAvx2, selective_scan_avx2},
     {"scalar", kBaseline, selective_scan_scalar},
 };
 

@@ -1,0 +1,189 @@
+// For linear_f32_avx2.cpp only: weights of any layout as FP32 registers. Internal linkage
+// throughout.
+//
+// The unit is 16 outputs x 8 columns, as 16 registers: register (p, q) holds columns 2p and 2p + 1
+// of outputs 4q .. 4q + 3, side by side: [w(4q, 2p), w(4q, 2p + 1), w(4q + 1, 2p), ...]. FP16 tiles
+// lie like that in memory, rows need a transposition of 64-bit pairs only, and it halves the loads
+// of activations per multiply-add.
+#pragma once
+#include "kernels/cpu/avx2_math.h"
+#include "kernels/weights.h"
+
+namespace klens::cpu {
+namespace {
+
+constexpr int64_t kUnitCols = 8;
+
+// Row layouts: 16 rows of W, the last repeated where W ends earlier.
+template <class Element>
+struct RowsSource {
+  const Element* rows[kTileOutputs];
+};
+
+inline __m256 load_row8(const float* p) { return _mm256_loadu_ps(p); }
+
+struct Half {
+  uint16_t bits;
+};
+inline __m256 load_row8(const Half* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+
+struct Bfloat {
+  uint16_t bits;
+};
+inline __m256 load_row8(const Bfloat* p) {
+  const __m128i h = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+
+template <class Element>
+inline void begin(RowsSource<Element>& s, const WeightView& w, int64_t tile, int64_t) {
+  for (int64_t o = 0; o < kTileOutputs; ++o) {
+    const int64_t row = tile * kTileOutputs + o;
+    s.rows[o] = static_cast<const Element*>(w.data) + (row < w.rows ? row : w.rows - 1) * w.cols;
+  }
+}
+
+// use(p, q, register) for p, q in 0..3, each q with ascending p. W's columns k .. k + 7 exist.
+template <class Element, class Use>
+inline __attribute__((always_inline)) void unit(RowsSource<Element>& s, int64_t k, Use use) {
+  for (int q = 0; q < 4; ++q) {
+    const __m256d r0 = _mm256_castps_pd(load_row8(s.rows[4 * q] + k));
+    const __m256d r1 = _mm256_castps_pd(load_row8(s.rows[4 * q + 1] + k));
+    const __m256d r2 = _mm256_castps_pd(load_row8(s.rows[4 * q + 2] + k));
+    const __m256d r3 = _mm256_castps_pd(load_row8(s.rows[4 * q + 3] + k));
+    const __m256d a = _mm256_unpacklo_pd(r0, r1), b = _mm256_unpackhi_pd(r0, r1);
+    const __m256d c = _mm256_unpacklo_pd(r2, r3), d = _mm256_unpackhi_pd(r2, r3);
+    use(0, q, _mm256_castpd_ps(_mm256_permute2f128_pd(a, c, 0x20)));
+    use(1, q, _mm256_castpd_ps(_mm256_permute2f128_pd(b, d, 0x20)));
+    use(2, q, _mm256_castpd_ps(_mm256_permute2f128_pd(a, c, 0x31)));
+    use(3, q, _mm256_castpd_ps(_mm256_permute2f128_pd(b, d, 0x31)));
+  }
+}
+
+// The last, short unit: `cols` columns are left, the others come out as zero.
+template <class Element, class Use>
+inline void tail_unit(const RowsSource<Element>& s, int64_t k, int64_t cols, Use use) {
+  Element buffer[kTileOutputs][kUnitCols] = {};
+  RowsSource<Element> padded;
+  for (int64_t o = 0; o < kTileOutputs; ++o) {
+    for (int64_t i = 0; i < cols; ++i) buffer[o][i] = s.rows[o][k + i];
+    padded.rows[o] = buffer[o];
+  }
+  unit(padded, 0, use);
+}
+
+// Tile layouts: the tiles of one row of tiles; integer ones with the scales of the current group,
+// each twice, as the unit's registers want them.
+template <Layout L>
+struct TilesSource {
+  static constexpr int64_t kCols = L == Layout::kTilesF16 ? 2 : L == Layout::kTilesI8 ? 4 : 8;
+  const uint8_t* tiles;
+  const uint16_t* scales;
+  int64_t group, group_end;  // columns per group; the column at which the next one starts
+  __m256 scale[4];
+};
+
+template <Layout L>
+inline void load_scales(TilesSource<L>& s) {
+  const __m256i low = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+  const __m256i high = _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7);
+  for (int i = 0; i < 2; ++i) {
+    const __m256 eight =
+        _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(s.scales + 8 * i)));
+    s.scale[2 * i] = _mm256_permutevar8x32_ps(eight, low);
+    s.scale[2 * i + 1] = _mm256_permutevar8x32_ps(eight, high);
+  }
+}
+
+// Starts at column k, which begins a unit and, in integer layouts, lies in group k / group.
+template <Layout L>
+inline void begin(TilesSource<L>& s, const WeightView& w, int64_t tile, int64_t k) {
+  const int64_t col_tiles = (w.cols + s.kCols - 1) / s.kCols;
+  s.tiles = static_cast<const uint8_t*>(w.data) + tile * col_tiles * kTileBytes;
+  if (L == Layout::kTilesF16) return;
+  const int64_t groups = (w.cols + w.group - 1) / w.group, g = k / w.group;
+  s.scales = w.scale + (tile * groups + g) * kTileOutputs;
+  s.group = w.group;
+  s.group_end = (g + 1) * w.group;
+  load_scales(s);
+}
+
+// 8 outputs x 4 int8 columns: the pairs of columns 0, 1 in the low half, of 2, 3 in the high one.
+inline __m256i split_pairs(__m256i v) {
+  const __m256i order = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15, 0, 1,
+                                         4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+  return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(v, order), 0xd8);
+}
+
+// Registers (p, q), (p, q + 1) from the pairs of 8 outputs.
+template <class Use>
+inline __attribute__((always_inline)) void use_pairs(int p, int q, __m128i pairs,
+                                                     const __m256* scale, Use use) {
+  const __m256i low = _mm256_cvtepi8_epi32(pairs);
+  const __m256i high = _mm256_cvtepi8_epi32(_mm_srli_si128(pairs, 8));
+  use(p, q, _mm256_mul_ps(_mm256_cvtepi32_ps(low), scale[q]));
+  use(p, q + 1, _mm256_mul_ps(_mm256_cvtepi32_ps(high), scale[q + 1]));
+}
+
+// Four columns of 8 outputs from int8.
+template <class Use>
+inline __attribute__((always_inline)) void use_int8(int p, int q, __m256i v, const __m256* scale,
+                                                    Use use) {
+  const __m256i split = split_pairs(v);
+  use_pairs(p, q, _mm256_castsi256_si128(split), scale, use);
+  use_pairs(p + 1, q, _mm256_extracti128_si256(split, 1), scale, use);
+}
+
+template <Layout L, class Use>
+inline __attribute__((always_inline)) void unit_of(const uint8_t* tile, const __m256* scale,
+                                                   Use use) {
+  if (L == Layout::kTilesF16) {
+    for (int i = 0; i < 16; ++i)
+      use(i / 4, i % 4,
+          _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(tile + 16 * i))));
+    return;
+  }
+  for (int half = 0; half < 2; ++half) {  // outputs 0..7, then 8..15
+    const auto* at = reinterpret_cast<const __m256i*>(tile + 32 * half);
+    if (L == Layout::kTilesI8) {
+      use_int8(0, 2 * half, _mm256_load_si256(at), scale, use);
+      use_int8(2, 2 * half, _mm256_load_si256(at + 2), scale, use);
+    } else {
+      const __m256i nibble = _mm256_set1_epi8(15), offset = _mm256_set1_epi8(8);
+      const __m256i bytes = _mm256_load_si256(at);
+      const __m256i low = _mm256_and_si256(bytes, nibble);
+      const __m256i high = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), nibble);
+      use_int8(0, 2 * half, _mm256_sub_epi8(low, offset), scale, use);
+      use_int8(2, 2 * half, _mm256_sub_epi8(high, offset), scale, use);
+    }
+  }
+}
+
+template <Layout L>
+inline __attribute__((always_inline)) void advance(TilesSource<L>& s, int64_t k) {
+  if (L == Layout::kTilesF16 || k < s.group_end) return;
+  s.scales += kTileOutputs;
+  s.group_end += s.group;
+  load_scales(s);
+}
+
+template <Layout L, class Use>
+inline __attribute__((always_inline)) void unit(TilesSource<L>& s, int64_t k, Use use) {
+  advance(s, k);
+  unit_of<L>(s.tiles + k / s.kCols * kTileBytes, s.scale, use);
+}
+
+template <Layout L, class Use>
+inline void tail_unit(TilesSource<L>& s, int64_t k, int64_t cols, Use use) {
+  advance(s, k);
+  alignas(64) uint8_t buffer[4 * kTileBytes] = {};
+  const uint8_t* tiles = s.tiles + k / s.kCols * kTileBytes;
+  const int64_t bytes = (cols + s.kCols - 1) / s.kCols * kTileBytes;
+  for (int64_t i = 0; i < bytes; ++i) buffer[i] = tiles[i];
+  unit_of<L>(buffer, s.scale, use);
+}
+
+}  // namespace
+}  // namespace klens::cpu

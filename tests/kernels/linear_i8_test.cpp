@@ -1,0 +1,163 @@
+#include "kernels/cpu/linear/linear_i8.h"
+
+#include "tests/kernels/testing.h"
+
+namespace klens::cpu {
+namespace {
+
+using namespace klens::testing;
+
+struct Shape {
+  int64_t rows, cols, w_group, x_group, tokens;
+};
+
+struct Case {
+  Shape shape;
+  RandomWeight weight;
+  int64_t x_stride, y_stride, x_groups;
+  Buffer<int8_t> x;
+  Buffer<float> x_scale;
+  Buffer<int32_t> x_sum;
+  Buffer<float> untouched;
+
+  Case(Layout layout, Shape s, Rng& rng)
+      : shape(s),
+        weight(layout, s.rows, s.cols, s.w_group, rng),
+        x_stride((s.cols + 31) / 32 * 32 + 32),
+        y_stride(s.rows + 5),
+        x_groups((s.cols + s.x_group - 1) / s.x_group),
+        x(strided(s.tokens, x_stride - 32, x_stride)),
+        x_scale(s.tokens * x_groups),
+        x_sum(s.tokens * x_groups),
+        untouched(strided(s.tokens, s.rows, y_stride), 1) {
+    untouched.fill(kPoison);
+    fill_uniform(x_scale, rng, 0.001f, 0.01f);
+    for (int64_t t = 0; t < s.tokens; ++t)
+      for (int64_t k = 0; k < s.cols; ++k) {
+        const bool extreme = uniform_int(rng, 0, 3) == 0;
+        const int q = extreme ? 127 : uniform_int(rng, -127, 127);
+        x[t * x_stride + k] = static_cast<int8_t>(q);
+        x_sum[t * x_groups + k / s.x_group] += q;
+      }
+  }
+
+  LinearI8Args args(float* y) const {
+    return {
+        weight.view, x.data(),     x_stride, x_scale.data(),         x_sum.data(), shape.x_group, y,
+        y_stride,    shape.tokens, 0,        weight.view.row_tiles()};
+  }
+};
+
+// Sum over groups of |x_scale w_scale dot|, for the bound.
+double magnitude(const Case& c, const std::vector<float>& w, int64_t t) {
+  double sum = 0;
+  for (int64_t g = 0; g < c.x_groups; ++g) {
+    double dot = 0;
+    const int64_t end = std::min(c.shape.cols, (g + 1) * c.shape.x_group);
+    for (int64_t k = g * c.shape.x_group; k < end; ++k)
+      dot += double{w[static_cast<size_t>(k)]} * c.x[t * c.x_stride + k];
+    sum += std::fabs(dot * double{c.x_scale[t * c.x_groups + g]});
+  }
+  return sum;
+}
+
+std::string name(const Case& c) {
+  const Shape& s = c.shape;
+  return std::string(layout_name(c.weight.view.layout)) + " " + std::to_string(s.rows) + "x" +
+         std::to_string(s.cols) + " groups " + std::to_string(s.w_group) + "/" +
+         std::to_string(s.x_group) + " tokens " + std::to_string(s.tokens);
+}
+
+void run_case(const Variant<LinearI8>& v, const Case& c) {
+  INFO(name(c));
+  Buffer<float> want = c.untouched, got = c.untouched;
+  specification(linear_i8_variants()).run(c.args(want.data()));
+  v.run(c.args(got.data()));
+  const Shape& s = c.shape;
+  {
+    Mismatches bad;
+    std::vector<float> w(static_cast<size_t>(s.cols));
+    std::vector<char> written(static_cast<size_t>(c.untouched.size()), 0);
+    for (int64_t n = 0; n < s.rows; ++n) {
+      expand_row(c.weight.view, n, w.data());
+      for (int64_t t = 0; t < s.tokens; ++t) {
+        const int64_t i = t * c.y_stride + n;
+        written[static_cast<size_t>(i)] = 1;
+        const double bound = static_cast<double>(c.x_groups + 2) * kEps * magnitude(c, w, t);
+        bad.near(got[i], want[i], bound, at(t, n));
+      }
+    }
+    for (size_t i = 0; i < written.size(); ++i)
+      bad.check(written[i] != 0 || poisoned(got[static_cast<int64_t>(i)]),
+                "wrote element " + std::to_string(i));
+  }
+
+  Buffer<float> cut = c.untouched;
+  const int64_t tiles = c.weight.view.row_tiles();
+  const int64_t steps[] = {1, 3, 2, 5, 4};
+  int step = 0;
+  for (int64_t tile = 0; tile < tiles; ++tile)
+    for (int64_t t = 0; t < s.tokens;) {
+      const int64_t count = std::min(s.tokens - t, steps[step++ % 5]);
+      LinearI8Args a = c.args(cut.data() + t * c.y_stride);
+      a.x += t * c.x_stride;
+      a.x_scale += t * c.x_groups;
+      a.x_sum += t * c.x_groups;
+      a.tokens = count;
+      a.tile_begin = tile;
+      a.tile_end = tile + 1;
+      v.run(a);
+      t += count;
+    }
+  CHECK(cut.same_bits(got));
+}
+
+constexpr Layout kIntegers[] = {Layout::kTilesI8, Layout::kTilesI4};
+
+TEST_CASE("linear_i8: rows agree with the specification", "[linear_i8]") {
+  const int64_t all_cols[] = {1,  3,  4,  5,  7,  8,   15,  16,  17,  31,
+                              32, 33, 47, 64, 80, 100, 160, 257, 640, 1030};
+  const int64_t all_rows[] = {1, 2, 7, 15, 16, 17, 31, 33, 47, 80};
+  for_each_variant(linear_i8_variants(), [&](const Variant<LinearI8>& v) {
+    Rng rng(1);
+    int64_t tokens = 0;
+    for (const Layout layout : kIntegers)
+      for (const int64_t cols : all_cols)
+        for (const int64_t rows : all_rows) {
+          tokens = tokens % 13 + 1;
+          const int64_t x_group = 32 * uniform_int(rng, 1, 9);
+          const bool per_output = uniform_int(rng, 0, 1) == 0;
+          run_case(v,
+                   Case(layout, {rows, cols, per_output ? 4096 : x_group, x_group, tokens}, rng));
+        }
+  });
+}
+
+TEST_CASE("linear_i8: every number of tokens", "[linear_i8]") {
+  for_each_variant(linear_i8_variants(), [&](const Variant<LinearI8>& v) {
+    Rng rng(2);
+    for (const Layout layout : kIntegers)
+      for (int64_t tokens = 0; tokens <= 26; ++tokens)
+        run_case(v, Case(layout, {37, 300, 64, 64, tokens}, rng));
+  });
+}
+
+// All of the same sign and of the greatest magnitude: a saturating or overflowing sum shows.
+TEST_CASE("linear_i8: extremes are exact", "[linear_i8]") {
+  for_each_variant(linear_i8_variants(), [&](const Variant<LinearI8>& v) {
+    Rng rng(3);
+    for (const Layout layout : kIntegers)
+      for (const int sign : {1, -1})
+        for (const int byte : {127, 129, 255, 0}) {
+          if (layout == Layout::kTilesI8 && (byte == 255 || byte == 0)) continue;
+          Case c(layout, {16, 8192, 8192, 8192, 5}, rng);
+          c.weight.data.fill(static_cast<uint8_t>(byte));
+          c.x.fill(static_cast<int8_t>(sign * 127));
+          c.x_sum.fill(sign * 127 * 8192);
+          run_case(v, c);
+        }
+  });
+}
+
+}  // namespace
+}  // namespace klens::cpu

@@ -1,0 +1,153 @@
+#pragma once
+#include <catch2/catch.hpp>
+#include <cfloat>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <random>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/cpu/variant.h"
+#include "kernels/half.h"
+#include "kernels/weights.h"
+
+namespace klens::testing {
+
+constexpr double kEps = FLT_EPSILON;
+
+// A heap block of exactly `count` elements, 64-byte aligned at its start plus `offset` elements, so
+// that AddressSanitizer sees one byte too many, and unaligned rows are really unaligned.
+template <class T>
+class Buffer {
+ public:
+  explicit Buffer(int64_t count, int64_t offset = 0) : count_(count), offset_(offset) {
+    const size_t bytes = static_cast<size_t>(count + offset) * sizeof(T);
+    if (posix_memalign(&block_, 64, bytes == 0 ? 1 : bytes) != 0) throw std::bad_alloc();
+    std::memset(block_, 0, bytes);
+  }
+  Buffer(const Buffer& other) : Buffer(other.count_, other.offset_) {
+    std::memcpy(data(), other.data(), bytes());
+  }
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { std::free(block_); }
+
+  T* data() const { return static_cast<T*>(block_) + offset_; }
+  T& operator[](int64_t i) const { return data()[i]; }
+  int64_t size() const { return count_; }
+  size_t bytes() const { return static_cast<size_t>(count_) * sizeof(T); }
+  void fill(T value) {
+    for (int64_t i = 0; i < count_; ++i) data()[i] = value;
+  }
+  bool same_bits(const Buffer& other) const {
+    return count_ == other.count_ && std::memcmp(data(), other.data(), bytes()) == 0;
+  }
+
+ private:
+  void* block_ = nullptr;
+  int64_t count_, offset_;
+};
+
+// Marks memory that must not be written: a NaN no arithmetic produces.
+inline const float kPoison = std::bit_cast<float>(0x7fedcba9u);
+inline bool poisoned(float f) { return std::bit_cast<uint32_t>(f) == 0x7fedcba9u; }
+
+using Rng = std::mt19937;
+
+inline float uniform(Rng& rng, float low, float high) {
+  return std::uniform_real_distribution<float>(low, high)(rng);
+}
+
+inline int uniform_int(Rng& rng, int low, int high) {
+  return std::uniform_int_distribution<int>(low, high)(rng);
+}
+
+inline void fill_uniform(const Buffer<float>& b, Rng& rng, float low, float high) {
+  for (int64_t i = 0; i < b.size(); ++i) b[i] = uniform(rng, low, high);
+}
+
+// Elements of a [rows][cols] array with rows `stride` apart and nothing after the last column.
+constexpr int64_t strided(int64_t rows, int64_t cols, int64_t stride) {
+  return rows == 0 ? 0 : (rows - 1) * stride + cols;
+}
+
+// Calls f for each row of the table that this machine covers, and says aloud what it skips.
+template <class Fn, class F>
+void for_each_variant(std::span<const cpu::Variant<Fn>> table, F f) {
+  for (const cpu::Variant<Fn>& v : table) {
+    if (!cpu::covers(cpu::active(), v.needs)) {
+      std::printf(
+          "skip %s: %s\n", v.name,
+          cpu::covers(cpu::detect(), v.needs) ? "KLENS_ISA leaves it out" : "this CPU lacks it");
+      continue;
+    }
+    INFO("row " << v.name);
+    f(v);
+  }
+}
+
+// Every table ends in its specification.
+template <class Fn>
+const cpu::Variant<Fn>& specification(std::span<const cpu::Variant<Fn>> table) {
+  return table.back();
+}
+
+// Collects mismatches of one comparison and reports the first.
+class Mismatches {
+ public:
+  void check(bool ok, const std::string& what) {
+    if (!ok && count_++ == 0) first_ = what;
+  }
+  void near(double got, double want, double bound, const std::string& where) {
+    if (std::fabs(got - want) <= bound) return;
+    char text[160];
+    std::snprintf(text, sizeof text, ": got %.9g want %.9g bound %.3g", got, want, bound);
+    check(false, where + text);
+  }
+  ~Mismatches() noexcept(false) {
+    if (count_ != 0) FAIL_CHECK(count_ << " mismatches, first: " << first_);
+  }
+
+ private:
+  int64_t count_ = 0;
+  std::string first_;
+};
+
+// "[i][j]"
+std::string at(int64_t i, int64_t j);
+
+inline const char* layout_name(Layout layout) {
+  switch (layout) {
+    case Layout::kRowsF32:
+      return "rows f32";
+    case Layout::kRowsF16:
+      return "rows f16";
+    case Layout::kRowsBf16:
+      return "rows bf16";
+    case Layout::kTilesF16:
+      return "tiles f16";
+    case Layout::kTilesI8:
+      return "tiles i8";
+    case Layout::kTilesI4:
+      return "tiles i4";
+  }
+  return "?";
+}
+
+inline constexpr Layout kLayouts[] = {Layout::kRowsF32,  Layout::kRowsF16, Layout::kRowsBf16,
+                                      Layout::kTilesF16, Layout::kTilesI8, Layout::kTilesI4};
+
+// A weight matrix of random numbers with its memory.
+struct RandomWeight {
+  Buffer<uint8_t> data;
+  Buffer<uint16_t> scale;
+  WeightView view;
+
+  RandomWeight(Layout layout, int64_t rows, int64_t cols, int64_t group, Rng& rng);
+};
+
+}  // namespace klens::testing

@@ -1,0 +1,119 @@
+#include "kernels/weights.h"
+
+#include "tests/kernels/testing.h"
+
+namespace klens {
+namespace {
+
+using namespace klens::testing;
+
+TEST_CASE("half: all 65536 codes survive the round trip", "[half]") {
+  Mismatches bad;
+  for (uint32_t code = 0; code < 65536; ++code) {
+    const auto h = static_cast<uint16_t>(code);
+    const float f = f16_to_f32(h);
+    const bool nan = (code & 0x7c00) == 0x7c00 && (code & 0x3ff) != 0;
+    const uint16_t back = f32_to_f16(f);
+    const bool ok = nan ? std::isnan(f) && (back & 0x7fff) > 0x7c00 : back == h;
+    bad.check(ok, "code " + std::to_string(code));
+    // The value by its definition.
+    const int exponent = (h >> 10) & 31, mantissa = h & 0x3ff;
+    const double magnitude = exponent == 0    ? std::ldexp(mantissa, -24)
+                             : exponent == 31 ? INFINITY
+                                              : std::ldexp(1024 + mantissa, exponent - 25);
+    if (!nan)
+      bad.check(double{f} == ((h & 0x8000) != 0 ? -magnitude : magnitude),
+                "value of code " + std::to_string(code));
+  }
+}
+
+TEST_CASE("half: rounds to nearest, ties to even", "[half]") {
+  Mismatches bad;
+  for (uint32_t code = 0; code < 0x7c00; ++code) {  // between each finite code and the next
+    const float low = f16_to_f32(static_cast<uint16_t>(code));
+    const float high = code == 0x7bff ? 65536.0f : f16_to_f32(static_cast<uint16_t>(code + 1));
+    const float middle = (low + high) / 2;
+    const uint32_t even = code % 2 == 0 ? code : code + 1;
+    const std::string where = "after code " + std::to_string(code);
+    bad.check(f32_to_f16(middle) == even, where + ": tie");
+    bad.check(f32_to_f16(-middle) == (even | 0x8000u), where + ": negative tie");
+    bad.check(f32_to_f16(std::nextafter(middle, 0.0f)) == code, where + ": below the tie");
+    bad.check(f32_to_f16(std::nextafter(middle, 1e9f)) == code + 1, where + ": above the tie");
+  }
+  CHECK(f32_to_f16(1e30f) == 0x7c00);
+  CHECK(f32_to_f16(-INFINITY) == 0xfc00);
+  CHECK(f32_to_f16(1e-30f) == 0);
+  CHECK((f32_to_f16(NAN) & 0x7fff) > 0x7c00);
+}
+
+TEST_CASE("bf16: is the upper half of binary32", "[half]") {
+  CHECK(bf16_to_f32(0x3f80) == 1.0f);
+  CHECK(bf16_to_f32(0xc049) == -3.140625f);
+  CHECK(std::isinf(bf16_to_f32(0x7f80)));
+}
+
+TEST_CASE("weights: where each layout keeps a number", "[weights]") {
+  constexpr int64_t kRows = 18, kCols = 11;
+  const uint16_t one_and_half[32] = {
+      0x3e00, 0x3e00, 0x3e00, 0x3e00, 0x3e00, 0x3e00, 0x3e00, 0x3e00, 0x3e00, 0x3e00, 0x3e00,
+      0x3e00, 0x3e00, 0x3e00, 0x3e00, 0x3e00, 0x4000, 0x4000, 0x4000, 0x4000, 0x4000, 0x4000,
+      0x4000, 0x4000, 0x4000, 0x4000, 0x4000, 0x4000, 0x4000, 0x4000, 0x4000, 0x4000};
+  for (const Layout layout : {Layout::kTilesF16, Layout::kTilesI8, Layout::kTilesI4}) {
+    INFO(layout_name(layout));
+    Buffer<uint8_t> data(static_cast<int64_t>(tiles_bytes(layout, kRows, kCols)));
+    WeightView w{layout, kRows, kCols, 32, data.data(), one_and_half};
+    if (layout == Layout::kTilesI4) data.fill(0x88);
+    // Output 17 is output 1 of tile row 1; column 9.
+    float want = 0;
+    if (layout == Layout::kTilesF16) {  // 6 tiles per row; tile 4 holds columns 8 and 9
+      CHECK(data.size() == 2 * 6 * 64);
+      const uint16_t h = f32_to_f16(0.25f);
+      std::memcpy(data.data() + (6 + 4) * 64 + 1 * 4 + 2, &h, 2);
+      want = 0.25f;
+    } else if (layout == Layout::kTilesI8) {  // 3 tiles per row; tile 2 holds columns 8 to 11
+      CHECK(data.size() == 2 * 3 * 64);
+      data[(3 + 2) * 64 + 1 * 4 + 1] = static_cast<uint8_t>(-5);
+      want = -10;
+    } else {  // 2 tiles per row; tile 1 holds columns 8 to 15, 8 to 11 in low nibbles
+      CHECK(data.size() == 2 * 2 * 64);
+      data[(2 + 1) * 64 + 1 * 4 + 1] = 0x8d;
+      want = 10;
+    }
+    for (int64_t n = 0; n < kRows; ++n) {
+      float row[kCols];
+      expand_row(w, n, row);
+      for (int64_t k = 0; k < kCols; ++k) CHECK(row[k] == (n == 17 && k == 9 ? want : 0.0f));
+    }
+  }
+}
+
+TEST_CASE("weights: a column range is that part of the row", "[weights]") {
+  Rng rng(1);
+  for (const Layout layout : kLayouts) {
+    const RandomWeight w(layout, 19, 77, 32, rng);
+    float row[77], part[40];
+    for (const int64_t n : {0, 15, 16, 18}) {
+      expand_row(w.view, n, row);
+      expand_columns(w.view, n, 30, 70, part);
+      CHECK(std::memcmp(row + 30, part, sizeof part) == 0);
+    }
+  }
+}
+
+TEST_CASE("weights: row layouts", "[weights]") {
+  const float f32[] = {1, 2, 3, 4, 5, 6};
+  const uint16_t f16[] = {0x3c00, 0x4000, 0x4200, 0x4400, 0x4500, 0x4600};
+  const uint16_t bf16[] = {0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0, 0x40c0};
+  const void* data[] = {f32, f16, bf16};
+  const Layout layouts[] = {Layout::kRowsF32, Layout::kRowsF16, Layout::kRowsBf16};
+  for (int i = 0; i < 3; ++i) {
+    float row[3];
+    expand_row({layouts[i], 2, 3, 0, data[i], nullptr}, 1, row);
+    CHECK(row[0] == 4);
+    CHECK(row[1] == 5);
+    CHECK(row[2] == 6);
+  }
+}
+
+}  // namespace
+}  // namespace klens
