@@ -1,0 +1,20 @@
+# Paths from loaders/. Needs PCRE2 (8 bit), utf8proc and nlohmann-json.
+set(KLENS_TOKENIZER_SOURCES
+    tokenizer/added_tokens.cpp
+    tokenizer/bpe.cpp
+    tokenizer/byte_level.cpp
+    tokenizer/decoder.cpp
+    tokenizer/decoder_sinks.cpp
+    tokenizer/fields.cpp
+    tokenizer/merges.cpp
+    tokenizer/normalizer.cpp
+    tokenizer/post_processor.cpp
+    tokenizer/pre_tokenizer.cpp
+    tokenizer/regex.cpp
+    tokenizer/regex_class.cpp
+    tokenizer/regex_syntax.cpp
+    tokenizer/split.cpp
+    tokenizer/tokenizer.cpp
+    tokenizer/unicode.cpp
+    tokenizer/utf8.cpp
+    tokenizer/vocabulary.cpp)
