@@ -1,0 +1,277 @@
+#include "quant/quantizers/rtn.h"
+
+#include <algorithm>
+#include <bit>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "kernels/half.h"
+#include "rtn_fixture.h"
+
+namespace klens {
+namespace {
+
+std::vector<float> random_weights(int64_t rows, int64_t cols, uint32_t seed) {
+  std::mt19937 rng(seed);
+  std::normal_distribution<float> normal(0, 0.05f);
+  std::vector<float> w(static_cast<size_t>(rows * cols));
+  for (float& x : w) x = normal(rng);
+  return w;
+}
+
+WeightView rows_f32(const std::vector<float>& w, int64_t rows, int64_t cols) {
+  return {.layout = Layout::kRowsF32, .rows = rows, .cols = cols, .data = w.data()};
+}
+
+unsigned byte_at(const AlignedBuffer& buffer, size_t i) {
+  return std::to_integer<unsigned>(buffer.data()[i]);
+}
+
+// The integer at (row, col), read as kernels/weights.h describes the layout.
+int integer_at(const PackedWeight& p, int64_t row, int64_t col) {
+  const bool int4 = p.format->layout == Layout::kTilesI4;
+  const int64_t per_tile = int4 ? 8 : 4, tiles = (p.cols + per_tile - 1) / per_tile;
+  const int64_t at = (row / 16 * tiles + col / per_tile) * 64 + row % 16 * 4 + col % 4;
+  const unsigned byte = byte_at(p.qweight, static_cast<size_t>(at));
+  if (!int4) return static_cast<int8_t>(byte);
+  return static_cast<int>(col % 8 < 4 ? byte & 15u : byte >> 4) - 8;
+}
+
+uint16_t scale_at(const PackedWeight& p, int64_t row, int64_t col) {
+  const int64_t group = std::min(p.format->group, p.cols), groups = (p.cols + group - 1) / group;
+  return p.view().scale[(row / 16 * groups + col / group) * 16 + row % 16];
+}
+
+// The rule in the plainest form, for one weight.
+struct Expected {
+  int integer;
+  float scale;
+};
+Expected expected_at(const Format& format, const std::vector<float>& w, int64_t cols, int64_t row,
+                     int64_t col) {
+  const float qmax = format.layout == Layout::kTilesI4 ? 7.0f : 127.0f;
+  const int64_t group = std::min(format.group, cols), begin = col / group * group;
+  float largest = 0;
+  for (int64_t c = begin; c < std::min(cols, begin + group); ++c)
+    largest = std::max(largest, std::fabs(w[static_cast<size_t>(row * cols + c)]));
+  const float scale = std::max(f16_to_f32(f32_to_f16(largest / qmax)), 0x1p-24f);
+  const float x = std::nearbyint(w[static_cast<size_t>(row * cols + col)] / scale);
+  return {static_cast<int>(std::min(std::max(x, -qmax), qmax)), scale};
+}
+
+}  // namespace
+
+TEST_CASE("int8 golden bytes", "[rtn]") {
+  // Row 0: largest 127, so scale 1 = 0x3c00. Row 1 is zero: scale 2^-24 = 0x0001.
+  const std::vector<float> w = {127, -1, 0.5f, 1.5f, -2.5f, 0, 0, 0, 0, 0};
+  const PackedWeight p = quantize_rtn(*find_format("int8"), rows_f32(w, 2, 5));
+  REQUIRE(p.qweight.size() == 128);
+  REQUIRE(p.scale.size() == 64);
+  const unsigned tile0[] = {0x7f, 0xff, 0x00, 0x02}, tile1[] = {0xfe, 0, 0, 0};
+  for (size_t i = 0; i < 64; ++i) {
+    CAPTURE(i);
+    CHECK(byte_at(p.qweight, i) == (i < 4 ? tile0[i] : 0));
+    CHECK(byte_at(p.qweight, 64 + i) == (i < 4 ? tile1[i] : 0));
+    const unsigned scale = i == 1 ? 0x3c : i == 2 ? 0x01 : 0;
+    CHECK(byte_at(p.scale, i) == scale);
+  }
+}
+
+TEST_CASE("int4 golden bytes", "[rtn]") {
+  // Columns 0..3 are low nibbles, 4..7 high ones, each value + 8; ties go to even.
+  std::vector<float> w = {7, -7, 0.5f, 1.5f, 1, 2, -3, -0.5f, 6};
+  for (const char* name : {"int4g32", "int4g64", "int4g128"}) {
+    CAPTURE(name);
+    const PackedWeight p = quantize_rtn(*find_format(name), rows_f32(w, 1, 9));
+    REQUIRE(p.qweight.size() == 128);
+    const unsigned tile0[] = {0x9f, 0xa1, 0x58, 0x8a}, tile1[] = {0x8e, 0x88, 0x88, 0x88};
+    for (size_t i = 0; i < 64; ++i) {
+      CAPTURE(i);
+      CHECK(byte_at(p.qweight, i) == (i < 4 ? tile0[i] : 0x88));
+      CHECK(byte_at(p.qweight, 64 + i) == (i < 4 ? tile1[i] : 0x88));
+      CHECK(byte_at(p.scale, i) == (i == 1 ? 0x3cu : 0u));
+    }
+  }
+}
+
+TEST_CASE("fp16 golden bytes", "[rtn]") {
+  const std::vector<float> w = {1, -2, 1e6f, 0x1p-24f, 0x1p-25f, -1e6f};
+  const PackedWeight p = quantize_rtn(*find_format("fp16"), rows_f32(w, 2, 3));
+  REQUIRE(p.qweight.size() == 128);
+  CHECK(p.scale.size() == 0);
+  // [tile][output][2 columns], little-endian halves; saturated at 65504 = 0x7bff.
+  const unsigned tile0[] = {0x00, 0x3c, 0x00, 0xc0, 0x01, 0x00, 0x00, 0x00};
+  const unsigned tile1[] = {0xff, 0x7b, 0, 0, 0xff, 0xfb, 0, 0};
+  for (size_t i = 0; i < 64; ++i) {
+    CAPTURE(i);
+    CHECK(byte_at(p.qweight, i) == (i < 8 ? tile0[i] : 0));
+    CHECK(byte_at(p.qweight, 64 + i) == (i < 8 ? tile1[i] : 0));
+  }
+}
+
+TEST_CASE("rtn agrees with numpy bit for bit", "[rtn]") {
+  using namespace rtn_fixture;
+  std::vector<float> w;
+  for (uint32_t bits : kWeightBits) w.push_back(std::bit_cast<float>(bits));
+  struct Case {
+    const char* format;
+    const int8_t* integers;  // [kRows][kCols]
+    const uint16_t* scales;  // [kRows][groups]
+  };
+  const Case cases[] = {{"int8", kInt8, kInt8Scales},
+                        {"int4g32", kInt4g32, kInt4g32Scales},
+                        {"int4g64", kInt4g64, kInt4g64Scales},
+                        {"int4g128", kInt4g128, kInt4g128Scales}};
+  for (const Case& c : cases) {
+    const PackedWeight p = quantize_rtn(*find_format(c.format), rows_f32(w, kRows, kCols));
+    const int64_t group = std::min(p.format->group, kCols), groups = (kCols + group - 1) / group;
+    int wrong = 0;
+    for (int64_t row = 0; row < kRows; ++row)
+      for (int64_t col = 0; col < kCols; ++col) {
+        wrong += integer_at(p, row, col) != c.integers[row * kCols + col];
+        wrong += scale_at(p, row, col) != c.scales[row * groups + col / group];
+      }
+    CAPTURE(c.format);
+    CHECK(wrong == 0);
+  }
+  const PackedWeight p = quantize_rtn(*find_format("fp16"), rows_f32(w, kRows, kCols));
+  std::vector<float> row(kCols);
+  for (int64_t r = 0; r < kRows; ++r) {
+    expand_row(p.view(), r, row.data());
+    for (int64_t c = 0; c < kCols; ++c)
+      REQUIRE(row[static_cast<size_t>(c)] == f16_to_f32(kFp16[r * kCols + c]));
+  }
+}
+
+TEST_CASE("rtn follows the rule at every size", "[rtn]") {
+  for (const Format& format : kFormats)
+    for (int64_t rows : {1, 2, 15, 16, 17, 32, 33})
+      for (int64_t cols : {1, 7, 8, 15, 16, 48, 80, 100, 160, 257}) {
+        const auto seed = static_cast<uint32_t>(rows * 1000 + cols);
+        const std::vector<float> w = random_weights(rows, cols, seed);
+        const PackedWeight p = quantize_rtn(format, rows_f32(w, rows, cols));
+        CAPTURE(format.name, rows, cols);
+        std::vector<float> got(static_cast<size_t>(cols));
+        int wrong = 0, out_of_bound = 0;
+        for (int64_t row = 0; row < rows; ++row) {
+          expand_row(p.view(), row, got.data());
+          for (int64_t col = 0; col < cols; ++col) {
+            const float weight = w[static_cast<size_t>(row * cols + col)];
+            const float back = got[static_cast<size_t>(col)];
+            if (format.group == 0) {
+              wrong += back != f16_to_f32(f32_to_f16(weight));
+              continue;
+            }
+            const Expected e = expected_at(format, w, cols, row, col);
+            wrong += back != static_cast<float>(e.integer) * e.scale;
+            wrong += integer_at(p, row, col) != e.integer;
+            // Half a step; the largest weight may lie outside qmax steps by the scale's rounding,
+            // 2^-11 of it.
+            const float qmax = format.layout == Layout::kTilesI4 ? 7.0f : 127.0f;
+            out_of_bound += std::fabs(back - weight) > e.scale * (0.5f + qmax * 0x1p-11f);
+          }
+        }
+        CHECK(wrong == 0);
+        CHECK(out_of_bound == 0);
+      }
+}
+
+TEST_CASE("padding is zero weights", "[rtn]") {
+  for (const Format& format : kFormats) {
+    const std::vector<float> w = random_weights(17, 33, 3);
+    PackedWeight p = quantize_rtn(format, rows_f32(w, 17, 33));
+    WeightView padded = p.view();
+    const int64_t rows = padded.row_tiles() * 16,
+                  cols = padded.col_tiles() * tile_cols(format.layout);
+    CAPTURE(format.name);
+    if (format.group != 0) {  // integers as stored, at scales that are not zero
+      p.rows = rows;
+      int wrong = 0;
+      for (int64_t row = 0; row < rows; ++row)
+        for (int64_t col = row < 17 ? 33 : 0; col < cols; ++col)
+          wrong += integer_at(p, row, col) != 0;
+      CHECK(wrong == 0);
+      continue;
+    }
+    padded.rows = rows;
+    padded.cols = cols;
+    std::vector<float> row(static_cast<size_t>(cols));
+    for (int64_t r = 0; r < rows; ++r) {
+      expand_row(padded, r, row.data());
+      for (int64_t c = r < 17 ? 33 : 0; c < cols; ++c) REQUIRE(row[static_cast<size_t>(c)] == 0);
+    }
+  }
+}
+
+TEST_CASE("zeros and tiny weights stay under the scale floor", "[rtn]") {
+  for (const char* name : {"int8", "int4g32", "int4g64", "int4g128"}) {
+    const Format& format = *find_format(name);
+    std::vector<float> w(2 * 64, 0.0f);
+    w[64] = 0x1p-26f;    // a quarter of the floor: rounds to 0
+    w[65] = 0x1.8p-25f;  // three quarters of it: rounds to 1
+    const PackedWeight p = quantize_rtn(format, rows_f32(w, 2, 64));
+    CAPTURE(name);
+    CHECK(scale_at(p, 0, 0) == 0x0001);
+    CHECK(scale_at(p, 1, 0) == 0x0001);
+    CHECK(integer_at(p, 0, 0) == 0);
+    CHECK(integer_at(p, 1, 0) == 0);
+    CHECK(integer_at(p, 1, 1) == 1);
+  }
+}
+
+TEST_CASE("a scale beyond FP16 saturates", "[rtn]") {
+  const std::vector<float> w = {1e7f, -1e7f, 65504, 0};
+  const PackedWeight p = quantize_rtn(*find_format("int4g32"), rows_f32(w, 1, 4));
+  CHECK(scale_at(p, 0, 0) == 0x7bff);
+  CHECK(integer_at(p, 0, 0) == 7);
+  CHECK(integer_at(p, 0, 1) == -7);
+  CHECK(integer_at(p, 0, 2) == 1);
+}
+
+TEST_CASE("any source layout gives the same", "[rtn]") {
+  const int64_t rows = 19, cols = 70;
+  std::vector<float> w = random_weights(rows, cols, 9);
+  std::vector<uint16_t> half, brain;
+  for (size_t i = 0; i < w.size(); ++i) {
+    if (i % 7 == 0) w[i] *= 0x1p-14f;  // subnormal halves
+    half.push_back(f32_to_f16(w[i]));
+    brain.push_back(static_cast<uint16_t>(std::bit_cast<uint32_t>(w[i]) >> 16));
+  }
+  std::vector<float> from_half, from_brain;
+  for (uint16_t h : half) from_half.push_back(f16_to_f32(h));
+  for (uint16_t h : brain) from_brain.push_back(bf16_to_f32(h));
+  const PackedWeight tiles = quantize_rtn(kFormats[0], rows_f32(from_half, rows, cols));
+  struct Case {
+    WeightView view;
+    const std::vector<float>& same;
+  };
+  const Case cases[] = {
+      {{.layout = Layout::kRowsF16, .rows = rows, .cols = cols, .data = half.data()}, from_half},
+      {{.layout = Layout::kRowsBf16, .rows = rows, .cols = cols, .data = brain.data()}, from_brain},
+      {tiles.view(), from_half}};
+  for (const Case& c : cases)
+    for (const Format& format : kFormats) {
+      const PackedWeight a = quantize_rtn(format, c.view);
+      const PackedWeight b = quantize_rtn(format, rows_f32(c.same, rows, cols));
+      CAPTURE(format.name);
+      CHECK(std::equal(a.qweight.data(), a.qweight.data() + a.qweight.size(), b.qweight.data()));
+      CHECK(std::equal(a.scale.data(), a.scale.data() + a.scale.size(), b.scale.data()));
+    }
+}
+
+TEST_CASE("every finite half survives fp16", "[rtn]") {
+  std::vector<uint16_t> halves;
+  for (uint32_t h = 0; h < 0x10000; ++h)
+    if ((h & 0x7c00) != 0x7c00) halves.push_back(static_cast<uint16_t>(h));
+  const auto cols = static_cast<int64_t>(halves.size());
+  const PackedWeight p = quantize_rtn(
+      kFormats[0], {.layout = Layout::kRowsF16, .rows = 1, .cols = cols, .data = halves.data()});
+  std::vector<float> back(halves.size());
+  expand_row(p.view(), 0, back.data());
+  for (size_t i = 0; i < halves.size(); ++i)
+    REQUIRE(std::bit_cast<uint32_t>(back[i]) == std::bit_cast<uint32_t>(f16_to_f32(halves[i])));
+}
+
+}  // namespace klens
