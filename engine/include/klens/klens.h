@@ -224,7 +224,8 @@ typedef struct klens_profile_options {
   uint64_t seed;           /* of sampled text */
   const char* formats;     /* comma-separated; NULL: "int8,int4g32,int4g64,int4g128"; fp16 is always added */
   const char* metrics;     /* comma-separated subset of kl,kl_reverse,delta_ce,mse,sqnr_db,kurtosis; NULL: all */
-  const char* state_path;  /* where an interrupted run keeps its windows; NULL: nowhere */
+  const char* state_path;  /* where a run keeps its windows until the caller, with the profile safely written,
+                              removes the file (klens_quantize removes it itself); NULL: nowhere */
   int32_t resume;          /* not 0: go on from state_path if it is there and of the same run */
   klens_progress_fn progress;
   void* user;

@@ -1,0 +1,33 @@
+#pragma once
+#include <memory>
+#include <optional>
+
+#include "engine/model.h"
+#include "engine/sampler.h"
+#include "engine/session.h"
+#include "klens/klens.h"
+#include "loaders/tokenizer/tokenizer.h"
+
+// What the opaque handles of klens.h hold.
+
+struct klens_tokenizer {
+  klens::Tokenizer tokenizer;
+};
+
+struct klens_model {
+  std::shared_ptr<const klens::Model> model;
+  std::optional<klens_tokenizer> tokenizer;
+};
+
+struct klens_session {
+  klens::Session session;
+};
+
+struct klens_sampler {
+  klens::Sampler sampler;
+};
+
+struct klens_decoder {
+  klens::StreamDecoder decoder;
+  std::string text;  // what the last call returned
+};

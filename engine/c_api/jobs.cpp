@@ -1,0 +1,175 @@
+#include "engine/c_api/guard.h"
+#include "engine/c_api/handles.h"
+#include "engine/jobs/bench_job.h"
+#include "engine/jobs/compare.h"
+#include "engine/jobs/export_logits.h"
+#include "engine/jobs/perplexity.h"
+#include "engine/jobs/profile_job.h"
+#include "engine/jobs/quantize_job.h"
+#include "loaders/profile_json.h"
+
+namespace klens {
+namespace {
+
+ProgressFn progress_fn(klens_progress_fn fn, void* user) {
+  if (fn == nullptr) return nullptr;
+  return [fn, user](const char* stage, double fraction, double seconds_left) {
+    const klens_progress progress{stage, fraction, seconds_left};
+    return fn(user, &progress) != 0;
+  };
+}
+
+char* owned_json(const nlohmann::ordered_json& json) {
+  return owned_text(json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+const Tokenizer& tokenizer_of(const klens_model* model) {
+  if (!model->tokenizer)
+    throw Error(ErrorKind::kBadFile, model->model->checkpoint().path + ": holds no tokenizer.json, which this needs");
+  return model->tokenizer->tokenizer;
+}
+
+const Tokenizer* tokenizer_or_null(const klens_model* model) {
+  return model->tokenizer ? &model->tokenizer->tokenizer : nullptr;
+}
+
+WindowOptions window_options(const klens_text_options& given) {
+  if (given.ctx < 0 || given.windows < 0 || given.stride < 0)
+    throw Error(ErrorKind::kBadArgument, "-c, --windows and --stride must not be negative");
+  return {.ctx = given.ctx == 0 ? 512 : given.ctx,
+          .windows = given.windows,
+          .stride = given.stride,
+          .llama_protocol = given.llama_protocol != 0};
+}
+
+std::string_view text_of(const klens_text_options& given) {
+  require(given.text, "text");
+  return {given.text, given.text_bytes};
+}
+
+ProfileOptions profile_options(const klens_profile_options& given) {
+  if (given.ctx < 0 || given.windows < 0) throw Error(ErrorKind::kBadArgument, "-c and --windows must not be negative");
+  ProfileOptions options;
+  if (given.text != nullptr) options.text = std::string(given.text, given.text_bytes);
+  if (given.source_name != nullptr) options.source_name = given.source_name;
+  if (given.ctx != 0) options.ctx = given.ctx;
+  if (given.windows != 0) options.windows = given.windows;
+  options.seed = given.seed;
+  if (given.formats != nullptr) options.formats = given.formats;
+  if (given.metrics != nullptr) options.metrics = given.metrics;
+  if (given.state_path != nullptr) options.state_path = given.state_path;
+  options.resume = given.resume != 0;
+  return options;
+}
+
+PlanRequest plan_request(const klens_plan_options& given) {
+  PlanRequest request;
+  if (given.method != nullptr) request.method = given.method;
+  if (given.uniform_format != nullptr) request.uniform_format = given.uniform_format;
+  if (given.bpw != 0) request.budget.bpw = given.bpw;
+  if (given.file_bytes != 0) request.budget.file_bytes = given.file_bytes;
+  if (given.max_kl != 0) request.budget.max_kl = given.max_kl;
+  return request;
+}
+
+}  // namespace
+}  // namespace klens
+
+using namespace klens;
+
+klens_status klens_perplexity(klens_model* model, const klens_text_options* options, char** json, klens_error* error) {
+  return guarded(error, [&] {
+    require(model, "model");
+    require(json, "json");
+    const klens_text_options given = read_options(options);
+    Progress progress(progress_fn(given.progress, given.user));
+    *json = owned_json(perplexity(*model->model, tokenizer_of(model), text_of(given), window_options(given), progress));
+  });
+}
+
+klens_status klens_compare(klens_model* a, klens_model* b, const klens_text_options* options, char** json,
+                           klens_error* error) {
+  return guarded(error, [&] {
+    require(a, "a");
+    require(b, "b");
+    require(json, "json");
+    const klens_text_options given = read_options(options);
+    Progress progress(progress_fn(given.progress, given.user));
+    *json = owned_json(
+        compare(*a->model, *b->model, tokenizer_of(a), text_of(given), window_options(given), progress));
+  });
+}
+
+klens_status klens_export_logits(klens_model* model, const int32_t* ids, size_t count, const char* path,
+                                 klens_error* error) {
+  return guarded(error, [&] {
+    require(model, "model");
+    require(ids, "ids");
+    require(path, "path");
+    export_logits(model->model, {ids, count}, path);
+  });
+}
+
+klens_status klens_profile(klens_model* model, const klens_profile_options* options, char** profile_json,
+                           klens_error* error) {
+  return guarded(error, [&] {
+    require(model, "model");
+    require(profile_json, "profile_json");
+    const klens_profile_options given = read_options(options);
+    Progress progress(progress_fn(given.progress, given.user));
+    const ProfileRun run = run_profile(*model->model, tokenizer_or_null(model), profile_options(given), progress,
+                                       [](const Profile&) { return false; });
+    *profile_json = owned_text(profile_to_json(run.profile));
+  });
+}
+
+klens_status klens_plan(const char* profile_json, const klens_plan_options* options, char** plan_json,
+                        klens_error* error) {
+  return guarded(error, [&] {
+    require(profile_json, "profile_json");
+    require(plan_json, "plan_json");
+    const klens_plan_options given = read_options(options);
+    const Profile profile = profile_from_json(profile_json, "profile");
+    PlanRequest request = plan_request(given);
+    if (given.tensor_types != nullptr) request.pinned = pinned_choices(given.tensor_types, profile);
+    *plan_json = owned_text(plan_to_json(plan_or_throw(profile, request)));
+  });
+}
+
+klens_status klens_quantize(klens_model* model, const char* out_path, const klens_quantize_options* options,
+                            char** json, klens_error* error) {
+  return guarded(error, [&] {
+    require(model, "model");
+    require(json, "json");
+    const klens_quantize_options given = read_options(options);
+    if (given.dry_run == 0) require(out_path, "out_path");
+    QuantizeOptions run;
+    if (given.plan_json != nullptr) run.plan_json = given.plan_json;
+    run.request = plan_request(given.plan);
+    if (given.plan.tensor_types != nullptr) run.tensor_types = given.plan.tensor_types;
+    run.profile = profile_options(given.profile);
+    run.dry_run = given.dry_run != 0;
+    Progress progress(progress_fn(given.profile.progress, given.profile.user));
+    *json = owned_json(quantize(*model->model, tokenizer_or_null(model), out_path == nullptr ? "" : out_path, run, progress));
+  });
+}
+
+klens_status klens_bench(klens_model* model, const klens_bench_options* options, char** json, klens_error* error) {
+  return guarded(error, [&] {
+    require(model, "model");
+    require(json, "json");
+    const klens_bench_options given = read_options(options);
+    if (given.depth < 0 || given.repetitions < 0)
+      throw Error(ErrorKind::kBadArgument, "-d and -r must not be negative");
+    const auto or_default = [](int32_t value, int64_t fallback) {
+      return value == 0 ? fallback : std::max<int64_t>(value, 0);
+    };
+    Progress progress(progress_fn(given.progress, given.user));
+    *json = owned_json(bench(model->model,
+                             {.prompt = or_default(given.prompt, 512),
+                              .generate = or_default(given.generate, 128),
+                              .depth = given.depth,
+                              .repetitions = or_default(given.repetitions, 5)},
+                             progress));
+  });
+}

@@ -1,0 +1,136 @@
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+#include "engine/c_api/guard.h"
+#include "engine/c_api/handles.h"
+#include "loaders/chat_template/chat_template.h"
+#include "loaders/json.h"
+#include "loaders/klens_file.h"
+#include "loaders/mapped_file.h"
+#include "loaders/safetensors.h"
+
+namespace klens {
+namespace {
+
+// The text of a tokenizer.json: a folder's, a .klens file's, or the file itself.
+std::string tokenizer_text(const std::string& path) {
+  if (std::filesystem::is_directory(path)) return read_text(path + "/tokenizer.json");
+  if (!path.ends_with(".klens")) return read_text(path);
+  const Checkpoint checkpoint = read_klens_file(path, false);
+  if (checkpoint.texts.tokenizer.empty()) throw Error(ErrorKind::kBadFile, path + ": holds no tokenizer");
+  return checkpoint.texts.tokenizer;
+}
+
+// A special token of tokenizer_config.json: a string, or an object with its content.
+std::string special_token(const nlohmann::json& config, const char* key) {
+  const auto found = config.is_object() ? config.find(key) : config.end();
+  if (!config.is_object() || found == config.end()) return "";
+  if (found->is_string()) return found->get<std::string>();
+  if (found->is_object() && found->contains("content") && (*found)["content"].is_string())
+    return (*found)["content"].get<std::string>();
+  return "";
+}
+
+std::string chat_prompt(const Checkpoint& checkpoint, const std::string& messages_text, bool add_generation_prompt) {
+  if (checkpoint.texts.chat_template.empty())
+    throw Error(ErrorKind::kUnsupported, checkpoint.path + ": has no chat template");
+  const nlohmann::json messages = parse_json(messages_text, "messages");
+  if (!messages.is_array()) throw Error(ErrorKind::kBadArgument, "messages must be a JSON list of {\"role\",\"content\"}");
+  const nlohmann::json config = checkpoint.texts.tokenizer_config.empty()
+                                    ? nlohmann::json::object()
+                                    : parse_json(checkpoint.texts.tokenizer_config, checkpoint.path + " (tokenizer_config.json)");
+  return ChatTemplate::parse(checkpoint.texts.chat_template, checkpoint.path + " (chat template)")
+      .render({{"messages", messages},
+               {"add_generation_prompt", add_generation_prompt},
+               {"bos_token", special_token(config, "bos_token")},
+               {"eos_token", special_token(config, "eos_token")}});
+}
+
+void require_text(const char* text, size_t bytes) {
+  if (text == nullptr && bytes != 0) throw Error(ErrorKind::kBadArgument, "argument text is NULL");
+}
+
+}  // namespace
+}  // namespace klens
+
+using namespace klens;
+
+klens_status klens_tokenizer_open(const char* path, klens_tokenizer** tokenizer, klens_error* error) {
+  return guarded(error, [&] {
+    require(path, "path");
+    require(tokenizer, "tokenizer");
+    *tokenizer = new klens_tokenizer{Tokenizer::from_json(tokenizer_text(path), path)};
+  });
+}
+
+void klens_tokenizer_free(klens_tokenizer* tokenizer) { delete tokenizer; }
+
+klens_status klens_tokenize(const klens_tokenizer* tokenizer, const char* text, size_t text_bytes, int add_special,
+                            int32_t** ids, size_t* count, klens_error* error) {
+  return guarded(error, [&] {
+    require(tokenizer, "tokenizer");
+    require(ids, "ids");
+    require(count, "count");
+    require_text(text, text_bytes);
+    const std::vector<int32_t> encoded = tokenizer->tokenizer.encode({text, text_bytes}, add_special != 0);
+    auto* copy = static_cast<int32_t*>(std::malloc((encoded.size() + 1) * sizeof(int32_t)));
+    if (copy == nullptr) throw std::bad_alloc();
+    if (!encoded.empty()) std::memcpy(copy, encoded.data(), encoded.size() * sizeof(int32_t));
+    *ids = copy;
+    *count = encoded.size();
+  });
+}
+
+klens_status klens_detokenize(const klens_tokenizer* tokenizer, const int32_t* ids, size_t count, int skip_special,
+                              char** text, klens_error* error) {
+  return guarded(error, [&] {
+    require(tokenizer, "tokenizer");
+    require(text, "text");
+    if (count != 0) require(ids, "ids");
+    *text = owned_text(tokenizer->tokenizer.decode({ids, count}, skip_special != 0));
+  });
+}
+
+klens_status klens_decoder_new(const klens_tokenizer* tokenizer, int skip_special, klens_decoder** decoder,
+                               klens_error* error) {
+  return guarded(error, [&] {
+    require(tokenizer, "tokenizer");
+    require(decoder, "decoder");
+    *decoder = new klens_decoder{StreamDecoder(tokenizer->tokenizer, skip_special != 0), ""};
+  });
+}
+
+void klens_decoder_free(klens_decoder* decoder) { delete decoder; }
+
+klens_status klens_decoder_push(klens_decoder* decoder, int32_t id, const char** text, klens_error* error) {
+  return guarded(error, [&] {
+    require(decoder, "decoder");
+    require(text, "text");
+    decoder->text = decoder->decoder.push(id);
+    *text = decoder->text.c_str();
+  });
+}
+
+klens_status klens_decoder_finish(klens_decoder* decoder, const char** text, klens_error* error) {
+  return guarded(error, [&] {
+    require(decoder, "decoder");
+    require(text, "text");
+    decoder->text = decoder->decoder.finish();
+    *text = decoder->text.c_str();
+  });
+}
+
+int klens_model_has_chat_template(const klens_model* model) {
+  return model->model->checkpoint().texts.chat_template.empty() ? 0 : 1;
+}
+
+klens_status klens_chat_prompt(const klens_model* model, const char* messages_json, int add_generation_prompt,
+                               char** text, klens_error* error) {
+  return guarded(error, [&] {
+    require(model, "model");
+    require(messages_json, "messages_json");
+    require(text, "text");
+    *text = owned_text(chat_prompt(model->model->checkpoint(), messages_json, add_generation_prompt != 0));
+  });
+}
