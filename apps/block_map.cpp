@@ -1,0 +1,85 @@
+#include <algorithm>
+#include <map>
+
+#include "apps/cli/output.h"
+#include "apps/plan_view.h"
+
+namespace klens::apps {
+namespace {
+
+constexpr size_t kWidth = 80;
+constexpr size_t kLabelWidth = 11;  // "  embedding"
+
+bool outside_blocks(const MapCell& cell) {
+  return cell.block < 0 || cell.kind == "head" || cell.kind == "embedding";
+}
+
+std::string centred(const std::string& text, size_t width) {
+  if (text.size() >= width) return text;
+  const size_t left = (width - text.size()) / 2;
+  return std::string(left, ' ') + text + std::string(width - text.size() - left, ' ');
+}
+
+struct Column {
+  std::string kind;
+  size_t width = 0;
+};
+
+// In the order in which the kinds first appear.
+std::vector<Column> columns_of(const std::vector<MapCell>& cells) {
+  std::vector<Column> columns;
+  for (const MapCell& cell : cells) {
+    if (outside_blocks(cell)) continue;
+    auto column = std::find_if(columns.begin(), columns.end(),
+                               [&](const Column& c) { return c.kind == cell.kind; });
+    if (column == columns.end()) column = columns.insert(columns.end(), {cell.kind, cell.kind.size()});
+    column->width = std::max({column->width, cell.text.size() + 2, size_t{8}});
+  }
+  return columns;
+}
+
+std::string outside_line(const std::vector<MapCell>& cells, bool before, const Style& style) {
+  std::string out;
+  for (const MapCell& cell : cells) {
+    if (!outside_blocks(cell) || (cell.block < 0) != before) continue;
+    out += formatted("  %-*s", static_cast<int>(kLabelWidth - 1), cell.kind.c_str()) +
+           style.on(cell.background, centred(cell.text, std::max(cell.text.size() + 2, size_t{8}))) + "\n";
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string block_map(const std::vector<MapCell>& cells, const Style& style) {
+  std::map<int64_t, std::map<std::string, const MapCell*>> blocks;
+  for (const MapCell& cell : cells) {
+    if (!outside_blocks(cell)) blocks[cell.block][cell.kind] = &cell;
+  }
+  const std::vector<Column> columns = columns_of(cells);
+  std::string out = outside_line(cells, true, style);
+  for (size_t first = 0; first < columns.size();) {
+    // As many columns as fit; the others follow in a band of their own.
+    size_t last = first, width = kLabelWidth + 1;
+    while (last < columns.size() && (last == first || width + columns[last].width + 1 <= kWidth))
+      width += columns[last++].width + 1;
+    std::string header = formatted("  %-*s", static_cast<int>(kLabelWidth - 1), "block");
+    for (size_t c = first; c < last; ++c) header += centred(columns[c].kind, columns[c].width) + " ";
+    while (header.ends_with(' ')) header.pop_back();
+    out += style.bold(header) + "\n";
+    for (const auto& [block, row] : blocks) {
+      std::string line = formatted("  %5lld", static_cast<long long>(block)) + std::string(kLabelWidth - 6, ' ');
+      for (size_t c = first; c < last; ++c) {
+        const auto cell = row.find(columns[c].kind);
+        line += cell == row.end() ? centred(".", columns[c].width)
+                                  : style.on(cell->second->background, centred(cell->second->text, columns[c].width));
+        line += " ";
+      }
+      while (line.ends_with(' ')) line.pop_back();
+      out += line + "\n";
+    }
+    first = last;
+  }
+  return out + outside_line(cells, false, style);
+}
+
+}  // namespace klens::apps

@@ -1,0 +1,115 @@
+#include "apps/calibration.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "apps/cli/error.h"
+#include "apps/cli/files.h"
+
+namespace klens::apps {
+namespace {
+
+const char* or_null(const std::string& text) { return text.empty() ? nullptr : text.c_str(); }
+
+}  // namespace
+
+OptionGroup calibration_options() {
+  return {"Measuring",
+          {{"f,file", "FILE", "calibration text (- reads standard input); none: sampled from the "
+                              "model itself, which needs no data"},
+           {"c,ctx,ctx-size", "N", "tokens of a calibration window (default 256)"},
+           {"windows", "N", "calibration windows, the first N of the text (default 32)"},
+           {"s,seed", "N", "of sampled text (default 0)"},
+           {"formats", "LIST", "candidate formats, with commas (default "
+                               "int8,int4g32,int4g64,int4g128); fp16 always is one"},
+           {"metrics", "LIST", "of kl,kl_reverse,delta_ce,mse,sqnr_db,kurtosis (default: all)"},
+           {"resume", "", "go on with an interrupted run of the same options"}}};
+}
+
+Calibration::Calibration(const Arguments& arguments, std::string state_path)
+    : formats_(arguments.text_or("formats", "")),
+      metrics_(arguments.text_or("metrics", "")),
+      state_path_(std::move(state_path)),
+      resume_(arguments.flag("resume")),
+      ctx_(static_cast<int32_t>(arguments.count("ctx", 0, 2))),
+      windows_(static_cast<int32_t>(arguments.count("windows", 0, 1))),
+      seed_(arguments.seed()) {
+  if (const auto file = arguments.text("file")) {
+    text_ = read_file(*file);
+    has_text_ = true;
+    source_name_ = *file == "-" ? "standard input" : std::filesystem::path(*file).filename().string();
+    if (text_.empty()) throw Error("the calibration text " + source_name_ + " is empty");
+  }
+}
+
+klens_profile_options Calibration::options(Progress& progress) const {
+  klens_profile_options options{};
+  options.size = sizeof(options);
+  options.text = has_text_ ? text_.data() : nullptr;
+  options.text_bytes = text_.size();
+  options.source_name = or_null(source_name_);
+  options.ctx = ctx_;
+  options.windows = windows_;
+  options.seed = seed_;
+  options.formats = or_null(formats_);
+  options.metrics = or_null(metrics_);
+  options.state_path = or_null(state_path_);
+  options.resume = resume_ ? 1 : 0;
+  options.progress = Progress::callback;
+  options.user = &progress;
+  return options;
+}
+
+void Calibration::rethrow(const Failure& failure) const {
+  if (failure.status != KLENS_INTERRUPTED) throw failure;
+  if (state_path_.empty() || ::access(state_path_.c_str(), F_OK) != 0)
+    throw Error("interrupted before anything was worth keeping");
+  throw Error("interrupted; the same command with --resume goes on from " + state_path_);
+}
+
+std::vector<OptionSpec> budget_options() {
+  return {{"bpw", "B", "at most B bits per weight over all parameters, e.g. 4.5"},
+          {"size", "S", "the whole file at most S bytes; K, M, G are powers of 1024, KB, MB, GB of "
+                        "1000; e.g. 2.5M"},
+          {"max-kl", "D", "the smallest file with a predicted KL of at most D nats per token"},
+          {"uniform", "FORMAT", "one format for every unit: fp16, int8, int4g128, int4g64, int4g32"},
+          {"method", "NAME", "klens (default: exact knapsack over measured KL), or for comparison "
+                             "kl-sort, sqnr-sort, mse-sort"},
+          {"tensor-type", "REGEX=FORMAT", "units whose name matches get this format, whatever the "
+                                          "plan says; may be given again"}};
+}
+
+Budget::Budget(const Arguments& arguments, const std::string& source)
+    : method_(arguments.text_or("method", "")) {
+  if (source == "bpw") bpw_ = arguments.number("bpw", 0, 0.01, 64);
+  if (source == "size") file_bytes_ = *arguments.bytes("size");
+  if (source == "max-kl") max_kl_ = arguments.number("max-kl", 0, 1e-12, 1000);
+  if (source == "uniform") {
+    uniform_ = *arguments.text("uniform");
+    if (!method_.empty() && method_ != "uniform")
+      throw UsageError("--uniform and --method " + method_ + " exclude each other");
+    method_ = "uniform";
+  } else if (method_ == "uniform") {
+    throw UsageError("--method uniform needs --uniform FORMAT");
+  }
+  for (const std::string& rule : arguments.texts("tensor-type")) {
+    if (rule.find('=') == std::string::npos)
+      throw UsageError("--tensor-type takes REGEX=FORMAT, not '" + rule + "'");
+    tensor_types_ += rule + "\n";
+  }
+}
+
+klens_plan_options Budget::options() const {
+  klens_plan_options options{};
+  options.size = sizeof(options);
+  options.method = or_null(method_);
+  options.bpw = bpw_;
+  options.file_bytes = file_bytes_;
+  options.max_kl = max_kl_;
+  options.uniform_format = or_null(uniform_);
+  options.tensor_types = or_null(tensor_types_);
+  return options;
+}
+
+}  // namespace klens::apps

@@ -1,0 +1,45 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "apps/cli/arguments.h"
+#include "apps/terminal/progress.h"
+#include "klens/klens.hpp"
+
+namespace klens::apps {
+
+// What `profile` and `quantize` share: how to measure. Holds the strings that the library's options point
+// into.
+class Calibration {
+ public:
+  // state_path: where an interrupted run keeps its windows; "" for nowhere.
+  Calibration(const Arguments& arguments, std::string state_path);
+  klens_profile_options options(Progress& progress) const;
+  // An interrupted job's error, in words that tell how to go on; other failures as they are.
+  [[noreturn]] void rethrow(const Failure& failure) const;
+
+ private:
+  std::string text_, source_name_, formats_, metrics_, state_path_;
+  bool has_text_ = false, resume_ = false;
+  int32_t ctx_ = 0, windows_ = 0;
+  uint64_t seed_ = 0;
+};
+
+OptionGroup calibration_options();
+
+// What `plan` and `quantize` share: what to aim at.
+class Budget {
+ public:
+  // source: which of bpw, size, max-kl, uniform is given.
+  Budget(const Arguments& arguments, const std::string& source);
+  klens_plan_options options() const;
+
+ private:
+  std::string method_, uniform_, tensor_types_;
+  double bpw_ = 0, max_kl_ = 0;
+  int64_t file_bytes_ = 0;
+};
+
+std::vector<OptionSpec> budget_options();  // --bpw --size --max-kl --uniform --method --tensor-type
+
+}  // namespace klens::apps

@@ -1,0 +1,91 @@
+#include "apps/cli/common.h"
+
+#include <cstdio>
+
+#include "apps/cli/error.h"
+#include "apps/cli/output.h"
+
+namespace klens::apps {
+
+OptionGroup model_options() {
+  return {"Model",
+          {{"m,model", "MODEL", "a checkpoint folder or a .klens file; instead of the first argument"},
+           {"t,threads", "N", "threads; 0: one per core (default)"},
+           {"activations", "KIND",
+            "int8: INT8 and INT4 weights run on integer arithmetic (default); f32: the same weights, "
+            "activations in FP32"},
+           {"backend", "NAME", "where to compute: cpu (default)"}}};
+}
+
+OptionGroup general_options() {
+  return {"Output",
+          {{"json", "", "print one JSON object and nothing else"},
+           {"h,help", "", "print this text"}}};
+}
+
+OptionSpec quiet_option() { return {"q,quiet", "", "no progress on standard error"}; }
+
+std::string model_path(const Arguments& arguments) {
+  const std::vector<std::string>& positionals = arguments.positionals();
+  if (positionals.size() > 1)
+    throw UsageError("what is '" + positionals[1] + "'? There is one MODEL");
+  if (!positionals.empty()) return positionals[0];
+  if (const auto model = arguments.text("model")) return *model;
+  throw UsageError("MODEL is missing");
+}
+
+std::string only_positional(const Arguments& arguments, const char* what) {
+  const std::vector<std::string>& positionals = arguments.positionals();
+  if (positionals.empty()) throw UsageError(std::string(what) + " is missing");
+  if (positionals.size() > 1)
+    throw UsageError("what is '" + positionals[1] + "'? There is one " + what);
+  return positionals[0];
+}
+
+klens_model_options read_model_options(const Arguments& arguments) {
+  klens_model_options options{};
+  options.size = sizeof(options);
+  options.threads = static_cast<int32_t>(arguments.count("threads", 0, 0, 4096));
+  options.activations = arguments.choice("activations", {"int8", "f32"}) == "f32"
+                            ? KLENS_ACTIVATIONS_F32
+                            : KLENS_ACTIVATIONS_INT8;
+  return options;
+}
+
+ModelHandle open_model(const Arguments& arguments) {
+  return open_model(arguments, model_path(arguments));
+}
+
+ModelHandle open_model(const Arguments& arguments, const std::string& path) {
+  klens_model_options options = read_model_options(arguments);
+  const std::string backend = arguments.text_or("backend", "cpu");
+  options.backend = backend.c_str();
+  return klens::open_model(path, options);
+}
+
+const klens_tokenizer* tokenizer_of(const klens_model* model, const std::string& path) {
+  const klens_tokenizer* tokenizer = klens_model_tokenizer(model);
+  if (tokenizer == nullptr) throw Error(path + " has no tokenizer: put its tokenizer.json there");
+  return tokenizer;
+}
+
+std::string number_or_dash(const nlohmann::ordered_json& report, const char* key,
+                           const char* format) {
+  const auto it = report.find(key);
+  if (it == report.end() || !it->is_number()) return "-";
+  char text[64];
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+  std::snprintf(text, sizeof(text), format, it->get<double>());
+#pragma GCC diagnostic pop
+  return text;
+}
+
+std::string with_error(const nlohmann::ordered_json& report, const char* key, const char* error_key,
+                       const char* format) {
+  const std::string value = number_or_dash(report, key, format);
+  const std::string error = number_or_dash(report, error_key, format);
+  return error == "-" ? value : value + " +/- " + error;
+}
+
+}  // namespace klens::apps

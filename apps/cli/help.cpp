@@ -1,0 +1,103 @@
+#include "apps/cli/help.h"
+
+#include <sstream>
+
+namespace klens::apps {
+namespace {
+
+constexpr size_t kWidth = 80;
+constexpr size_t kHelpColumn = 28;
+
+// The words of text in lines of at most kWidth, each after the first indented; `column` is where the first
+// line stands already. A newline in text starts a new line.
+std::string wrapped(const std::string& text, size_t indent, size_t column) {
+  std::string out;
+  std::istringstream lines(text);
+  bool first_line = true;
+  for (std::string line; std::getline(lines, line);) {
+    if (!first_line) {
+      out += "\n" + (line.empty() ? "" : std::string(indent, ' '));
+      column = indent;
+    }
+    first_line = false;
+    std::istringstream words(line);
+    bool first_word = true;
+    for (std::string word; words >> word;) {
+      if (!first_word && column + 1 + word.size() > kWidth) {
+        out += "\n" + std::string(indent, ' ');
+        column = indent;
+      } else if (!first_word) {
+        out += " ";
+        ++column;
+      }
+      out += word;
+      column += word.size();
+      first_word = false;
+    }
+  }
+  return out;
+}
+
+// "  -n, --predict N"
+std::string option_label(const OptionSpec& option) {
+  std::istringstream names(option.names);
+  std::string label, name;
+  while (std::getline(names, name, ',')) {
+    if (name.size() == 1) {
+      label = "  -" + name + ", ";
+    } else {
+      if (label.empty()) label = "      ";
+      label += "--" + name;
+      break;
+    }
+  }
+  if (option.value[0] != '\0') label += std::string(" ") + option.value;
+  return label;
+}
+
+std::string option_help(const OptionSpec& option) {
+  std::string line = option_label(option);
+  if (line.size() + 2 > kHelpColumn) {
+    line += "\n" + std::string(kHelpColumn, ' ');
+  } else {
+    line.resize(kHelpColumn, ' ');
+  }
+  return line + wrapped(option.help, kHelpColumn, kHelpColumn) + "\n";
+}
+
+}  // namespace
+
+std::string program_help(const std::vector<Command>& commands) {
+  std::string out =
+      "klens - runs and quantises Mamba language models\n\n"
+      "Usage: klens COMMAND MODEL [options]\n\n"
+      "MODEL is a checkpoint folder (config.json, *.safetensors, tokenizer.json) or a\n"
+      ".klens file that `klens quantize` wrote.\n\nCommands:\n";
+  for (const Command& command : commands) {
+    std::string line = std::string("  ") + command.name;
+    line.resize(14, ' ');
+    out += line + wrapped(command.summary, 14, 14) + "\n";
+  }
+  out +=
+      "\n`klens COMMAND --help` lists a command's options with examples, `klens --version`\n"
+      "the version and the instruction set in use.\n\n"
+      "Results go to standard output, everything else to standard error; --json prints\n"
+      "one JSON object. Exit code 0: done, 1: failed, 2: called wrongly.\n";
+  return out;
+}
+
+std::string command_help(const Command& command) {
+  std::string out = std::string("klens ") + command.name + " - " + command.summary + "\n\n";
+  out += wrapped(std::string("Usage: klens ") + command.name + " " + command.usage, 7, 0) + "\n\n";
+  out += wrapped(command.about, 0, 0) + "\n";
+  for (const OptionGroup& group : command.groups) {
+    out += std::string("\n") + group.title + ":\n";
+    for (const OptionSpec& option : group.options) out += option_help(option);
+  }
+  out +=
+      "\nEnvironment: KLENS_ARG_<NAME> sets an option, as in KLENS_ARG_THREADS=4; the\n"
+      "command line wins. An empty variable counts as not set.\n";
+  return out + "\nExamples:\n" + command.examples;
+}
+
+}  // namespace klens::apps

@@ -1,0 +1,59 @@
+#include <nlohmann/json.hpp>
+
+#include "apps/cli/command.h"
+#include "apps/cli/common.h"
+#include "apps/cli/error.h"
+#include "apps/cli/files.h"
+#include "apps/cli/output.h"
+
+namespace klens::apps {
+namespace {
+
+void run(const Arguments& arguments) {
+  const std::string path = model_path(arguments);
+  const auto ids_path = arguments.text("ids");
+  const auto output = arguments.text("output");
+  if (!ids_path) throw UsageError("--ids FILE is missing");
+  if (!output) throw UsageError("-o FILE is missing");
+  const bool json = arguments.flag("json");
+  check_writable(*output);
+  klens_model_options options = read_model_options(arguments);
+  options.activations = KLENS_ACTIVATIONS_F32;  // parity is judged on the exact path
+  const std::string backend = arguments.text_or("backend", "cpu");
+  options.backend = backend.c_str();
+  const ModelHandle model = klens::open_model(path, options);
+  const std::vector<int32_t> ids = read_ids(*ids_path, klens_model_vocab(model.get()));
+  check([&](klens_error* e) {
+    return klens_export_logits(model.get(), ids.data(), ids.size(), output->c_str(), e);
+  });
+  const int32_t vocab = klens_model_vocab(model.get());
+  if (json) {
+    print_json({{"output", *output}, {"tokens", ids.size()}, {"vocab", vocab}});
+  } else {
+    print(*output + ": logits [" + std::to_string(ids.size()) + "][" + std::to_string(vocab) + "]\n");
+  }
+}
+
+}  // namespace
+
+Command logits_command() {
+  OptionGroup model = model_options();
+  for (OptionSpec& option : model.options) {
+    if (first_long_name(option.names) == "activations")
+      option.help = "accepted, and always f32 here";
+  }
+  return {"logits",
+          "MODEL --ids FILE -o OUT [options]",
+          "raw logits of a token sequence, for parity tests",
+          "Writes one safetensors file with one FP32 tensor `logits` [tokens][vocabulary], from a "
+          "fresh start, computed with FP32 activations.",
+          "  klens logits MODEL --ids ids.txt -o logits.safetensors\n",
+          {{"Input and output",
+            {{"ids", "FILE", "token ids, decimal, between white space; - reads standard input"},
+             {"o,output", "OUT", "the file to write"}}},
+           model,
+           general_options()},
+          run};
+}
+
+}  // namespace klens::apps

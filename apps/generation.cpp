@@ -1,0 +1,95 @@
+#include "apps/generation.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "apps/terminal/interrupt.h"
+
+namespace klens::apps {
+namespace {
+
+constexpr int32_t kDefaultBatch = 512;
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+}  // namespace
+
+OptionGroup sampling_options() {
+  return {"Sampling",
+          {{"temp,temperature", "T", "temperature; 0: always the likeliest token (default 0.8)"},
+           {"top-k", "K", "choose among the K likeliest; 0: all (default 40)"},
+           {"top-p", "P", "choose among the likeliest that sum to P; 1: all (default 0.95)"},
+           {"min-p", "P", "drop those below P times the likeliest; 0: none (default 0.05)"},
+           {"repeat-penalty", "X", "penalise the last 64 tokens; 1: off (default)"},
+           {"s,seed", "N", "the same seed gives the same text (default 0)"},
+           {"greedy", "", "the same as --temp 0"}}};
+}
+
+klens_sampler_options read_sampler_options(const Arguments& arguments) {
+  klens_sampler_options options{};
+  options.size = sizeof(options);
+  options.temperature = static_cast<float>(arguments.number("temp", 0.8, 0, 1000));
+  options.top_k = static_cast<int32_t>(arguments.count("top-k", 40, 0));
+  options.top_p = static_cast<float>(arguments.number("top-p", 0.95, 0, 1));
+  options.min_p = static_cast<float>(arguments.number("min-p", 0.05, 0, 1));
+  options.repeat_penalty = static_cast<float>(arguments.number("repeat-penalty", 1, 0.01, 100));
+  options.seed = arguments.seed();
+  if (arguments.flag("greedy")) options.temperature = 0;
+  return options;
+}
+
+int32_t read_batch(const Arguments& arguments) {
+  return static_cast<int32_t>(arguments.count("batch-size", kDefaultBatch, 1));
+}
+
+const char* name_of(StopReason reason) {
+  switch (reason) {
+    case StopReason::kEnd: return "end";
+    case StopReason::kLimit: return "limit";
+    case StopReason::kInterrupt: return "interrupt";
+  }
+  return "";
+}
+
+Speed feed(klens_session* session, const std::vector<int32_t>& ids, size_t from, int32_t batch) {
+  const Clock::time_point start = Clock::now();
+  size_t at = from;
+  while (at < ids.size() && !interrupted()) {
+    const size_t count = std::min(ids.size() - at, static_cast<size_t>(batch));
+    check([&](klens_error* e) { return klens_session_eval(session, ids.data() + at, count, e); });
+    at += count;
+  }
+  return {static_cast<int64_t>(at - from), seconds_since(start)};
+}
+
+Continuation continue_session(const klens_model* model, klens_session* session,
+                              klens_sampler* sampler, int64_t limit, bool ignore_end,
+                              const std::function<void(int32_t)>& on_token) {
+  Continuation result;
+  while (static_cast<int64_t>(result.ids.size()) < limit) {
+    if (interrupted()) {
+      result.reason = StopReason::kInterrupt;
+      break;
+    }
+    const Clock::time_point start = Clock::now();
+    if (!result.ids.empty()) {
+      eval(session, {result.ids.back()});
+      ++result.decode.tokens;
+    }
+    const int32_t id = sample(sampler, session);
+    if (!result.ids.empty()) result.decode.seconds += seconds_since(start);
+    result.ids.push_back(id);
+    if (!ignore_end && klens_model_is_eos(model, id) != 0) {
+      result.reason = StopReason::kEnd;
+      break;
+    }
+    on_token(id);
+  }
+  return result;
+}
+
+}  // namespace klens::apps

@@ -1,0 +1,40 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "apps/cli/arguments.h"
+#include "klens/klens.hpp"
+
+namespace klens::apps {
+
+// What `generate` and `chat` share: sampling options, and feeding and continuing a session such that
+// Ctrl-C is heard (under an InterruptScope of the caller).
+OptionGroup sampling_options();  // --temp --top-k --top-p --min-p --repeat-penalty --seed --greedy
+klens_sampler_options read_sampler_options(const Arguments& arguments);
+int32_t read_batch(const Arguments& arguments);  // -b; the library's default if not given
+
+struct Speed {
+  int64_t tokens = 0;
+  double seconds = 0;
+  double per_second() const { return tokens > 0 && seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
+};
+
+// Feeds ids[from..] in pieces of at most `batch` tokens; stops early if interrupted. Returns what it fed.
+Speed feed(klens_session* session, const std::vector<int32_t>& ids, size_t from, int32_t batch);
+
+enum class StopReason { kEnd, kLimit, kInterrupt };
+const char* name_of(StopReason reason);
+
+struct Continuation {
+  std::vector<int32_t> ids;  // an end-of-text token that stopped it included
+  StopReason reason = StopReason::kLimit;
+  Speed decode;  // of the tokens that were fed; the last one is not
+};
+
+// Chooses up to `limit` tokens and feeds each but the last. on_token sees every one but the end.
+Continuation continue_session(const klens_model* model, klens_session* session,
+                              klens_sampler* sampler, int64_t limit, bool ignore_end,
+                              const std::function<void(int32_t)>& on_token);
+
+}  // namespace klens::apps

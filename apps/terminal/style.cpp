@@ -1,0 +1,32 @@
+#include "apps/terminal/style.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+
+namespace klens::apps {
+
+bool is_terminal(int fd) { return ::isatty(fd) == 1; }
+
+std::string Style::bold(const std::string& text) const {
+  return colour ? "\033[1m" + text + "\033[0m" : text;
+}
+
+std::string Style::faint(const std::string& text) const {
+  return colour ? "\033[2m" + text + "\033[0m" : text;
+}
+
+std::string Style::on(int background, const std::string& text) const {
+  return colour ? "\033[30;48;5;" + std::to_string(background) + "m" + text + "\033[0m" : text;
+}
+
+Style output_style() {
+  const char* no_color = std::getenv("NO_COLOR");
+  const char* term = std::getenv("TERM");
+  if (no_color != nullptr && no_color[0] != '\0') return {};
+  if (term == nullptr || std::strcmp(term, "dumb") == 0) return {};
+  return {is_terminal(STDOUT_FILENO)};
+}
+
+}  // namespace klens::apps

@@ -1,0 +1,20 @@
+#pragma once
+#include <string>
+
+namespace klens::apps {
+
+bool is_terminal(int fd);
+
+// How standard output may be decorated. Plain unless it is a terminal; NO_COLOR and TERM=dumb are respected.
+struct Style {
+  bool colour = false;
+
+  std::string bold(const std::string& text) const;
+  std::string faint(const std::string& text) const;
+  // Black on a colour of the 256.
+  std::string on(int background, const std::string& text) const;
+};
+
+Style output_style();
+
+}  // namespace klens::apps
