@@ -82,17 +82,19 @@ AddedTokens::AddedTokens(const json* value, const std::string& where, const Norm
 }
 
 void AddedTokens::Finder::build(const std::string& where) {
-  std::sort(sorted.begin(), sorted.end(),
-            [](const Entry& a, const Entry& b) { return a.text < b.text; });
-  for (size_t i = 0; i < sorted.size(); ++i) {
-    if (sorted[i].text.empty())
+  // Of tokens that the normalizer makes equal the package finds any; here it is the one with the
+  // lowest id.
+  std::sort(sorted.begin(), sorted.end(), [](const Entry& a, const Entry& b) {
+    return a.text != b.text ? a.text < b.text : a.id < b.id;
+  });
+  const auto same = [](const Entry& a, const Entry& b) { return a.text == b.text; };
+  sorted.erase(std::unique(sorted.begin(), sorted.end(), same), sorted.end());
+  for (const Entry& entry : sorted) {
+    if (entry.text.empty())
       throw Error(ErrorKind::kBadFile, where +
                                            ": the normalizer leaves nothing of the token with id " +
-                                           std::to_string(sorted[i].id));
-    if (i > 0 && sorted[i].text == sorted[i - 1].text)
-      throw Error(ErrorKind::kBadFile,
-                  where + ": two tokens are \"" + sorted[i].text + "\" once normalized");
-    first_bytes.set(static_cast<unsigned char>(sorted[i].text[0]));
+                                           std::to_string(entry.id));
+    first_bytes.set(static_cast<unsigned char>(entry.text[0]));
   }
 }
 
@@ -146,7 +148,8 @@ void AddedTokens::split(const Finder& finder, const Piece& piece, std::vector<Pi
         end = after;
       }
     if (covered < begin) out.push_back(Pieces::cut(piece, covered, begin));
-    out.push_back({{}, 0, token.id});
+    // One token that strips may have taken all of another; then there is only the first.
+    if (begin < end) out.push_back({{}, 0, token.id});
     // A token before this one may have taken white space that this one consists of; then what is
     // covered goes back, as in the package.
     covered = end;

@@ -147,13 +147,17 @@ void SuffixSink::token(const std::string& text) {
 
 void SuffixSink::flush(std::string_view instead) {
   std::string out;
-  for (size_t at = 0; at < last_.size();) {
-    if (!suffix_.empty() && last_.compare(at, suffix_.size(), suffix_) == 0) {
-      out += instead;
+  // An empty suffix is found between all characters, as by Rust's replace().
+  for (size_t at = 0; at <= last_.size();) {
+    const bool found = last_.compare(at, suffix_.size(), suffix_) == 0;
+    if (found) out += instead;
+    if (found && !suffix_.empty()) {
       at += suffix_.size();
-    } else {
-      out += last_[at++];
+      continue;
     }
+    const size_t length = at < last_.size() ? utf8::length_at(last_, at) : 1;
+    out.append(last_, at, length);
+    at += length;
   }
   pass(out);
 }

@@ -167,7 +167,7 @@ std::string class_pattern(const std::vector<CharSet>& sets, bool negated) {
   return negated ? "(?:(?!" + all + ")(?s:.))" : "(?:" + all + "(?s:.))";
 }
 
-CharSet shorthand_set(char letter, bool exact) {
+CharSet shorthand_set(char letter, bool in_class, bool exact) {
   switch (letter) {
     case 's':
       return {space(exact), {}};
@@ -175,8 +175,8 @@ CharSet shorthand_set(char letter, bool exact) {
       return {categories({"Nd"}, exact), {}};
     case 'h':
       return {"0-9a-fA-F", {}};
-    default:  // 'w'; Oniguruma counts six more characters of Latin-1 in than [:word:] has
-      return {word(exact) + "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}", {}};
+    default:  // 'w'; alone, Oniguruma counts six more characters of Latin-1 in
+      return {word(exact) + (in_class ? "" : "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"), {}};
   }
 }
 

@@ -20,9 +20,9 @@ struct CharSet {
 // empty), or outside of it.
 std::string class_pattern(const std::vector<CharSet>& sets, bool negated);
 
-// \s \d \w \h, \p{NAME} and [:NAME:]. `exact` adds what is newer than PCRE2's tables. property_set
-// gives nothing for a name that neither library knows.
-CharSet shorthand_set(char letter, bool exact);
+// \s \d \w \h, as they stand in a class or alone, \p{NAME} and [:NAME:]. `exact` adds what is newer
+// than PCRE2's tables. property_set gives nothing for a name that neither library knows.
+CharSet shorthand_set(char letter, bool in_class, bool exact);
 std::optional<CharSet> property_set(std::string_view name, bool exact);
 std::optional<CharSet> posix_set(std::string_view name, bool exact);
 

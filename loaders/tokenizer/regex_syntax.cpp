@@ -175,10 +175,10 @@ class Translator {
   }
 
   void escape() {
-    if (const std::optional<CharSet> set = class_escape())
+    if (const std::optional<CharSet> set = class_escape(false))
       return atom(class_pattern({*set}, false));
     const char c = peek(1);
-    const std::string word = class_pattern({shorthand_set('w', exact_)}, false);
+    const std::string word = class_pattern({shorthand_set('w', false, exact_)}, false);
     const std::string ahead = "(?=" + word + ")", behind = "(?<=" + word + ")";
     const std::string not_ahead = "(?!" + word + ")", not_behind = "(?<!" + word + ")";
     switch (c) {
@@ -208,12 +208,12 @@ class Translator {
   }
 
   // \s \D \p{...} and the like, at at_ or not there.
-  std::optional<CharSet> class_escape() {
+  std::optional<CharSet> class_escape(bool in_class) {
     const char c = peek(1);
     const char lower = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     if (lower == 's' || lower == 'd' || lower == 'w' || lower == 'h') {
       at_ += 2;
-      CharSet set = shorthand_set(lower, exact_);
+      CharSet set = shorthand_set(lower, in_class, exact_);
       if (c != lower) set.complement();
       return set;
     }
@@ -312,7 +312,7 @@ class Translator {
       } else if (peek() == '[') {
         ++at_;
         set.add(nested(read_class(depth + 1)));
-      } else if (auto escape = peek() == '\\' ? class_escape() : std::nullopt) {
+      } else if (auto escape = peek() == '\\' ? class_escape(true) : std::nullopt) {
         if (peek() == '-' && peek(1) != ']') refuse("a range that begins with a class");
         set.add(*escape);
       } else {
