@@ -83,7 +83,9 @@ TEST_CASE("the knapsack equals brute force", "[knapsack]") {
   int infeasible = 0;
   for (int instance = 0; instance < 800; ++instance) {
     const auto kind = static_cast<Kind>(instance % 4);
-    const Items items = random_items(kind, 1 + rng() % 7, 1 + rng() % 4, rng);
+    const size_t count = 1 + rng() % 7;
+    const size_t options = 1 + rng() % 4;
+    const Items items = random_items(kind, count, options, rng);
     const double capacity = random_capacity(items, rng);
     const Best best = brute_force(items, capacity);
     const auto solution = solve_knapsack(items, capacity);
@@ -121,6 +123,39 @@ TEST_CASE("the knapsack with costs and weights exchanged equals brute force", "[
     check_sums(items, capacity, *solution);
     CHECK(solution->gap == 0);
     CHECK(solution->cost == Approx(best.cost).epsilon(1e-12));
+  }
+}
+
+TEST_CASE("the knapsack equals dynamic programming over small weights", "[knapsack]") {
+  std::mt19937 rng(4);
+  std::uniform_int_distribution<int> weight(0, 40);
+  std::uniform_real_distribution<double> cost(-0.1, 1);
+  for (int instance = 0; instance < 200; ++instance) {
+    Items items(40);
+    for (auto& item : items)
+      for (int o = 0; o < 4; ++o) {
+        const double w = weight(rng);
+        // Half of the instances are nearly on a line, where bounds are tight.
+        const double c = cost(rng);
+        item.push_back({instance % 2 == 0 ? c : 1 - w / 40 + 0.05 * c, w});
+      }
+    const auto capacity = static_cast<size_t>(400 + rng() % 800);
+    std::vector<double> least(capacity + 1, 0.0);  // by weight allowed
+    for (const auto& item : items) {
+      std::vector<double> next(capacity + 1, INFINITY);
+      for (size_t w = 0; w <= capacity; ++w)
+        for (const KnapsackOption& o : item)
+          if (const auto used = static_cast<size_t>(o.weight); used <= w)
+            next[w] = std::min(next[w], least[w - used] + o.cost);
+      least = next;
+    }
+    CAPTURE(instance);
+    const auto solution = solve_knapsack(items, static_cast<double>(capacity));
+    REQUIRE(solution.has_value() == std::isfinite(least[capacity]));
+    if (!solution) continue;
+    check_sums(items, static_cast<double>(capacity), *solution);
+    CHECK(solution->gap == 0);
+    CHECK(solution->cost == Approx(least[capacity]).epsilon(0).margin(1e-11));
   }
 }
 

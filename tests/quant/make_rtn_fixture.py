@@ -12,13 +12,15 @@ ROWS, COLS = 5, 136
 rng = np.random.default_rng(7)
 w = np.zeros((ROWS, COLS), np.float32)
 w[0] = rng.normal(0, 0.02, COLS)
-w[1] = rng.integers(-14, 15, COLS) * 0.5          # ties for INT4 where the scale is 1
-w[1, ::32] = 7
+# Exact ties for INT4, as w / s sees them; w * (1 / s) does not.
+s = np.float32(np.float16(0.0123))
+w[1] = rng.integers(-14, 15, COLS) * np.float32(0.5) * s
+w[1, ::32] = 7 * s
 w[2, 32:64] = rng.normal(0, 1e-9, 32)             # under the scale floor
 w[2, 64:96] = rng.normal(0, 3e-7, 32)             # subnormal FP16 scales
 w[2, 96:] = rng.normal(0, 1, 40) * 10.0 ** rng.integers(-6, 5, 40)
-w[3] = rng.integers(-255, 256, COLS) * 0.5        # ties for INT8
-w[3, 0] = 127
+w[3] = rng.integers(-254, 255, COLS) * np.float32(0.5) * s  # and for INT8
+w[3, 0] = 127 * s
 w[4] = rng.standard_t(2, COLS) * 0.01
 
 

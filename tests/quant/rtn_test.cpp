@@ -261,6 +261,14 @@ TEST_CASE("any source layout gives the same", "[rtn]") {
     }
 }
 
+TEST_CASE("fp16 saturates where rounding would reach infinity", "[rtn]") {
+  const std::vector<float> w = {65503, 65519, 65520, 65530, 65536, -65530, 3e38f};
+  const PackedWeight p = quantize_rtn(kFormats[0], rows_f32(w, 1, 7));
+  std::vector<float> back(7);
+  expand_row(p.view(), 0, back.data());
+  for (size_t i = 0; i < 7; ++i) CHECK(back[i] == (w[i] < 0 ? -65504.0f : 65504.0f));
+}
+
 TEST_CASE("every finite half survives fp16", "[rtn]") {
   std::vector<uint16_t> halves;
   for (uint32_t h = 0; h < 0x10000; ++h)
