@@ -32,7 +32,8 @@ std::vector<Column> columns_of(const std::vector<MapCell>& cells) {
     if (outside_blocks(cell)) continue;
     auto column = std::find_if(columns.begin(), columns.end(),
                                [&](const Column& c) { return c.kind == cell.kind; });
-    if (column == columns.end()) column = columns.insert(columns.end(), {cell.kind, cell.kind.size()});
+    if (column == columns.end())
+      column = columns.insert(columns.end(), {cell.kind, cell.kind.size()});
     column->width = std::max({column->width, cell.text.size() + 2, size_t{8}});
   }
   return columns;
@@ -42,8 +43,10 @@ std::string outside_line(const std::vector<MapCell>& cells, bool before, const S
   std::string out;
   for (const MapCell& cell : cells) {
     if (!outside_blocks(cell) || (cell.block < 0) != before) continue;
-    out += formatted("  %-*s", static_cast<int>(kLabelWidth - 1), cell.kind.c_str()) +
-           style.on(cell.background, centred(cell.text, std::max(cell.text.size() + 2, size_t{8}))) + "\n";
+    out +=
+        formatted("  %-*s", static_cast<int>(kLabelWidth - 1), cell.kind.c_str()) +
+        style.on(cell.background, centred(cell.text, std::max(cell.text.size() + 2, size_t{8}))) +
+        "\n";
   }
   return out;
 }
@@ -63,15 +66,18 @@ std::string block_map(const std::vector<MapCell>& cells, const Style& style) {
     while (last < columns.size() && (last == first || width + columns[last].width + 1 <= kWidth))
       width += columns[last++].width + 1;
     std::string header = formatted("  %-*s", static_cast<int>(kLabelWidth - 1), "block");
-    for (size_t c = first; c < last; ++c) header += centred(columns[c].kind, columns[c].width) + " ";
+    for (size_t c = first; c < last; ++c)
+      header += centred(columns[c].kind, columns[c].width) + " ";
     while (header.ends_with(' ')) header.pop_back();
     out += style.bold(header) + "\n";
     for (const auto& [block, row] : blocks) {
-      std::string line = formatted("  %5lld", static_cast<long long>(block)) + std::string(kLabelWidth - 6, ' ');
+      std::string line =
+          formatted("  %5lld", static_cast<long long>(block)) + std::string(kLabelWidth - 6, ' ');
       for (size_t c = first; c < last; ++c) {
         const auto cell = row.find(columns[c].kind);
         line += cell == row.end() ? centred(".", columns[c].width)
-                                  : style.on(cell->second->background, centred(cell->second->text, columns[c].width));
+                                  : style.on(cell->second->background,
+                                             centred(cell->second->text, columns[c].width));
         line += " ";
       }
       while (line.ends_with(' ')) line.pop_back();

@@ -16,13 +16,15 @@ const char* or_null(const std::string& text) { return text.empty() ? nullptr : t
 
 OptionGroup calibration_options() {
   return {"Measuring",
-          {{"f,file", "FILE", "calibration text (- reads standard input); none: sampled from the "
-                              "model itself, which needs no data"},
+          {{"f,file", "FILE",
+            "calibration text (- reads standard input); none: sampled from the "
+            "model itself, which needs no data"},
            {"c,ctx,ctx-size", "N", "tokens of a calibration window (default 256)"},
            {"windows", "N", "calibration windows, the first N of the text (default 32)"},
            {"s,seed", "N", "of sampled text (default 0)"},
-           {"formats", "LIST", "candidate formats, with commas (default "
-                               "int8,int4g32,int4g64,int4g128); fp16 always is one"},
+           {"formats", "LIST",
+            "candidate formats, with commas (default "
+            "int8,int4g32,int4g64,int4g128); fp16 always is one"},
            {"metrics", "LIST", "of kl,kl_reverse,delta_ce,mse,sqnr_db,kurtosis (default: all)"},
            {"resume", "", "go on with an interrupted run of the same options"}}};
 }
@@ -38,7 +40,8 @@ Calibration::Calibration(const Arguments& arguments, std::string state_path)
   if (const auto file = arguments.text("file")) {
     text_ = read_file(*file);
     has_text_ = true;
-    source_name_ = *file == "-" ? "standard input" : std::filesystem::path(*file).filename().string();
+    source_name_ =
+        *file == "-" ? "standard input" : std::filesystem::path(*file).filename().string();
     if (text_.empty()) throw Error("the calibration text " + source_name_ + " is empty");
   }
 }
@@ -69,15 +72,19 @@ void Calibration::rethrow(const Failure& failure) const {
 }
 
 std::vector<OptionSpec> budget_options() {
-  return {{"bpw", "B", "at most B bits per weight over all parameters, e.g. 4.5"},
-          {"size", "S", "the whole file at most S bytes; K, M, G are powers of 1024, KB, MB, GB of "
-                        "1000; e.g. 2.5M"},
-          {"max-kl", "D", "the smallest file with a predicted KL of at most D nats per token"},
-          {"uniform", "FORMAT", "one format for every unit: fp16, int8, int4g128, int4g64, int4g32"},
-          {"method", "NAME", "klens (default: exact knapsack over measured KL), or for comparison "
-                             "kl-sort, sqnr-sort, mse-sort"},
-          {"tensor-type", "REGEX=FORMAT", "units whose name matches get this format, whatever the "
-                                          "plan says; may be given again"}};
+  return {
+      {"bpw", "B", "at most B bits per weight over all parameters, e.g. 4.5"},
+      {"size", "S",
+       "the whole file at most S bytes; K, M, G are powers of 1024, KB, MB, GB of "
+       "1000; e.g. 2.5M"},
+      {"max-kl", "D", "the smallest file with a predicted KL of at most D nats per token"},
+      {"uniform", "FORMAT", "one format for every unit: fp16, int8, int4g128, int4g64, int4g32"},
+      {"method", "NAME",
+       "klens (default: exact knapsack over measured KL), or for comparison "
+       "kl-sort, sqnr-sort, mse-sort"},
+      {"tensor-type", "REGEX=FORMAT",
+       "units whose name matches get this format, whatever the "
+       "plan says; may be given again"}};
 }
 
 Budget::Budget(const Arguments& arguments, const std::string& source)

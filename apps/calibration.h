@@ -8,8 +8,8 @@
 
 namespace klens::apps {
 
-// What `profile` and `quantize` share: how to measure. Holds the strings that the library's options point
-// into.
+// What `profile` and `quantize` share: how to measure. Holds the strings that the library's options
+// point into.
 class Calibration {
  public:
   // state_path: where an interrupted run keeps its windows; "" for nowhere.

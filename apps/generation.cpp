@@ -48,9 +48,12 @@ int32_t read_batch(const Arguments& arguments) {
 
 const char* name_of(StopReason reason) {
   switch (reason) {
-    case StopReason::kEnd: return "end";
-    case StopReason::kLimit: return "limit";
-    case StopReason::kInterrupt: return "interrupt";
+    case StopReason::kEnd:
+      return "end";
+    case StopReason::kLimit:
+      return "limit";
+    case StopReason::kInterrupt:
+      return "interrupt";
   }
   return "";
 }

@@ -8,8 +8,8 @@
 
 namespace klens::apps {
 
-// What `generate` and `chat` share: sampling options, and feeding and continuing a session such that
-// Ctrl-C is heard (under an InterruptScope of the caller).
+// What `generate` and `chat` share: sampling options, and feeding and continuing a session such
+// that Ctrl-C is heard (under an InterruptScope of the caller).
 OptionGroup sampling_options();  // --temp --top-k --top-p --min-p --repeat-penalty --seed --greedy
 klens_sampler_options read_sampler_options(const Arguments& arguments);
 int32_t read_batch(const Arguments& arguments);  // -b; the library's default if not given
@@ -17,10 +17,13 @@ int32_t read_batch(const Arguments& arguments);  // -b; the library's default if
 struct Speed {
   int64_t tokens = 0;
   double seconds = 0;
-  double per_second() const { return tokens > 0 && seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
+  double per_second() const {
+    return tokens > 0 && seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
+  }
 };
 
-// Feeds ids[from..] in pieces of at most `batch` tokens; stops early if interrupted. Returns what it fed.
+// Feeds ids[from..] in pieces of at most `batch` tokens; stops early if interrupted. Returns what
+// it fed.
 Speed feed(klens_session* session, const std::vector<int32_t>& ids, size_t from, int32_t batch);
 
 enum class StopReason { kEnd, kLimit, kInterrupt };

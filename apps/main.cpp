@@ -20,13 +20,14 @@ namespace klens::apps {
 namespace {
 
 std::vector<Command> all_commands() {
-  return {generate_command(), chat_command(),    perplexity_command(), compare_command(),
-          profile_command(),  plan_command(),    quantize_command(),   inspect_command(),
+  return {generate_command(), chat_command(),     perplexity_command(), compare_command(),
+          profile_command(),  plan_command(),     quantize_command(),   inspect_command(),
           bench_command(),    tokenize_command(), logits_command()};
 }
 
 // A descriptor that the caller closed would be given to the first file we open, and results written
-// into it. The wrong direction makes every use of it an error instead; standard error may just be lost.
+// into it. The wrong direction makes every use of it an error instead; standard error may just be
+// lost.
 void occupy_standard_descriptors() {
   const struct {
     int fd, flags;
@@ -101,7 +102,8 @@ int main(int argc, char** argv) {
   klens::apps::occupy_standard_descriptors();
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is a failed write, which print() reports
   // argc may be 0
-  const int code = klens::apps::guarded_main(std::vector<std::string>(argv + (argc > 0), argv + argc));
+  const int code =
+      klens::apps::guarded_main(std::vector<std::string>(argv + (argc > 0), argv + argc));
   // After a failure the rest of standard output must not fail again, aloud, in exit().
   if (code != 0) std::fflush(stdout);
   return code;

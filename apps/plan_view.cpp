@@ -47,7 +47,8 @@ UnitRow row_of_unit(const ordered_json& unit) {
   return row;
 }
 
-// What the names of all units within blocks begin with, up to the block's number: "backbone.layers.".
+// What the names of all units within blocks begin with, up to the block's number:
+// "backbone.layers.".
 std::string common_prefix(const std::vector<UnitRow>& rows) {
   std::optional<std::string> prefix;
   for (const UnitRow& row : rows) {
@@ -80,14 +81,16 @@ double summed_kl(const std::vector<UnitRow>& rows) {
 
 std::string table_line(const std::string& name, const std::string& shape, const std::string& format,
                        int64_t bytes, double bpw, std::optional<double> kl, double all_kl) {
-  std::string line = formatted("  %-26s %11s  %-8s %9s %5.2f", name.c_str(), shape.c_str(),
-                               format.c_str(), human_bytes(static_cast<double>(bytes)).c_str(), bpw);
+  std::string line =
+      formatted("  %-26s %11s  %-8s %9s %5.2f", name.c_str(), shape.c_str(), format.c_str(),
+                human_bytes(static_cast<double>(bytes)).c_str(), bpw);
   if (kl) line += formatted(" %8.5f", *kl);
   if (kl && all_kl > 0) line += formatted(" %3.0f%%", 100 * *kl / all_kl);
   return line + "\n";
 }
 
-// From careful to coarse: red, amber, greens. Formats are "fp16", "int8", "int4g64", "int4ag64", ...
+// From careful to coarse: red, amber, greens. Formats are "fp16", "int8", "int4g64", "int4ag64",
+// ...
 int background_of(const std::string& format) {
   if (format.starts_with("int8")) return 222;
   if (!format.starts_with("int")) return 210;
@@ -136,8 +139,9 @@ std::string unit_table(const std::vector<UnitRow>& rows, size_t most, const Styl
     shown.resize(most);
     std::sort(shown.begin(), shown.end());
   }
-  std::string out = style.bold(formatted("  %-26s %11s  %-8s %9s %5s %8s %4s", "unit", "shape", "format",
-                                         "bytes", "bpw", "KL", "")) + "\n";
+  std::string out = style.bold(formatted("  %-26s %11s  %-8s %9s %5s %8s %4s", "unit", "shape",
+                                         "format", "bytes", "bpw", "KL", "")) +
+                    "\n";
   if (!prefix.empty()) out += style.faint("  names without " + prefix) + "\n";
   int64_t bytes = 0, weights = 0, shown_bytes = 0, shown_weights = 0;
   double shown_kl = 0;
@@ -148,7 +152,8 @@ std::string unit_table(const std::vector<UnitRow>& rows, size_t most, const Styl
   for (const size_t i : shown) {
     const UnitRow& row = rows[i];
     const int64_t count = row.rows * row.cols;
-    out += table_line(short_name(row, prefix), formatted("%lld x %lld", (long long)row.rows, (long long)row.cols),
+    out += table_line(short_name(row, prefix),
+                      formatted("%lld x %lld", (long long)row.rows, (long long)row.cols),
                       row.format, row.bytes, bits_per_weight(row.bytes, count), row.kl, all_kl);
     shown_bytes += row.bytes;
     shown_weights += count;
@@ -156,7 +161,8 @@ std::string unit_table(const std::vector<UnitRow>& rows, size_t most, const Styl
   }
   if (shown.size() < rows.size())
     out += table_line(formatted("%zu units with less KL", rows.size() - shown.size()), "", "",
-                      bytes - shown_bytes, bits_per_weight(bytes - shown_bytes, weights - shown_weights),
+                      bytes - shown_bytes,
+                      bits_per_weight(bytes - shown_bytes, weights - shown_weights),
                       all_kl - shown_kl, all_kl);
   std::optional<double> total_kl;
   if (all_kl > 0) total_kl = all_kl;
@@ -185,7 +191,8 @@ std::string format_table(const std::vector<UnitRow>& rows, const Style& style) {
   });
   std::string out = style.bold("  format     units      bytes    bpw  share of the weights") + "\n";
   for (const auto& [format, sum] : order) {
-    const double share = all_weights > 0 ? static_cast<double>(sum.weights) / static_cast<double>(all_weights) : 0;
+    const double share =
+        all_weights > 0 ? static_cast<double>(sum.weights) / static_cast<double>(all_weights) : 0;
     const std::string bar(static_cast<size_t>(28 * share + 0.5), '#');
     out += "  " + style.on(background_of(format), formatted("%-9s", format.c_str())) +
            formatted(" %6zu %10s  %5.2f %5.1f %% %s\n", sum.units,

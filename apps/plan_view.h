@@ -35,8 +35,8 @@ struct MapCell {
 
 // All of these are whole lines of at most 80 columns.
 
-// One line per unit: shape, format, bytes, bits per weight, KL and its share. Above `most` units only those
-// with the largest KL, and one line for the rest.
+// One line per unit: shape, format, bytes, bits per weight, KL and its share. Above `most` units
+// only those with the largest KL, and one line for the rest.
 std::string unit_table(const std::vector<UnitRow>& rows, size_t most, const Style& style);
 // One line per format: units, weights, bytes.
 std::string format_table(const std::vector<UnitRow>& rows, const Style& style);

@@ -7,8 +7,8 @@
 
 namespace klens::apps {
 
-// -f -c --windows, as `perplexity` and `compare` read them. Holds the text that the library's options
-// point into.
+// -f -c --windows, as `perplexity` and `compare` read them. Holds the text that the library's
+// options point into.
 class TextJob {
  public:
   explicit TextJob(const Arguments& arguments);

@@ -14,8 +14,8 @@ namespace {
 
 bool is_flag(const OptionSpec& option) { return option.value[0] == '\0'; }
 
-// All values are strings here: cxxopts' own number parsing would accept hexadecimal and its messages name
-// no option. Vectors would be cut at commas, which regular expressions may hold.
+// All values are strings here: cxxopts' own number parsing would accept hexadecimal and its
+// messages name no option. Vectors would be cut at commas, which regular expressions may hold.
 cxxopts::ParseResult parse(const Command& command, const std::vector<std::string>& arguments) {
   cxxopts::Options options("klens");
   for (const OptionGroup& group : command.groups) {
@@ -165,16 +165,15 @@ double Arguments::number(const std::string& name, double otherwise, double least
   return *number;
 }
 
-uint64_t Arguments::seed() const {
-  return static_cast<uint64_t>(count("seed", 0, 0, INT64_MAX));
-}
+uint64_t Arguments::seed() const { return static_cast<uint64_t>(count("seed", 0, 0, INT64_MAX)); }
 
 std::optional<int64_t> Arguments::bytes(const std::string& name) const {
   const Given* given = find(name);
   if (given == nullptr) return std::nullopt;
   const std::optional<int64_t> size = parse_bytes(given->values.back());
   if (!size) {
-    throw UsageError(given->spelled + " takes a number of bytes such as 2500000, 2.5M or 3G, not '" +
+    throw UsageError(given->spelled +
+                     " takes a number of bytes such as 2500000, 2.5M or 3G, not '" +
                      given->values.back() + "'");
   }
   return size;

@@ -10,8 +10,8 @@
 
 namespace klens::apps {
 
-// The options of one call, by their first long name: the command line's, then KLENS_ARG_*'s. Every getter
-// throws UsageError, naming the option, if the value is not wholly what was asked for.
+// The options of one call, by their first long name: the command line's, then KLENS_ARG_*'s. Every
+// getter throws UsageError, naming the option, if the value is not wholly what was asked for.
 class Arguments {
  public:
   // arguments: what follows the command's name.
@@ -30,8 +30,8 @@ class Arguments {
   uint64_t seed() const;
   // "2500000", "2.5M", ...: see parse_bytes.
   std::optional<int64_t> bytes(const std::string& name) const;
-  // Which one of these options is given; none is "". Two are a UsageError, but one on the command line
-  // silences the others' environment variables.
+  // Which one of these options is given; none is "". Two are a UsageError, but one on the command
+  // line silences the others' environment variables.
   std::string one_of(std::initializer_list<const char*> names) const;
 
  private:
@@ -49,8 +49,8 @@ class Arguments {
 // The whole text as a number, or nothing: no spaces, no sign where unsigned, no NaN or infinity.
 std::optional<int64_t> parse_integer(const std::string& text);
 std::optional<double> parse_number(const std::string& text);
-// GNU's convention: K, M, G, T (and KiB, ...) are powers of 1024, KB, MB, ... powers of 1000. A fraction is
-// allowed and rounded down. At least 1 byte.
+// GNU's convention: K, M, G, T (and KiB, ...) are powers of 1024, KB, MB, ... powers of 1000. A
+// fraction is allowed and rounded down. At least 1 byte.
 std::optional<int64_t> parse_bytes(const std::string& text);
 
 // "predict" for "n,predict"; "KLENS_ARG_PREDICT" for "predict".

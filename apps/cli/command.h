@@ -7,8 +7,8 @@ namespace klens::apps {
 class Arguments;
 
 struct OptionSpec {
-  // "n,predict": the short name first if there is one, then the long names. The first long name is the
-  // option's name everywhere else, and KLENS_ARG_<NAME> sets it.
+  // "n,predict": the short name first if there is one, then the long names. The first long name is
+  // the option's name everywhere else, and KLENS_ARG_<NAME> sets it.
   const char* names;
   const char* value;  // what --help calls its value; "" for a flag
   const char* help;

@@ -8,19 +8,20 @@
 namespace klens::apps {
 
 OptionGroup model_options() {
-  return {"Model",
-          {{"m,model", "MODEL", "a checkpoint folder or a .klens file; instead of the first argument"},
-           {"t,threads", "N", "threads; 0: one per core (default)"},
-           {"activations", "KIND",
-            "int8: INT8 and INT4 weights run on integer arithmetic (default); f32: the same weights, "
-            "activations in FP32"},
-           {"backend", "NAME", "where to compute: cpu (default)"}}};
+  return {
+      "Model",
+      {{"m,model", "MODEL", "a checkpoint folder or a .klens file; instead of the first argument"},
+       {"t,threads", "N", "threads; 0: one per core (default)"},
+       {"activations", "KIND",
+        "int8: INT8 and INT4 weights run on integer arithmetic (default); f32: the same weights, "
+        "activations in FP32"},
+       {"backend", "NAME", "where to compute: cpu (default)"}}};
 }
 
 OptionGroup general_options() {
-  return {"Output",
-          {{"json", "", "print one JSON object and nothing else"},
-           {"h,help", "", "print this text"}}};
+  return {
+      "Output",
+      {{"json", "", "print one JSON object and nothing else"}, {"h,help", "", "print this text"}}};
 }
 
 OptionSpec quiet_option() { return {"q,quiet", "", "no progress on standard error"}; }

@@ -13,8 +13,8 @@ OptionGroup model_options();    // -m -t --activations --backend
 OptionGroup general_options();  // --json --quiet --help
 OptionSpec quiet_option();
 
-// MODEL: the positional argument at `index`, or -m where that is the first. Throws UsageError if there is
-// none, and if more than `index` + 1 are given in all.
+// MODEL: the positional argument at `index`, or -m where that is the first. Throws UsageError if
+// there is none, and if more than `index` + 1 are given in all.
 std::string model_path(const Arguments& arguments);
 // A positional argument other than MODEL, e.g. the profile of `plan`.
 std::string only_positional(const Arguments& arguments, const char* what);

@@ -8,8 +8,8 @@ namespace {
 constexpr size_t kWidth = 80;
 constexpr size_t kHelpColumn = 28;
 
-// The words of text in lines of at most kWidth, each after the first indented; `column` is where the first
-// line stands already. A newline in text starts a new line.
+// The words of text in lines of at most kWidth, each after the first indented; `column` is where
+// the first line stands already. A newline in text starts a new line.
 std::string wrapped(const std::string& text, size_t indent, size_t column) {
   std::string out;
   std::istringstream lines(text);

@@ -5,8 +5,8 @@
 
 namespace klens::apps {
 
-// Standard output. A write that fails (a closed pipe, a full disk) is an Error: a truncated result must
-// not look like a success.
+// Standard output. A write that fails (a closed pipe, a full disk) is an Error: a truncated result
+// must not look like a success.
 void print(std::string_view text);
 void flush_output();
 void close_output();  // the last call: reports what only closing reveals

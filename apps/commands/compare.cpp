@@ -29,11 +29,11 @@ constexpr Line kPerplexity[] = {
 };
 
 constexpr Line kDivergence[] = {
-    {"Mean KLD", "kl", "kl_stderr", "%.6f"},   {"Maximum KLD", "kl_max", "", "%.6f"},
-    {"99.9% KLD", "kl_p999", "", "%.6f"},      {"99.0% KLD", "kl_p99", "", "%.6f"},
-    {"95.0% KLD", "kl_p95", "", "%.6f"},       {"90.0% KLD", "kl_p90", "", "%.6f"},
-    {"Median KLD", "kl_p50", "", "%.6f"},      {"10.0% KLD", "kl_p10", "", "%.6f"},
-    {" 5.0% KLD", "kl_p5", "", "%.6f"},        {" 1.0% KLD", "kl_p1", "", "%.6f"},
+    {"Mean KLD", "kl", "kl_stderr", "%.6f"}, {"Maximum KLD", "kl_max", "", "%.6f"},
+    {"99.9% KLD", "kl_p999", "", "%.6f"},    {"99.0% KLD", "kl_p99", "", "%.6f"},
+    {"95.0% KLD", "kl_p95", "", "%.6f"},     {"90.0% KLD", "kl_p90", "", "%.6f"},
+    {"Median KLD", "kl_p50", "", "%.6f"},    {"10.0% KLD", "kl_p10", "", "%.6f"},
+    {" 5.0% KLD", "kl_p5", "", "%.6f"},      {" 1.0% KLD", "kl_p1", "", "%.6f"},
     {"Minimum KLD", "kl_min", "", "%.6f"},
 };
 
@@ -108,17 +108,18 @@ void run(const Arguments& arguments) {
 Command compare_command() {
   OptionGroup output = general_options();
   output.options.push_back(quiet_option());
-  return {"compare",
-          "A B -f FILE [options]",
-          "how far model B is from model A on a text",
-          "Runs both models side by side over the windows of a text and prints what llama.cpp's "
-          "--kl-divergence prints: the perplexities and their ratio, the KL divergence of B from A "
-          "per token, and how the probability of the right token changed (dp). A number after +/- is "
-          "a standard error. Nothing is stored between the two runs.",
-          "  klens compare MODEL model.klens -f book.txt\n"
-          "  klens compare MODEL model.klens -f book.txt --windows 20 --json\n",
-          {text_options(), model_options(), output},
-          run};
+  return {
+      "compare",
+      "A B -f FILE [options]",
+      "how far model B is from model A on a text",
+      "Runs both models side by side over the windows of a text and prints what llama.cpp's "
+      "--kl-divergence prints: the perplexities and their ratio, the KL divergence of B from A "
+      "per token, and how the probability of the right token changed (dp). A number after +/- is "
+      "a standard error. Nothing is stored between the two runs.",
+      "  klens compare MODEL model.klens -f book.txt\n"
+      "  klens compare MODEL model.klens -f book.txt --windows 20 --json\n",
+      {text_options(), model_options(), output},
+      run};
 }
 
 }  // namespace klens::apps

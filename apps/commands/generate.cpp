@@ -29,7 +29,8 @@ class TextStream {
   TextStream(const klens_tokenizer* tokenizer, bool stream)
       : decoder_(tokenizer != nullptr ? new_decoder(tokenizer, true) : nullptr), stream_(stream) {}
 
-  // Everything goes through one decoder: some give the first token's leading space special treatment.
+  // Everything goes through one decoder: some give the first token's leading space special
+  // treatment.
   void push(int32_t id, bool show) {
     add(decoder_ ? klens::push(decoder_.get(), id) : std::to_string(id) + " ", show);
   }

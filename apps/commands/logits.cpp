@@ -30,7 +30,8 @@ void run(const Arguments& arguments) {
   if (json) {
     print_json({{"output", *output}, {"tokens", ids.size()}, {"vocab", vocab}});
   } else {
-    print(*output + ": logits [" + std::to_string(ids.size()) + "][" + std::to_string(vocab) + "]\n");
+    print(*output + ": logits [" + std::to_string(ids.size()) + "][" + std::to_string(vocab) +
+          "]\n");
   }
 }
 

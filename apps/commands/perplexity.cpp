@@ -52,10 +52,12 @@ void run(const Arguments& arguments) {
 
 Command perplexity_command() {
   OptionGroup text = text_options();
-  text.options.push_back({"stride", "N", "tokens from one window's start to the next; what overlaps "
-                                         "is context only (default: no overlap)"});
-  text.options.push_back({"protocol", "NAME", "klens (default), or llama: BOS first, and only the "
-                                              "second half of each whole window scored"});
+  text.options.push_back({"stride", "N",
+                          "tokens from one window's start to the next; what overlaps "
+                          "is context only (default: no overlap)"});
+  text.options.push_back({"protocol", "NAME",
+                          "klens (default), or llama: BOS first, and only the "
+                          "second half of each whole window scored"});
   OptionGroup output = general_options();
   output.options.push_back(quiet_option());
   return {"perplexity",

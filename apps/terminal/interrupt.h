@@ -3,8 +3,8 @@
 
 namespace klens::apps {
 
-// While one of these lives, the first Ctrl-C only sets a mark that interrupted() reads; the second ends the
-// program as if nothing had caught it.
+// While one of these lives, the first Ctrl-C only sets a mark that interrupted() reads; the second
+// ends the program as if nothing had caught it.
 class InterruptScope {
  public:
   InterruptScope();

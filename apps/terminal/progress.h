@@ -7,8 +7,8 @@
 
 namespace klens::apps {
 
-// Shows a job's progress on standard error and passes Ctrl-C on to it: one rewritten line on a terminal,
-// now and then a line elsewhere, nothing when quiet.
+// Shows a job's progress on standard error and passes Ctrl-C on to it: one rewritten line on a
+// terminal, now and then a line elsewhere, nothing when quiet.
 class Progress {
  public:
   explicit Progress(bool quiet);

@@ -5,7 +5,8 @@ namespace klens::apps {
 
 bool is_terminal(int fd);
 
-// How standard output may be decorated. Plain unless it is a terminal; NO_COLOR and TERM=dumb are respected.
+// How standard output may be decorated. Plain unless it is a terminal; NO_COLOR and TERM=dumb are
+// respected.
 struct Style {
   bool colour = false;
 

@@ -1,0 +1,164 @@
+#include "apps/chat/conversation.h"
+
+#include <algorithm>
+
+#include "apps/cli/error.h"
+#include "apps/cli/files.h"
+#include "apps/cli/output.h"
+
+namespace klens::apps {
+namespace {
+
+using nlohmann::ordered_json;
+
+bool begins_with(const std::vector<int32_t>& ids, const std::vector<int32_t>& prefix,
+                 size_t count) {
+  return ids.size() > count &&
+         std::equal(prefix.begin(), prefix.begin() + static_cast<ptrdiff_t>(count), ids.begin());
+}
+
+std::string sidecar(const std::string& path) { return path + ".json"; }
+
+bool is_message(const ordered_json& message) {
+  return message.is_object() && message.contains("role") && message["role"].is_string() &&
+         message.contains("content") && message["content"].is_string();
+}
+
+}  // namespace
+
+Conversation::Conversation(klens_model* model, const klens_tokenizer* tokenizer,
+                           const ChatOptions& options)
+    : model_(model),
+      tokenizer_(tokenizer),
+      options_(options),
+      has_template_(klens_model_has_chat_template(model) != 0),
+      session_(new_session(model, options.session)),
+      sampler_(new_sampler(options.sampler)),
+      messages_(opening()) {}
+
+ordered_json Conversation::opening() const {
+  ordered_json messages = ordered_json::array();
+  if (!options_.system.empty())
+    messages.push_back({{"role", "system"}, {"content", options_.system}});
+  return messages;
+}
+
+void Conversation::reset() {
+  check([&](klens_error* e) { return klens_session_reset(session_.get(), e); });
+  sampler_ = new_sampler(options_.sampler);
+  messages_ = opening();
+  context_.clear();
+  fed_ = 0;
+}
+
+std::vector<int32_t> Conversation::next_prompt(const std::string& message) const {
+  if (!has_template_) {
+    std::string text = message;
+    if (context_.empty() && !options_.system.empty()) text = options_.system + "\n" + message;
+    if (!context_.empty()) text = "\n" + message;
+    std::vector<int32_t> ids = context_;
+    const std::vector<int32_t> more = tokenize(tokenizer_, text, context_.empty());
+    ids.insert(ids.end(), more.begin(), more.end());
+    return ids;
+  }
+  ordered_json messages = messages_;
+  messages.push_back({{"role", "user"}, {"content", message}});
+  const std::string json = messages.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+  const std::string prompt = text_of([&](char** text, klens_error* e) {
+    return klens_chat_prompt(model_, json.c_str(), 1, text, e);
+  });
+  return tokenize(tokenizer_, prompt, false);  // templates write the special tokens out
+}
+
+void Conversation::answer(const std::string& message,
+                          const std::function<void(std::string_view)>& on_text) {
+  std::vector<int32_t> prompt = next_prompt(message);
+  if (prompt.empty()) return;
+  const auto length = static_cast<int64_t>(prompt.size());
+  int64_t limit = options_.answer_tokens;
+  if (options_.context_tokens > 0) {
+    if (length >= options_.context_tokens)
+      throw Error("this would be more than --ctx tokens; /reset starts anew");
+    limit = std::min(limit, options_.context_tokens - length);
+  }
+  // A recurrent state cannot go back: what does not extend it is read from the start.
+  if (!begins_with(prompt, context_, fed_)) {
+    check([&](klens_error* e) { return klens_session_reset(session_.get(), e); });
+    fed_ = 0;
+  }
+  for (size_t i = fed_; i < prompt.size(); ++i) klens_sampler_accept(sampler_.get(), prompt[i]);
+  context_ = std::move(prompt);
+  messages_.push_back({{"role", "user"}, {"content", message}});
+  const DecoderHandle decoder = new_decoder(tokenizer_, true);
+  if (!has_template_) {
+    for (const int32_t id : context_) push(decoder.get(), id);  // the answer goes on mid-text
+  }
+
+  std::string text;
+  const auto show = [&](const std::string& piece) {
+    text += piece;
+    if (!piece.empty()) on_text(piece);
+  };
+  prefill_ = feed(session_.get(), context_, fed_, options_.session.batch);
+  fed_ += static_cast<size_t>(prefill_.tokens);
+  decode_ = {};
+  if (fed_ == context_.size()) {
+    const Continuation made = continue_session(model_, session_.get(), sampler_.get(), limit,
+                                               options_.ignore_end, [&](int32_t id) {
+                                                 context_.push_back(id);
+                                                 show(push(decoder.get(), id));
+                                               });
+    decode_ = made.decode;
+    fed_ += static_cast<size_t>(made.decode.tokens);
+  }
+  show(finish(decoder.get()));
+  messages_.push_back({{"role", "assistant"}, {"content", text}});
+}
+
+void Conversation::save(const std::string& path) const {
+  if (fed_ == 0) throw Error("there is nothing to save yet");
+  check([&](klens_error* e) { return klens_session_save(session_.get(), path.c_str(), e); });
+  const ordered_json json = {
+      {"klens_chat", 1}, {"messages", messages_}, {"ids", context_}, {"fed", fed_}};
+  write_file(sidecar(path),
+             json.dump(1, ' ', false, ordered_json::error_handler_t::replace) + "\n");
+}
+
+void Conversation::load(const std::string& path) {
+  const std::string name = sidecar(path);
+  const ordered_json json = ordered_json::parse(read_file(name), nullptr, false);
+  const auto bad = [&](const char* why) { return Error(name + " is not a saved chat: " + why); };
+  if (!json.is_object() || json.value("klens_chat", ordered_json()) != 1)
+    throw bad("no klens_chat 1");
+  const ordered_json messages = json.value("messages", ordered_json());
+  const ordered_json ids = json.value("ids", ordered_json());
+  const ordered_json fed = json.value("fed", ordered_json());
+  if (!messages.is_array() || !std::all_of(messages.begin(), messages.end(), is_message))
+    throw bad("bad messages");
+  const int32_t vocab = klens_model_vocab(model_);
+  if (!ids.is_array() || !std::all_of(ids.begin(), ids.end(), [&](const ordered_json& id) {
+        return id.is_number_unsigned() && id.get<uint64_t>() < static_cast<uint64_t>(vocab);
+      }))
+    throw bad("bad ids");
+  if (!fed.is_number_unsigned() || fed.get<uint64_t>() > ids.size()) throw bad("bad fed");
+  // Into a session of its own: a failure leaves this conversation as it is.
+  SessionHandle session = new_session(model_, options_.session);
+  check([&](klens_error* e) { return klens_session_load(session.get(), path.c_str(), e); });
+  if (static_cast<uint64_t>(klens_session_position(session.get())) != fed.get<uint64_t>())
+    throw bad("it belongs to another session file");
+  session_ = std::move(session);
+  messages_ = messages;
+  context_ = ids.get<std::vector<int32_t>>();
+  fed_ = fed.get<size_t>();
+}
+
+std::string Conversation::stats() const {
+  return formatted(
+      "%zu tokens, session %s; last answer: prompt %lld tokens at %.1f tok/s, "
+      "generated at %.1f tok/s\n",
+      context_.size(),
+      human_bytes(static_cast<double>(klens_session_bytes(session_.get()))).c_str(),
+      static_cast<long long>(prefill_.tokens), prefill_.per_second(), decode_.per_second());
+}
+
+}  // namespace klens::apps

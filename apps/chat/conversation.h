@@ -1,0 +1,57 @@
+#pragma once
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "apps/generation.h"
+#include "klens/klens.hpp"
+
+namespace klens::apps {
+
+struct ChatOptions {
+  klens_sampler_options sampler{};
+  klens_session_options session{};
+  std::string system;
+  int64_t answer_tokens = 0;   // at most
+  int64_t context_tokens = 0;  // at most; 0: no limit
+  bool ignore_end = false;
+};
+
+// Messages and the session that has read them. With a chat template the prompt is rendered anew
+// each turn and only what extends the tokens already fed is fed; without one, the turns are one
+// running text.
+class Conversation {
+ public:
+  Conversation(klens_model* model, const klens_tokenizer* tokenizer, const ChatOptions& options);
+
+  // Adds the user's message and the model's, which on_text sees piece by piece. Under an
+  // InterruptScope.
+  void answer(const std::string& message, const std::function<void(std::string_view)>& on_text);
+  void reset();
+  // The session at path, the messages beside it at path.json.
+  void save(const std::string& path) const;
+  void load(const std::string& path);
+
+  bool has_template() const { return has_template_; }
+  const nlohmann::ordered_json& messages() const { return messages_; }
+  std::string stats() const;
+
+ private:
+  std::vector<int32_t> next_prompt(const std::string& message) const;
+  nlohmann::ordered_json opening() const;
+
+  klens_model* model_;
+  const klens_tokenizer* tokenizer_;
+  ChatOptions options_;
+  bool has_template_;
+  SessionHandle session_;
+  SamplerHandle sampler_;
+  nlohmann::ordered_json messages_;
+  std::vector<int32_t> context_;  // the conversation as tokens
+  size_t fed_ = 0;                // how many of them the session has read
+  Speed prefill_, decode_;        // of the last answer
+};
+
+}  // namespace klens::apps

@@ -1,0 +1,90 @@
+#include <nlohmann/json.hpp>
+
+#include "apps/cli/command.h"
+#include "apps/cli/common.h"
+#include "apps/cli/output.h"
+#include "apps/plan_view.h"
+
+namespace klens::apps {
+namespace {
+
+using nlohmann::ordered_json;
+
+std::string shown(const ordered_json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
+  return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+std::string grouped(int64_t number) {
+  std::string text = std::to_string(number);
+  for (size_t at = text.size(); at > 3; at -= 3) text.insert(at - 3, ",");
+  return text;
+}
+
+// What is left of an object after its tables: one line per key.
+void print_object(const char* title, const ordered_json& report, const char* key,
+                  const Style& style) {
+  const auto it = report.find(key);
+  if (it == report.end() || it->empty()) return;
+  print("\n" + style.bold(title) + "\n");
+  if (!it->is_object()) {
+    print(report_line("", shown(*it)));
+    return;
+  }
+  for (const auto& [name, value] : it->items()) {
+    if (!value.is_structured()) print(report_line(name, shown(value)));
+  }
+}
+
+void print_report(const std::string& path, const ordered_json& r) {
+  const Style style = output_style();
+  print(style.bold(path) + "\n");
+  print(report_line("architecture", r.value("architecture", "")));
+  print(report_line("parameters", grouped(r.value("parameters", int64_t{0}))));
+  print(report_line("weights", human_bytes(r.value("bytes", 0.0)) + ", " +
+                                   number_or_dash(r, "bpw", "%.3f") + " bits per weight"));
+  print(report_line("file", grouped(r.value("file_bytes", int64_t{0})) + " bytes (" +
+                                human_bytes(r.value("file_bytes", 0.0)) + ")"));
+  for (const char* key : {"vocab", "d_model", "blocks", "tied_head"}) {
+    if (r.contains(key)) print(report_line(key, shown(r[key])));
+  }
+  const std::vector<UnitRow> rows = rows_of_report(r.at("units"));
+  print("\n" + style.bold("units") + "\n" + unit_table(rows, SIZE_MAX, style));
+  print("\n" + format_table(rows, style));
+  print("\n" + block_map(format_cells(rows), style));
+  print_object("plan", r, "plan", style);
+  print_object("provenance", r, "provenance", style);
+  print_object("checks", r, "checks", style);
+}
+
+void run(const Arguments& arguments) {
+  const std::string path = model_path(arguments);
+  const bool verify = arguments.flag("verify"), json = arguments.flag("json");
+  const ordered_json report = report_of([&](char** text, klens_error* e) {
+    return klens_inspect(path.c_str(), verify ? 1 : 0, text, e);
+  });
+  if (json) {
+    print_json(report);
+  } else {
+    print_report(path, report);
+  }
+}
+
+}  // namespace
+
+Command inspect_command() {
+  return {"inspect",
+          "MODEL [options]",
+          "what a model holds: spec, units, plan, provenance, checks",
+          "Reads a checkpoint folder or a .klens file without running it. Damage is an error.",
+          "  klens inspect model.klens\n"
+          "  klens inspect model.klens --verify --json\n",
+          {{"Input",
+            {{"verify", "", "also compare every tensor with its checksum"},
+             {"m,model", "MODEL", "instead of the first argument"}}},
+           general_options()},
+          run};
+}
+
+}  // namespace klens::apps

@@ -1,0 +1,134 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "apps/calibration.h"
+#include "apps/cli/command.h"
+#include "apps/cli/common.h"
+#include "apps/cli/error.h"
+#include "apps/cli/files.h"
+#include "apps/cli/output.h"
+#include "apps/plan_view.h"
+
+namespace klens::apps {
+namespace {
+
+using nlohmann::ordered_json;
+
+// The candidate with the fewest bytes that was measured.
+const ordered_json* coarsest(const ordered_json& unit) {
+  const ordered_json* found = nullptr;
+  for (const ordered_json& candidate : unit.at("candidates")) {
+    if (!candidate.contains("kl") || !candidate["kl"].is_number()) continue;
+    if (found == nullptr || candidate.at("bytes") < found->at("bytes")) found = &candidate;
+  }
+  return found;
+}
+
+// Greens to red by the power of ten of the share of the worst.
+int heat(double kl, double worst) {
+  if (!(kl > 0) || !(worst > 0)) return 115;
+  const double decades = std::log10(worst / kl);
+  if (decades < 0.5) return 210;
+  if (decades < 1) return 216;
+  if (decades < 1.5) return 222;
+  if (decades < 2) return 193;
+  return decades < 3 ? 157 : 115;
+}
+
+std::vector<MapCell> sensitivity_cells(const ordered_json& profile) {
+  std::vector<MapCell> cells;
+  std::vector<double> values;
+  double worst = 0;
+  for (const ordered_json& unit : profile.at("units")) {
+    const ordered_json* candidate = coarsest(unit);
+    if (candidate == nullptr) continue;
+    const auto kl = candidate->at("kl").get<double>();
+    const auto block = unit.at("block").get<int64_t>();
+    const auto kind = unit.at("kind").get<std::string>();
+    worst = std::max(worst, kl);
+    // Parts of a fused matrix, or experts, share a place: their sum is shown.
+    const auto same = std::find_if(cells.begin(), cells.end(), [&](const MapCell& cell) {
+      return cell.block == block && cell.kind == kind;
+    });
+    const auto at = static_cast<size_t>(same - cells.begin());
+    if (same == cells.end()) {
+      cells.push_back({kind, block, "", 0});
+      values.push_back(0);
+    }
+    values[at] += kl;
+  }
+  for (size_t i = 0; i < cells.size(); ++i) {
+    cells[i].text = formatted("%.5f", values[i]);
+    cells[i].background = heat(values[i], worst);
+  }
+  return cells;
+}
+
+void print_report(const ordered_json& profile, const std::string& output) {
+  const ordered_json& calibration = profile.at("calibration");
+  print(report_line("units", std::to_string(profile.at("units").size())));
+  print(report_line("calibration", calibration.value("source", "") + ", " +
+                                       number_or_dash(calibration, "windows", "%.0f") +
+                                       " windows of " +
+                                       number_or_dash(calibration, "window", "%.0f") + " tokens"));
+  print(report_line("written", output));
+  print("\nKL, in nats per token, of each unit alone in its smallest format:\n\n");
+  print(block_map(sensitivity_cells(profile), output_style()));
+}
+
+void run(const Arguments& arguments) {
+  const std::string path = model_path(arguments);
+  const bool json = arguments.flag("json"), quiet = arguments.flag("quiet");
+  const std::string output = arguments.text_or("output", "");
+  if (output.empty() && !json) throw UsageError("-o FILE is missing");
+  if (output.empty() && arguments.flag("resume"))
+    throw UsageError("--resume needs -o FILE: the interrupted run's state lies beside it");
+  const std::string state = output.empty() ? "" : output + ".partial";
+  const Calibration calibration(arguments, state);
+  if (!output.empty()) check_writable(output);
+  const ModelHandle model = open_model(arguments, path);
+  std::string text;
+  try {
+    Progress progress(quiet);
+    const klens_profile_options options = calibration.options(progress);
+    text = text_of(
+        [&](char** out, klens_error* e) { return klens_profile(model.get(), &options, out, e); });
+  } catch (const Failure& failure) {
+    calibration.rethrow(failure);
+  }
+  if (!output.empty()) {
+    write_file(output, text);
+    ::unlink(state.c_str());  // the whole profile is safe now
+  }
+  const ordered_json profile = ordered_json::parse(text);
+  if (json) {
+    print_json(profile);
+  } else {
+    print_report(profile, output);
+  }
+}
+
+}  // namespace
+
+Command profile_command() {
+  OptionGroup output = general_options();
+  output.options.insert(output.options.begin(), {"o,output", "FILE", "where profile.json goes"});
+  output.options.push_back(quiet_option());
+  return {"profile",
+          "MODEL -o profile.json [options]",
+          "measure how much each weight matrix suffers in each format",
+          "Runs the model with one matrix at a time in one format at a time and measures how far "
+          "its predictions move: KL divergence in nats per token, and other metrics. Ctrl-C stops; "
+          "--resume goes on. `klens plan` turns the profile into a plan for any budget without "
+          "measuring again.",
+          "  klens profile MODEL -o profile.json\n"
+          "  klens profile MODEL -o profile.json -f book.txt --windows 64\n"
+          "  klens profile MODEL -o profile.json --resume\n",
+          {calibration_options(), model_options(), output},
+          run};
+}
+
+}  // namespace klens::apps

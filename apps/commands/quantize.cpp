@@ -1,0 +1,135 @@
+#include <nlohmann/json.hpp>
+
+#include "apps/calibration.h"
+#include "apps/cli/command.h"
+#include "apps/cli/common.h"
+#include "apps/cli/error.h"
+#include "apps/cli/files.h"
+#include "apps/cli/output.h"
+#include "apps/plan_view.h"
+
+namespace klens::apps {
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr size_t kMostTableRows = 48;  // a screen or two; `klens inspect` lists all
+
+double number_at(const ordered_json& json, const char* key) {
+  const auto it = json.find(key);
+  return it != json.end() && it->is_number() ? it->get<double>() : 0;
+}
+
+// Before and after, side by side.
+void print_summary(const ordered_json& before, const ordered_json& report) {
+  const auto line = [](const char* label, const std::string& was, const std::string& is,
+                       const std::string& note) {
+    print(formatted("  %-12s %12s %12s   %s\n", label, was.c_str(), is.c_str(), note.c_str()));
+  };
+  const Style style = output_style();
+  print(style.bold(formatted("  %-12s %12s %12s", "", "before", "after")) + "\n");
+  const double size_before = number_at(before, "file_bytes"),
+               size_after = number_at(report, "bytes");
+  line("size", human_bytes(size_before), human_bytes(size_after),
+       size_after > 0 && size_before > 0 ? formatted("%.2f times smaller", size_before / size_after)
+                                         : "");
+  line("bits/weight", number_or_dash(before, "bpw", "%.3f"), number_or_dash(report, "bpw", "%.3f"),
+       "");
+  const double ppl_before = number_at(report, "ppl_before"),
+               ppl_after = number_at(report, "ppl_after");
+  const std::string evaluation = report.value("evaluation", "");
+  line("perplexity", number_or_dash(report, "ppl_before", "%.4f"),
+       number_or_dash(report, "ppl_after", "%.4f"),
+       (ppl_before > 0 && ppl_after > 0 ? formatted("%+.2f %%", 100 * (ppl_after / ppl_before - 1))
+                                        : "") +
+           (evaluation.empty() ? "" : " (" + evaluation + ")"));
+  line("KL", "", number_or_dash(report, "kl", "%.6f"),
+       "+/- " + number_or_dash(report, "kl_stderr", "%.6f") + " nats per token");
+  if (report.contains("predicted_kl"))
+    line("KL predicted", "", number_or_dash(report, "predicted_kl", "%.6f"), "sum over the units");
+  if (report.contains("measured_kl"))
+    line("KL measured", "", number_or_dash(report, "measured_kl", "%.6f"),
+         "whole plan, calibration windows");
+}
+
+void print_report(const ordered_json& before, const ordered_json& report,
+                  const std::string& output) {
+  const Style style = output_style();
+  const std::vector<UnitRow> rows = rows_of_report(report.at("units"));
+  print(unit_table(rows, kMostTableRows, style));
+  print("\n" + format_table(rows, style));
+  print("\n" + block_map(format_cells(rows), style) + "\n");
+  print_summary(before, report);
+  print("\n" + report_line("time", human_seconds(number_at(report, "seconds"))));
+  print(report_line("written", output.empty() ? "nothing (dry run)" : output));
+}
+
+void run(const Arguments& arguments) {
+  const std::string path = model_path(arguments);
+  const std::string source = arguments.one_of({"bpw", "size", "max-kl", "uniform", "plan"});
+  const bool dry_run = arguments.flag("dry-run"), json = arguments.flag("json");
+  const bool quiet = arguments.flag("quiet");
+  if (source.empty())
+    throw UsageError("there is no aim: give --bpw, --size, --max-kl, --uniform or --plan");
+  std::string output = arguments.text_or("output", "");
+  if (output.empty() && !dry_run) throw UsageError("-o OUT.klens is missing");
+  const Budget budget(arguments, source);
+  const std::string plan = source == "plan" ? read_file(*arguments.text("plan")) : "";
+  const Calibration calibration(arguments, output.empty() ? "" : output + ".partial");
+  if (!dry_run) check_writable(output);
+
+  const ModelHandle model = open_model(arguments, path);
+  klens_quantize_options options{};
+  options.size = sizeof(options);
+  options.plan = budget.options();
+  options.plan.size = sizeof(options.plan);
+  options.plan_json = source == "plan" ? plan.c_str() : nullptr;
+  options.dry_run = dry_run ? 1 : 0;
+  ordered_json report, before;
+  try {
+    Progress progress(quiet);
+    options.profile = calibration.options(progress);
+    report = report_of([&](char** text, klens_error* e) {
+      return klens_quantize(model.get(), dry_run ? nullptr : output.c_str(), &options, text, e);
+    });
+    before = report_of(
+        [&](char** text, klens_error* e) { return klens_inspect(path.c_str(), 0, text, e); });
+  } catch (const Failure& failure) {
+    calibration.rethrow(failure);
+  }
+  if (dry_run) output.clear();
+  if (json) {
+    print_json(report);
+  } else {
+    print_report(before, report, output);
+  }
+}
+
+}  // namespace
+
+Command quantize_command() {
+  OptionGroup aim{"Aim (one of the first five)", budget_options()};
+  aim.options.insert(aim.options.begin() + 4,
+                     {"plan", "FILE", "the plan of `klens plan`, as it is"});
+  OptionGroup measuring = calibration_options();
+  OptionGroup output = general_options();
+  output.options.insert(output.options.begin(),
+                        {{"o,output", "OUT.klens", "the model file to write"},
+                         {"dry-run", "", "show size and plan, write nothing"}});
+  output.options.push_back(quiet_option());
+  return {"quantize",
+          "MODEL -o OUT.klens (--bpw B | --size S | ...) [options]",
+          "write a smaller model: measures, plans and bakes in one command",
+          "With --bpw, --size or --max-kl: measures every matrix in every candidate format on "
+          "calibration text, chooses the plan with the least KL within the budget, measures the "
+          "whole plan, and writes one self-contained .klens file. --plan and --uniform skip the "
+          "measuring. The file appears whole or not at all. Ctrl-C stops; --resume goes on.",
+          "  klens quantize MODEL -o model.klens --bpw 4.5\n"
+          "  klens quantize MODEL -o model.klens --size 700M -f book.txt\n"
+          "  klens quantize MODEL -o model.klens --uniform int8\n"
+          "  klens quantize MODEL -o model.klens --plan plan.json --tensor-type 'lm_head=fp16'\n",
+          {aim, measuring, model_options(), output},
+          run};
+}
+
+}  // namespace klens::apps
