@@ -38,7 +38,8 @@ inline void store8(float* p, __m256i mask, __m256 v) {
 // e^x for x = n ln2 + r, |r| <= ln2 / 2: ln2 in two parts (Cody-Waite), then 1 + r + r^2 P(r) with
 // P the minimax polynomial of degree 4 for the relative error of e^r (3.1e-9), scaled by adding n
 // to the exponent. 0 below log of the least normal number, infinity above that of the greatest.
-static inline __m256 exp8(__m256 x) {
+// exp_negative8 is for x <= 0 (or a little above, from rounding), and not for NaN.
+static inline __m256 exp_negative8(__m256 x) {
   const __m256 magic = _mm256_set1_ps(0x1.8p23f);  // x + magic has round(x) in its low bits
   const __m256 shifted = _mm256_fmadd_ps(x, _mm256_set1_ps(0x1.715476p+0f), magic);
   const __m256 n = _mm256_sub_ps(shifted, magic);
@@ -54,10 +55,15 @@ static inline __m256 exp8(__m256 x) {
   const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
   p = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent));
   const __m256 under = _mm256_cmp_ps(x, _mm256_set1_ps(-0x1.5d589ep+6f), _CMP_LT_OQ);
-  p = _mm256_andnot_ps(under, p);
+  return _mm256_andnot_ps(under, p);
+}
+
+// The same for any x.
+static inline __m256 exp8(__m256 x) {
+  const __m256 e = exp_negative8(x);
   // Not (x <= log max) is true of NaN as well, for which x + infinity is NaN.
   const __m256 over = _mm256_cmp_ps(x, _mm256_set1_ps(0x1.62e42ep+6f), _CMP_NLE_UQ);
-  return _mm256_blendv_ps(p, _mm256_add_ps(x, _mm256_set1_ps(__builtin_inff())), over);
+  return _mm256_blendv_ps(e, _mm256_add_ps(x, _mm256_set1_ps(__builtin_inff())), over);
 }
 
 // v / (1 + e^-v)

@@ -17,15 +17,13 @@ struct ElementwiseArgs {
   int64_t cols;
 };
 
-// The vector rows use one polynomial exp: x = n ln2 + r with Cody-Waite reduction, degree 6 or so
-// in r, scaled by 2^n; relative error at most 4 eps against the exact value where the result is
-// normal, 0 below -87.33 or thereabouts (gradual underflow is not kept), infinity above 88.72. NaN
-// stays NaN.
-//   exp       y = e^v                      relative error <= 4 eps
-//   silu      y = v / (1 + e^-v)           |error| <= 6 eps |y| + 1e-37
-//   softplus  y = log(1 + e^v), v if > 20  |error| <= 8 eps y + 1e-37  (as PyTorch's threshold of
-//   20)
-// with v = x + bias.
+// With v = x + bias, rounded to FP32 on every row:
+//   exp       y = e^v                 |error| <= 4 eps y where y is normal
+//   silu      y = v / (1 + e^-v)      |error| <= 6 eps |y| + 1e-36
+//   softplus  y = log(1 + e^v)        |error| <= 8 eps y + 1e-37; above 20 that is v, as PyTorch
+//   has it
+// The vector rows share one polynomial exp (avx2_math.h): 0 below -87.336 (gradual underflow is not
+// kept), infinity above 88.7228. NaN stays NaN.
 using Elementwise = void(const ElementwiseArgs&);
 
 std::span<const Variant<Elementwise>> exp_variants();

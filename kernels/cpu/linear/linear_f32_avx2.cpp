@@ -110,7 +110,7 @@ inline void multiply_many(const LinearF32Args& a) {
     const int64_t cols = a.w.cols - k0 < kChunk ? a.w.cols - k0 : kChunk;
     for (int64_t tile = a.tile_begin; tile < a.tile_end; ++tile) {
       Source source;
-      begin(source, a.w, tile, k0);
+      begin(source, a.w, tile, k0, false);
       for (int64_t k = 0; k < cols; k += kUnitCols) {
         float* to = panel + k * kTileOutputs;
         const auto store = [to](int p, int q, __m256 w) __attribute__((always_inline)) {
@@ -136,7 +136,7 @@ template <class Source, int T>
 inline void multiply_few(const LinearF32Args& a) {
   for (int64_t tile = a.tile_begin; tile < a.tile_end; ++tile) {
     Source source;
-    begin(source, a.w, tile, 0);
+    begin(source, a.w, tile, 0, true);
     for (int64_t k0 = 0; k0 < a.w.cols; k0 += kChunk) {
       const int64_t end = a.w.cols - k0 < kChunk ? a.w.cols : k0 + kChunk;
       Sums<T> sums;

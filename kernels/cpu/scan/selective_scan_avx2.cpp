@@ -98,9 +98,68 @@ inline void scan(const SelectiveScanArgs& a, int64_t c0, __m256i mask) {
                      _mm256_load_ps(h + (s * N + i) * 8));
 }
 
+// Decoding, one token: state and A come from far away and are used once, so they are walked row by
+// row, as prefetchers like it, over blocks of channels whose sums stay in L1. The arithmetic of a
+// channel is that of scan().
+constexpr int64_t kBlock = 128;
+
+struct Block {
+  alignas(64) float dt_x[kBlock];
+  alignas(64) float sum[2][kBlock];  // even and odd states
+};
+
+template <bool Masked>
+inline void begin_one(const SelectiveScanArgs& a, int64_t c, __m256i mask, Block& block,
+                      int64_t i) {
+  const __m256 x = load8<Masked>(a.x + c + i, mask);
+  _mm256_store_ps(block.dt_x + i, _mm256_mul_ps(load8<Masked>(a.dt + c + i, mask), x));
+  _mm256_store_ps(block.sum[0] + i, _mm256_mul_ps(load8<Masked>(a.d + c + i, mask), x));
+  _mm256_store_ps(block.sum[1] + i, _mm256_setzero_ps());
+}
+
+template <bool Masked>
+inline void step_one(const SelectiveScanArgs& a, int64_t c, __m256i mask, Block& block, int64_t i,
+                     int64_t s) {
+  const int64_t at = s * a.channels + c + i;
+  const __m256 a2 = _mm256_mul_ps(load8<Masked>(a.a + at, mask), _mm256_set1_ps(0x1.715476p+0f));
+  const __m256 decayed = decay(load8<Masked>(a.dt + c + i, mask), a2);
+  const __m256 input = _mm256_mul_ps(_mm256_load_ps(block.dt_x + i), _mm256_set1_ps(a.b[s]));
+  const __m256 next = _mm256_fmadd_ps(decayed, load8<Masked>(a.state + at, mask), input);
+  store8<Masked>(a.state + at, mask, next);
+  float* sum = block.sum[s % 2] + i;
+  _mm256_store_ps(sum, _mm256_fmadd_ps(next, _mm256_set1_ps(a.c[s]), _mm256_load_ps(sum)));
+}
+
+template <bool Masked>
+inline void end_one(const SelectiveScanArgs& a, int64_t c, __m256i mask, const Block& block,
+                    int64_t i) {
+  const __m256 sum =
+      _mm256_add_ps(_mm256_load_ps(block.sum[0] + i), _mm256_load_ps(block.sum[1] + i));
+  store8<Masked>(a.y + c + i, mask, _mm256_mul_ps(sum, silu8(load8<Masked>(a.z + c + i, mask))));
+}
+
+inline void scan_one(const SelectiveScanArgs& a, int64_t c, int64_t count) {
+  Block block;
+  const int64_t full = count / 8 * 8;
+  const __m256i all = first_lanes(8), rest = first_lanes(count - full);
+  for (int64_t i = 0; i < full; i += 8) begin_one<false>(a, c, all, block, i);
+  if (full < count) begin_one<true>(a, c, rest, block, full);
+  for (int64_t s = 0; s < a.states; ++s) {
+    for (int64_t i = 0; i < full; i += 8) step_one<false>(a, c, all, block, i, s);
+    if (full < count) step_one<true>(a, c, rest, block, full, s);
+  }
+  for (int64_t i = 0; i < full; i += 8) end_one<false>(a, c, all, block, i);
+  if (full < count) end_one<true>(a, c, rest, block, full);
+}
+
 }  // namespace
 
 void selective_scan_avx2(const SelectiveScanArgs& a) {
+  if (a.tokens == 1) {
+    for (int64_t c = a.channel_begin; c < a.channel_end; c += kBlock)
+      scan_one(a, c, a.channel_end - c < kBlock ? a.channel_end - c : kBlock);
+    return;
+  }
   int64_t c = a.channel_begin;
   for (; c + 16 <= a.channel_end; c += 16) scan<2, false>(a, c, first_lanes(8));
   for (; c + 8 <= a.channel_end; c += 8) scan<1, false>(a, c, first_lanes(8));
