@@ -11,7 +11,11 @@
 namespace klens {
 namespace {
 
-int thread_count(int asked) { return asked > 0 ? asked : tbb::info::default_concurrency(); }
+// More threads than cores only take turns, and tbb would say so on stderr.
+int thread_count(int asked) {
+  const int cores = tbb::info::default_concurrency();
+  return asked > 0 ? std::min(asked, cores) : cores;
+}
 
 }  // namespace
 

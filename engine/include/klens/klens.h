@@ -66,7 +66,7 @@ typedef enum klens_activations {
 
 typedef struct klens_model_options {
   size_t size;
-  int32_t threads; /* 0: one per core this process may use */
+  int32_t threads; /* 0: one per core this process may use, which is also the most */
   klens_activations activations;
   const char* backend; /* NULL or "cpu" */
   int32_t verify;      /* not 0: check the checksums of a .klens file while opening it */

@@ -1,0 +1,63 @@
+#pragma once
+// Where tests find their data, and how they open models. One place for all test programs.
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/model.h"
+#include "loaders/safetensors.h"
+
+namespace klens::testing {
+
+inline std::string data_path(const std::string& name) { return std::string(KLENS_TEST_DATA) + "/" + name; }
+inline std::string demo_model() { return KLENS_DEMO_MODEL; }
+
+// A file of the shared folder, which is not part of the repository; "" (and a line that says so) if absent.
+inline std::string shared_path(const std::string& name) {
+  const char* folder = std::getenv("KLENS_SHARED");
+  const std::string path = (folder != nullptr ? std::string(folder) : std::string(KLENS_SHARED)) + "/" + name;
+  if (std::filesystem::exists(path)) return path;
+  std::cout << "skip: " << name << " is not here (set KLENS_SHARED to the shared folder)\n";
+  return "";
+}
+
+// A folder that is empty when the test begins.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "klens-test-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr) std::abort();
+    path_ = pattern;
+  }
+  ~TemporaryFolder() {
+    std::error_code ec;
+    std::filesystem::remove_all(path_, ec);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+inline std::shared_ptr<const Model> open_model(const std::string& path, int threads = 2,
+                                               Activations activations = Activations::kInt8) {
+  return std::make_shared<const Model>(open_checkpoint(path, true),
+                                       ModelOptions{.threads = threads, .activations = activations});
+}
+
+template <class T>
+std::vector<T> tensor_values(const SafetensorsFile& file, const std::string& name) {
+  const TensorView& view = file.tensors().at(name);
+  std::vector<T> values(view.bytes.size() / sizeof(T));
+  std::memcpy(values.data(), view.bytes.data(), values.size() * sizeof(T));
+  return values;
+}
+
+}  // namespace klens::testing
