@@ -74,14 +74,16 @@ class JsonObject {
     return value->get<uint64_t>();
   }
 
-  std::optional<double> number(const char* key) const {
+  // Magnitudes up to `most`, 1e15 or 1e100: sums of such numbers are finite.
+  std::optional<double> number(const char* key, double most = 1e15) const {
     const nlohmann::json* value = find(key);
     if (!value) return std::nullopt;
-    if (!is_number(*value)) fail(key, "is not a number between -1e15 and 1e15");
+    if (!is_number(*value, most))
+      fail(key, std::string("is not a number of at most ") + (most > 1e15 ? "1e100" : "1e15"));
     return value->get<double>();
   }
-  std::optional<double> number_from_zero(const char* key) const {
-    const std::optional<double> value = number(key);
+  std::optional<double> number_from_zero(const char* key, double most = 1e15) const {
+    const std::optional<double> value = number(key, most);
     if (value && *value < 0) fail(key, "is negative");
     return value;
   }
@@ -90,7 +92,7 @@ class JsonObject {
     if (!value) return {};
     if (!value->is_array()) fail(key, "is not a list of numbers");
     for (const nlohmann::json& item : *value)
-      if (!is_number(item)) fail(key, "holds something else than numbers between -1e15 and 1e15");
+      if (!is_number(item, 1e15)) fail(key, "holds something else than numbers of at most 1e15");
     return value->get<std::vector<double>>();
   }
 
@@ -118,8 +120,8 @@ class JsonObject {
  private:
   static constexpr uint64_t kLargest = uint64_t{1} << 50;
 
-  static bool is_number(const nlohmann::json& value) {
-    return value.is_number() && std::fabs(value.get<double>()) <= 1e15;
+  static bool is_number(const nlohmann::json& value, double most) {
+    return value.is_number() && std::fabs(value.get<double>()) <= most;
   }
   const nlohmann::json* find(const std::string& key) const {
     const auto at = json_->find(key);

@@ -14,10 +14,11 @@ namespace {
 
 using nlohmann::ordered_json;
 
+constexpr double kHuge = 1e100;                   // what a broken student's perplexity may be
 constexpr int64_t kMostBytes = int64_t{1} << 52;  // sums of bytes stay exact as doubles
 
 void put(ordered_json& to, const char* key, const std::optional<double>& value) {
-  if (value && std::isfinite(*value)) to[key] = *value;  // JSON has no other numbers
+  if (value && std::fabs(*value) <= kHuge) to[key] = *value;  // JSON has no other numbers
 }
 
 // A folder's name may be no UTF-8, and ends up as the model's.
@@ -48,7 +49,9 @@ ordered_json unit_to_json(const Unit& unit) {
                        {"cols", unit.cols}};
   put(json, "kurtosis", unit.kurtosis);
   json["candidates"] = ordered_json::array();
-  for (const Candidate& c : unit.candidates) json["candidates"].push_back(candidate_to_json(c));
+  // A candidate whose logits were not finite is none; without its KL it would only stop planners.
+  for (const Candidate& c : unit.candidates)
+    if (!c.kl || std::isfinite(*c.kl)) json["candidates"].push_back(candidate_to_json(c));
   return json;
 }
 
@@ -69,9 +72,9 @@ Candidate candidate_from_json(const JsonObject& json) {
   c.kl_stderr = json.number_from_zero("kl_stderr");
   c.kl_reverse = json.number("kl_reverse");
   c.delta_ce = json.number("delta_ce");
-  c.mse = json.number_from_zero("mse");
+  c.mse = json.number_from_zero("mse", kHuge);
   c.sqnr_db = json.number("sqnr_db");
-  c.ppl = json.number_from_zero("ppl");
+  c.ppl = json.number_from_zero("ppl", kHuge);
   c.kl_windows = json.numbers("kl_windows");
   return c;
 }
@@ -84,7 +87,7 @@ Unit unit_from_json(JsonObject json) {
   unit.block = json.integer_or("block", -1, -1);
   unit.rows = json.count_or("rows", 0);
   unit.cols = json.count_or("cols", 0);
-  unit.kurtosis = json.number_from_zero("kurtosis");
+  unit.kurtosis = json.number_from_zero("kurtosis", kHuge);
   std::set<std::pair<std::string, std::string>> seen;
   for (const JsonObject& item : json.objects("candidates")) {
     Candidate c = candidate_from_json(item);

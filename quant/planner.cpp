@@ -129,11 +129,13 @@ std::variant<std::vector<const Candidate*>, std::string> open_candidates(
     open.resize(1);
     return open;
   }
+  // A broken student is not chosen, unlike one whose KL was not asked for.
+  const bool uniform = request.method == "uniform";
   for (const Candidate& c : unit.candidates)
-    if (request.method != "uniform" || c.format == request.uniform_format) open.push_back(&c);
+    if (uniform ? c.format == request.uniform_format : !c.kl || has_kl(c)) open.push_back(&c);
   if (open.empty())
     return "unit " + unit.name + " was not profiled in " +
-           (request.method == "uniform" ? request.uniform_format : "any format") + ": it has " +
+           (uniform ? request.uniform_format : "any usable format") + ": it has " +
            (unit.candidates.empty() ? "no candidates" : formats_of(unit)) +
            "; choose one of these or profile again";
   return open;
@@ -208,7 +210,7 @@ int64_t bytes_of(const Selection& selection) {
 std::optional<double> kl_of(const Selection& selection) {
   double kl = 0;
   for (const Candidate* c : selection) {
-    if (!c->kl) return std::nullopt;
+    if (!has_kl(*c)) return std::nullopt;
     kl += *c->kl;
   }
   return kl;

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 
 #include "quant/planners/knapsack.h"
 #include "quant/planners/methods.h"
@@ -45,8 +44,7 @@ Selection nearest(const PlanningTask& task) {
 MethodResult plan_by_knapsack(const PlanningTask& task) {
   for (size_t u = 0; u < task.open.size(); ++u)
     for (const Candidate* c : task.open[u])
-      if (!c->kl || !std::isfinite(*c->kl))
-        return Unmeasured{task.profile.units[u].name, c->format, "kl"};
+      if (!has_kl(*c)) return Unmeasured{task.profile.units[u].name, c->format, "kl"};
 
   Open significant;
   for (const auto& open : task.open) significant.push_back(significant_candidates(open));

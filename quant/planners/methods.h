@@ -1,6 +1,6 @@
 #pragma once
+#include <cmath>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <variant>
@@ -21,8 +21,11 @@ struct PlanningTask {
 
 using Selection = std::vector<const Candidate*>;  // per unit
 
+// Whether the candidate has a KL to add up. A student with infinite logits has none.
+inline bool has_kl(const Candidate& c) { return c.kl && std::isfinite(*c.kl); }
+
 int64_t bytes_of(const Selection& selection);
-// In the order of the units; none if a candidate was not measured.
+// Summed in the order of the units; none if a candidate has none.
 std::optional<double> kl_of(const Selection& selection);
 
 struct Selected {

@@ -59,7 +59,7 @@ MethodResult plan_by_prefix(const PlanningTask& task, const SortMetric& metric) 
 
   if (task.max_kl) {
     for (size_t u = 0; u < selection.size(); ++u)
-      if (!selection[u]->kl)
+      if (!has_kl(*selection[u]))
         return Unmeasured{task.profile.units[u].name, selection[u]->format, "kl"};
     if (*kl_of(selection) > *task.max_kl) return Unreachable{selection};
   }
@@ -69,7 +69,7 @@ MethodResult plan_by_prefix(const PlanningTask& task, const SortMetric& metric) 
     if (step.to->bytes >= from->bytes) continue;
     selection[step.unit] = step.to;
     if (!task.max_kl) continue;
-    if (!kl_of(selection))
+    if (!has_kl(*step.to))
       return Unmeasured{task.profile.units[step.unit].name, step.to->format, "kl"};
     if (*kl_of(selection) <= *task.max_kl) continue;
     selection[step.unit] = from;

@@ -359,6 +359,22 @@ TEST_CASE("uniform is one format and needs no metric", "[planner]") {
   CHECK_THAT(refusal(p, r), Catch::Contains("takes no budget"));
 }
 
+TEST_CASE("a candidate whose student broke is not chosen", "[planner]") {
+  Profile p = small_profile();
+  p.units[0].candidates[2].kl = NAN;
+  p.units[1].candidates[2].kl = INFINITY;
+  CHECK(formats(p, plan(p, request("klens", 4))) == "int8 int8");
+  CHECK(formats(p, plan(p, request("kl-sort", 5.1))) == "int8 fp16");
+  CHECK_THAT(refusal(p, request("klens", 3)), Catch::Contains("3100 bytes"));
+  PlanRequest r = request("klens", 9);
+  r.pinned["a"] = {.format = "int4g64", .quantizer = "rtn"};
+  CHECK_THAT(refusal(p, r), Catch::Contains("kl of unit a in int4g64"));
+  r.method = "kl-sort";
+  CHECK_FALSE(plan(p, r).predicted_kl);
+  r.budget = {.bpw = {}, .file_bytes = {}, .max_kl = 1};
+  CHECK_THAT(refusal(p, r), Catch::Contains("kl of unit a in int4g64"));
+}
+
 TEST_CASE("pinned units stay pinned", "[planner]") {
   const Profile p = small_profile();
   for (const char* method : {"klens", "kl-sort"}) {
