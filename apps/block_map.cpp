@@ -20,6 +20,12 @@ std::string centred(const std::string& text, size_t width) {
   return std::string(left, ' ') + text + std::string(width - text.size() - left, ' ');
 }
 
+// A line without the blanks at its end.
+std::string trimmed(std::string line) {
+  while (line.ends_with(' ')) line.pop_back();
+  return line + "\n";
+}
+
 struct Column {
   std::string kind;
   size_t width = 0;
@@ -43,10 +49,9 @@ std::string outside_line(const std::vector<MapCell>& cells, bool before, const S
   std::string out;
   for (const MapCell& cell : cells) {
     if (!outside_blocks(cell) || (cell.block < 0) != before) continue;
-    out +=
+    out += trimmed(
         formatted("  %-*s", static_cast<int>(kLabelWidth - 1), cell.kind.c_str()) +
-        style.on(cell.background, centred(cell.text, std::max(cell.text.size() + 2, size_t{8}))) +
-        "\n";
+        style.on(cell.background, centred(cell.text, std::max(cell.text.size() + 2, size_t{8}))));
   }
   return out;
 }
@@ -68,8 +73,7 @@ std::string block_map(const std::vector<MapCell>& cells, const Style& style) {
     std::string header = formatted("  %-*s", static_cast<int>(kLabelWidth - 1), "block");
     for (size_t c = first; c < last; ++c)
       header += centred(columns[c].kind, columns[c].width) + " ";
-    while (header.ends_with(' ')) header.pop_back();
-    out += style.bold(header) + "\n";
+    out += style.bold(trimmed(header));
     for (const auto& [block, row] : blocks) {
       std::string line =
           formatted("  %5lld", static_cast<long long>(block)) + std::string(kLabelWidth - 6, ' ');
@@ -80,8 +84,7 @@ std::string block_map(const std::vector<MapCell>& cells, const Style& style) {
                                              centred(cell->second->text, columns[c].width));
         line += " ";
       }
-      while (line.ends_with(' ')) line.pop_back();
-      out += line + "\n";
+      out += trimmed(line);
     }
     first = last;
   }

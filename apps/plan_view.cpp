@@ -85,7 +85,7 @@ std::string table_line(const std::string& name, const std::string& shape, const 
       formatted("  %-26s %11s  %-8s %9s %5.2f", name.c_str(), shape.c_str(), format.c_str(),
                 human_bytes(static_cast<double>(bytes)).c_str(), bpw);
   if (kl) line += formatted(" %8.5f", *kl);
-  if (kl && all_kl > 0) line += formatted(" %3.0f%%", 100 * *kl / all_kl);
+  if (kl && all_kl > 0) line += formatted(" %4.0f%%", 100 * *kl / all_kl);
   return line + "\n";
 }
 
@@ -139,8 +139,8 @@ std::string unit_table(const std::vector<UnitRow>& rows, size_t most, const Styl
     shown.resize(most);
     std::sort(shown.begin(), shown.end());
   }
-  std::string out = style.bold(formatted("  %-26s %11s  %-8s %9s %5s %8s %4s", "unit", "shape",
-                                         "format", "bytes", "bpw", "KL", "")) +
+  std::string out = style.bold(formatted("  %-26s %11s  %-8s %9s %5s%s", "unit", "shape", "format",
+                                         "bytes", "bpw", all_kl > 0 ? "       KL share" : "")) +
                     "\n";
   if (!prefix.empty()) out += style.faint("  names without " + prefix) + "\n";
   int64_t bytes = 0, weights = 0, shown_bytes = 0, shown_weights = 0;

@@ -39,6 +39,19 @@ std::string plain_quotes(std::string text) {
   return text;
 }
 
+// cxxopts keeps the names of an option in an order of its own, so its key may be any of them.
+std::map<std::string, std::string> canonical_names(const Command& command) {
+  std::map<std::string, std::string> canonical;
+  for (const OptionGroup& group : command.groups) {
+    for (const OptionSpec& option : group.options) {
+      std::istringstream names(option.names);
+      for (std::string name; std::getline(names, name, ',');)
+        canonical[name] = first_long_name(option.names);
+    }
+  }
+  return canonical;
+}
+
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
   std::istringstream in(text);
@@ -68,10 +81,12 @@ std::string environment_name(const std::string& name) {
 Arguments::Arguments(const Command& command, const std::vector<std::string>& arguments) {
   try {
     const cxxopts::ParseResult result = parse(command, arguments);
+    const std::map<std::string, std::string> canonical = canonical_names(command);
     for (const cxxopts::KeyValue& argument : result.arguments()) {
-      Given& given = given_[argument.key()];
+      const std::string& name = canonical.at(argument.key());
+      Given& given = given_[name];
       given.values.push_back(argument.value());
-      given.spelled = "--" + argument.key();
+      given.spelled = "--" + name;
     }
     positionals_ = result.unmatched();
   } catch (const cxxopts::exceptions::exception& e) {

@@ -1,5 +1,6 @@
 #include "apps/cli/output.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
@@ -13,6 +14,37 @@ namespace {
 
 [[noreturn]] void fail() {
   throw Error(std::string("cannot write to standard output: ") + std::strerror(errno));
+}
+
+using nlohmann::ordered_json;
+
+constexpr size_t kInlineWidth = 90;
+
+std::string compact(const ordered_json& json) {
+  return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+// Indented, but lists of numbers and what fits into a line stay on one.
+void write_json(const ordered_json& json, size_t indent, std::string& out) {
+  const bool plain_list =
+      json.is_array() && std::none_of(json.begin(), json.end(), [](const ordered_json& item) {
+        return item.is_structured();
+      });
+  const std::string line = compact(json);
+  if (!json.is_structured() || plain_list || (indent > 0 && line.size() <= kInlineWidth)) {
+    out += line;
+    return;
+  }
+  const std::string margin(indent + 2, ' ');
+  out += json.is_array() ? "[" : "{";
+  const char* separator = "\n";
+  for (auto item = json.begin(); item != json.end(); ++item) {
+    out += separator + margin;
+    separator = ",\n";
+    if (json.is_object()) out += compact(item.key()) + ": ";
+    write_json(*item, indent + 2, out);
+  }
+  out += "\n" + std::string(indent, ' ') + (json.is_array() ? "]" : "}");
 }
 
 }  // namespace
@@ -32,7 +64,9 @@ void close_output() {
 }
 
 void print_json(const nlohmann::ordered_json& json) {
-  print(json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+  std::string text;
+  write_json(json, 0, text);
+  print(text + "\n");
   flush_output();
 }
 
