@@ -34,7 +34,7 @@ TEST_CASE("divergence: rows agree with the specification", "[divergence]") {
   for_each_variant(table, [&](const Variant<DivergenceFn>& v) {
     Rng rng(1);
     double worst = 0;
-    for (const int64_t vocab : {1, 2, 3, 7, 8, 9, 15, 17, 31, 33, 100, 1000, 32001})
+    for (const int64_t vocab : {1, 2, 3, 7, 8, 9, 15, 17, 31, 33, 100, 1000, 8001})
       for (const float spread : {0.1f, 2.0f, 10.0f})
         for (const float noise : {0.0f, 1e-5f, 1e-4f, 1e-3f, 0.1f, 0.6f, 3.0f, 30.0f}) {
           Buffer<float> z(vocab, 1), zq(vocab, 1);

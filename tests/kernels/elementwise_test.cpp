@@ -27,15 +27,15 @@ struct Function {
 };
 
 const Function kFunctions[] = {
-    {"exp", exp_variants, exact_exp, 4, 0},
-    {"silu", silu_variants, exact_silu, 6, 1e-36},
-    {"softplus", softplus_variants, exact_softplus, 8, 1e-37},
+    {"exp", exp_variants, exact_exp, 1, 0},
+    {"silu", silu_variants, exact_silu, 2, 1e-36},
+    {"softplus", softplus_variants, exact_softplus, 2, 1e-37},
 };
 
-// Every 97th binary32 number between -104 and 104, both signs.
+// Every 9973rd binary32 number between -104 and 104.
 TEST_CASE("elementwise: errors over the whole range", "[elementwise]") {
   std::vector<float> x;
-  for (uint32_t bits = 0; bits < std::bit_cast<uint32_t>(104.0f); bits += 997) {
+  for (uint32_t bits = 0; bits < std::bit_cast<uint32_t>(104.0f); bits += 9973) {
     x.push_back(std::bit_cast<float>(bits));
     x.push_back(-x.back());
   }

@@ -142,6 +142,33 @@ TEST_CASE("selective_scan: decays near 1 and 0", "[selective_scan]") {
   });
 }
 
+// One state at 1 without input: the new state is the decay itself. The bound above would not notice
+// a polynomial a few places off.
+TEST_CASE("selective_scan: the decay is a precise exponential", "[selective_scan]") {
+  for_each_variant(selective_scan_variants(), [](const Variant<SelectiveScan>& v) {
+    constexpr int64_t kCount = 40000;
+    Rng rng(4);
+    Buffer<float> dt(2 * kCount), a(kCount), state(kCount), zeros(2 * kCount), y(2 * kCount);
+    for (const int64_t tokens : {1, 2}) {  // rows may have a path of their own for one token
+      for (int64_t i = 0; i < kCount; ++i) {
+        a[i] = -std::exp(uniform(rng, -6, 3));
+        dt[i] = dt[kCount + i] = std::exp(uniform(rng, -6, 2));
+        state[i] = 1;
+      }
+      v.run({zeros.data(), kCount, dt.data(), kCount, zeros.data(), kCount, zeros.data(),
+             zeros.data(), 1, a.data(), zeros.data(), state.data(), y.data(), kCount, tokens,
+             kCount, 1, 0, kCount});
+      Mismatches bad;
+      for (int64_t i = 0; i < kCount; ++i) {
+        const double x = double{dt[i]} * double{a[i]} * static_cast<double>(tokens);
+        const double bound = static_cast<double>(tokens) * 1.5 - x;  // A log2(e) is rounded
+        const double want = std::exp(x);
+        bad.near(state[i], want, bound * kEps * want + 1e-37, "exponent " + std::to_string(x));
+      }
+    }
+  });
+}
+
 TEST_CASE("selective_scan: other channels are left alone", "[selective_scan]") {
   for_each_variant(selective_scan_variants(), [](const Variant<SelectiveScan>& v) {
     Rng rng(3);

@@ -31,7 +31,8 @@ struct SelectiveScanArgs {
 };
 
 // No allocation, errors or globals. Bit-equal however tokens are cut into calls and channels into
-// ranges. exp has a relative error of at most 4 eps (elementwise.h), which the recurrence sums:
+// ranges. A decay exp(dt A) has a relative error of at most (1.5 + |dt A|) eps, as A log2(e) is
+// rounded; the recurrence sums these:
 // |y - y_scalar| <= 8 * (states + 8) * eps * (sum over s of H[s] |C[s]| + |D x|) * |silu(z)|, where
 // H is the recurrence run on absolute values times (1 + number of steps since the state mattered,
 // at most 64).
