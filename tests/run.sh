@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change is accepted: the tests of an optimised build with warnings as
+# errors, the tests under AddressSanitizer and UndefinedBehaviorSanitizer, and a while of fuzzing.
+# KLENS_FUZZ_SECONDS (60) is the time per fuzz target, KLENS_JOBS (all cores) how much runs at once.
+# shellcheck disable=SC2317  # step calls most of these functions
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+jobs=${KLENS_JOBS:-$(nproc)}
+fuzz_seconds=${KLENS_FUZZ_SECONDS:-60}
+logs=build/test-logs
+rm -rf "$logs"
+mkdir -p "$logs"
+summary=()
+failed=0
+
+# step NAME COMMAND...: runs it, keeps its output in $logs/NAME.log and the outcome for the summary.
+step() {
+  local name=$1 start=$SECONDS outcome=ok
+  shift
+  printf '\n== %s\n' "$name"
+  if ! "$@" 2>&1 | tee "$logs/$name.log"; then
+    outcome=FAILED
+    failed=1
+  fi
+  summary+=("$(printf '%-18s %-7s %4d s' "$name" "$outcome" "$((SECONDS - start))")")
+  [[ $outcome == ok ]]
+}
+
+build() { # build PRESET [cmake option...]
+  local preset=$1
+  shift
+  cmake --preset "$preset" -DCMAKE_COMPILE_WARNING_AS_ERROR=ON "$@" && cmake --build "build/$preset" -j "$jobs"
+}
+
+run_ctest() { # run_ctest PRESET [ctest option...]
+  local preset=$1
+  shift
+  ctest --test-dir "build/$preset" -j "$jobs" --output-on-failure --no-tests=error "$@"
+}
+
+# One target for its time, from a copy of its seeds: what fuzzing finds on the way is no part of the repository.
+fuzz_one() {
+  local target=$1 name work code=0
+  name=$(basename "$target" _fuzz)
+  work=build/fuzz/work/$name
+  rm -rf "$work"
+  mkdir -p "$work/corpus" "$work/findings"
+  if [[ -d tests/fuzz/corpus/$name ]]; then
+    find "tests/fuzz/corpus/$name" -type f -exec cp -t "$work/corpus" {} +
+  fi
+  "$target" -max_total_time="$fuzz_seconds" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+    -artifact_prefix="$work/findings/" "$work/corpus" > "$work/log" 2>&1 || code=$?
+  if [[ $code == 0 ]]; then
+    echo "fuzz $name: $(grep -c . <(find "$work/corpus" -type f)) inputs kept, $(grep -o 'number_of_executed_units: *[0-9]*' "$work/log" | grep -o '[0-9]*$') runs"
+  else
+    tail -n 60 "$work/log"
+    echo "fuzz $name: FAILED, input in $work/findings"
+  fi
+  return "$code"
+}
+
+fuzz_all() {
+  local targets=() code=0
+  shopt -s nullglob
+  targets=(build/fuzz/tests/fuzz/*_fuzz)
+  shopt -u nullglob
+  if [[ ${#targets[@]} == 0 ]]; then
+    echo "there are no fuzz targets in build/fuzz/tests/fuzz"
+    return 1
+  fi
+  local at
+  for ((at = 0; at < ${#targets[@]}; at += 2)); do
+    fuzz_one "${targets[at]}" &
+    local first=$! second=
+    if ((at + 1 < ${#targets[@]})); then
+      fuzz_one "${targets[at + 1]}" &
+      second=$!
+    fi
+    wait "$first" || code=1
+    [[ -z $second ]] || wait "$second" || code=1
+  done
+  return "$code"
+}
+
+step dependencies bash cmake/install-dependencies.sh --tests || true
+if step release-build build release -DKLENS_BUILD_TESTS=ON -DKLENS_BUILD_BENCH=ON; then
+  step release-tests run_ctest release || true
+fi
+if step asan-build build asan -DKLENS_BUILD_TESTS=ON; then
+  # "slow" tests look at results, not at memory, and would take an hour here.
+  step asan-tests run_ctest asan -LE slow || true
+fi
+if step fuzz-build build fuzz -DKLENS_SKIP_APPS=ON; then
+  step fuzz fuzz_all || true
+fi
+
+printf '\n== summary\n'
+printf '%s\n' "${summary[@]}"
+echo
+if [[ -f $logs/release-tests.log ]]; then
+  sed -n '/tests passed,/,$p' "$logs/release-tests.log"
+fi
+exit $failed
