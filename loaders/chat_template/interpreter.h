@@ -1,0 +1,62 @@
+#pragma once
+#include <deque>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "loaders/chat_template/ast.h"
+#include "loaders/chat_template/runtime.h"
+
+namespace klens::jinja {
+
+// Renders one template once. `body` must outlive it.
+class Interpreter {
+ public:
+  explicit Interpreter(const Body& body) : body_(body) {}
+
+  Runtime& runtime() { return runtime_; }
+  // Throws Failure, with its line.
+  std::string run(std::vector<std::pair<std::string, Value>> context);
+
+ private:
+  // Names and what they stand for, in a block or around it.
+  struct Scope {
+    Scope* outer;
+    std::vector<std::pair<std::string, Value>> names;
+    void set(const std::string& name, Value value);
+    const Value* find(const std::string& name) const;
+  };
+  enum class Flow { kOn, kBreak, kContinue };
+  class Descent;
+
+  Scope& new_scope(Scope* outer);
+  Flow execute(const Body& body, Scope& scope, std::string& out);
+  Flow execute(const Stmt& stmt, Scope& scope, std::string& out);
+  Flow run_if(const Stmt& stmt, Scope& scope, std::string& out);
+  Flow run_for(const Stmt& stmt, Scope& scope, std::string& out);
+  Flow run_scope(const Stmt& stmt, Scope& scope, std::string& out);
+  void run_set(const Stmt& stmt, Scope& scope);
+  void run_set_block(const Stmt& stmt, Scope& scope);
+  void define_macro(const Stmt& stmt, Scope& scope);
+  Value call_macro(const Stmt& stmt, Scope& scope, const Args& args);
+  void assign(const std::vector<std::string>& targets, const Value& value, Scope& scope);
+  Value loop_value(const std::vector<Value>& items, size_t index, const Value& reuse);
+
+  Value evaluate(const Expr& expr, Scope& scope);
+  Value name(const Expr& expr, Scope& scope);
+  Value logic(const Expr& expr, Scope& scope);
+  Value collection(const Expr& expr, Scope& scope);
+  Value concatenation(const Expr& expr, Scope& scope);
+  Value comparison(const Expr& expr, Scope& scope);
+  Value slicing(const Expr& expr, Scope& scope);
+  Value call(const Expr& expr, Scope& scope);
+  Args arguments(const Expr& expr, Scope& scope);
+
+  const Body& body_;
+  Runtime runtime_;
+  std::deque<Scope> scopes_;  // all of them, as macros keep looking into the one around them
+  int depth_ = 0;
+  int line_ = 0;
+};
+
+}  // namespace klens::jinja

@@ -1,0 +1,197 @@
+#include "loaders/chat_template/text.h"
+
+#include <utf8proc.h>
+
+#include <algorithm>
+
+#include "loaders/chat_template/failure.h"
+#include "loaders/tokenizer/unicode.h"
+#include "loaders/tokenizer/utf8.h"
+
+namespace klens::jinja {
+namespace {
+
+char32_t to_upper(char32_t c) {
+  return static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c)));
+}
+
+void append_upper(std::string& out, char32_t c) {
+  if (c == 0xDF) {
+    out += "SS";  // the one letter in common use whose upper case is two
+  } else {
+    utf8::append(out, to_upper(c));
+  }
+}
+
+bool is_cased(char32_t c) {
+  const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
+  return category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LL ||
+         category == UTF8PROC_CATEGORY_LT;
+}
+
+}  // namespace
+
+bool is_space(char32_t c) { return unicode::is_space(c) || (c >= 0x1C && c <= 0x1F); }
+
+size_t leading_space(std::string_view text) {
+  size_t at = 0;
+  for (size_t next = 0; next < text.size() && is_space(utf8::next(text, next));) at = next;
+  return at;
+}
+
+size_t trailing_space(std::string_view text) {
+  size_t at = text.size();
+  for (size_t before = at; before > 0 && is_space(utf8::previous(text, before));) at = before;
+  return text.size() - at;
+}
+
+int64_t length(std::string_view text) {
+  return std::count_if(text.begin(), text.end(),
+                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+}
+
+std::vector<std::string> characters(std::string_view text) {
+  std::vector<std::string> out;
+  for (size_t at = 0; at < text.size();) {
+    const size_t size = utf8::length_at(text, at);
+    out.emplace_back(text.substr(at, size));
+    at += size;
+  }
+  return out;
+}
+
+std::string strip(std::string_view text, const std::string* strip_set, bool left, bool right) {
+  const auto goes = [&](char32_t c) {
+    return strip_set ? strip_set->find(utf8::encode(c)) != strip_set->npos : is_space(c);
+  };
+  size_t begin = 0, end = text.size();
+  for (size_t next = 0; left && next < end && goes(utf8::next(text, next));) begin = next;
+  for (size_t before = end; right && before > begin && goes(utf8::previous(text, before));)
+    end = before;
+  return std::string(text.substr(begin, end - begin));
+}
+
+std::string upper(std::string_view text) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) append_upper(out, utf8::next(text, at));
+  return out;
+}
+
+std::string lower(std::string_view text) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) unicode::append_lower(out, utf8::next(text, at));
+  return out;
+}
+
+std::string capitalized(std::string_view text) {
+  if (text.empty()) return "";
+  const size_t first = utf8::length_at(text, 0);
+  return upper(text.substr(0, first)) + lower(text.substr(first));
+}
+
+std::string titled(std::string_view text) {
+  std::string out;
+  bool in_word = false;
+  for (size_t at = 0; at < text.size();) {
+    const char32_t c = utf8::next(text, at);
+    if (in_word) {
+      unicode::append_lower(out, c);
+    } else {
+      append_upper(out, c);
+    }
+    in_word = is_cased(c);
+  }
+  return out;
+}
+
+std::string replaced(std::string_view text, std::string_view from, std::string_view to,
+                     int64_t most) {
+  std::string out;
+  size_t at = 0;
+  for (; most != 0; --most) {
+    if (from.empty()) {
+      // Python finds the empty text before every character and at the end.
+      out += to;
+      if (at >= text.size()) return out;
+      const size_t size = utf8::length_at(text, at);
+      out += text.substr(at, size);
+      at += size;
+    } else {
+      const size_t found = text.find(from, at);
+      if (found == text.npos) break;
+      out.append(text.substr(at, found - at)).append(to);
+      at = found + from.size();
+    }
+    check_text_size(out.size());
+  }
+  return out.append(text.substr(at));
+}
+
+std::vector<std::string> split(std::string_view text, int64_t most, bool from_right) {
+  std::vector<std::string> out;
+  const auto word_length = [](std::string_view rest) {
+    size_t at = 0;
+    for (size_t next = 0; next < rest.size() && !is_space(utf8::next(rest, next));) at = next;
+    return at;
+  };
+  const auto last_word_length = [](std::string_view rest) {
+    size_t at = rest.size();
+    for (size_t before = at; before > 0 && !is_space(utf8::previous(rest, before));) at = before;
+    return rest.size() - at;
+  };
+  for (;; --most) {
+    if (from_right) {
+      text.remove_suffix(trailing_space(text));
+    } else {
+      text.remove_prefix(leading_space(text));
+    }
+    if (text.empty()) break;
+    if (most == 0) {
+      out.emplace_back(text);
+      break;
+    }
+    const size_t size = from_right ? last_word_length(text) : word_length(text);
+    out.emplace_back(from_right ? text.substr(text.size() - size) : text.substr(0, size));
+    if (from_right) {
+      text.remove_suffix(size);
+    } else {
+      text.remove_prefix(size);
+    }
+  }
+  if (from_right) std::reverse(out.begin(), out.end());
+  return out;
+}
+
+std::vector<std::string> split_at(std::string_view text, std::string_view separator, int64_t most,
+                                  bool from_right) {
+  if (separator.empty()) fail("empty separator");
+  std::vector<std::string> out;
+  for (; most != 0; --most) {
+    const size_t found = from_right ? text.rfind(separator) : text.find(separator);
+    if (found == text.npos) break;
+    out.emplace_back(from_right ? text.substr(found + separator.size()) : text.substr(0, found));
+    text = from_right ? text.substr(0, found) : text.substr(found + separator.size());
+  }
+  out.emplace_back(text);
+  if (from_right) std::reverse(out.begin(), out.end());
+  return out;
+}
+
+std::vector<std::string> lines(std::string_view text) {
+  std::vector<std::string> out;
+  size_t begin = 0;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = at;
+    const char32_t c = utf8::next(text, at);
+    const bool line_end = (c >= 0xA && c <= 0xD) || (c >= 0x1C && c <= 0x1E) || c == 0x85 ||
+                          c == 0x2028 || c == 0x2029;
+    if (!line_end) continue;
+    if (c == '\r' && at < text.size() && text[at] == '\n') ++at;
+    out.emplace_back(text.substr(begin, end - begin));
+    begin = at;
+  }
+  if (begin < text.size()) out.emplace_back(text.substr(begin));
+  return out;
+}
+
+}  // namespace klens::jinja
