@@ -3,7 +3,7 @@
 #include <tbb/enumerable_thread_specific.h>
 #include <tbb/info.h>
 
-#include <cstring>
+#include <algorithm>
 
 #include "kernels/cpu/norm/rms_norm.h"
 #include "loaders/error.h"
@@ -15,6 +15,10 @@ namespace {
 int thread_count(int asked) {
   const int cores = tbb::info::default_concurrency();
   return asked > 0 ? std::min(asked, cores) : cores;
+}
+
+void add(const float* delta, int64_t count, float* x) {
+  for (int64_t i = 0; i < count; ++i) x[i] += delta[i];
 }
 
 }  // namespace
@@ -36,7 +40,8 @@ Model::Model(Checkpoint checkpoint, const ModelOptions& options)
     const Mamba1Spec& mixer = std::get<Mamba1Spec>(block.mixer);
     blocks_.push_back({.norm = checkpoint_.small.at(block.norm.tensor).data(),
                        .norm_eps = block.norm_eps,
-                       .mixer = Mamba1(mixer, checkpoint_, unit)});
+                       .mixer = Mamba1(mixer, checkpoint_, unit),
+                       .first_unit = unit});
     mixer.each_unit([&](const LinearSpec&) { ++unit; });
     const int64_t size = std::visit([](const auto& m) { return m.state_size(); }, blocks_.back().mixer);
     state_offset_.push_back(state_offset_.back() + size);
@@ -75,29 +80,67 @@ void Model::embed(std::span<const int32_t> ids, float* x, const Pass& pass) cons
   for (size_t t = 0; t < ids.size(); ++t) expand_row(table, ids[t], x + static_cast<int64_t>(t) * table.cols);
 }
 
-void Model::run_blocks(int64_t begin, int64_t end, float* x, int64_t tokens, float* state,
-                       const Pass& pass) const {
+void Model::normalise(const Block& block, const float* x, int64_t tokens, float* y, const Pass& pass) const {
   const int64_t d_model = spec().d_model;
   const auto norm = cpu::best_variant(cpu::rms_norm_variants(), cpu::active()).run;
+  pass.executor.ranges(tokens, d_model * 4, [&](int64_t begin, int64_t end) {
+    norm({.x = x + begin * d_model, .x_stride = d_model, .y = y + begin * d_model, .y_stride = d_model,
+          .weight = block.norm, .tokens = end - begin, .cols = d_model, .epsilon = block.norm_eps});
+  });
+}
+
+void Model::run_blocks(int64_t begin, int64_t end, float* x, int64_t tokens, float* state,
+                       const Pass& pass) const {
   const Scratch::Frame frame(pass.scratch);
-  float* normed = pass.scratch.take<float>(tokens * d_model);
-  float* delta = pass.scratch.take<float>(tokens * d_model);
+  float* normed = pass.scratch.take<float>(tokens * spec().d_model);
+  float* delta = pass.scratch.take<float>(tokens * spec().d_model);
   for (int64_t i = begin; i < end; ++i) {
     const Block& block = blocks_[static_cast<size_t>(i)];
-    const int64_t offset = state_offset_[static_cast<size_t>(i)];
     const Scratch::Frame inner(pass.scratch);
-    float* own = state == nullptr ? nullptr : state + offset;
-    if (own == nullptr) {
-      const int64_t size = state_offset_[static_cast<size_t>(i) + 1] - offset;
-      own = pass.scratch.take<float>(size);
-      std::memset(own, 0, static_cast<size_t>(size) * sizeof(float));
-    }
-    norm({.x = x, .x_stride = d_model, .y = normed, .y_stride = d_model, .weight = block.norm,
-          .tokens = tokens, .cols = d_model, .epsilon = block.norm_eps});
-    std::visit([&](const auto& mixer) { mixer.forward(normed, tokens, own, delta, pass); }, block.mixer);
-    for (int64_t j = 0; j < tokens * d_model; ++j) x[j] += delta[j];
+    float* own = state == nullptr ? fresh_state(i, pass) : state + state_offset_[static_cast<size_t>(i)];
+    normalise(block, x, tokens, normed, pass);
+    std::visit([&](const auto& mixer) { mixer.forward(normed, tokens, own, delta, nullptr, pass); }, block.mixer);
+    add(delta, tokens * spec().d_model, x);
     block_runs_.fetch_add(1, std::memory_order_relaxed);
   }
+}
+
+void Model::run_block_keeping(int64_t index, float* x, int64_t tokens, float* kept, const Pass& pass) const {
+  const Block& block = blocks_[static_cast<size_t>(index)];
+  const Scratch::Frame frame(pass.scratch);
+  float* normed = pass.scratch.take<float>(tokens * spec().d_model);
+  float* delta = pass.scratch.take<float>(tokens * spec().d_model);
+  normalise(block, x, tokens, normed, pass);
+  std::visit([&](const auto& mixer) { mixer.forward(normed, tokens, fresh_state(index, pass), delta, kept, pass); },
+             block.mixer);
+  add(delta, tokens * spec().d_model, x);
+  block_runs_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Model::resume_block(int64_t index, size_t unit, const float* kept, float* x, int64_t tokens,
+                         const Pass& pass) const {
+  const Block& block = blocks_[static_cast<size_t>(index)];
+  const Scratch::Frame frame(pass.scratch);
+  float* normed = pass.scratch.take<float>(tokens * spec().d_model);
+  float* delta = pass.scratch.take<float>(tokens * spec().d_model);
+  const size_t local = unit - block.first_unit;
+  if (local == 0) normalise(block, x, tokens, normed, pass);
+  std::visit([&](const auto& mixer) { mixer.resume(local, kept, normed, tokens, delta, pass); }, block.mixer);
+  add(delta, tokens * spec().d_model, x);
+  block_runs_.fetch_add(1, std::memory_order_relaxed);
+}
+
+int64_t Model::kept_size(int64_t block, int64_t tokens) const {
+  return std::visit([&](const auto& mixer) { return mixer.kept_size(tokens); },
+                    blocks_[static_cast<size_t>(block)].mixer);
+}
+
+float* Model::fresh_state(int64_t block, const Pass& pass) const {
+  const size_t b = static_cast<size_t>(block);
+  const int64_t size = state_offset_[b + 1] - state_offset_[b];
+  float* state = pass.scratch.take<float>(size);
+  std::fill_n(state, size, 0.0f);
+  return state;
 }
 
 void Model::head(const float* x, int64_t tokens, float* logits, const Pass& pass) const {
@@ -113,11 +156,14 @@ void Model::head(const float* x, int64_t tokens, float* logits, const Pass& pass
 }
 
 void stream_logits(const Model& model, const float* x, int64_t tokens, const Pass& pass, const LogitSink& sink) {
-  constexpr int64_t kPositions = 48;  // 48 x 4096 logits fit a core's second-level cache
+  // Enough positions that unpacking the head's weights is little beside using them, few enough that their
+  // logits stay in cache.
+  const int64_t vocab = model.spec().vocab;
+  const int64_t positions = std::min(tokens, std::clamp<int64_t>((int64_t{1} << 20) / vocab, 64, 256));
   const Scratch::Frame frame(pass.scratch);
-  float* logits = pass.scratch.take<float>(kPositions * model.spec().vocab);
-  for (int64_t t = 0; t < tokens; t += kPositions) {
-    const int64_t count = std::min(kPositions, tokens - t);
+  float* logits = pass.scratch.take<float>(positions * vocab);
+  for (int64_t t = 0; t < tokens; t += positions) {
+    const int64_t count = std::min(positions, tokens - t);
     model.head(x + t * model.spec().d_model, count, logits, pass);
     sink(t, count, logits);
   }

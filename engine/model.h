@@ -42,6 +42,11 @@ class Model {
   void embed(std::span<const int32_t> ids, float* x, const Pass& pass) const;  // ids are in range
   // x through blocks [begin, end); state [state_size()] or null for a fresh sequence that is not kept.
   void run_blocks(int64_t begin, int64_t end, float* x, int64_t tokens, float* state, const Pass& pass) const;
+  // As run_blocks for one block of a fresh sequence, keeping in kept [kept_size()] what lies between its units...
+  void run_block_keeping(int64_t block, float* x, int64_t tokens, float* kept, const Pass& pass) const;
+  int64_t kept_size(int64_t block, int64_t tokens) const;
+  // ...and the same from one of its units on, when only that unit has changed. x: the block's input.
+  void resume_block(int64_t block, size_t unit, const float* kept, float* x, int64_t tokens, const Pass& pass) const;
   // logits [tokens][vocab] = head(final_norm(x)).
   void head(const float* x, int64_t tokens, float* logits, const Pass& pass) const;
 
@@ -56,7 +61,10 @@ class Model {
     const float* norm;  // [d_model]
     float norm_eps;
     std::variant<Mamba1> mixer;
+    size_t first_unit;
   };
+  float* fresh_state(int64_t block, const Pass& pass) const;  // zeros, in the caller's scratch frame
+  void normalise(const Block& block, const float* x, int64_t tokens, float* y, const Pass& pass) const;
 
   Checkpoint checkpoint_;
   ModelOptions options_;
@@ -69,8 +77,8 @@ class Model {
   mutable std::atomic<int64_t> block_runs_{0};
 };
 
-// Logits of a whole fresh sequence, a few positions at a time, so that they stay in cache and are never
-// stored: sink(first position, positions, logits [positions][vocab]).
+// Logits of a whole fresh sequence, some positions at a time, so that they stay in cache and are never
+// stored whole: sink(first position, positions, logits [positions][vocab]).
 using LogitSink = std::function<void(int64_t, int64_t, const float*)>;
 void stream_logits(const Model& model, const float* x, int64_t tokens, const Pass& pass, const LogitSink& sink);
 

@@ -41,17 +41,19 @@ StudentRunner::StudentRunner(const Model& teacher, const PackedUnits* base)
       base_weights_[i] = Weight((*base)[i]->view(), (*base)[i]->format, teacher.options().activations);
 }
 
-void StudentRunner::keep_inputs(const std::vector<Weight>& weights, std::vector<float>& kept) const {
+void StudentRunner::keep(const std::vector<Weight>& weights) {
   const int64_t tokens = static_cast<int64_t>(ids_.size()), size = tokens * model_.spec().d_model;
-  kept.resize(static_cast<size_t>((model_.blocks() + 1) * size));
+  inputs_.resize(static_cast<size_t>((model_.blocks() + 1) * size));
+  between_.resize(static_cast<size_t>(model_.blocks()));
   model_.run([&](const Executor& executor) {
-    Scratch scratch;
-    const Pass pass{executor, scratch, weights};
-    model_.embed(ids_, kept.data(), pass);
+    const Pass pass{executor, scratch_, weights};
+    model_.embed(ids_, inputs_.data(), pass);
     for (int64_t b = 0; b < model_.blocks(); ++b) {
-      float* x = kept.data() + (b + 1) * size;
+      float* x = inputs_.data() + (b + 1) * size;
       std::copy_n(x - size, size, x);
-      model_.run_blocks(b, b + 1, x, tokens, nullptr, pass);
+      std::vector<float>& between = between_[static_cast<size_t>(b)];
+      between.resize(static_cast<size_t>(model_.kept_size(b, tokens)));
+      model_.run_block_keeping(b, x, tokens, between.data(), pass);
     }
   });
 }
@@ -60,16 +62,16 @@ WindowScore StudentRunner::begin_window(std::span<const int32_t> ids) {
   ids_.assign(ids.begin(), ids.end());
   const int64_t tokens = static_cast<int64_t>(ids.size()), size = tokens * model_.spec().d_model;
   const int64_t vocab = model_.spec().vocab;
-  keep_inputs(model_.weights(), kept_);
+  keep(model_.weights());
   teacher_.resize(static_cast<size_t>(tokens * vocab));
   WindowScore base;
   model_.run([&](const Executor& executor) {
     const Pass pass{executor, scratch_, model_.weights()};
-    model_.head(kept_.data() + model_.blocks() * size, tokens, teacher_.data(), pass);
+    model_.head(inputs_.data() + model_.blocks() * size, tokens, teacher_.data(), pass);
   });
-  if (!base_is_teacher_) keep_inputs(base_weights_, kept_);
+  if (!base_is_teacher_) keep(base_weights_);
   model_.run([&](const Executor& executor) {
-    base = score(kept_.data() + model_.blocks() * size, Pass{executor, scratch_, base_weights_});
+    base = score(inputs_.data() + model_.blocks() * size, Pass{executor, scratch_, base_weights_});
   });
   return base;
 }
@@ -126,11 +128,16 @@ WindowScore StudentRunner::run_one(const Student& student, const Executor& execu
   const Scratch::Frame frame(scratch);
   const Pass pass{executor, scratch, weights};
   float* x = scratch.take<float>(size);
-  if (first == 0)
+  if (spec.block == first && first < model_.blocks()) {
+    std::copy_n(inputs_.data() + first * size, size, x);
+    model_.resume_block(first, student.unit, between_[static_cast<size_t>(first)].data(), x, tokens, pass);
+    model_.run_blocks(first + 1, model_.blocks(), x, tokens, nullptr, pass);
+  } else if (first == model_.blocks()) {
+    std::copy_n(inputs_.data() + first * size, size, x);
+  } else {
     model_.embed(ids_, x, pass);
-  else
-    std::copy_n(kept_.data() + first * size, size, x);
-  model_.run_blocks(first, model_.blocks(), x, tokens, nullptr, pass);
+    model_.run_blocks(0, model_.blocks(), x, tokens, nullptr, pass);
+  }
   return score(x, pass);
 }
 

@@ -17,9 +17,9 @@ PackedWeight quantise_unit(const StoredUnit& unit, const Choice& choice);
 // All units of a model in the formats of a plan. Throws Error for a unit that the plan lacks.
 PackedUnits pack_plan(const Model& model, const Plan& plan);
 
-// The engine's side of profiling: suffix replay. A window's teacher pass keeps the input of every block; a
-// student starts at its unit's block with the kept input, since all before it is equal, and runs the engine's own
-// kernels to the logits, which are reduced at once. The base is what surrounds the student's unit: the teacher
+// The engine's side of profiling: suffix replay. A window's teacher pass keeps the input of every block and
+// what lies between its units; a student starts at its unit with what was kept, since all before it is equal, and
+// runs the engine's own kernels to the logits, which are reduced at once. The base is what surrounds the student's unit: the teacher
 // itself, or a packed plan (then what is kept is the plan's, and scores are still against the teacher).
 class StudentRunner : public ProfileSubject {
  public:
@@ -34,7 +34,7 @@ class StudentRunner : public ProfileSubject {
   double cost(const Student& student) const;
 
  private:
-  void keep_inputs(const std::vector<Weight>& weights, std::vector<float>& kept) const;
+  void keep(const std::vector<Weight>& weights);
   int64_t first_block(size_t unit) const;
   WindowScore score(const float* x, const Pass& pass) const;
   WindowScore run_one(const Student& student, const Executor& executor, Scratch& scratch) const;
@@ -43,7 +43,9 @@ class StudentRunner : public ProfileSubject {
   std::vector<Weight> base_weights_;
   bool base_is_teacher_;
   std::vector<int32_t> ids_;
-  std::vector<float> kept_;     // [blocks + 1][tokens][d_model], of the base
+  // Of the base: the input of every block, [blocks + 1][tokens][d_model], and what lies between its units.
+  std::vector<float> inputs_;
+  std::vector<std::vector<float>> between_;
   std::vector<float> teacher_;  // [tokens][vocab] logits
   Scratch scratch_;
 };
