@@ -5,7 +5,7 @@
 namespace klens::jinja {
 namespace {
 
-constexpr size_t kMaxSteps = 20'000'000;
+constexpr size_t kMaxSteps = 5'000'000;
 constexpr size_t kMaxBytes = size_t{512} << 20;
 
 }  // namespace

@@ -94,7 +94,8 @@ void Bpe::read_merges(const json& merges, const std::string& where) {
                                            std::string(right) + "\", which lacks the prefix \"" +
                                            prefix_ + "\"");
     const std::string whole = std::string(left) + std::string(right.substr(prefix_.size()));
-    merges_->set(need(std::string(left)), need(std::string(right)), {rank++, need(whole)});
+    const int32_t left_id = need(std::string(left)), right_id = need(std::string(right));
+    merges_->set(left_id, right_id, {rank++, need(whole)});
     if (crosses_metaspace(whole) || (right.starts_with(kMetaspace) && !only_metaspaces(left)))
       parts_at_metaspace_ = false;
   }

@@ -479,7 +479,7 @@ MULTILINE = [
 ERRORS = ["{{ raise_exception('no') }}", "{{ nope.x }}", "{{ 1 + 'a' }}", "{{ nope + 1 }}", "{{ 1 / 0 }}", "{% if %}", "{{ }}",
           "{{ 'a }}", "{% for x in l %}", "{% endif %}", "{{ l | nofilter }}", "{{ l is notest }}", "{{ nope() }}", "{{ 'a'() }}",
           "{{ (1 }}", "{% set l.x = 1 %}", "{{ 3 | tojson(3, 4, 5, 6, 7) }}", "{{ nope | tojson }}", "{{ 'a' < 1 }}", "{{ 5[0:1] }}",
-          "{% unknown %}", "{{ l[:1] }}{{ {'a': 1}[:1] }}", "{{ range(1000000) }}", "{{ 1 if }}", "{# open", "{{ a b }}", "{{ 'x'.split('') }}", "{% break %}",
+          "{% unknown %}", "{{ d[:1] }}", "{{ range(1000000) }}", "{{ 1 if }}", "{# open", "{{ a b }}", "{{ 'x'.split('') }}", "{% break %}",
           "{{ for }}{% for x in 5 %}{% endfor %}", "{{ {[]: 1} }}", "{{ 1 in 5 }}", "{% macro m(a=1, b) %}{% endmacro %}",
           "{{ l[::0] }}", "{% macro r() %}{{ r() }}{% endmacro %}{{ r() }}"]
 
