@@ -1,0 +1,155 @@
+// The main job: profile, plan, quantize, and that an output file is whole or not there.
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+
+#include "tests/apps/run_program.h"
+
+using namespace klens::testing;
+using nlohmann::json;
+
+namespace {
+
+std::string file_with_profile(const Folder& folder) {
+  write_text(folder / "profile.json", profile_text());
+  return folder / "profile.json";
+}
+
+}  // namespace
+
+TEST_CASE("a profile has what plan needs") {
+  const json profile = json::parse(profile_text());
+  CHECK(profile["klens_profile"] == 1);
+  for (const char* key : {"model", "calibration", "fixed_bytes", "units"})
+    CHECK(profile.contains(key));
+  REQUIRE(profile["units"].size() == 33);
+  for (const json& unit : profile["units"]) {
+    CHECK(unit["candidates"].size() == 3);  // int8, int4g64 and fp16
+    for (const json& candidate : unit["candidates"]) CHECK(candidate["kl"] >= 0);
+  }
+}
+
+TEST_CASE("plan prints a table and a map, or plan.json") {
+  const Folder folder;
+  const std::string profile = file_with_profile(folder);
+  const json plan = run_json({"plan", profile, "--bpw", "6", "-o", folder / "plan.json", "--json"});
+  CHECK(plan == json::parse(read_text(folder / "plan.json")));
+  CHECK(plan["klens_plan"] == 1);
+  CHECK(plan["bpw"] <= 6);
+  CHECK(plan["units"].size() == 33);
+  const Outcome plain = run({"plan", profile, "--bpw", "6"});
+  CHECK(plain.code == 0);
+  CHECK_THAT(plain.out, Catch::Contains("lm_head") && Catch::Contains("dt_proj") &&
+                            Catch::Contains("predicted KL"));
+  CHECK(plain.out.find('\033') == std::string::npos);  // no colours where there is no terminal
+  for (size_t begin = 0; begin < plain.out.size();) {
+    const size_t end = plain.out.find('\n', begin);
+    CHECK(end - begin <= 80);
+    begin = end + 1;
+  }
+  CHECK(run({"plan", profile, "--bpw", "0.5"}).code == 1);
+  const json pinned = run_json({"plan", profile, "--bpw", "8", "--tensor-type", "lm_head=int4g64",
+                                "--tensor-type", "layers[.]0[.].*=fp16", "--json"});
+  CHECK(pinned["units"]["lm_head"]["format"] == "int4g64");
+  CHECK(pinned["units"]["backbone.layers.0.mixer.in_proj"]["format"] == "fp16");
+}
+
+TEST_CASE("a plan is baked as it is") {
+  const Folder folder;
+  const std::string plan_path = folder / "plan.json", model = folder / "m.klens";
+  const json plan =
+      run_json({"plan", file_with_profile(folder), "--bpw", "6", "-o", plan_path, "--json"});
+  const json report =
+      run_json({"quantize", kModel, "--plan", plan_path, "-o", model, "-c", "64", "--json", "-q"});
+  for (const char* key : {"bytes", "bpw", "kl", "ppl_before", "ppl_after"})
+    CHECK(report.contains(key));
+  CHECK(report["bytes"] == std::filesystem::file_size(model));
+  const json inspected = run_json({"inspect", model, "--verify", "--json"});
+  for (const json& unit : inspected["units"])
+    CHECK(unit["format"] == plan["units"][unit["name"].get<std::string>()]["format"]);
+  CHECK(inspected["bpw"].get<double>() == Approx(plan["bpw"].get<double>()));
+  const std::string text = run({"generate", model, "-p", "The river", "-n", "8", "-q"}).out;
+  CHECK_THAT(text, Catch::StartsWith("The river"));
+}
+
+TEST_CASE("one command quantises to a size that is never exceeded") {
+  const Folder folder;
+  const std::string model = folder / "m.klens";
+  for (const char* size : {"3400000", "3.5M"}) {
+    const Outcome outcome = run(
+        std::vector<std::string>{"quantize", kModel, "-o", model, "--size", size} + short_run());
+    INFO(outcome.err);
+    REQUIRE(outcome.code == 0);
+    CHECK(std::filesystem::file_size(model) <= (std::string(size) == "3.5M" ? 3670016u : 3400000u));
+    CHECK_THAT(outcome.out, Catch::Contains("perplexity") && Catch::Contains("block") &&
+                                Catch::Contains("times smaller"));
+    CHECK(run({"inspect", model, "--verify"}).code == 0);
+  }
+  CHECK_FALSE(exists(model + ".partial"));
+}
+
+TEST_CASE("what cannot be reached is said, and a dry run writes nothing") {
+  const Folder folder;
+  const std::string model = folder / "m.klens";
+  const Outcome outcome = run(
+      std::vector<std::string>{"quantize", kModel, "-o", model, "--size", "100K"} + short_run());
+  CHECK(outcome.code == 1);
+  CHECK(is_one_error_line(outcome.err));
+  CHECK_FALSE(exists(model));
+  const json dry = run_json({"quantize", kModel, "-o", model, "--uniform", "int8", "-c", "16",
+                             "--dry-run", "--json", "-q"});
+  CHECK_FALSE(exists(model));
+  const json real =
+      run_json({"quantize", kModel, "-o", model, "--uniform", "int8", "-c", "16", "--json", "-q"});
+  CHECK(dry["bytes"] >= real["bytes"]);
+  CHECK(dry["kl"] == real["kl"]);
+}
+
+TEST_CASE("a killed quantize leaves no output or a whole one") {
+  using Clock = std::chrono::steady_clock;
+  const Folder folder;
+  const std::string model = folder / "m.klens";
+  Call call;
+  call.arguments = {"quantize", kModel, "-o", model, "--uniform", "int4g64", "-c", "16", "-q"};
+  const Clock::time_point start = Clock::now();
+  REQUIRE(run(call).code == 0);
+  const auto duration = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start);
+  const std::string old = read_text(model);
+
+  // Over the whole run, and closely around its end, where the file is written.
+  call.signal = SIGKILL;
+  int killed = 0;
+  for (int percent = 5; percent <= 120; percent += percent < 70 ? 13 : 4) {
+    std::filesystem::remove(model);
+    call.signal_after = duration * percent / 100;
+    const Outcome outcome = run(call);
+    killed += outcome.signal == SIGKILL;
+    INFO("killed after " << percent << " %");
+    CHECK((outcome.code == 0) <= exists(model));
+    if (exists(model)) CHECK(read_text(model) == old);
+  }
+  CHECK(killed > 0);
+  CHECK(run({"inspect", model, "--verify"}).code == (exists(model) ? 0 : 1));
+
+  // An older output is untouched until the new one is whole.
+  write_text(model, "older");
+  call.signal_after = duration / 2;
+  const bool finished = run(call).code == 0;
+  CHECK(read_text(model) == (finished ? old : "older"));
+}
+
+TEST_CASE("a damaged model file is refused by inspect --verify") {
+  const Folder folder;
+  const std::string model = folder / "m.klens";
+  REQUIRE(run({"quantize", kModel, "-o", model, "--uniform", "int8", "-c", "16", "-q"}).code == 0);
+  std::string bytes = read_text(model);
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+  write_text(model, bytes);
+  const Outcome outcome = run({"inspect", model, "--verify"});
+  CHECK(outcome.code == 1);
+  CHECK(is_one_error_line(outcome.err));
+  write_text(model, bytes.substr(0, bytes.size() / 2));
+  CHECK(run({"inspect", model}).code == 1);
+  CHECK(run({"generate", model, "-p", "x"}).code == 1);
+}

@@ -1,0 +1,150 @@
+// What the commands print: the promised keys, on standard output and nowhere else, the same every
+// time.
+#include <catch2/catch.hpp>
+#include <cmath>
+
+#include "tests/apps/run_program.h"
+
+using namespace klens::testing;
+using nlohmann::json;
+
+namespace {
+
+void check_keys(const json& object, std::initializer_list<const char*> keys) {
+  REQUIRE(object.is_object());
+  for (const char* key : keys) {
+    INFO(key);
+    CHECK(object.contains(key));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("generate reports ids, text and speeds") {
+  const json r = run_json({"generate", kModel, "-p", "The river", "-n", "12", "--json"});
+  check_keys(r, {"ids", "text", "prompt_tokens", "prefill_tok_s", "decode_tok_s"});
+  CHECK(r["ids"].size() == r["prompt_tokens"].get<size_t>() + 12);
+  CHECK_THAT(r["text"].get<std::string>(), Catch::StartsWith("The river"));
+  CHECK(r["text"] == "The river" + r["continuation"].get<std::string>());
+  CHECK(r["prefill_tok_s"] > 0);
+  CHECK(r["decode_tok_s"] > 0);
+}
+
+TEST_CASE("generate streams what it reports") {
+  const std::vector<std::string> call = {"generate", kModel, "-p",     "The river",
+                                         "-n",       "12",   "--seed", "3"};
+  const json r = run_json(call + std::vector<std::string>{"--json"});
+  const Outcome plain = run(call);
+  CHECK(plain.out == r["text"].get<std::string>() + "\n");
+  CHECK_THAT(plain.err, Catch::Contains("tok/s"));
+  CHECK(run(call + std::vector<std::string>{"-q"}).err.empty());
+  CHECK(run(call + std::vector<std::string>{"--no-display-prompt"}).out ==
+        r["continuation"].get<std::string>() + "\n");
+}
+
+TEST_CASE("generate is a function of the seed") {
+  const auto ids = [](std::vector<std::string> options) {
+    return run_json(
+        std::vector<std::string>{"generate", kModel, "-p", "The", "-n", "24", "--json"} +
+        options)["ids"];
+  };
+  CHECK(ids({}) == ids({}));
+  CHECK(ids({"--seed", "5"}) == ids({"--seed", "5"}));
+  CHECK(ids({"--seed", "5"}) != ids({"--seed", "6"}));
+  const json greedy = ids({"--greedy"});
+  CHECK(greedy == ids({"--temp", "0", "--seed", "9"}));
+  CHECK(greedy == ids({"--top-k", "1"}));
+  CHECK(greedy == ids({"--greedy", "-b", "1", "-t", "1"}));
+}
+
+TEST_CASE("the prompt comes from the call, a file, standard input or ids alike") {
+  const Folder folder;
+  write_text(folder / "prompt", "The river");
+  const std::vector<std::string> rest = {"-n", "4", "--greedy", "--json"};
+  const auto with = [&](std::vector<std::string> prompt, const std::string& input = "") {
+    Call call;
+    call.arguments = std::vector<std::string>{"generate", kModel} + prompt + rest;
+    call.input = input;
+    const Outcome outcome = run(call);
+    REQUIRE(outcome.code == 0);
+    return json::parse(outcome.out)["ids"];
+  };
+  const json ids = with({"-p", "The river"});
+  CHECK(with({"-f", folder / "prompt"}) == ids);
+  CHECK(with({"-p", "-"}, "The river") == ids);
+  CHECK(with({"-f", "-"}, "The river") == ids);
+  const Outcome tokens = run({"tokenize", kModel, "-p", "The river"});
+  CHECK(with({"--ids", "-"}, tokens.out) == ids);
+}
+
+TEST_CASE("tokenize prints ids; a folder with only tokenizer.json will do") {
+  const Folder folder;
+  write_text(folder / "tokenizer.json", read_text(kModel + "/tokenizer.json"));
+  const json r = run_json({"tokenize", kModel, "-p", "The river", "--json"});
+  check_keys(r, {"ids"});
+  CHECK(r == run_json({"tokenize", folder / "", "-p", "The river", "--json"}));
+  CHECK(run({"tokenize", kModel, "-p", ""}).out == "\n");
+}
+
+TEST_CASE("perplexity reports every figure of a text") {
+  const std::vector<std::string> call = {"perplexity", kModel, "-f", kSample, "-c", "256", "-q"};
+  const json r = run_json(call + std::vector<std::string>{"--json"});
+  check_keys(
+      r, {"tokens", "windows", "nll", "ppl", "ppl_stderr", "word_ppl", "bits_per_byte", "tok_s"});
+  CHECK(r["ppl"].get<double>() == Approx(std::exp(r["nll"].get<double>())));
+  CHECK(r["ppl"] > 10);
+  CHECK(r["ppl"] < 300);
+  const Outcome plain = run(call);
+  CHECK(plain.code == 0);
+  CHECK(plain.err.empty());
+  CHECK_THAT(plain.out, Catch::Contains("perplexity") && Catch::Contains("bits per byte"));
+  CHECK(run_json(call + std::vector<std::string>{"--windows", "1", "--json"})["windows"] == 1);
+}
+
+TEST_CASE("compare finds a model equal to itself") {
+  const json r =
+      run_json({"compare", kModel, kModel, "-f", kSample, "--windows", "1", "-q", "--json"});
+  check_keys(r, {"kl", "kl_stderr", "kl_p99", "top1_agreement", "ppl_a", "ppl_b", "tokens"});
+  CHECK(std::abs(r["kl"].get<double>()) < 1e-9);
+  CHECK(r["top1_agreement"] == 1);
+  CHECK(r["ppl_a"] == r["ppl_b"]);
+  const Outcome plain = run({"compare", kModel, kModel, "-f", kSample, "--windows", "1", "-q"});
+  for (const char* label :
+       {"Mean PPL", "Mean KLD", "99.9% KLD", "Median KLD", "Mean dp", "RMS dp", "Same top p"})
+    CHECK_THAT(plain.out, Catch::Contains(label));
+}
+
+TEST_CASE("logits writes a safetensors file of the promised shape") {
+  const Folder folder;
+  write_text(folder / "ids", "422 3258 15");
+  const std::string out = folder / "logits.safetensors";
+  const json r = run_json({"logits", kModel, "--ids", folder / "ids", "-o", out, "--json"});
+  CHECK(r["tokens"] == 3);
+  CHECK(r["vocab"] == 4096);
+  const std::string file = read_text(out);
+  REQUIRE(file.size() > 8 + 3 * 4096 * 4);
+  CHECK_THAT(file.substr(8, 300), Catch::Contains("\"logits\"") && Catch::Contains("[3,4096]"));
+}
+
+TEST_CASE("inspect says what a checkpoint holds") {
+  const json r = run_json({"inspect", kModel, "--json"});
+  check_keys(r, {"architecture", "parameters", "bytes", "bpw", "units", "plan", "provenance"});
+  CHECK(r["units"].size() == 33);
+  for (const json& unit : r["units"])
+    check_keys(unit, {"name", "kind", "block", "rows", "cols", "format", "bytes"});
+  const Outcome plain = run({"inspect", kModel});
+  CHECK_THAT(plain.out, Catch::Contains("out_proj") && Catch::Contains("block"));
+}
+
+TEST_CASE("bench reports in four formats") {
+  const std::vector<std::string> call = {"bench", kModel, "-p", "16", "-n", "4", "-r", "2", "-q"};
+  const json r = run_json(call + std::vector<std::string>{"--json"});
+  check_keys(r, {"isa", "threads", "weight_bytes", "tests", "read_gb_s", "decode_gb_s"});
+  REQUIRE(r["tests"].size() == 2);
+  for (const json& test : r["tests"]) check_keys(test, {"name", "tok_s", "stddev"});
+  CHECK_THAT(run(call).out, Catch::StartsWith("| model"));
+  CHECK_THAT(run(call + std::vector<std::string>{"-o", "csv"}).out, Catch::StartsWith("model,"));
+  CHECK(json::parse(run(call + std::vector<std::string>{"-o", "json"}).out).contains("tests"));
+  const std::string lines = run(call + std::vector<std::string>{"-o", "jsonl"}).out;
+  CHECK(json::parse(lines.substr(0, lines.find('\n'))).contains("tok_s"));
+}

@@ -1,0 +1,160 @@
+// Wrong calls, help and the environment: nothing here needs to compute much.
+#include <catch2/catch.hpp>
+#include <csignal>
+
+#include "tests/apps/run_program.h"
+
+using namespace klens::testing;
+
+namespace {
+
+const std::vector<std::string> kCommands = {"generate", "chat",     "perplexity", "compare",
+                                            "profile",  "plan",     "quantize",   "inspect",
+                                            "bench",    "tokenize", "logits"};
+
+// Exit code 2, and on standard error one line and a hint.
+void check_usage_error(const std::vector<std::string>& arguments,
+                       const std::string& mentions = "") {
+  INFO("klens " << Catch::Detail::stringify(arguments));
+  const Outcome outcome = run(arguments);
+  CHECK(outcome.code == 2);
+  CHECK(outcome.out.empty());
+  const size_t line_end = outcome.err.find('\n');
+  REQUIRE(line_end != std::string::npos);
+  CHECK(is_one_error_line(outcome.err.substr(0, line_end + 1)));
+  CHECK_THAT(outcome.err.substr(line_end + 1), Catch::StartsWith("Try 'klens"));
+  CHECK_THAT(outcome.err, Catch::Contains(mentions));
+}
+
+// Exit code 1, and on standard error exactly one line.
+void check_failure(const std::vector<std::string>& arguments, const std::string& mentions) {
+  INFO("klens " << Catch::Detail::stringify(arguments));
+  const Outcome outcome = run(arguments);
+  CHECK(outcome.code == 1);
+  CHECK(outcome.out.empty());
+  CHECK(is_one_error_line(outcome.err));
+  CHECK_THAT(outcome.err, Catch::Contains(mentions));
+}
+
+}  // namespace
+
+TEST_CASE("help and version go to standard output") {
+  for (const char* spelling : {"--help", "-h", "help"}) {
+    const Outcome outcome = run({spelling});
+    CHECK(outcome.code == 0);
+    CHECK(outcome.err.empty());
+    for (const std::string& command : kCommands) CHECK_THAT(outcome.out, Catch::Contains(command));
+  }
+  CHECK_THAT(run({"--version"}).out, Catch::StartsWith("klens 0."));
+}
+
+TEST_CASE("every command has help of at most 80 columns, with examples") {
+  for (const std::string& command : kCommands) {
+    const Outcome outcome = run({command, "--help"});
+    INFO(command);
+    CHECK(outcome.code == 0);
+    CHECK(outcome.err.empty());
+    CHECK_THAT(outcome.out, Catch::StartsWith("klens " + command));
+    CHECK_THAT(outcome.out, Catch::Contains("--json") && Catch::Contains("Examples:"));
+    CHECK(run({"help", command}).out == outcome.out);
+    const std::string options = outcome.out.substr(0, outcome.out.find("Examples:"));
+    for (size_t begin = 0; begin < options.size();) {
+      const size_t end = options.find('\n', begin);
+      CHECK(end - begin <= 80);
+      begin = end + 1;
+    }
+  }
+}
+
+TEST_CASE("wrong calls are told apart from failures") {
+  check_usage_error({});
+  check_usage_error({"frobnicate"}, "frobnicate");
+  for (const std::string& command : kCommands) {
+    check_usage_error({command});
+    check_usage_error({command, "--frobnicate"}, "frobnicate");
+  }
+  check_usage_error({"generate", kModel}, "prompt");
+  check_usage_error({"generate", kModel, "-p"});
+  check_usage_error({"generate", kModel, "extra", "-p", "x"}, "extra");
+  check_usage_error({"generate", kModel, "-p", "x", "-f", "y"}, "exclude");
+  check_usage_error({"perplexity", kModel}, "-f");
+  check_usage_error({"perplexity", kModel, "-f", kSample, "--protocol", "other"}, "klens, llama");
+  check_usage_error({"compare", kModel, "-f", kSample}, "two models");
+  check_usage_error({"profile", kModel}, "-o");
+  check_usage_error({"quantize", kModel, "-o", "x.klens"}, "--bpw");
+  check_usage_error({"quantize", kModel, "--bpw", "5"}, "-o");
+  check_usage_error({"quantize", kModel, "-o", "x.klens", "--bpw", "5", "--size", "3M"}, "exclude");
+  check_usage_error({"plan", "p.json"}, "--bpw");
+  check_usage_error({"logits", kModel, "-o", "x"}, "--ids");
+  check_usage_error({"bench", kModel, "-p", "0", "-n", "0"});
+}
+
+TEST_CASE("numbers are read strictly") {
+  for (const char* number : {"12abc", "", "-1", "1.5", "0x10", " 3", "1e3", "99999999999999999999"})
+    check_usage_error({"generate", kModel, "-p", "x", "-n", number}, "--predict");
+  for (const char* number : {"nan", "inf", "-0.5", "1e999", "hot", "0.8x"})
+    check_usage_error({"generate", kModel, "-p", "x", "--temp", number}, "--temp");
+  for (const char* number : {"1.01", "-1", "nan"})
+    check_usage_error({"generate", kModel, "-p", "x", "--top-p", number}, "--top-p");
+  for (const char* number : {"-1", "1.5", "x"})
+    check_usage_error({"generate", kModel, "-p", "x", "--seed", number}, "--seed");
+  for (const char* size : {"0", "-5", "3X", "2.5", "M", "1e6", "3Mi", "nan", ""})
+    check_usage_error({"quantize", kModel, "-o", "x.klens", "--size", size}, "--size");
+  for (const char* bits : {"0", "-4", "nan", "4,5"})
+    check_usage_error({"quantize", kModel, "-o", "x.klens", "--bpw", bits}, "--bpw");
+}
+
+TEST_CASE("missing and unfit files are failures of one line") {
+  check_failure({"generate", "no/such/model", "-p", "x"}, "no/such/model");
+  check_failure({"inspect", "no/such/model"}, "no/such/model");
+  check_failure({"inspect", kSample}, "sample.txt");
+  check_failure({"perplexity", kModel, "-f", "no/such/text"}, "no/such/text");
+  check_failure({"tokenize", "no/such/model", "-p", "x"}, "no/such/model");
+  check_failure({"plan", "no/such/profile", "--bpw", "5"}, "no/such/profile");
+  check_failure({"plan", kSample, "--bpw", "5"}, "sample.txt");
+  check_failure({"quantize", kModel, "-o", "no/such/folder/x.klens", "--uniform", "int8"},
+                "folder");
+  check_failure({"quantize", kModel, "-o", "/", "--uniform", "int8"}, "folder");
+  check_failure({"generate", kModel, "-p", "x", "--backend", "abacus"}, "abacus");
+  // Whatever a name holds, the message is one line.
+  check_failure({"inspect", "no\nsuch\033model"}, "klens: error: ");
+}
+
+TEST_CASE("files of token ids are read strictly") {
+  const Folder folder;
+  const std::string ids = folder / "ids";
+  for (const char* text : {"", " \n", "1 2 x", "1,2", "-1", "4096", "99999999999999999999", "1.0",
+                           "0x1", "+1", "1 2\xff"}) {
+    write_text(ids, text);
+    check_failure({"generate", kModel, "--ids", ids, "-n", "1"}, ids);
+  }
+  write_text(ids, "\t422\r\n 3258  0\n4095");
+  CHECK(run({"generate", kModel, "--ids", ids, "-n", "1"}).code == 0);
+}
+
+TEST_CASE("the environment sets options, the command line wins") {
+  Call call;
+  call.arguments = {"generate", "-p", "The river", "--json", "--greedy"};
+  call.environment = {{"KLENS_ARG_MODEL", kModel}, {"KLENS_ARG_PREDICT", "3"}};
+  Outcome outcome = run(call);
+  REQUIRE(outcome.code == 0);
+  CHECK(nlohmann::json::parse(outcome.out)["generated_tokens"] == 3);
+
+  call.arguments.insert(call.arguments.end(), {"-n", "5"});
+  CHECK(nlohmann::json::parse(run(call).out)["generated_tokens"] == 5);
+
+  call.environment.push_back({"KLENS_ARG_TOP_K", "many"});
+  outcome = run(call);
+  CHECK(outcome.code == 2);
+  CHECK_THAT(outcome.err, Catch::Contains("KLENS_ARG_TOP_K"));
+
+  // An empty variable is none; a flag may be switched off; other commands' options do not matter.
+  call.environment = {{"KLENS_ARG_TOP_K", ""}, {"KLENS_ARG_JSON", "0"}, {"KLENS_ARG_BPW", "x"}};
+  call.arguments = {"generate", kModel, "-p", "x", "-n", "1", "-q"};
+  CHECK(run(call).code == 0);
+
+  // One budget on the command line silences another's variable.
+  call.environment = {{"KLENS_ARG_SIZE", "1"}};
+  call.arguments = {"quantize", kModel, "--uniform", "int8", "--dry-run", "--json", "-c", "16"};
+  CHECK(run(call).code == 0);
+}
