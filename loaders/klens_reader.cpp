@@ -49,7 +49,8 @@ class Reader {
     });
     refuse_leftovers();
     result.plan = plan_from_json(required(klens_key::kPlan), path_ + " (" + klens_key::kPlan + ")");
-    for (const auto& [key, value] : object(klens_key::kProvenance).items())
+    const json provenance = object(klens_key::kProvenance);
+    for (const auto& [key, value] : provenance.items())
       if (value.is_string()) result.provenance[key] = value.get<std::string>();
     result.file_bytes = std::filesystem::file_size(path_);
     result.files.push_back(std::move(file_));
