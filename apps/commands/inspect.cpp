@@ -13,6 +13,7 @@ using nlohmann::ordered_json;
 std::string shown(const ordered_json& value) {
   if (value.is_string()) return value.get<std::string>();
   if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
+  if (value.is_number_float()) return formatted("%.6g", value.get<double>());
   return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }
 

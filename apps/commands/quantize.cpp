@@ -24,7 +24,8 @@ double number_at(const ordered_json& json, const char* key) {
 void print_summary(const ordered_json& before, const ordered_json& report) {
   const auto line = [](const char* label, const std::string& was, const std::string& is,
                        const std::string& note) {
-    print(formatted("  %-12s %12s %12s   %s\n", label, was.c_str(), is.c_str(), note.c_str()));
+    const std::string gap = note.empty() ? "" : "   ";
+    print(formatted("  %-12s %12s %12s", label, was.c_str(), is.c_str()) + gap + note + "\n");
   };
   const Style style = output_style();
   print(style.bold(formatted("  %-12s %12s %12s", "", "before", "after")) + "\n");
