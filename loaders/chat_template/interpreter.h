@@ -27,7 +27,23 @@ class Interpreter {
     const Value* find(const std::string& name) const;
   };
   enum class Flow { kOn, kBreak, kContinue };
-  class Descent;
+  // Counts how deep statements, expressions and macros are within each other.
+  class Descent {
+   public:
+    explicit Descent(int& depth) : depth_(depth) {
+      constexpr int kMostNested = 1000;
+      if (++depth_ > kMostNested) {
+        --depth_;
+        fail("the template calls itself too deeply");
+      }
+    }
+    ~Descent() { --depth_; }
+    Descent(const Descent&) = delete;
+    Descent& operator=(const Descent&) = delete;
+
+   private:
+    int& depth_;
+  };
 
   Scope& new_scope(Scope* outer);
   Flow execute(const Body& body, Scope& scope, std::string& out);
