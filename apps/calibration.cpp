@@ -73,7 +73,7 @@ void Calibration::rethrow(const Failure& failure) const {
 
 std::vector<OptionSpec> budget_options() {
   return {
-      {"bpw", "B", "at most B bits per weight over all parameters, e.g. 4.5"},
+      {"bpw", "B", "at most B bits per weight over all weight matrices, e.g. 4.5"},
       {"size", "S",
        "the whole file at most S bytes; K, M, G are powers of 1024, KB, MB, GB of "
        "1000; e.g. 2.5M"},

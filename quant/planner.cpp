@@ -9,6 +9,20 @@
 #include "quant/planners/methods.h"
 
 namespace klens {
+
+int64_t unit_weights(const Profile& profile) {
+  int64_t weights = 0;
+  for (const Unit& unit : profile.units) weights += unit.rows * unit.cols;
+  return weights;
+}
+
+double bits_per_weight(const Profile& profile, int64_t bytes) {
+  const int64_t weights = unit_weights(profile);
+  return weights <= 0 ? 0
+                      : 8 * static_cast<double>(bytes - profile.fixed_bytes) /
+                            static_cast<double>(weights);
+}
+
 namespace {
 
 constexpr double kUnknown = std::numeric_limits<double>::infinity();
@@ -52,12 +66,6 @@ std::string budget_text(const Budget& budget) {
   return "";
 }
 
-double bits_per_weight(const Profile& profile, int64_t bytes) {
-  return profile.parameters <= 0
-             ? 0
-             : 8 * static_cast<double>(bytes) / static_cast<double>(profile.parameters);
-}
-
 // "int4g64 for 30 units, fp16 for 1", most frequent first.
 std::string summary(const Selection& selection) {
   std::map<std::string, int> counts;
@@ -88,8 +96,8 @@ std::string wrong_budget(const Profile& profile, const PlanRequest& request) {
            " needs exactly one budget: bits per weight, file size or KL";
   if (budget.bpw && !(std::isfinite(*budget.bpw) && *budget.bpw > 0))
     return "a budget in bits per weight is a number above 0, such as 4.5";
-  if (budget.bpw && profile.parameters <= 0)
-    return "the profile does not say how many parameters the model has: give the budget as a file "
+  if (budget.bpw && unit_weights(profile) <= 0)
+    return "the profile does not say how many weights the units have: give the budget as a file "
            "size, or profile again";
   if (budget.file_bytes && *budget.file_bytes <= 0)
     return "a file size is a number of bytes above 0";
@@ -100,9 +108,9 @@ std::string wrong_budget(const Profile& profile, const PlanRequest& request) {
 
 // The most tensor bytes whose bits per weight, as reported, do not exceed bpw.
 int64_t bytes_within(const Profile& profile, double bpw) {
-  const double bytes = std::floor(bpw * static_cast<double>(profile.parameters) / 8);
+  const double bytes = std::floor(bpw * static_cast<double>(unit_weights(profile)) / 8);
   if (bytes >= 9e15) return int64_t{1} << 53;
-  auto most = static_cast<int64_t>(bytes) + 1;
+  auto most = profile.fixed_bytes + static_cast<int64_t>(bytes) + 1;
   while (bits_per_weight(profile, most) > bpw) --most;
   return most;
 }

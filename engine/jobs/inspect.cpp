@@ -26,18 +26,20 @@ nlohmann::ordered_json inspect(const std::string& path, bool verify) {
   const Checkpoint checkpoint = open_checkpoint(path, verify);
   const ModelSpec& spec = checkpoint.spec;
   nlohmann::ordered_json units = nlohmann::ordered_json::array();
+  double unit_bytes = 0, weights = 0;
   spec.each_unit([&](const LinearSpec& unit) {
     const StoredUnit& stored = checkpoint.units.at(unit.name);
     units.push_back(unit_row(unit, precision_name(stored), stored.quantizer, stored.bytes));
+    unit_bytes += static_cast<double>(stored.bytes);
+    weights += static_cast<double>(unit.rows) * static_cast<double>(unit.cols);
   });
-  const double parameters = static_cast<double>(spec.parameters());
   nlohmann::ordered_json report = {
       {"path", path},
       {"name", checkpoint.name},
       {"architecture", spec.architecture},
       {"parameters", spec.parameters()},
       {"bytes", checkpoint.tensor_bytes},
-      {"bpw", 8.0 * static_cast<double>(checkpoint.tensor_bytes) / parameters},
+      {"bpw", 8 * unit_bytes / weights},
       {"file_bytes", checkpoint.file_bytes},
       {"vocab", spec.vocab},
       {"d_model", spec.d_model},

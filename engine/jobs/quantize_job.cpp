@@ -98,7 +98,7 @@ void count_bytes(const Model& model, const Profile& profile, Plan& plan) {
   plan.bytes = profile.fixed_bytes;
   for (const LinearSpec& unit : model.units())
     plan.bytes += static_cast<int64_t>(packed_bytes(*find_format(plan.units.at(unit.name).format), unit.rows, unit.cols));
-  plan.bpw = 8.0 * static_cast<double>(plan.bytes) / static_cast<double>(profile.parameters);
+  plan.bpw = bits_per_weight(profile, plan.bytes);
 }
 
 std::map<std::string, std::string> provenance(const Profile& profile, const Model& model, const nlohmann::ordered_json& report) {

@@ -7,9 +7,10 @@
 namespace klens {
 namespace {
 
-constexpr int kMaxRounds = 4;
-constexpr size_t kMarginalWindows = 16;  // paired differences are far less noisy than KLs
-constexpr double kMatters = 0.005;       // a unit that can move the plan's KL by half a percent
+constexpr int kMaxRounds = 3;
+constexpr double kWorthIt = 0.99;        // less than a percent is not worth another round
+constexpr size_t kMarginalWindows = 8;  // paired differences are far less noisy than KLs
+constexpr double kMatters = 0.01;        // a unit that can move the plan's KL by one percent
 
 Candidate& candidate_of(Unit& unit, const std::string& format) {
   return *std::find_if(unit.candidates.begin(), unit.candidates.end(),
@@ -121,7 +122,9 @@ Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& req
     if (next.units == result.plan.units) break;
     measure(next);
     if (!by_kl && *next.measured_kl >= *result.plan.measured_kl) break;
+    const bool last = !by_kl && *next.measured_kl > kWorthIt * *result.plan.measured_kl;
     result = {.plan = std::move(next), .rounds = round};
+    if (last) break;
   }
   return result;
 }

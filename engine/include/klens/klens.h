@@ -238,7 +238,8 @@ KLENS_API klens_status klens_profile(klens_model* model, const klens_profile_opt
 typedef struct klens_plan_options {
   size_t size;
   const char* method;         /* klens, kl-sort, sqnr-sort, mse-sort, uniform; NULL: klens */
-  double bpw;                 /* one of bpw, file_bytes, max_kl; 0: not given */
+  double bpw;                 /* one of bpw (bits per weight over the weights of all units, scales counted),
+                                 file_bytes, max_kl; 0: not given */
   int64_t file_bytes;
   double max_kl;
   const char* uniform_format; /* method uniform */

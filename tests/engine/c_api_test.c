@@ -1,0 +1,234 @@
+/* The public header is C: this program is compiled as C99 against the installed library and header, and uses
+   every function of klens.h. usage: c_api_test MODEL_FOLDER WORK_FOLDER */
+#include <klens/klens.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int failures = 0;
+
+#define CHECK(condition)                                                    \
+  do {                                                                      \
+    if (!(condition)) {                                                     \
+      printf("%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);        \
+      ++failures;                                                           \
+    }                                                                       \
+  } while (0)
+#define OK(call)                                                            \
+  do {                                                                      \
+    klens_error error_ = {KLENS_OK, ""};                                    \
+    klens_error* e = &error_;                                               \
+    const klens_status status_ = (call);                                    \
+    if (status_ != KLENS_OK) {                                              \
+      printf("%s:%d: %s: %s\n", __FILE__, __LINE__, #call, error_.message); \
+      ++failures;                                                           \
+    }                                                                       \
+  } while (0)
+
+static char work[4096];
+
+static const char* in_work(const char* name) {
+  static char path[8192];
+  snprintf(path, sizeof path, "%s/%s", work, name);
+  return path;
+}
+
+static int count_progress(void* user, const klens_progress* progress) {
+  CHECK(progress->fraction >= 0 && progress->fraction <= 1 && progress->stage != NULL);
+  ++*(int*)user;
+  return 0;
+}
+
+static int stop_at_once(void* user, const klens_progress* progress) {
+  (void)user;
+  (void)progress;
+  return 1;
+}
+
+static void text_and_tokens(const klens_model* model, const char* folder) {
+  const klens_tokenizer* tokenizer = klens_model_tokenizer(model);
+  klens_tokenizer* own = NULL;
+  klens_decoder* decoder = NULL;
+  const char text[] = "The caf\xc3\xa9 is \xf0\x9f\x99\x82 open.";
+  char streamed[256] = "";
+  char* decoded = NULL;
+  const char* piece = NULL;
+  int32_t* ids = NULL;
+  size_t count = 0, i;
+  CHECK(tokenizer != NULL);
+  OK(klens_tokenize(tokenizer, text, strlen(text), 0, &ids, &count, e));
+  CHECK(count > 3);
+  OK(klens_detokenize(tokenizer, ids, count, 1, &decoded, e));
+  CHECK(decoded != NULL && strcmp(decoded, text) == 0);
+  OK(klens_decoder_new(tokenizer, 1, &decoder, e));
+  for (i = 0; i < count; ++i) {
+    OK(klens_decoder_push(decoder, ids[i], &piece, e));
+    strcat(streamed, piece);
+  }
+  OK(klens_decoder_finish(decoder, &piece, e));
+  strcat(streamed, piece);
+  CHECK(strcmp(streamed, text) == 0);
+  klens_decoder_free(decoder);
+  klens_string_free(decoded);
+  klens_ids_free(ids);
+  OK(klens_tokenizer_open(folder, &own, e));
+  klens_tokenizer_free(own);
+  CHECK(klens_model_has_chat_template(model) == 0);
+  CHECK(klens_chat_prompt(model, "[]", 1, &decoded, NULL) == KLENS_UNSUPPORTED);
+}
+
+static void sessions(klens_model* model) {
+  const int32_t ids[] = {0, 17, 300, 999, 5};
+  const int32_t vocab = klens_model_vocab(model);
+  klens_session_options options = {0};
+  klens_sampler_options sampling = {0};
+  klens_session *session = NULL, *fork = NULL, *loaded = NULL;
+  klens_sampler* sampler = NULL;
+  klens_error error;
+  float* all = malloc(5 * (size_t)vocab * sizeof(float));
+  int32_t a = -1, b = -1;
+  options.size = sizeof options;
+  options.batch = 2;
+  OK(klens_session_new(model, &options, &session, e));
+  CHECK(klens_session_logits(session) == NULL);
+  CHECK(klens_session_eval(session, ids, 0, &error) == KLENS_BAD_ARGUMENT);
+  OK(klens_session_eval(session, ids, 3, e));
+  OK(klens_session_fork(session, &fork, e));
+  OK(klens_session_eval_all(fork, ids + 3, 2, all, e));
+  OK(klens_session_eval(session, ids + 3, 2, e));
+  CHECK(klens_session_position(session) == 5 && klens_session_position(fork) == 5);
+  CHECK(memcmp(klens_session_logits(session), all + vocab, (size_t)vocab * sizeof(float)) == 0);
+  CHECK(klens_session_bytes(session) > 0);
+  OK(klens_session_save(session, in_work("session"), e));
+  OK(klens_session_new(model, NULL, &loaded, e));
+  OK(klens_session_load(loaded, in_work("session"), e));
+  CHECK(memcmp(klens_session_logits(session), klens_session_logits(loaded), (size_t)vocab * sizeof(float)) == 0);
+  CHECK(klens_session_load(loaded, in_work("absent"), &error) == KLENS_IO);
+  CHECK(klens_session_position(loaded) == 5);
+
+  sampling.size = sizeof sampling;
+  sampling.temperature = 0.8f;
+  sampling.top_k = 40;
+  sampling.seed = 7;
+  OK(klens_sampler_new(&sampling, &sampler, e));
+  klens_sampler_accept(sampler, ids[0]);
+  OK(klens_sampler_sample(sampler, session, &a, e));
+  klens_sampler_free(sampler);
+  OK(klens_sampler_new(&sampling, &sampler, e));
+  klens_sampler_accept(sampler, ids[0]);
+  OK(klens_sampler_sample(sampler, fork, &b, e));
+  klens_sampler_free(sampler);
+  CHECK(a == b && a >= 0 && a < vocab);
+  sampling.top_p = 2;
+  CHECK(klens_sampler_new(&sampling, &sampler, &error) == KLENS_BAD_ARGUMENT);
+  OK(klens_session_reset(session, e));
+  CHECK(klens_session_position(session) == 0);
+  free(all);
+  klens_session_free(session);
+  klens_session_free(fork);
+  klens_session_free(loaded);
+}
+
+static void jobs(klens_model* model, const char* folder) {
+  const char text[] = "The river runs past the town and on to the sea. In the spring the boats go out before the sun is up, "
+                      "and the men come back in the evening with their nets full. The town has a church and a market.";
+  klens_text_options scoring = {0};
+  klens_profile_options profiling = {0};
+  klens_plan_options planning = {0};
+  klens_quantize_options quantizing = {0};
+  klens_bench_options benching = {0};
+  klens_model* small = NULL;
+  char *json = NULL, *plan = NULL, *report = NULL;
+  int calls = 0;
+  const int32_t ids[] = {0, 1, 2};
+  scoring.size = sizeof scoring;
+  scoring.text = text;
+  scoring.text_bytes = strlen(text);
+  scoring.ctx = 16;
+  scoring.progress = count_progress;
+  scoring.user = &calls;
+  OK(klens_perplexity(model, &scoring, &json, e));
+  CHECK(json != NULL && strstr(json, "\"ppl\"") != NULL);
+  CHECK(calls > 0);
+  klens_string_free(json);
+
+  profiling.size = sizeof profiling;
+  profiling.text = text;
+  profiling.text_bytes = strlen(text);
+  profiling.source_name = "a text";
+  profiling.ctx = 12;
+  profiling.windows = 2;
+  profiling.formats = "int8,int4g64";
+  OK(klens_profile(model, &profiling, &json, e));
+  planning.size = sizeof planning;
+  planning.bpw = 8;
+  OK(klens_plan(json, &planning, &plan, e));
+  CHECK(plan != NULL && strstr(plan, "\"klens_plan\"") != NULL);
+  klens_string_free(json);
+
+  profiling.progress = stop_at_once;
+  json = NULL;
+  CHECK(klens_profile(model, &profiling, &json, NULL) == KLENS_INTERRUPTED);
+  CHECK(json == NULL);
+  profiling.progress = NULL;
+
+  quantizing.size = sizeof quantizing;
+  quantizing.plan_json = plan;
+  quantizing.plan = planning;
+  quantizing.profile = profiling;
+  OK(klens_quantize(model, in_work("small.klens"), &quantizing, &report, e));
+  CHECK(report != NULL && strstr(report, "\"kl\"") != NULL);
+  klens_string_free(report);
+  klens_string_free(plan);
+  OK(klens_inspect(in_work("small.klens"), 1, &json, e));
+  CHECK(json != NULL && strstr(json, "\"provenance\"") != NULL);
+  klens_string_free(json);
+  OK(klens_model_open(in_work("small.klens"), NULL, &small, e));
+  OK(klens_compare(model, small, &scoring, &json, e));
+  CHECK(strstr(json, "\"kl_p99\"") != NULL);
+  klens_string_free(json);
+  OK(klens_export_logits(small, ids, 3, in_work("logits.safetensors"), e));
+  benching.size = sizeof benching;
+  benching.prompt = 8;
+  benching.generate = 2;
+  benching.repetitions = 1;
+  OK(klens_bench(small, &benching, &json, e));
+  CHECK(strstr(json, "\"pp8\"") != NULL);
+  klens_string_free(json);
+  klens_model_free(small);
+  (void)folder;
+}
+
+int main(int argc, char** argv) {
+  klens_model_options options = {0};
+  klens_model* model = NULL;
+  klens_error error;
+  if (argc != 3) return 2;
+  snprintf(work, sizeof work, "%s", argv[2]);
+  printf("klens %s, %s\n", klens_version(), klens_isa());
+
+  CHECK(klens_model_open("/no/such/model", NULL, &model, &error) == KLENS_IO);
+  CHECK(error.status == KLENS_IO && strstr(error.message, "/no/such/model") != NULL && model == NULL);
+  CHECK(klens_model_open(NULL, NULL, &model, NULL) == KLENS_BAD_ARGUMENT);
+  CHECK(klens_model_open(argv[1], &options, &model, &error) == KLENS_BAD_ARGUMENT); /* size not set */
+  options.size = sizeof options;
+  options.backend = "opencl";
+  CHECK(klens_model_open(argv[1], &options, &model, &error) == KLENS_UNSUPPORTED);
+  options.backend = "cpu";
+  options.threads = 2;
+  options.activations = KLENS_ACTIVATIONS_F32;
+  OK(klens_model_open(argv[1], &options, &model, e));
+  if (model == NULL) return 1;
+  CHECK(klens_model_vocab(model) == 4096);
+  CHECK(klens_model_threads(model) >= 1);
+  CHECK(klens_model_is_eos(model, 0) == 1 && klens_model_is_eos(model, 5) == 0);
+  text_and_tokens(model, argv[1]);
+  sessions(model);
+  jobs(model, argv[1]);
+  klens_model_free(model);
+  klens_model_free(NULL);
+  klens_session_free(NULL);
+  klens_string_free(NULL);
+  printf("%d failures\n", failures);
+  return failures != 0;
+}

@@ -1,0 +1,178 @@
+// What the profiler measures, and from where: suffix replay must be invisible in the figures.
+#include <catch2/catch.hpp>
+
+#include "engine/jobs/profile_job.h"
+#include "engine/jobs/profile_state.h"
+#include "engine/jobs/students.h"
+#include "loaders/error.h"
+#include "loaders/profile_json.h"
+#include "tests/testing.h"
+
+namespace klens {
+namespace {
+
+using namespace klens::testing;
+
+const char* const kModels[] = {"mamba", "falcon_mamba"};  // a tied head and an untied one
+
+std::vector<int32_t> window_ids(const std::string& name) {
+  const SafetensorsFile reference = SafetensorsFile::open(data_path("goldens/" + name + "/reference.safetensors"));
+  return tensor_values<int32_t>(reference, "input_ids");
+}
+
+Plan plan_with(const Model& model, size_t unit, const std::string& format) {
+  Plan plan;
+  for (size_t u = 0; u < model.units().size(); ++u)
+    plan.units[model.units()[u].name] = {.format = u == unit ? format : "fp16", .quantizer = "rtn"};
+  return plan;
+}
+
+ProfileOptions small_options() {
+  ProfileOptions options;
+  options.ctx = 24;
+  options.windows = 3;
+  options.formats = "int4g32,int8";
+  return options;
+}
+
+bool never(const Profile&) { return false; }
+
+std::string profile_text(const Model& model, const ProfileOptions& options) {
+  Progress progress(nullptr);
+  return profile_to_json(run_profile(model, nullptr, options, progress, never).profile);
+}
+
+}  // namespace
+
+TEST_CASE("a student scores as the whole model with that unit replaced", "[profile]") {
+  const std::string name = GENERATE(from_range(std::begin(kModels), std::end(kModels)));
+  const auto model = open_model(data_path("goldens/" + name));
+  const std::vector<int32_t> ids = window_ids(name);
+  StudentRunner runner(*model, nullptr);
+  runner.begin_window(ids);
+  for (size_t unit = 0; unit < model->units().size(); ++unit) {
+    CAPTURE(name, model->units()[unit].name);
+    const Student student{unit, find_format("int4g32")};
+    const WindowScore fast = runner.run({&student, 1}, [] {})[0];
+
+    // The long way: nothing kept, all of the model with one packed unit.
+    PackedUnits packed(model->units().size());
+    packed[unit] = std::make_unique<PackedWeight>(
+        quantise_unit(model->checkpoint().units.at(model->units()[unit].name), {.format = "int4g32", .quantizer = "rtn"}));
+    StudentRunner whole(*model, &packed);
+    const WindowScore slow = whole.begin_window(ids);
+    CHECK(fast.kl == slow.kl);
+    CHECK(fast.kl_reverse == slow.kl_reverse);
+    CHECK(fast.squared_error == slow.squared_error);
+    CHECK(fast.delta_ce == slow.delta_ce);
+    CHECK(fast.kl > 0);
+    CHECK(fast.positions == 53);
+    CHECK(fast.labels == 52);
+  }
+}
+
+TEST_CASE("every student's pass starts at its block", "[profile]") {
+  const std::string name = GENERATE(from_range(std::begin(kModels), std::end(kModels)));
+  const auto model = open_model(data_path("goldens/" + name));
+  StudentRunner runner(*model, nullptr);
+  runner.begin_window(window_ids(name));
+  for (size_t unit = 0; unit < model->units().size(); ++unit) {
+    const LinearSpec& spec = model->units()[unit];
+    CAPTURE(name, spec.name);
+    const bool embeds = spec.kind == "embedding" || (spec.kind == "head" && !model->spec().embedding);
+    const int64_t expected = embeds ? model->blocks() : model->blocks() - spec.block;
+    const int64_t before = model->block_runs();
+    const Student student{unit, find_format("int8")};
+    runner.run({&student, 1}, [] {});
+    CHECK(model->block_runs() - before == expected);
+  }
+}
+
+TEST_CASE("students around a plan start from the plan's activations, and are judged by the teacher", "[profile]") {
+  const auto model = open_model(data_path("goldens/mamba"));
+  const std::vector<int32_t> ids = window_ids("mamba");
+  const size_t unit = 5;
+  const Plan plan = plan_with(*model, 1, "int4g32");
+  const PackedUnits base = pack_plan(*model, plan);
+  StudentRunner around(*model, &base);
+  const WindowScore base_score = around.begin_window(ids);
+  CHECK(base_score.kl > 0);
+  const Student student{unit, find_format("int4g32")};
+  const WindowScore got = around.run({&student, 1}, [] {})[0];
+
+  Plan both = plan;
+  both.units[model->units()[unit].name].format = "int4g32";
+  const PackedUnits packed = pack_plan(*model, both);
+  StudentRunner whole(*model, &packed);
+  CHECK(got.kl == whole.begin_window(ids).kl);
+  // Replacing the base's own quantised unit by fp16 leaves what fp16 loses on FP32 weights: next to nothing.
+  const Student back{1, find_format("fp16")};
+  CHECK(around.run({&back, 1}, [] {})[0].kl < 0.01 * base_score.kl);
+}
+
+TEST_CASE("fp16 costs nothing where the checkpoint is FP16, and is measured where it is not", "[profile]") {
+  Progress progress(nullptr);
+  ProfileOptions options = small_options();
+  options.windows = 1;
+  const Profile f32 = run_profile(*open_model(data_path("goldens/mamba")), nullptr, options, progress, never).profile;
+  const Profile f16 = run_profile(*open_model(demo_model()), nullptr, options, progress, never).profile;
+  for (const Unit& unit : f32.units) CHECK(*unit.candidates[0].kl > 0);
+  for (const Unit& unit : f16.units) {
+    CHECK(unit.candidates[0].format == "fp16");
+    CHECK(*unit.candidates[0].kl == 0);
+  }
+}
+
+TEST_CASE("metrics that are not asked for are left out", "[profile]") {
+  Progress progress(nullptr);
+  ProfileOptions options = small_options();
+  options.metrics = "mse,kurtosis";
+  const Profile profile = run_profile(*open_model(data_path("goldens/mamba")), nullptr, options, progress, never).profile;
+  CHECK(profile.units[0].kurtosis.has_value());
+  CHECK(profile.units[0].candidates[1].mse.has_value());
+  CHECK(!profile.units[0].candidates[1].kl.has_value());
+  CHECK(profile.units[0].candidates[1].kl_windows.empty());
+  options.metrics = "klx";
+  CHECK_THROWS_WITH(run_profile(*open_model(data_path("goldens/mamba")), nullptr, options, progress, never),
+                    Catch::Contains("\"klx\" is not one of"));
+}
+
+TEST_CASE("an interrupted profile goes on to the same figures", "[profile]") {
+  const auto model = open_model(data_path("goldens/falcon_mamba"));
+  const TemporaryFolder folder;
+  ProfileOptions options = small_options();
+  const std::string whole = profile_text(*model, options);
+  CHECK(whole == profile_text(*model, options));
+
+  options.state_path = folder / "state";
+  int windows = 0;
+  Progress progress(nullptr);
+  CHECK_THROWS_AS(run_profile(*model, nullptr, options, progress,
+                              [&](const Profile&) -> bool {
+                                if (++windows == 2) throw Error(ErrorKind::kInterrupted, "stop");
+                                return false;
+                              }),
+                  Error);
+  REQUIRE(std::filesystem::exists(options.state_path));
+  options.resume = true;
+  const int64_t before = model->block_runs();
+  CHECK(profile_text(*model, options) == whole);
+  const int64_t resumed = model->block_runs() - before;
+  options.resume = false;
+  const int64_t again = model->block_runs();
+  CHECK(profile_text(*model, options) == whole);
+  CHECK(resumed < model->block_runs() - again);
+
+  // The state of one run is no state of another.
+  options.resume = true;
+  options.seed = 9;
+  CHECK_THROWS_WITH(profile_text(*model, options), Catch::Contains("another model, text or with other options"));
+}
+
+TEST_CASE("any number of threads measures the same", "[profile]") {
+  const ProfileOptions options = small_options();
+  CHECK(profile_text(*open_model(data_path("goldens/mamba"), 1), options) ==
+        profile_text(*open_model(data_path("goldens/mamba"), 2), options));
+}
+
+}  // namespace klens

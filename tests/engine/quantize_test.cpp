@@ -1,0 +1,151 @@
+// Profile, plan, bake: sizes that are never exceeded, files that run as they were measured.
+#include <catch2/catch.hpp>
+
+#include "engine/jobs/compare.h"
+#include "engine/jobs/quantize_job.h"
+#include "engine/session.h"
+#include "loaders/mapped_file.h"
+#include "tests/testing.h"
+
+namespace klens {
+namespace {
+
+using namespace klens::testing;
+
+QuantizeOptions small_options() {
+  QuantizeOptions options;
+  options.profile.ctx = 32;
+  options.profile.windows = 8;
+  return options;
+}
+
+nlohmann::ordered_json quantize_with(const Model& model, const std::string& out, const QuantizeOptions& options) {
+  Progress progress(nullptr);
+  return quantize(model, nullptr, out, options, progress);
+}
+
+}  // namespace
+
+TEST_CASE("a size is never exceeded, and more of it never hurts the prediction", "[quantize]") {
+  const auto model = open_model(demo_model());
+  const TemporaryFolder folder;
+  double last_kl = 1e9;
+  for (const int64_t size : {2'800'000, 2'950'000, 3'400'000, 9'000'000}) {
+    CAPTURE(size);
+    QuantizeOptions options = small_options();
+    options.request.budget.file_bytes = size;
+    const auto report = quantize_with(*model, folder / "out.klens", options);
+    CHECK(report["bytes"].get<int64_t>() <= size);
+    CHECK(report["bytes"] == std::filesystem::file_size(folder / "out.klens"));
+    CHECK(report["predicted_kl"].get<double>() <= last_kl * 1.02 + 1e-6);
+    last_kl = report["predicted_kl"];
+  }
+  CHECK(last_kl < 1e-6);  // room for fp16 everywhere, or what cannot be told from it
+  QuantizeOptions options = small_options();
+  options.request.budget.file_bytes = 1'000'000;
+  CHECK_THROWS_WITH(quantize_with(*model, folder / "none.klens", options), Catch::Contains("smallest"));
+  CHECK(!std::filesystem::exists(folder / "none.klens"));
+}
+
+TEST_CASE("a baked file runs as its plan was measured", "[quantize]") {
+  const auto model = open_model(demo_model());
+  const TemporaryFolder folder;
+  QuantizeOptions options = small_options();
+  options.request.budget.bpw = 4.8;
+  const auto report = quantize_with(*model, folder / "a.klens", options);
+  const auto student = open_model(folder / "a.klens");
+  const std::vector<int32_t> ids = {0, 17, 300, 999, 4095, 12, 12, 77, 1500, 3};
+  PackedUnits packed = pack_plan(*model, *student->checkpoint().plan);
+  StudentRunner in_memory(*model, &packed);
+  const double measured = in_memory.begin_window(ids).kl;
+
+  // The same from the file's own logits.
+  const int64_t vocab = model->spec().vocab;
+  const auto logits = [&](const std::shared_ptr<const Model>& m) {
+    std::vector<float> values(ids.size() * static_cast<size_t>(vocab));
+    Session(m, 512).eval(ids, values.data());
+    return values;
+  };
+  const std::vector<float> teacher = logits(model), from_file = logits(student);
+  double kl = 0;
+  for (size_t t = 0; t < ids.size(); ++t) {
+    const float *z = &teacher[t * static_cast<size_t>(vocab)], *zq = &from_file[t * static_cast<size_t>(vocab)];
+    const double lse = double{z[0]} - log_probability(z, vocab, 0), lse_q = double{zq[0]} - log_probability(zq, vocab, 0);
+    for (int64_t v = 0; v < vocab; ++v) kl += std::exp(z[v] - lse) * ((z[v] - lse) - (zq[v] - lse_q));
+  }
+  CHECK(kl == Approx(measured).epsilon(1e-3));
+  CHECK(report["plan"]["units"].size() == model->units().size());
+  CHECK(report["measured_kl"].get<double>() == Approx(report["predicted_kl"].get<double>()).epsilon(0.25));
+  CHECK(report["evaluation"] == "held-out");
+  CHECK(report["ppl_after"].get<double>() > report["ppl_before"].get<double>() * 0.99);
+}
+
+TEST_CASE("the same command twice writes the same bytes", "[quantize]") {
+  const auto model = open_model(data_path("goldens/falcon_mamba"));
+  const TemporaryFolder folder;
+  QuantizeOptions options = small_options();
+  options.request.budget.bpw = 8;
+  quantize_with(*model, folder / "a.klens", options);
+  quantize_with(*model, folder / "b.klens", options);
+  CHECK(read_text(folder / "a.klens") == read_text(folder / "b.klens"));
+}
+
+TEST_CASE("formats given by name are kept, whatever else is planned", "[quantize]") {
+  const auto model = open_model(data_path("goldens/mamba"));
+  const TemporaryFolder folder;
+  QuantizeOptions options = small_options();
+  options.tensor_types = "x_proj$=fp16\nlayers\\.0\\..*x_proj=int8";
+  SECTION("with a budget") { options.request.budget.bpw = 9; }
+  SECTION("uniform") {
+    options.request.method = "uniform";
+    options.request.uniform_format = "int4g64";
+  }
+  const auto report = quantize_with(*model, folder / "out.klens", options);
+  const auto& units = report["plan"]["units"];
+  CHECK(units["backbone.layers.0.mixer.x_proj"]["format"] == "int8");
+  CHECK(units["backbone.layers.1.mixer.x_proj"]["format"] == "fp16");
+  options.tensor_types = "nothing=fp16";
+  CHECK_THROWS_WITH(quantize_with(*model, folder / "b.klens", options), Catch::Contains("matches no unit"));
+  options.tensor_types = "x_proj=int5";
+  CHECK_THROWS_WITH(quantize_with(*model, folder / "b.klens", options), Catch::Contains("REGEX=FORMAT"));
+  options.tensor_types = "x_proj(=int8";
+  CHECK_THROWS_WITH(quantize_with(*model, folder / "b.klens", options), Catch::Contains("bad regular expression"));
+}
+
+TEST_CASE("a dry run says what would be written and writes nothing", "[quantize]") {
+  const auto model = open_model(data_path("goldens/mamba"));
+  const TemporaryFolder folder;
+  QuantizeOptions options = small_options();
+  options.request.budget.bpw = 8;
+  const auto real = quantize_with(*model, folder / "out.klens", options);
+  options.dry_run = true;
+  const auto dry = quantize_with(*model, folder / "dry.klens", options);
+  CHECK(dry["bytes"] == real["bytes"]);
+  CHECK(dry["plan"] == real["plan"]);
+  CHECK(!std::filesystem::exists(folder / "dry.klens"));
+}
+
+TEST_CASE("a limit on KL is met by the measured plan", "[quantize]") {
+  const auto model = open_model(demo_model());
+  const TemporaryFolder folder;
+  QuantizeOptions options = small_options();
+  options.request.budget.max_kl = 0.01;
+  const auto report = quantize_with(*model, folder / "out.klens", options);
+  CHECK(report["measured_kl"].get<double>() <= 0.01);
+  CHECK(report["bpw"].get<double>() < 10);
+}
+
+TEST_CASE("the KL of every format of a golden is below its bound", "[quantize]") {
+  for (const char* name : {"mamba", "falcon_mamba"}) {
+    const auto model = open_model(data_path(std::string("goldens/") + name));
+    const TemporaryFolder folder;
+    QuantizeOptions options = small_options();
+    options.request.method = "uniform";
+    options.request.uniform_format = "int8";
+    const auto report = quantize_with(*model, folder / "out.klens", options);
+    std::cout << name << " int8: KL " << report["kl"] << "\n";
+    CHECK(report["kl"].get<double>() < 0.05);
+  }
+}
+
+}  // namespace klens

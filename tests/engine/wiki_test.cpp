@@ -1,0 +1,132 @@
+// The trained demo model against figures that PyTorch computed in float32 (wiki-mamba.reference.json).
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <map>
+
+#include "engine/jobs/perplexity.h"
+#include "engine/jobs/profile_job.h"
+#include "engine/jobs/quantize_job.h"
+#include "loaders/json.h"
+#include "loaders/mapped_file.h"
+#include "tests/testing.h"
+
+namespace klens {
+namespace {
+
+using namespace klens::testing;
+
+nlohmann::json reference() { return parse_json(read_text(data_path("wiki-mamba.reference.json")), "reference"); }
+
+Tokenizer tokenizer_of(const Model& model) { return Tokenizer::from_json(model.checkpoint().texts.tokenizer, "tokenizer.json"); }
+
+// Kendall's tau-b, ties counted.
+double kendall(const std::vector<double>& a, const std::vector<double>& b) {
+  double agree = 0, ties_a = 0, ties_b = 0, pairs = 0;
+  for (size_t i = 0; i < a.size(); ++i)
+    for (size_t j = 0; j < i; ++j) {
+      const double da = a[i] - a[j], db = b[i] - b[j];
+      agree += (da * db > 0) - (da * db < 0);
+      ties_a += da == 0;
+      ties_b += db == 0;
+      ++pairs;
+    }
+  return agree / std::sqrt((pairs - ties_a) * (pairs - ties_b));
+}
+
+const Candidate& candidate(const Unit& unit, const std::string& format) {
+  for (const Candidate& c : unit.candidates)
+    if (c.format == format) return c;
+  throw std::runtime_error("no candidate " + format);
+}
+
+}  // namespace
+
+TEST_CASE("perplexity of the WikiText-2 test file equals the reference", "[slow][wiki]") {
+  const std::string text_path = shared_path("data/wikitext2.test.raw.txt");
+  if (text_path.empty()) return;
+  const std::string text = read_text(text_path);
+  const nlohmann::json want = reference()["perplexity"];
+  Progress progress(nullptr);
+
+  const auto model = open_model(demo_model());
+  const auto got = perplexity(*model, tokenizer_of(*model), text, {}, progress);
+  std::cout << "wiki-mamba FP32: perplexity " << got["ppl"] << ", reference " << want["ppl"] << "\n";
+  CHECK(got["tokens"] == want["scored"]);
+  CHECK(std::fabs(got["ppl"].get<double>() / want["ppl"].get<double>() - 1) < 1e-3);
+
+  const TemporaryFolder folder;
+  QuantizeOptions options;
+  options.profile.ctx = 32;
+  options.request.method = "uniform";
+  options.request.uniform_format = "fp16";
+  quantize(*model, nullptr, folder / "fp16.klens", options, progress);
+  const auto baked = open_model(folder / "fp16.klens");
+  const auto fp16 = perplexity(*baked, tokenizer_of(*baked), text, {}, progress);
+  std::cout << "wiki-mamba FP16 model file: perplexity " << fp16["ppl"] << "\n";
+  CHECK(std::fabs(fp16["ppl"].get<double>() / want["ppl"].get<double>() - 1) < 3e-3);
+}
+
+TEST_CASE("single-unit KLs equal the reference", "[slow][wiki]") {
+  const std::string text_path = shared_path("data/wikitext2.test.raw.txt");
+  if (text_path.empty()) return;
+  const nlohmann::json units = reference()["units"];
+  std::map<std::string, nlohmann::json> by_name;
+  for (const nlohmann::json& unit : units["list"]) by_name[unit["name"]] = unit;
+
+  const auto model = open_model(demo_model(), 2, Activations::kF32);
+  ProfileOptions options;
+  options.text = read_text(text_path);
+  options.ctx = units["window"];
+  options.windows = units["windows"];
+  options.formats = "int4g64,int8";
+  Progress progress(nullptr);
+  const Tokenizer tokenizer = tokenizer_of(*model);
+  const Profile profile = run_profile(*model, &tokenizer, options, progress, [](const Profile&) { return false; }).profile;
+  REQUIRE(profile.units.size() == by_name.size());
+  for (const char* format : {"int4g64", "int8"}) {
+    std::vector<double> got, want;
+    double worst = 0;
+    for (const Unit& unit : profile.units) {
+      CAPTURE(format, unit.name);
+      const Candidate& c = candidate(unit, format);
+      const nlohmann::json& r = by_name.at(unit.name)[format];
+      got.push_back(*c.kl);
+      want.push_back(r["kl"]);
+      CHECK(*unit.kurtosis == Approx(by_name.at(unit.name)["kurtosis"].get<double>()));
+      if (want.back() <= 1e-4) continue;
+      worst = std::max(worst, std::fabs(got.back() / want.back() - 1));
+      CHECK(*c.kl_reverse == Approx(r["kl_reverse"].get<double>()).epsilon(0.02));
+      CHECK(*c.mse == Approx(r["mse"].get<double>()).epsilon(0.02));
+      CHECK(*c.sqnr_db == Approx(r["sqnr_db"].get<double>()).margin(0.1));
+      CHECK(*c.delta_ce == Approx(r["delta_ce"].get<double>()).margin(1e-5));
+      CHECK(*c.ppl == Approx(r["ppl"].get<double>()).epsilon(1e-4));
+    }
+    std::cout << format << ": largest deviation of KL " << worst << ", Kendall tau " << kendall(got, want) << "\n";
+    CHECK(worst < 0.02);
+    CHECK(kendall(got, want) >= 0.98);
+  }
+}
+
+TEST_CASE("calibration without data ranks units as a text does", "[slow][wiki]") {
+  const std::string text_path = shared_path("data/wiki.calibration.txt");
+  if (text_path.empty()) return;
+  const auto model = open_model(demo_model());
+  const Tokenizer tokenizer = tokenizer_of(*model);
+  ProfileOptions options;
+  options.windows = 8;
+  options.formats = "int4g64";
+  Progress progress(nullptr);
+  const auto ranks = [&] {
+    std::vector<double> kl;
+    for (const Unit& unit : run_profile(*model, &tokenizer, options, progress, [](const Profile&) { return false; }).profile.units)
+      kl.push_back(*candidate(unit, "int4g64").kl);
+    return kl;
+  };
+  const std::vector<double> sampled = ranks();
+  options.text = read_text(text_path);
+  const double tau = kendall(sampled, ranks());
+  std::cout << "data-free against text calibration: Kendall tau " << tau << "\n";
+  CHECK(tau >= 0.8);
+}
+
+}  // namespace klens
