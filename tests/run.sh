@@ -41,7 +41,7 @@ run_ctest() { # run_ctest PRESET [ctest option...]
 
 # One target for its time, from a copy of its seeds: what fuzzing finds on the way is no part of the repository.
 fuzz_one() {
-  local target=$1 name work code=0
+  local target=$1 name work code=0 options=()
   name=$(basename "$target" _fuzz)
   work=build/fuzz/work/$name
   rm -rf "$work"
@@ -49,7 +49,8 @@ fuzz_one() {
   if [[ -d tests/fuzz/corpus/$name ]]; then
     find "tests/fuzz/corpus/$name" -type f -exec cp -t "$work/corpus" {} +
   fi
-  "$target" -max_total_time="$fuzz_seconds" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+  [[ ! -f tests/fuzz/$name.dict ]] || options+=("-dict=tests/fuzz/$name.dict")
+  "$target" "${options[@]}" -max_total_time="$fuzz_seconds" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
     -artifact_prefix="$work/findings/" "$work/corpus" > "$work/log" 2>&1 || code=$?
   if [[ $code == 0 ]]; then
     echo "fuzz $name: $(grep -c . <(find "$work/corpus" -type f)) inputs kept, $(grep -o 'number_of_executed_units: *[0-9]*' "$work/log" | grep -o '[0-9]*$') runs"
