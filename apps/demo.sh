@@ -52,7 +52,7 @@ explain "How much each weight matrix suffers when it alone is stored coarsely. N
 run profile "$model" -o "$out/profile.json" --windows 8 -c 128 --seed 1
 
 explain "A plan for a budget, from those measurements, in a moment: here 5 bits per weight."
-run plan "$out/profile.json" --bpw 5 -o "$out/plan.json" | sed -n '1,5p;/^  format/,$p'
+run plan "$out/profile.json" --bpw 5 -o "$out/plan.json" | sed -n '1,7p;/^  format/,$p'
 
 explain "All of that in one command, for a size of the whole file that is never exceeded."
 run quantize "$model" -o "$out/small.klens" --size 3M --windows 12 -c 128 --seed 1

@@ -193,7 +193,7 @@ std::string format_table(const std::vector<UnitRow>& rows, const Style& style) {
   for (const auto& [format, sum] : order) {
     const double share =
         all_weights > 0 ? static_cast<double>(sum.weights) / static_cast<double>(all_weights) : 0;
-    const std::string bar(static_cast<size_t>(28 * share + 0.5), '#');
+    const std::string bar(std::max(size_t{1}, static_cast<size_t>(28 * share + 0.5)), '#');
     out += "  " + style.on(background_of(format), formatted("%-9s", format.c_str())) +
            formatted(" %6zu %10s  %5.2f %5.1f %% %s\n", sum.units,
                      human_bytes(static_cast<double>(sum.bytes)).c_str(),
