@@ -7,6 +7,7 @@
 #include "loaders/atomic_file.h"
 #include "loaders/error.h"
 #include "loaders/safetensors.h"
+#include "loaders/tensor_values.h"
 
 namespace klens {
 namespace {
@@ -107,20 +108,21 @@ void Session::load(const std::string& path) {
     const auto found = file.metadata().find(key);
     return found == file.metadata().end() ? std::string() : found->second;
   };
-  if (meta(kSessionKey) != "1") fail("is no saved session of this version of klens");
+  if (meta(kSessionKey) != "1") fail("is no saved session of this version of klens; start a new one");
   if (meta(kModelKey) != identity(*model_))
     fail("was saved from another model, or with other --activations, than " + model_->checkpoint().path);
   const auto values = [&](const char* name, size_t count) -> std::span<const std::byte> {
     const auto found = file.tensors().find(name);
     if (found == file.tensors().end() || found->second.dtype != DType::kF32 ||
         found->second.bytes.size() != count * sizeof(float))
-      fail(std::string("tensor ") + name + " is missing or has the wrong size: the file is damaged");
+      fail(std::string("tensor ") + name + " is missing or has the wrong size: the file is damaged, save the session again");
+    refuse_non_finite(found->second, path + ": tensor " + name);
     return found->second.bytes;
   };
   const auto logits = values("logits", logits_.size()), state = values("state", state_.size());
   const std::string position = meta(kPositionKey);
   if (position.empty() || position.size() > 18 || position.find_first_not_of("0123456789") != std::string::npos)
-    fail("has no position: the file is damaged");
+    fail("has no position: the file is damaged, save the session again");
   std::memcpy(logits_.data(), logits.data(), logits.size());
   std::memcpy(state_.data(), state.data(), state.size());
   position_ = std::stoll(position);

@@ -3,33 +3,47 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <utility>
 
 #include "loaders/error.h"
 
 namespace klens {
 
-AtomicFile::AtomicFile(const std::string& path)
-    : path_(path), temporary_(path + ".tmp-" + std::to_string(::getpid())) {
+AtomicFile::AtomicFile(const std::string& path) : path_(path) {
+  // The rename would replace a device, a pipe or a folder by a file; of a link it replaces the link.
   std::error_code ec;
-  if (std::filesystem::is_directory(path, ec))
+  const std::filesystem::file_status status = std::filesystem::status(path, ec);
+  if (std::filesystem::is_directory(status))
     throw Error(ErrorKind::kIo, path + ": is a folder; name a file in it");
-  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (fd_ < 0) throw Error(ErrorKind::kIo, path + ": cannot write: " + std::strerror(errno));
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
+    throw Error(ErrorKind::kIo, path + ": is not a regular file; name another");
+  // Two files of one process at once have different temporaries.
+  static std::atomic<unsigned> count{0};
+  temporary_ = path + ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(count++);
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+  if (fd_ < 0) {
+    temporary_.clear();
+    fail("cannot write");
+  }
 }
 
 AtomicFile::~AtomicFile() {
-  if (fd_ < 0) return;
-  ::close(fd_);
-  ::unlink(temporary_.c_str());
+  if (fd_ >= 0) ::close(fd_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
 void AtomicFile::fail(const char* what) {
-  throw Error(ErrorKind::kIo, path_ + ": " + what + ": " + std::strerror(errno) +
-                                  (errno == ENOSPC ? "; free some space and run again" : ""));
+  const int reason = errno;
+  const char* cure = "";
+  if (reason == ENOSPC || reason == EDQUOT || reason == EFBIG) cure = "; free some space and run again";
+  if (reason == ENOENT || reason == EACCES || reason == EROFS || reason == ENOTDIR || reason == ENAMETOOLONG)
+    cure = "; name a file in a folder that is there and can be written to";
+  throw Error(ErrorKind::kIo, path_ + ": " + what + ": " + std::strerror(reason) + cure);
 }
 
 void AtomicFile::write(std::span<const std::byte> bytes) {
@@ -48,15 +62,10 @@ void AtomicFile::write_at_start(std::string_view text) {
 
 void AtomicFile::commit() {
   if (::fsync(fd_) != 0) fail("cannot write");
-  const int fd = fd_;
+  const int fd = std::exchange(fd_, -1);
   if (::close(fd) != 0) fail("cannot write");
-  fd_ = -1;
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
-    const int reason = errno;
-    ::unlink(temporary_.c_str());
-    errno = reason;
-    fail("cannot rename into place");
-  }
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot rename into place");
+  temporary_.clear();
   // The rename itself must survive a power cut; a file system that cannot sync a folder is no failure.
   const std::string folder = std::filesystem::path(path_).parent_path().string();
   const int dir = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -29,12 +29,13 @@ std::vector<std::string> shard_names(const std::string& index_path) {
   const nlohmann::json index = parse_json(read_text(index_path), index_path);
   const auto map = index.is_object() ? index.find("weight_map") : index.end();
   if (!index.is_object() || map == index.end() || !map->is_object())
-    throw Error(ErrorKind::kBadFile, index_path + ": lacks the object weight_map");
+    throw Error(ErrorKind::kBadFile, index_path + ": lacks the object weight_map; get the file again");
   std::set<std::string> names;
   for (const auto& [tensor, file] : map->items()) {
     const std::string name = file.is_string() ? file.get<std::string>() : "";
     if (name.empty() || name.find('/') != std::string::npos || name.find('\0') != std::string::npos)
-      throw Error(ErrorKind::kBadFile, index_path + ": weight_map of " + tensor + " is not a file name");
+      throw Error(ErrorKind::kBadFile, index_path + ": weight_map of " + brief(tensor) +
+                                           " is not the name of a file beside it; get the file again");
     names.insert(name);
   }
   return {names.begin(), names.end()};
@@ -44,26 +45,28 @@ TensorIndex open_tensors(const std::string& folder, Checkpoint& checkpoint) {
   const std::string single = folder + "/model.safetensors", index = single + ".index.json";
   std::vector<std::string> paths;
   TensorIndex tensors;
-  if (fs::exists(single)) {
+  if (file_exists(single)) {
     paths.push_back(single);
     tensors.described = single;
-  } else if (fs::exists(index)) {
+  } else if (file_exists(index)) {
     for (const std::string& name : shard_names(index)) paths.push_back(folder + "/" + name);
+    for (const std::string& path : paths)
+      if (!file_exists(path)) throw Error(ErrorKind::kIo, path + ": is missing, but " + index + " names it; get it");
     tensors.described = index;
   } else {
-    throw Error(ErrorKind::kIo, folder + ": holds neither model.safetensors nor model.safetensors.index.json" +
-                                    (fs::exists(folder + "/pytorch_model.bin")
-                                         ? "; save pytorch_model.bin as safetensors first"
-                                         : ""));
+    throw Error(ErrorKind::kIo, folder + ": holds neither model.safetensors nor model.safetensors.index.json; " +
+                                    (file_exists(folder + "/pytorch_model.bin")
+                                         ? "save pytorch_model.bin as safetensors first"
+                                         : "get one of them"));
   }
   // Views point into the files' maps, so the vector must not move them later.
   checkpoint.files.reserve(paths.size());
   for (const std::string& path : paths) {
     checkpoint.files.push_back(SafetensorsFile::open(path));
-    checkpoint.file_bytes += fs::file_size(path);
+    checkpoint.file_bytes += checkpoint.files.back().file_bytes();
     for (const auto& [name, view] : checkpoint.files.back().tensors())
       if (!tensors.entries.emplace(name, TensorIndex::Entry{&view, path}).second)
-        throw Error(ErrorKind::kBadFile, path + ": tensor " + name + " is also in another shard");
+        throw Error(ErrorKind::kBadFile, path + ": tensor " + brief(name) + " is also in another shard; get the files again");
   }
   return tensors;
 }
@@ -73,12 +76,13 @@ const TensorIndex::Entry& find(const TensorIndex& tensors, const std::string& na
   const auto found = tensors.entries.find(name);
   if (found == tensors.entries.end())
     throw Error(ErrorKind::kBadFile, tensors.described + ": tensor " + name +
-                                         " is missing; config.json asks for it with shape " + shape_text(shape));
+                                         " is missing; config.json asks for it with shape " + shape_text(shape) +
+                                         ": get the files again");
   const TensorIndex::Entry& entry = found->second;
   if (entry.view->shape != shape)
     throw Error(ErrorKind::kBadFile, entry.file + ": tensor " + name + " has shape " +
                                          shape_text(entry.view->shape) + ", config.json asks for " +
-                                         shape_text(shape));
+                                         shape_text(shape) + ": get both files of the same model");
   return entry;
 }
 
@@ -126,7 +130,7 @@ Checkpoint read_checkpoint_folder(const std::string& folder) {
   if (checkpoint.name.empty())
     checkpoint.name = fs::path(folder).lexically_normal().parent_path().filename().string();
   const std::string config_path = folder + "/config.json";
-  if (!fs::exists(config_path))
+  if (!file_exists(config_path))
     throw Error(ErrorKind::kIo, folder + ": holds no config.json; give a checkpoint folder or a .klens file");
   ModelTexts& texts = checkpoint.texts;
   texts.config = read_text(config_path);

@@ -12,7 +12,7 @@ std::string first(std::initializer_list<const char*> keys) { return *keys.begin(
 
 // A value as a message shows it: short, and never a reason to fail itself.
 std::string shown(const nlohmann::json& value) {
-  return value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace).substr(0, 60);
+  return brief(value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
 }
 
 }  // namespace
@@ -26,7 +26,7 @@ Config::Config(nlohmann::json object, const std::string& name)
 }
 
 void Config::fail(const std::string& what) const {
-  throw Error(ErrorKind::kBadFile, name_ + ": " + what);
+  throw Error(ErrorKind::kBadFile, name_ + ": " + what + "; get the file again, or correct it");
 }
 
 void Config::unsupported(const std::string& what) const {

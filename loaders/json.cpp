@@ -1,9 +1,14 @@
 #include "loaders/json.h"
 
+#include <set>
+#include <vector>
+
 #include "loaders/error.h"
 
 namespace klens {
 namespace {
+
+constexpr const char* kAgain = "; get the file again, or correct it";
 
 // Finds the first bracket that is nested too deeply. Strings are skipped; that the rest is JSON is
 // the parser's to say.
@@ -21,26 +26,52 @@ void check_depth(std::string_view text, const std::string& name) {
       if (++depth > kMaxJsonDepth)
         throw Error(ErrorKind::kBadFile, name + ": JSON is nested deeper than " +
                                              std::to_string(kMaxJsonDepth) + " levels at byte " +
-                                             std::to_string(i));
+                                             std::to_string(i) + kAgain);
     } else if (c == ']' || c == '}') {
       --depth;
     }
   }
 }
 
+// A callback for nlohmann's parser that knows the keys of the objects that are open.
+nlohmann::json::parser_callback_t refuse_duplicates(const std::string& name) {
+  using Event = nlohmann::json::parse_event_t;
+  return [name, open = std::vector<std::set<std::string>>()](int, Event event,
+                                                             nlohmann::json& value) mutable {
+    if (event == Event::object_start) open.emplace_back();
+    if (event == Event::object_end) open.pop_back();
+    if (event == Event::key && !open.back().insert(value.get<std::string>()).second)
+      throw Error(ErrorKind::kBadFile,
+                  name + ": key " + brief(value.get<std::string>()) + " stands there twice" + kAgain);
+    return true;
+  };
+}
+
 }  // namespace
 
-nlohmann::json parse_json(std::string_view text, const std::string& name) {
+std::string brief(std::string_view text) {
+  constexpr size_t kMost = 100;
+  if (text.size() <= kMost) return std::string(text);
+  size_t length = kMost;
+  // A cut must not split a UTF-8 character: step back over continuation bytes.
+  while (length > 0 && (static_cast<unsigned char>(text[length]) & 0xc0) == 0x80) --length;
+  return std::string(text.substr(0, length)) + "...";
+}
+
+nlohmann::json parse_json(std::string_view text, const std::string& name,
+                          DuplicateKeys duplicates) {
   check_depth(text, name);
   try {
-    return nlohmann::json::parse(text.begin(), text.end());
+    return nlohmann::json::parse(
+        text.begin(), text.end(),
+        duplicates == DuplicateKeys::kRefused ? refuse_duplicates(name) : nullptr);
   } catch (const nlohmann::json::parse_error& e) {
     // nlohmann's message repeats the input read last, which may be long or binary; the position is
     // enough.
     throw Error(ErrorKind::kBadFile,
-                name + ": is not valid JSON at byte " + std::to_string(e.byte));
+                name + ": is not valid JSON at byte " + std::to_string(e.byte) + kAgain);
   } catch (const nlohmann::json::out_of_range&) {
-    throw Error(ErrorKind::kBadFile, name + ": JSON holds a number that is out of range");
+    throw Error(ErrorKind::kBadFile, name + ": JSON holds a number that is out of range" + kAgain);
   }
 }
 

@@ -23,6 +23,7 @@ class Reader {
  public:
   Reader(const std::string& path, bool verify) : path_(path), file_(SafetensorsFile::open(path)) {
     check_version();
+    for (const char* key : klens_key::kRequired) required(key);
     if (file_.header_bytes() % 64 != 0) fail("its data does not start at a multiple of 64 bytes" + std::string(kAgain));
     units_ = object(klens_key::kUnits);
     if (verify) check_checksums();
@@ -38,6 +39,9 @@ class Reader {
                     .tokenizer_config = text(klens_key::kTokenizerConfig),
                     .chat_template = text(klens_key::kChatTemplate)};
     result.spec = read_spec(result.texts);
+    if (text(klens_key::kArchitecture) != result.spec.architecture)
+      fail(std::string(klens_key::kArchitecture) + " is \"" + brief(text(klens_key::kArchitecture)) +
+           "\", its config says " + result.spec.architecture + kAgain);
     result.spec.each_unit([&](const LinearSpec& unit) {
       const StoredUnit stored = read_unit(unit);
       result.tensor_bytes += stored.bytes;
@@ -47,12 +51,13 @@ class Reader {
       result.tensor_bytes += tensor(small.tensor).bytes.size();
       result.small[small.tensor] = read_small(small);
     });
-    refuse_leftovers();
+    refuse_leftovers(result);
     result.plan = plan_from_json(required(klens_key::kPlan), path_ + " (" + klens_key::kPlan + ")");
+    check_plan(*result.plan, result);
     const json provenance = object(klens_key::kProvenance);
     for (const auto& [key, value] : provenance.items())
       if (value.is_string()) result.provenance[key] = value.get<std::string>();
-    result.file_bytes = std::filesystem::file_size(path_);
+    result.file_bytes = file_.file_bytes();
     result.files.push_back(std::move(file_));
     return result;
   }
@@ -80,7 +85,7 @@ class Reader {
     const std::string version = text(klens_key::kVersion);
     const std::string major = version.substr(0, version.find('.'));
     if (major != "1")
-      throw Error(ErrorKind::kUnsupported, path_ + ": has format version " + version +
+      throw Error(ErrorKind::kUnsupported, path_ + ": has format version " + brief(version) +
                                                ", this klens reads version 1; update klens");
   }
 
@@ -88,8 +93,8 @@ class Reader {
     const json checksums = object(klens_key::kChecksums);
     for (const auto& [name, view] : file_.tensors()) {
       const auto found = checksums.find(name);
-      if (found == checksums.end() || !found->is_string()) fail("tensor " + name + " has no checksum" + kAgain);
-      if (found->get<std::string>() != xxh3_hex(view.bytes)) fail("tensor " + name + " has a wrong checksum" + kAgain);
+      if (found == checksums.end() || !found->is_string()) fail("tensor " + brief(name) + " has no checksum" + kAgain);
+      if (found->get<std::string>() != xxh3_hex(view.bytes)) fail("tensor " + brief(name) + " has a wrong checksum" + kAgain);
     }
   }
 
@@ -129,7 +134,7 @@ class Reader {
     const std::string format_name = entry.text({"format"}, "");
     const Format* format = find_format(format_name);
     if (format == nullptr)
-      throw Error(ErrorKind::kUnsupported, path_ + ": unit " + unit.name + " has format \"" + format_name +
+      throw Error(ErrorKind::kUnsupported, path_ + ": unit " + unit.name + " has format \"" + brief(format_name) +
                                                "\", this klens reads " + std::string(format_names()) + "; update klens");
     const int64_t rows = entry.integer({"rows"}, 1, INT64_MAX), cols = entry.integer({"cols"}, 1, INT64_MAX);
     if (rows != unit.rows || cols != unit.cols)
@@ -155,9 +160,22 @@ class Reader {
     return values;
   }
 
-  void refuse_leftovers() const {
+  void refuse_leftovers(const Checkpoint& read) const {
     for (const auto& [name, view] : file_.tensors())
-      if (seen_.count(name) == 0) fail("tensor " + name + " belongs to no unit of the model" + kAgain);
+      if (seen_.count(name) == 0) fail("tensor " + brief(name) + " belongs to no unit of the model" + kAgain);
+    for (const auto& [name, unit] : units_.items())
+      if (read.units.count(name) == 0) fail("klens.units names " + brief(name) + ", which the model does not have" + kAgain);
+  }
+
+  // The plan is what made the file: it names the same units and formats.
+  void check_plan(const Plan& plan, const Checkpoint& read) const {
+    for (const auto& [name, unit] : read.units) {
+      const auto found = plan.units.find(name);
+      if (found == plan.units.end() || found->second != Choice{unit.format->name, unit.quantizer})
+        fail("klens.plan has another choice for unit " + name + " than klens.units" + kAgain);
+    }
+    for (const auto& [name, choice] : plan.units)
+      if (read.units.count(name) == 0) fail("klens.plan names " + brief(name) + ", which the model does not have" + kAgain);
   }
 
   std::string path_;
@@ -171,10 +189,9 @@ class Reader {
 Checkpoint read_klens_file(const std::string& path, bool verify) { return Reader(path, verify).read(); }
 
 Checkpoint open_checkpoint(const std::string& path, bool verify) {
+  if (!file_exists(path)) throw Error(ErrorKind::kIo, path + ": no such file or folder; give the path of one");
   std::error_code ec;
-  const auto status = std::filesystem::status(path, ec);
-  if (!std::filesystem::exists(status)) throw Error(ErrorKind::kIo, path + ": no such file or folder");
-  if (std::filesystem::is_directory(status)) return read_checkpoint_folder(path);
+  if (std::filesystem::is_directory(path, ec)) return read_checkpoint_folder(path);
   return read_klens_file(path, verify);
 }
 

@@ -22,13 +22,14 @@ namespace {
 }  // namespace
 
 MappedFile::MappedFile(const std::string& path) : path_(path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // O_NONBLOCK: a pipe is to be refused, not waited for. It means nothing to regular files.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) fail(path, std::string("cannot open: ") + std::strerror(errno));
   struct stat info {};
   const bool regular = ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
   if (!regular || info.st_size <= 0) {
     ::close(fd);
-    fail(path, regular ? "the file is empty" : "not a regular file");
+    fail(path, regular ? "the file is empty; get it again" : "is not a regular file; name one that is");
   }
   size_ = static_cast<size_t>(info.st_size);
   void* mapping = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd, 0);
@@ -58,9 +59,15 @@ std::string read_text(const std::string& path, size_t max_bytes) {
   return text;
 }
 
-std::string read_text_if_present(const std::string& path) {
+bool file_exists(const std::string& path) {
   std::error_code ec;
-  return std::filesystem::exists(path, ec) ? read_text(path) : std::string();
+  const std::filesystem::file_status status = std::filesystem::status(path, ec);
+  if (status.type() == std::filesystem::file_type::none) fail(path, "cannot open: " + ec.message());
+  return std::filesystem::exists(status);
+}
+
+std::string read_text_if_present(const std::string& path) {
+  return file_exists(path) ? read_text(path) : std::string();
 }
 
 }  // namespace klens

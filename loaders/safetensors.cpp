@@ -37,6 +37,12 @@ struct Place {
   size_t begin, end;
 };
 
+constexpr const char* kAgain = ": the file is truncated or damaged, get it again";
+
+std::string shown(const json& value) {
+  return brief(value.dump(-1, ' ', true, json::error_handler_t::replace));
+}
+
 // One tensor's entry of the header. Throws with the reason alone; the caller adds file and tensor.
 TensorView read_entry(const json& entry, std::span<const std::byte> data, Place& place) {
   const auto fail = [](const std::string& what) { throw Error(ErrorKind::kBadFile, what); };
@@ -45,16 +51,18 @@ TensorView read_entry(const json& entry, std::span<const std::byte> data, Place&
     fail("its header entry lacks dtype, shape or data_offsets");
   const json& dtype = entry["dtype"];
   const DTypeRow* row = dtype.is_string() ? find_dtype(dtype.get<std::string>()) : nullptr;
-  if (row == nullptr) fail("has dtype " + dtype.dump() + ", which klens does not read");
+  if (row == nullptr) fail("has dtype " + shown(dtype) + ", which klens does not read");
 
   TensorView tensor{.dtype = row->dtype, .shape = {}, .bytes = {}};
-  size_t bytes = row->bytes;
+  // Counted in int64_t, as elements() does: what a shape with a 0 in it multiplies to on the way counts too.
+  int64_t bytes = static_cast<int64_t>(row->bytes);
   if (!entry["shape"].is_array() || entry["shape"].size() > 8) fail("its shape is not a short list");
   for (const json& extent : entry["shape"]) {
     if (!extent.is_number_unsigned() || extent.get<uint64_t>() > (uint64_t{1} << 40))
-      fail("its shape " + entry["shape"].dump() + " is not a list of sizes");
+      fail("its shape " + shown(entry["shape"]) + " is not a list of sizes");
     tensor.shape.push_back(extent.get<int64_t>());
-    if (__builtin_mul_overflow(bytes, extent.get<size_t>(), &bytes)) fail("its shape overflows");
+    if (__builtin_mul_overflow(bytes, tensor.shape.back(), &bytes))
+      fail("its shape " + shown(entry["shape"]) + " overflows");
   }
   const json& offsets = entry["data_offsets"];
   if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
@@ -63,11 +71,11 @@ TensorView read_entry(const json& entry, std::span<const std::byte> data, Place&
   place = {offsets[0].get<size_t>(), offsets[1].get<size_t>()};
   if (place.begin > place.end || place.end > data.size())
     fail("its data_offsets " + offsets.dump() + " lie outside the file's " +
-         std::to_string(data.size()) + " data bytes: the file is truncated or damaged, get it again");
-  if (place.end - place.begin != bytes)
+         std::to_string(data.size()) + " data bytes");
+  if (place.end - place.begin != static_cast<size_t>(bytes))
     fail("its data_offsets hold " + std::to_string(place.end - place.begin) + " bytes, its shape " +
          shape_text(tensor.shape) + " needs " + std::to_string(bytes));
-  tensor.bytes = data.subspan(place.begin, bytes);
+  tensor.bytes = data.subspan(place.begin, place.end - place.begin);
   return tensor;
 }
 
@@ -79,13 +87,12 @@ void check_no_holes(std::vector<Place> places, size_t data_bytes, const std::str
   for (const Place& place : places) {
     if (place.begin != expected)
       throw Error(ErrorKind::kBadFile, name + ": tensors overlap or leave a hole at data byte " +
-                                           std::to_string(std::min(expected, place.begin)) +
-                                           ": the file is damaged, get it again");
+                                           std::to_string(std::min(expected, place.begin)) + kAgain);
     expected = place.end;
   }
   if (expected != data_bytes)
     throw Error(ErrorKind::kBadFile, name + ": holds " + std::to_string(data_bytes - expected) +
-                                         " bytes more than its tensors: the file is damaged, get it again");
+                                         " bytes more than its tensors" + kAgain);
 }
 
 }  // namespace
@@ -116,18 +123,23 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
 }
 
 SafetensorsFile SafetensorsFile::parse(std::span<const std::byte> bytes, const std::string& name) {
-  const auto fail = [&](const std::string& what) { throw Error(ErrorKind::kBadFile, name + ": " + what); };
+  const auto fail = [&](const std::string& what) {
+    throw Error(ErrorKind::kBadFile, name + ": " + what + kAgain);
+  };
   uint64_t header_size = 0;
-  if (bytes.size() < sizeof header_size) fail("too short for a safetensors file");
+  if (bytes.size() < sizeof header_size) fail("is too short for a safetensors file");
   std::memcpy(&header_size, bytes.data(), sizeof header_size);
-  if (header_size > kMaxHeaderBytes) fail("not a safetensors file (its header would have " + std::to_string(header_size) + " bytes)");
+  if (header_size > kMaxHeaderBytes)
+    throw Error(ErrorKind::kBadFile, name + ": is no safetensors file (its header would have " +
+                                         std::to_string(header_size) + " bytes); give one that is");
   if (header_size > bytes.size() - sizeof header_size)
-    fail("truncated: its header should have " + std::to_string(header_size) + " bytes; get the file again");
+    fail("its header should have " + std::to_string(header_size) + " bytes, the file ends before");
 
   SafetensorsFile result;
+  result.file_bytes_ = bytes.size();
   result.header_bytes_ = sizeof header_size + header_size;
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + sizeof header_size, header_size);
-  const json header = parse_json(text, name + " (header)");
+  const json header = parse_json(text, name + " (header)", DuplicateKeys::kRefused);
   if (!header.is_object()) fail("its header is not a JSON object");
   const std::span<const std::byte> data = bytes.subspan(result.header_bytes_);
   std::vector<Place> places;
@@ -135,7 +147,7 @@ SafetensorsFile SafetensorsFile::parse(std::span<const std::byte> bytes, const s
     if (key == "__metadata__") {
       if (!value.is_object()) fail("its __metadata__ is not an object");
       for (const auto& [meta, entry] : value.items()) {
-        if (!entry.is_string()) fail("its __metadata__ entry " + meta + " is not a string");
+        if (!entry.is_string()) fail("its __metadata__ entry " + brief(meta) + " is not a string");
         result.metadata_[meta] = entry.get<std::string>();
       }
       continue;
@@ -145,7 +157,7 @@ SafetensorsFile SafetensorsFile::parse(std::span<const std::byte> bytes, const s
       result.tensors_[key] = read_entry(value, data, place);
       places.push_back(place);
     } catch (const Error& error) {
-      fail("tensor " + key + ": " + error.what());
+      fail("tensor " + brief(key) + ": " + error.what());
     }
   }
   check_no_holes(std::move(places), data.size(), name);

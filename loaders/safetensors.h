@@ -36,12 +36,13 @@ class SafetensorsFile {
   const std::map<std::string, TensorView>& tensors() const { return tensors_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   size_t header_bytes() const { return header_bytes_; }  // the 8 size bytes and the header
+  size_t file_bytes() const { return file_bytes_; }
 
  private:
   std::shared_ptr<const MappedFile> file_;
   std::map<std::string, TensorView> tensors_;
   std::map<std::string, std::string> metadata_;
-  size_t header_bytes_ = 0;
+  size_t header_bytes_ = 0, file_bytes_ = 0;
 };
 
 // What a header says of one tensor to be written: see safetensors_header.

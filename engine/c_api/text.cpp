@@ -15,7 +15,7 @@ namespace {
 
 // The text of a tokenizer.json: a folder's, a .klens file's, or the file itself.
 std::string tokenizer_text(const std::string& path) {
-  if (std::filesystem::is_directory(path)) return read_text(path + "/tokenizer.json");
+  if (std::error_code ec; std::filesystem::is_directory(path, ec)) return read_text(path + "/tokenizer.json");
   if (!path.ends_with(".klens")) return read_text(path);
   const Checkpoint checkpoint = read_klens_file(path, false);
   if (checkpoint.texts.tokenizer.empty()) throw Error(ErrorKind::kBadFile, path + ": holds no tokenizer");

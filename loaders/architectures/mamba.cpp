@@ -28,6 +28,13 @@ int64_t dt_rank(const Config& config, const char* key, int64_t d_model) {
   return config.integer({key}, 1, kMaxWidth);
 }
 
+// Whether the embedding's matrix is the head's too. A head that is announced and missing is not guessed.
+bool tied_head(const Config& config, const char* key, const HasTensor& has) {
+  if (config.boolean({key}, true)) return true;
+  if (!has("lm_head.weight")) config.fail(std::string(key) + " is false, but there is no tensor lm_head.weight");
+  return false;
+}
+
 LinearSpec linear(const std::string& prefix, const char* kind, int64_t rows, int64_t cols, int64_t block) {
   const std::string name = prefix + kind;
   return {.name = name, .tensor = name + ".weight", .kind = kind, .rows = rows, .cols = cols, .block = block};
@@ -103,7 +110,7 @@ Mamba1Shape published_shape(const Config& config, const HasTensor& has) {
   shape.use_bias = config.boolean({"use_bias"}, false);
   shape.use_conv_bias = config.boolean({"use_conv_bias"}, true);
   shape.norm_eps = static_cast<float>(config.number({"layer_norm_epsilon"}, 0, 1, 1e-5));
-  shape.tied = config.boolean({"tie_word_embeddings"}, true) || !has("lm_head.weight");
+  shape.tied = tied_head(config, "tie_word_embeddings", has);
   return shape;
 }
 
@@ -141,7 +148,7 @@ ModelSpec build_original_mamba(const Config& config, const HasTensor& has) {
   shape.use_bias = ssm.boolean({"bias"}, false);
   shape.use_conv_bias = ssm.boolean({"conv_bias"}, true);
   shape.norm_eps = 1e-5f;
-  shape.tied = config.boolean({"tie_embeddings"}, true) || !has("lm_head.weight");
+  shape.tied = tied_head(config, "tie_embeddings", has);
   return mamba1_model(shape, "backbone.embedding");
 }
 
