@@ -1,4 +1,5 @@
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "apps/calibration.h"
 #include "apps/cli/command.h"
@@ -96,6 +97,9 @@ void run(const Arguments& arguments) {
     before = report_of(
         [&](char** text, klens_error* e) { return klens_inspect(path.c_str(), 0, text, e); });
   } catch (const Failure& failure) {
+    // The library has the plan's text only: the file it came from is ours to name.
+    if (std::string_view(failure.what()).starts_with("plan: "))
+      throw Error(*arguments.text("plan") + std::string(failure.what()).substr(4));
     calibration.rethrow(failure);
   }
   if (dry_run) output.clear();
