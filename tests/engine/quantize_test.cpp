@@ -30,7 +30,7 @@ TEST_CASE("a size is never exceeded, and more of it never hurts the prediction",
   const auto model = open_model(demo_model());
   const TemporaryFolder folder;
   double last_kl = 1e9;
-  for (const int64_t size : {2'800'000, 2'950'000, 3'400'000, 9'000'000}) {
+  for (const int64_t size : {2'840'000, 2'950'000, 3'400'000, 9'000'000}) {
     CAPTURE(size);
     QuantizeOptions options = small_options();
     options.request.budget.file_bytes = size;
@@ -40,7 +40,7 @@ TEST_CASE("a size is never exceeded, and more of it never hurts the prediction",
     CHECK(report["predicted_kl"].get<double>() <= last_kl * 1.02 + 1e-6);
     last_kl = report["predicted_kl"];
   }
-  CHECK(last_kl < 1e-6);  // room for fp16 everywhere, or what cannot be told from it
+  CHECK(last_kl < 2e-5);  // room for almost all in fp16, which costs nothing, and the rest in int8
   QuantizeOptions options = small_options();
   options.request.budget.file_bytes = 1'000'000;
   CHECK_THROWS_WITH(quantize_with(*model, folder / "none.klens", options), Catch::Contains("smallest"));

@@ -113,7 +113,6 @@ TEST_CASE("calibration without data ranks units as a text does", "[slow][wiki]")
   const auto model = open_model(demo_model());
   const Tokenizer tokenizer = tokenizer_of(*model);
   ProfileOptions options;
-  options.windows = 8;
   options.formats = "int4g64";
   Progress progress(nullptr);
   const auto ranks = [&] {
