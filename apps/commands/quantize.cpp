@@ -98,7 +98,7 @@ void run(const Arguments& arguments) {
         [&](char** text, klens_error* e) { return klens_inspect(path.c_str(), 0, text, e); });
   } catch (const Failure& failure) {
     // The library has the plan's text only: the file it came from is ours to name.
-    if (std::string_view(failure.what()).starts_with("plan: "))
+    if (source == "plan" && std::string_view(failure.what()).starts_with("plan: "))
       throw Error(*arguments.text("plan") + std::string(failure.what()).substr(4));
     calibration.rethrow(failure);
   }
