@@ -166,6 +166,9 @@ const std::vector<MalformedRow> kRows = {
         poke("backbone.layers.0.mixer.A_log", std::string_view("\0\0\xc0\x7f", 4)),
         {"A_log", "NaN or infinity"}),
 
+    bad("infinite scales", poke("lm_head.scale", std::string_view("\0\x7c", 2)),
+        {"tensor lm_head.scale", "NaN or infinity", "get it again"}),
+
     bad_plan("plan of other units", R"({"units":{"lm_head":null,"head":{"format":"int4g64"}}})",
              "lm_head"),
     bad_plan("plan with a unit too many", R"({"units":{"head":{"format":"int4g64"}}})",
