@@ -127,6 +127,12 @@ class Reader {
     return view.bytes;
   }
 
+  // FP16 numbers that the kernels take to be finite.
+  void refuse_bad_halves(const std::string& name, std::span<const std::byte> bytes) const {
+    const TensorView halves{.dtype = DType::kF16, .shape = {static_cast<int64_t>(bytes.size() / 2)}, .bytes = bytes};
+    refuse_non_finite(halves, path_ + ": tensor " + name);
+  }
+
   StoredUnit read_unit(const LinearSpec& unit) {
     const auto found = units_.find(unit.name);
     if (found == units_.end() || !found->is_object()) fail("klens.units lacks " + unit.name + kAgain);
@@ -142,6 +148,8 @@ class Reader {
            shape_text(std::vector<int64_t>{unit.rows, unit.cols}) + kAgain);
     const auto qweight = part(unit.name + ".qweight", weight_bytes(*format, rows, cols));
     const auto scale = part(unit.name + ".scale", scale_bytes(*format, rows, cols));
+    if (format->layout == Layout::kTilesF16) refuse_bad_halves(unit.name + ".qweight", qweight);
+    refuse_bad_halves(unit.name + ".scale", scale);
     return {.view = packed_view(*format, rows, cols, qweight.data(), scale.data()),
             .format = format,
             .quantizer = entry.text({"quantizer"}, "rtn"),
