@@ -100,7 +100,8 @@ bool Config::boolean(std::initializer_list<const char*> keys, bool fallback) con
   return value->get<bool>();
 }
 
-std::string Config::text(std::initializer_list<const char*> keys, const std::string& fallback) const {
+std::string Config::text(std::initializer_list<const char*> keys,
+                         const std::string& fallback) const {
   const nlohmann::json* value = find(keys);
   if (value == nullptr) return fallback;
   if (!value->is_string()) fail(first(keys) + " is not a string");

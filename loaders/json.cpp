@@ -41,8 +41,8 @@ nlohmann::json::parser_callback_t refuse_duplicates(const std::string& name) {
     if (event == Event::object_start) open.emplace_back();
     if (event == Event::object_end) open.pop_back();
     if (event == Event::key && !open.back().insert(value.get<std::string>()).second)
-      throw Error(ErrorKind::kBadFile,
-                  name + ": key " + brief(value.get<std::string>()) + " stands there twice" + kAgain);
+      throw Error(ErrorKind::kBadFile, name + ": key " + brief(value.get<std::string>()) +
+                                           " stands there twice" + kAgain);
     return true;
   };
 }
