@@ -158,6 +158,13 @@ TEST_CASE("the largest sizes a config may name do not overflow", "[config]") {
   CHECK(spec.parameters() < INT64_MAX / 4);
 }
 
+TEST_CASE("numbers above 2^63 do not turn negative", "[config]") {
+  const Config config(R"({"a":18446744073709551615,"b":-9223372036854775808})", "config.json");
+  CHECK_THROWS_WITH(config.integer({"a"}, INT64_MIN, INT64_MAX),
+                    Catch::Contains("18446744073709551615"));
+  CHECK(config.integer({"b"}, INT64_MIN, INT64_MAX) == INT64_MIN);
+}
+
 TEST_CASE("messages quote what they found, shortly", "[config]") {
   const Config config(R"({"a":")" + std::string(5000, 'x') + R"(","b":"\n\u00e9"})", "config.json");
   try {

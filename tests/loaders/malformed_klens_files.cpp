@@ -158,7 +158,7 @@ const std::vector<MalformedRow> kRows = {
         header(R"({"extra":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}})"),
         {"tensor extra belongs to no unit"}),
     bad("parts are misaligned", misalign, {"does not start at a multiple of 64"}),
-    bad("data is misaligned", shift_data, {"does not start at a multiple of 64"}),
+    bad("data is misaligned", shift_data, {"its data does not start at a multiple of 64"}),
     bad("a stored small tensor of other shape",
         header(R"({"backbone.layers.0.mixer.A_log":{"shape":[16,128]}})"),
         {"A_log", "[16, 128]", "[128, 16]"}),
