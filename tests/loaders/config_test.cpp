@@ -159,7 +159,8 @@ TEST_CASE("the largest sizes a config may name do not overflow", "[config]") {
 }
 
 TEST_CASE("numbers above 2^63 do not turn negative", "[config]") {
-  const Config config(R"({"a":18446744073709551615,"b":-9223372036854775808})", "config.json");
+  const std::string text = R"({"a":18446744073709551615,"b":-9223372036854775808})";
+  const Config config(text, "config.json");
   CHECK_THROWS_WITH(config.integer({"a"}, INT64_MIN, INT64_MAX),
                     Catch::Contains("18446744073709551615"));
   CHECK(config.integer({"b"}, INT64_MIN, INT64_MAX) == INT64_MIN);
