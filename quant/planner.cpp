@@ -134,8 +134,7 @@ std::variant<std::vector<const Candidate*>, std::string> open_candidates(
       return "unit " + unit.name + " cannot be pinned to " + choice.format + " (" +
              choice.quantizer + "), which the profile lacks: it has " + formats_of(unit) +
              "; choose one of these or profile that format";
-    open.resize(1);
-    return open;
+    return std::vector<const Candidate*>{open.front()};
   }
   // A broken student is not chosen, unlike one whose KL was not asked for.
   const bool uniform = request.method == "uniform";

@@ -92,7 +92,7 @@ if step asan-build build asan -DKLENS_BUILD_TESTS=ON; then
   # "slow" tests look at results, not at memory, and would take an hour here.
   step asan-tests run_ctest asan -LE slow || true
 fi
-if step fuzz-build build fuzz -DKLENS_SKIP_APPS=ON; then
+if step fuzz-build build fuzz -DKLENS_BUILD_APPS=OFF; then
   step fuzz fuzz_all || true
 fi
 
