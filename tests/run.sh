@@ -30,7 +30,7 @@ step() {
 build() { # build PRESET [cmake option...]
   local preset=$1
   shift
-  cmake --preset "$preset" -DCMAKE_COMPILE_WARNING_AS_ERROR=ON "$@" && cmake --build "build/$preset" -j "$jobs"
+  cmake --preset "$preset" "$@" && cmake --build "build/$preset" -j "$jobs"
 }
 
 run_ctest() { # run_ctest PRESET [ctest option...]
@@ -85,10 +85,12 @@ fuzz_all() {
 }
 
 step dependencies bash cmake/install-dependencies.sh --tests || true
-if step release-build build release -DKLENS_BUILD_TESTS=ON -DKLENS_BUILD_BENCH=ON; then
+# Warnings are errors without sanitizers only: GCC says that with them its warnings have false positives, and
+# it has them, in its own std::regex.
+if step release-build build release -DCMAKE_COMPILE_WARNING_AS_ERROR=ON -DKLENS_BUILD_TESTS=ON -DKLENS_BUILD_BENCH=ON; then
   step release-tests run_ctest release || true
 fi
-if step asan-build build asan -DKLENS_BUILD_TESTS=ON; then
+if step asan-build build asan -DCMAKE_COMPILE_WARNING_AS_ERROR=OFF -DKLENS_BUILD_TESTS=ON; then
   # "slow" tests look at results, not at memory, and would take an hour here.
   step asan-tests run_ctest asan -LE slow || true
 fi
