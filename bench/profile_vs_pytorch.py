@@ -2,14 +2,14 @@
 """How much faster `klens profile` is than the straightforward loop in PyTorch, side by side in one run.
 
 usage: bench/profile_vs_pytorch.py TEXT [--model FOLDER] [--klens PROGRAM] [--threads 2] [--windows 32] [--rounds 3]
-                                   [--torch-windows 4]
+                                   [--torch-windows 4] [--torch-threads 1]
 Needs torch and transformers (pip install torch transformers).
 
 The loop: the teacher's logits are kept; then for every unit and every one of the three formats the weight is
 replaced, the whole model runs over the same windows, and forward and reverse KL, squared errors and cross entropy are
 reduced, all in float32. Both measure the same: all units, int4g32, int4g64 and int8, windows of 256 tokens. PyTorch runs
-on --torch-windows of the windows (one batch of 4) and is scaled up, since its time is proportional to them; on 1 and
-on --threads threads, and the faster counts. klens runs on all windows. They alternate; medians are compared.
+on --torch-windows of the windows (one batch of 4) and is scaled up, since its time is proportional to them; where
+--torch-threads lists several counts, the faster counts (the model's sequential scan gains nothing from more than 1). klens runs on all windows. They alternate; medians are compared.
 """
 import argparse
 import json
@@ -79,6 +79,7 @@ def main():
     ap.add_argument("--threads", type=int, default=2)
     ap.add_argument("--windows", type=int, default=32)
     ap.add_argument("--torch-windows", type=int, default=4)
+    ap.add_argument("--torch-threads", default="1")
     ap.add_argument("--rounds", type=int, default=3)
     args = ap.parse_args()
 
@@ -87,9 +88,16 @@ def main():
     ids = ids[: args.torch_windows * WINDOW].view(args.torch_windows, WINDOW)
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32).eval()
 
-    # Both must measure the same before their times mean anything.
-    torch.set_num_threads(args.threads)
-    _, want = torch_loop(model, ids)
+    scale = args.windows / args.torch_windows
+    ours, theirs = [], {int(threads): [] for threads in args.torch_threads.split(",")}
+    for _ in range(args.rounds):
+        ours.append(klens_profile(args, args.windows)[0])
+        for threads in theirs:
+            torch.set_num_threads(threads)
+            seconds, want = torch_loop(model, ids)
+            theirs[threads].append(seconds * scale)
+
+    # Both must have measured the same for their times to mean anything.
     _, small = klens_profile(args, args.torch_windows)
     worst = 0.0
     for unit in small["units"]:
@@ -97,14 +105,6 @@ def main():
         if want[unit["name"]] > 1e-4:
             worst = max(worst, abs(got / want[unit["name"]] - 1))
     print(f"largest deviation of a unit's KL (int4g64, above 1e-4 nats): {worst:.1e}")
-
-    scale = args.windows / args.torch_windows
-    ours, theirs = [], {1: [], args.threads: []}
-    for _ in range(args.rounds):
-        ours.append(klens_profile(args, args.windows)[0])
-        for threads in theirs:
-            torch.set_num_threads(threads)
-            theirs[threads].append(torch_loop(model, ids)[0] * scale)
     best = min(statistics.median(times) for times in theirs.values())
     print(f"klens profile, {args.windows} windows x {WINDOW}, {args.threads} threads: median {statistics.median(ours):.1f} s of "
           + ", ".join(f"{t:.1f}" for t in ours))

@@ -6,8 +6,9 @@
 
 namespace klens {
 
-// How an operation's independent parts are spread over threads. What is computed never depends on it:
-// parts write disjoint outputs and nothing is reduced across them, so any thread count gives equal bits.
+// How an operation's independent parts are spread over threads. What is computed never depends on
+// it: parts write disjoint outputs and nothing is reduced across them, so any thread count gives
+// equal bits.
 class Executor {
  public:
   // threads == 1: everything runs in the caller. Otherwise inside the tbb arena of the caller.
@@ -15,8 +16,8 @@ class Executor {
 
   int threads() const { return threads_; }
 
-  // body(begin, end) over [0, count). `work` is a rough number of operations per item: little work stays
-  // in the caller, because waking a thread costs microseconds.
+  // body(begin, end) over [0, count). `work` is a rough number of operations per item: little work
+  // stays in the caller, because waking a thread costs microseconds.
   template <class Body>
   void ranges(int64_t count, int64_t work, const Body& body) const {
     constexpr int64_t kWorthAThread = 200'000;

@@ -8,13 +8,15 @@
 namespace klens {
 namespace {
 
-// Splits [row tiles] x [tokens] into parts for threads: by outputs where there are enough of them, since
-// each part unpacks its weights once; else by tokens too.
+// Splits [row tiles] x [tokens] into parts for threads: by outputs where there are enough of them,
+// since each part unpacks its weights once; else by tokens too.
 template <class Kernel>
-void over_tiles(const WeightView& w, int64_t tokens, const Executor& executor, const Kernel& kernel) {
+void over_tiles(const WeightView& w, int64_t tokens, const Executor& executor,
+                const Kernel& kernel) {
   const int64_t tiles = w.row_tiles(), enough = executor.threads() * 4;
-  const int64_t token_parts =
-      executor.threads() == 1 || tiles >= enough ? 1 : std::min((tokens + 31) / 32, (enough + tiles - 1) / tiles);
+  const int64_t token_parts = executor.threads() == 1 || tiles >= enough
+                                  ? 1
+                                  : std::min((tokens + 31) / 32, (enough + tiles - 1) / tiles);
   const int64_t work = kTileOutputs * w.cols * std::max<int64_t>(tokens / token_parts, 1);
   executor.ranges(tiles * token_parts, work, [&](int64_t begin, int64_t end) {
     // A range may run over several token parts; each is a rectangle of tiles.
@@ -38,8 +40,7 @@ const LinearInput::Quantised& LinearInput::quantised(int64_t group, const Pass& 
                        .q = pass.scratch.take<int8_t>(tokens_ * stride),
                        .scale = pass.scratch.take<float>(tokens_ * groups),
                        .sum = pass.scratch.take<int32_t>(tokens_ * groups)};
-  const auto run =
-      cpu::best_variant(cpu::quantize_activations_variants(), cpu::active()).run;
+  const auto run = cpu::best_variant(cpu::quantize_activations_variants(), cpu::active()).run;
   pass.executor.ranges(tokens_, cols_ * 4, [&](int64_t begin, int64_t end) {
     run({.x = x_ + begin * stride_,
          .x_stride = stride_,
@@ -54,37 +55,40 @@ const LinearInput::Quantised& LinearInput::quantised(int64_t group, const Pass& 
   return quantised_.emplace_back(made);
 }
 
-void LinearInput::apply(const Weight& w, const float* bias, float* y, int64_t y_stride, const Pass& pass) {
+void LinearInput::apply(const Weight& w, const float* bias, float* y, int64_t y_stride,
+                        const Pass& pass) {
   KLENS_CHECK(w.view.cols == cols_);
   if (w.activation_group == 0) {
     const auto run = cpu::best_variant(cpu::linear_f32_variants(), cpu::active()).run;
-    over_tiles(w.view, tokens_, pass.executor, [&](int64_t tile, int64_t tile_end, int64_t t, int64_t t_end) {
-      run({.w = w.view,
-           .x = x_ + t * stride_,
-           .x_stride = stride_,
-           .y = y + t * y_stride,
-           .y_stride = y_stride,
-           .tokens = t_end - t,
-           .tile_begin = tile,
-           .tile_end = tile_end});
-    });
+    over_tiles(w.view, tokens_, pass.executor,
+               [&](int64_t tile, int64_t tile_end, int64_t t, int64_t t_end) {
+                 run({.w = w.view,
+                      .x = x_ + t * stride_,
+                      .x_stride = stride_,
+                      .y = y + t * y_stride,
+                      .y_stride = y_stride,
+                      .tokens = t_end - t,
+                      .tile_begin = tile,
+                      .tile_end = tile_end});
+               });
   } else {
     const Quantised& x = quantised(w.activation_group, pass);
     const int64_t groups = (cols_ + x.group - 1) / x.group;
     const auto run = cpu::best_variant(cpu::linear_i8_variants(), cpu::active()).run;
-    over_tiles(w.view, tokens_, pass.executor, [&](int64_t tile, int64_t tile_end, int64_t t, int64_t t_end) {
-      run({.w = w.view,
-           .x = x.q + t * x.stride,
-           .x_stride = x.stride,
-           .x_scale = x.scale + t * groups,
-           .x_sum = x.sum + t * groups,
-           .x_group = x.group,
-           .y = y + t * y_stride,
-           .y_stride = y_stride,
-           .tokens = t_end - t,
-           .tile_begin = tile,
-           .tile_end = tile_end});
-    });
+    over_tiles(w.view, tokens_, pass.executor,
+               [&](int64_t tile, int64_t tile_end, int64_t t, int64_t t_end) {
+                 run({.w = w.view,
+                      .x = x.q + t * x.stride,
+                      .x_stride = x.stride,
+                      .x_scale = x.scale + t * groups,
+                      .x_sum = x.sum + t * groups,
+                      .x_group = x.group,
+                      .y = y + t * y_stride,
+                      .y_stride = y_stride,
+                      .tokens = t_end - t,
+                      .tile_begin = tile,
+                      .tile_end = tile_end});
+               });
   }
   if (bias == nullptr) return;
   for (int64_t t = 0; t < tokens_; ++t)

@@ -34,10 +34,12 @@ void Sampler::cut() {
   };
   size_t keep = entries_.size();
   if (options_.top_k > 0) keep = std::min(keep, static_cast<size_t>(options_.top_k));
-  std::partial_sort(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(keep), entries_.end(), likelier);
+  std::partial_sort(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(keep),
+                    entries_.end(), likelier);
   entries_.resize(keep);
   double total = 0;
-  for (Entry& entry : entries_) total += entry.weight = std::exp(double{entry.logit} - entries_[0].logit);
+  for (Entry& entry : entries_)
+    total += entry.weight = std::exp(double{entry.logit} - entries_[0].logit);
   double sum = 0;
   for (size_t i = 0; i < entries_.size(); ++i) {
     // The likeliest always stays. An entry is kept while those before it do not yet reach top-p.
@@ -52,7 +54,8 @@ void Sampler::cut() {
 int32_t Sampler::draw() {
   double total = 0;
   for (Entry& entry : entries_)
-    total += entry.weight = std::exp((double{entry.logit} - entries_[0].logit) / options_.temperature);
+    total += entry.weight =
+        std::exp((double{entry.logit} - entries_[0].logit) / options_.temperature);
   // std distributions differ between libraries; these 53 bits do not.
   double at = static_cast<double>(random_() >> 11) * 0x1p-53 * total;
   for (const Entry& entry : entries_) {
@@ -65,7 +68,8 @@ int32_t Sampler::draw() {
 int32_t Sampler::sample(std::span<const float> logits) {
   KLENS_CHECK(!logits.empty());
   entries_.clear();
-  for (size_t i = 0; i < logits.size(); ++i) entries_.push_back({static_cast<int32_t>(i), logits[i], 0});
+  for (size_t i = 0; i < logits.size(); ++i)
+    entries_.push_back({static_cast<int32_t>(i), logits[i], 0});
   penalise();
   int32_t chosen = 0;
   if (options_.temperature == 0) {

@@ -17,14 +17,15 @@ struct SamplerOptions {
   uint64_t seed = 0;
 };
 
-// Chooses tokens: repeat penalty, top-k, top-p, min-p, temperature, draw, in this order (llama.cpp's). One
-// sequence's; the same seed and logits give the same choices.
+// Chooses tokens: repeat penalty, top-k, top-p, min-p, temperature, draw, in this order
+// (llama.cpp's). One sequence's; the same seed and logits give the same choices.
 class Sampler {
  public:
   explicit Sampler(const SamplerOptions& options);
 
-  void accept(int32_t id);                        // counts id as recent
-  int32_t sample(std::span<const float> logits);  // finite logits [vocab]; counts its choice as recent
+  void accept(int32_t id);  // counts id as recent
+  int32_t sample(
+      std::span<const float> logits);  // finite logits [vocab]; counts its choice as recent
 
  private:
   struct Entry {

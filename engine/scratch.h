@@ -8,8 +8,8 @@
 
 namespace klens {
 
-// Working memory of one forward pass: grows to what the largest block needs and is reused from then on.
-// Belongs to one thread at a time.
+// Working memory of one forward pass: grows to what the largest block needs and is reused from then
+// on. Belongs to one thread at a time.
 class Scratch {
  public:
   // count values, 64-byte aligned, uninitialised; valid until the frame they were taken in ends.
@@ -21,7 +21,8 @@ class Scratch {
   // Gives back, at its end, what was taken during its life.
   class Frame {
    public:
-    explicit Frame(Scratch& scratch) : scratch_(scratch), slab_(scratch.slab_), used_(scratch.used_) {}
+    explicit Frame(Scratch& scratch)
+        : scratch_(scratch), slab_(scratch.slab_), used_(scratch.used_) {}
     ~Frame() {
       scratch_.slab_ = slab_;
       scratch_.used_ = used_;

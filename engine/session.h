@@ -8,8 +8,8 @@
 
 namespace klens {
 
-// One sequence being generated: the state of every block in one buffer, the position, and the logits after
-// the last token. Copying it is forking the sequence.
+// One sequence being generated: the state of every block in one buffer, the position, and the
+// logits after the last token. Copying it is forking the sequence.
 class Session {
  public:
   Session(std::shared_ptr<const Model> model, int64_t batch);
@@ -22,8 +22,9 @@ class Session {
   std::span<const float> logits() const;  // [vocab], empty at position 0
   void reset();
 
-  // Feeds tokens; only the logits after the last are computed, or, with `all` [ids][vocab], those after each.
-  // Throws Error: before anything is changed for ids out of range, after a reset for logits that are not finite.
+  // Feeds tokens; only the logits after the last are computed, or, with `all` [ids][vocab], those
+  // after each. Throws Error: before anything is changed for ids out of range, after a reset for
+  // logits that are not finite.
   void eval(std::span<const int32_t> ids, float* all);
 
   void save(const std::string& path) const;

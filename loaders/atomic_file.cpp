@@ -15,7 +15,8 @@
 namespace klens {
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path) {
-  // The rename would replace a device, a pipe or a folder by a file; of a link it replaces the link.
+  // The rename would replace a device, a pipe or a folder by a file; of a link it replaces the
+  // link.
   std::error_code ec;
   const std::filesystem::file_status status = std::filesystem::status(path, ec);
   if (std::filesystem::is_directory(status))
@@ -40,8 +41,10 @@ AtomicFile::~AtomicFile() {
 void AtomicFile::fail(const char* what) {
   const int reason = errno;
   const char* cure = "";
-  if (reason == ENOSPC || reason == EDQUOT || reason == EFBIG) cure = "; free some space and run again";
-  if (reason == ENOENT || reason == EACCES || reason == EROFS || reason == ENOTDIR || reason == ENAMETOOLONG)
+  if (reason == ENOSPC || reason == EDQUOT || reason == EFBIG)
+    cure = "; free some space and run again";
+  if (reason == ENOENT || reason == EACCES || reason == EROFS || reason == ENOTDIR ||
+      reason == ENAMETOOLONG)
     cure = "; name a file in a folder that is there and can be written to";
   throw Error(ErrorKind::kIo, path_ + ": " + what + ": " + std::strerror(reason) + cure);
 }
@@ -66,7 +69,8 @@ void AtomicFile::commit() {
   if (::close(fd) != 0) fail("cannot write");
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot rename into place");
   temporary_.clear();
-  // The rename itself must survive a power cut; a file system that cannot sync a folder is no failure.
+  // The rename itself must survive a power cut; a file system that cannot sync a folder is no
+  // failure.
   const std::string folder = std::filesystem::path(path_).parent_path().string();
   const int dir = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (dir >= 0) {

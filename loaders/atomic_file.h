@@ -6,9 +6,9 @@
 
 namespace klens {
 
-// Writes a file so that its name always holds either what it held before or the whole new contents: a
-// temporary file beside it, fsync, rename. A file that is never committed leaves nothing behind unless
-// the process is killed, and then only the temporary file, NAME.tmp-*.
+// Writes a file so that its name always holds either what it held before or the whole new contents:
+// a temporary file beside it, fsync, rename. A file that is never committed leaves nothing behind
+// unless the process is killed, and then only the temporary file, NAME.tmp-*.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string& path);
@@ -16,7 +16,8 @@ class AtomicFile {
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
-  // All throw Error (kIo) naming the file: no such folder, no permission, disk full, not a regular file.
+  // All throw Error (kIo) naming the file: no such folder, no permission, disk full, not a regular
+  // file.
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
   // Overwrites the first bytes, for a header whose contents are known last.

@@ -27,16 +27,16 @@ struct ModelTexts {
   std::string config, generation_config, tokenizer, tokenizer_config, chat_template;
 };
 
-// A model as its files hold it: spec, units where they are mapped, small tensors as FP32. Plain data;
-// read_checkpoint_folder and read_klens_file make it, and check everything they put in.
+// A model as its files hold it: spec, units where they are mapped, small tensors as FP32. Plain
+// data; read_checkpoint_folder and read_klens_file make it, and check everything they put in.
 struct Checkpoint {
   std::string path, name;  // name: the last part of the path
   ModelSpec spec;
   ModelTexts texts;
-  std::map<std::string, StoredUnit> units;         // by unit name; one for each of spec's
-  std::map<std::string, std::vector<float>> small; // by tensor name; one for each of spec's
-  std::optional<Plan> plan;                        // .klens only
-  std::map<std::string, std::string> provenance;   // .klens only: tool, calibration, checkpoint hash
+  std::map<std::string, StoredUnit> units;          // by unit name; one for each of spec's
+  std::map<std::string, std::vector<float>> small;  // by tensor name; one for each of spec's
+  std::optional<Plan> plan;                         // .klens only
+  std::map<std::string, std::string> provenance;  // .klens only: tool, calibration, checkpoint hash
   size_t file_bytes = 0, tensor_bytes = 0;
 
   std::vector<SafetensorsFile> files;  // keep the mappings alive
@@ -50,8 +50,8 @@ Checkpoint open_checkpoint(const std::string& path, bool verify);
 // A folder with config.json and model.safetensors, or model.safetensors.index.json and its shards.
 Checkpoint read_checkpoint_folder(const std::string& folder);
 
-// XXH3-64 over the names, shapes and bytes of all tensors the spec reads, as 16 hex digits: whether two
-// checkpoints are the same model.
+// XXH3-64 over the names, shapes and bytes of all tensors the spec reads, as 16 hex digits: whether
+// two checkpoints are the same model.
 std::string checkpoint_xxh3(const Checkpoint& checkpoint);
 
 }  // namespace klens

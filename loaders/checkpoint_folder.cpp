@@ -29,13 +29,15 @@ std::vector<std::string> shard_names(const std::string& index_path) {
   const nlohmann::json index = parse_json(read_text(index_path), index_path);
   const auto map = index.is_object() ? index.find("weight_map") : index.end();
   if (!index.is_object() || map == index.end() || !map->is_object())
-    throw Error(ErrorKind::kBadFile, index_path + ": lacks the object weight_map; get the file again");
+    throw Error(ErrorKind::kBadFile,
+                index_path + ": lacks the object weight_map; get the file again");
   std::set<std::string> names;
   for (const auto& [tensor, file] : map->items()) {
     const std::string name = file.is_string() ? file.get<std::string>() : "";
     if (name.empty() || name.find('/') != std::string::npos || name.find('\0') != std::string::npos)
-      throw Error(ErrorKind::kBadFile, index_path + ": weight_map of " + brief(tensor) +
-                                           " is not the name of a file beside it; get the file again");
+      throw Error(ErrorKind::kBadFile,
+                  index_path + ": weight_map of " + brief(tensor) +
+                      " is not the name of a file beside it; get the file again");
     names.insert(name);
   }
   return {names.begin(), names.end()};
@@ -51,13 +53,15 @@ TensorIndex open_tensors(const std::string& folder, Checkpoint& checkpoint) {
   } else if (file_exists(index)) {
     for (const std::string& name : shard_names(index)) paths.push_back(folder + "/" + name);
     for (const std::string& path : paths)
-      if (!file_exists(path)) throw Error(ErrorKind::kIo, path + ": is missing, but " + index + " names it; get it");
+      if (!file_exists(path))
+        throw Error(ErrorKind::kIo, path + ": is missing, but " + index + " names it; get it");
     tensors.described = index;
   } else {
-    throw Error(ErrorKind::kIo, folder + ": holds neither model.safetensors nor model.safetensors.index.json; " +
-                                    (file_exists(folder + "/pytorch_model.bin")
-                                         ? "save pytorch_model.bin as safetensors first"
-                                         : "get one of them"));
+    throw Error(ErrorKind::kIo,
+                folder + ": holds neither model.safetensors nor model.safetensors.index.json; " +
+                    (file_exists(folder + "/pytorch_model.bin")
+                         ? "save pytorch_model.bin as safetensors first"
+                         : "get one of them"));
   }
   // Views point into the files' maps, so the vector must not move them later.
   checkpoint.files.reserve(paths.size());
@@ -66,7 +70,8 @@ TensorIndex open_tensors(const std::string& folder, Checkpoint& checkpoint) {
     checkpoint.file_bytes += checkpoint.files.back().file_bytes();
     for (const auto& [name, view] : checkpoint.files.back().tensors())
       if (!tensors.entries.emplace(name, TensorIndex::Entry{&view, path}).second)
-        throw Error(ErrorKind::kBadFile, path + ": tensor " + brief(name) + " is also in another shard; get the files again");
+        throw Error(ErrorKind::kBadFile, path + ": tensor " + brief(name) +
+                                             " is also in another shard; get the files again");
   }
   return tensors;
 }
@@ -76,8 +81,8 @@ const TensorIndex::Entry& find(const TensorIndex& tensors, const std::string& na
   const auto found = tensors.entries.find(name);
   if (found == tensors.entries.end())
     throw Error(ErrorKind::kBadFile, tensors.described + ": tensor " + name +
-                                         " is missing; config.json asks for it with shape " + shape_text(shape) +
-                                         ": get the files again");
+                                         " is missing; config.json asks for it with shape " +
+                                         shape_text(shape) + ": get the files again");
   const TensorIndex::Entry& entry = found->second;
   if (entry.view->shape != shape)
     throw Error(ErrorKind::kBadFile, entry.file + ": tensor " + name + " has shape " +
@@ -104,8 +109,8 @@ StoredUnit read_unit(const LinearSpec& unit, const TensorIndex& tensors, Checkpo
           .bytes = entry.view->bytes.size()};
 }
 
-// The chat template: a file of its own, or a key of tokenizer_config.json (a string, or a list of named ones
-// of which "default" is meant).
+// The chat template: a file of its own, or a key of tokenizer_config.json (a string, or a list of
+// named ones of which "default" is meant).
 std::string find_chat_template(const std::string& folder, const std::string& tokenizer_config) {
   const std::string file = read_text_if_present(folder + "/chat_template.jinja");
   if (!file.empty() || tokenizer_config.empty()) return file;
@@ -115,8 +120,8 @@ std::string find_chat_template(const std::string& folder, const std::string& tok
   if (found->is_string()) return found->get<std::string>();
   if (!found->is_array()) return "";
   for (const nlohmann::json& entry : *found)
-    if (entry.is_object() && entry.value("name", nlohmann::json()) == "default" && entry.contains("template") &&
-        entry["template"].is_string())
+    if (entry.is_object() && entry.value("name", nlohmann::json()) == "default" &&
+        entry.contains("template") && entry["template"].is_string())
       return entry["template"].get<std::string>();
   return "";
 }
@@ -131,7 +136,8 @@ Checkpoint read_checkpoint_folder(const std::string& folder) {
     checkpoint.name = fs::path(folder).lexically_normal().parent_path().filename().string();
   const std::string config_path = folder + "/config.json";
   if (!file_exists(config_path))
-    throw Error(ErrorKind::kIo, folder + ": holds no config.json; give a checkpoint folder or a .klens file");
+    throw Error(ErrorKind::kIo,
+                folder + ": holds no config.json; give a checkpoint folder or a .klens file");
   ModelTexts& texts = checkpoint.texts;
   texts.config = read_text(config_path);
   texts.generation_config = read_text_if_present(folder + "/generation_config.json");

@@ -8,9 +8,9 @@
 
 namespace klens {
 
-// A config.json, read key by key. Every accessor throws Error naming file and key when a value has the
-// wrong type or is out of range; `keys` lists the spellings of one setting, the first found counts, and
-// null is as good as absent.
+// A config.json, read key by key. Every accessor throws Error naming file and key when a value has
+// the wrong type or is out of range; `keys` lists the spellings of one setting, the first found
+// counts, and null is as good as absent.
 class Config {
  public:
   // Throws Error if text is not a JSON object.
@@ -43,7 +43,8 @@ class Config {
 
  private:
   Config(nlohmann::json object, const std::string& name);
-  int64_t whole_number(const nlohmann::json& value, const char* key, int64_t min, int64_t max) const;
+  int64_t whole_number(const nlohmann::json& value, const char* key, int64_t min,
+                       int64_t max) const;
   const nlohmann::json* find(std::initializer_list<const char*> keys) const;
 
   std::string name_;

@@ -4,9 +4,9 @@
 
 namespace klens {
 
-// What is wrong with the world: a file, an option, the machine. The message is one line that names the
-// file, the tensor or key, and the cure. The C API turns it into a status and a text; nothing else of
-// ours is thrown.
+// What is wrong with the world: a file, an option, the machine. The message is one line that names
+// the file, the tensor or key, and the cure. The C API turns it into a status and a text; nothing
+// else of ours is thrown.
 enum class ErrorKind { kBadArgument, kIo, kBadFile, kUnsupported, kNoMemory, kInterrupted };
 
 class Error : public std::runtime_error {

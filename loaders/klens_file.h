@@ -7,8 +7,8 @@
 
 namespace klens {
 
-// The native model file: a safetensors file whose __metadata__ holds our part under klens.*. FORMAT.md
-// beside this header is the specification.
+// The native model file: a safetensors file whose __metadata__ holds our part under klens.*.
+// FORMAT.md beside this header is the specification.
 inline constexpr const char* kKlensFormatVersion = "1.0";
 
 // Reads a .klens file; units stay mapped where they lie. Throws Error naming file, tensor and cure.
@@ -30,9 +30,9 @@ size_t klens_fixed_bytes(const Checkpoint& source);
 // Makes one unit's packed weights; called once per unit, in order.
 using Quantize = std::function<PackedWeight(const StoredUnit& unit, const Choice& choice)>;
 
-// Writes the model file through a temporary file, fsync and rename. Returns the file's bytes. Throws
-// Error; what `quantize` throws passes through, and nothing is left behind.
-size_t write_klens_file(const std::string& path, const Checkpoint& source, const KlensHeader& header,
-                        const Quantize& quantize);
+// Writes the model file through a temporary file, fsync and rename. Returns the file's bytes.
+// Throws Error; what `quantize` throws passes through, and nothing is left behind.
+size_t write_klens_file(const std::string& path, const Checkpoint& source,
+                        const KlensHeader& header, const Quantize& quantize);
 
 }  // namespace klens

@@ -16,7 +16,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kAgain = ": the file is damaged, quantise the model again or get the file again";
+constexpr const char* kAgain =
+    ": the file is damaged, quantise the model again or get the file again";
 
 // One .klens file while it is read.
 class Reader {
@@ -24,7 +25,8 @@ class Reader {
   Reader(const std::string& path, bool verify) : path_(path), file_(SafetensorsFile::open(path)) {
     check_version();
     for (const char* key : klens_key::kRequired) required(key);
-    if (file_.header_bytes() % 64 != 0) fail("its data does not start at a multiple of 64 bytes" + std::string(kAgain));
+    if (file_.header_bytes() % 64 != 0)
+      fail("its data does not start at a multiple of 64 bytes" + std::string(kAgain));
     units_ = object(klens_key::kUnits);
     if (verify) check_checksums();
   }
@@ -40,8 +42,9 @@ class Reader {
                     .chat_template = text(klens_key::kChatTemplate)};
     result.spec = read_spec(result.texts);
     if (text(klens_key::kArchitecture) != result.spec.architecture)
-      fail(std::string(klens_key::kArchitecture) + " is \"" + brief(text(klens_key::kArchitecture)) +
-           "\", its config says " + result.spec.architecture + kAgain);
+      fail(std::string(klens_key::kArchitecture) + " is \"" +
+           brief(text(klens_key::kArchitecture)) + "\", its config says " +
+           result.spec.architecture + kAgain);
     result.spec.each_unit([&](const LinearSpec& unit) {
       const StoredUnit stored = read_unit(unit);
       result.tensor_bytes += stored.bytes;
@@ -63,7 +66,9 @@ class Reader {
   }
 
  private:
-  [[noreturn]] void fail(const std::string& what) const { throw Error(ErrorKind::kBadFile, path_ + ": " + what); }
+  [[noreturn]] void fail(const std::string& what) const {
+    throw Error(ErrorKind::kBadFile, path_ + ": " + what);
+  }
 
   std::string text(const char* key) const {
     const auto found = file_.metadata().find(key);
@@ -93,8 +98,10 @@ class Reader {
     const json checksums = object(klens_key::kChecksums);
     for (const auto& [name, view] : file_.tensors()) {
       const auto found = checksums.find(name);
-      if (found == checksums.end() || !found->is_string()) fail("tensor " + brief(name) + " has no checksum" + kAgain);
-      if (found->get<std::string>() != xxh3_hex(view.bytes)) fail("tensor " + brief(name) + " has a wrong checksum" + kAgain);
+      if (found == checksums.end() || !found->is_string())
+        fail("tensor " + brief(name) + " has no checksum" + kAgain);
+      if (found->get<std::string>() != xxh3_hex(view.bytes))
+        fail("tensor " + brief(name) + " has a wrong checksum" + kAgain);
     }
   }
 
@@ -106,7 +113,8 @@ class Reader {
     const Config config(texts.config, path_ + " (klens.config)");
     const Config generation(texts.generation_config.empty() ? "{}" : texts.generation_config,
                             path_ + " (klens.generation_config)");
-    return build_spec(config, generation, [&](const std::string& name) { return held.count(name) != 0; });
+    return build_spec(config, generation,
+                      [&](const std::string& name) { return held.count(name) != 0; });
   }
 
   const TensorView& tensor(const std::string& name) {
@@ -120,8 +128,9 @@ class Reader {
     if (bytes == 0) return {};
     const TensorView& view = tensor(name);
     if (view.dtype != DType::kU8 || view.bytes.size() != bytes)
-      fail("tensor " + name + " has " + std::to_string(view.bytes.size()) + " bytes of " + dtype_name(view.dtype) +
-           ", its format needs " + std::to_string(bytes) + " of U8" + kAgain);
+      fail("tensor " + name + " has " + std::to_string(view.bytes.size()) + " bytes of " +
+           dtype_name(view.dtype) + ", its format needs " + std::to_string(bytes) + " of U8" +
+           kAgain);
     if (reinterpret_cast<uintptr_t>(view.bytes.data()) % 64 != 0)
       fail("tensor " + name + " does not start at a multiple of 64 bytes" + kAgain);
     return view.bytes;
@@ -129,23 +138,28 @@ class Reader {
 
   // FP16 numbers that the kernels take to be finite.
   void refuse_bad_halves(const std::string& name, std::span<const std::byte> bytes) const {
-    const TensorView halves{.dtype = DType::kF16, .shape = {static_cast<int64_t>(bytes.size() / 2)}, .bytes = bytes};
+    const TensorView halves{
+        .dtype = DType::kF16, .shape = {static_cast<int64_t>(bytes.size() / 2)}, .bytes = bytes};
     refuse_non_finite(halves, path_ + ": tensor " + name);
   }
 
   StoredUnit read_unit(const LinearSpec& unit) {
     const auto found = units_.find(unit.name);
-    if (found == units_.end() || !found->is_object()) fail("klens.units lacks " + unit.name + kAgain);
+    if (found == units_.end() || !found->is_object())
+      fail("klens.units lacks " + unit.name + kAgain);
     const Config entry(found->dump(), path_ + " (klens.units, " + unit.name + ")");
     const std::string format_name = entry.text({"format"}, "");
     const Format* format = find_format(format_name);
     if (format == nullptr)
-      throw Error(ErrorKind::kUnsupported, path_ + ": unit " + unit.name + " has format \"" + brief(format_name) +
-                                               "\", this klens reads " + std::string(format_names()) + "; update klens");
-    const int64_t rows = entry.integer({"rows"}, 1, INT64_MAX), cols = entry.integer({"cols"}, 1, INT64_MAX);
+      throw Error(ErrorKind::kUnsupported, path_ + ": unit " + unit.name + " has format \"" +
+                                               brief(format_name) + "\", this klens reads " +
+                                               std::string(format_names()) + "; update klens");
+    const int64_t rows = entry.integer({"rows"}, 1, INT64_MAX),
+                  cols = entry.integer({"cols"}, 1, INT64_MAX);
     if (rows != unit.rows || cols != unit.cols)
-      fail("unit " + unit.name + " has shape " + shape_text(std::vector<int64_t>{rows, cols}) + ", the config asks for " +
-           shape_text(std::vector<int64_t>{unit.rows, unit.cols}) + kAgain);
+      fail("unit " + unit.name + " has shape " + shape_text(std::vector<int64_t>{rows, cols}) +
+           ", the config asks for " + shape_text(std::vector<int64_t>{unit.rows, unit.cols}) +
+           kAgain);
     const auto qweight = part(unit.name + ".qweight", weight_bytes(*format, rows, cols));
     const auto scale = part(unit.name + ".scale", scale_bytes(*format, rows, cols));
     if (format->layout == Layout::kTilesF16) refuse_bad_halves(unit.name + ".qweight", qweight);
@@ -160,19 +174,22 @@ class Reader {
     const TensorView& view = tensor(small.tensor);
     std::vector<float> values = to_f32(view, path_ + ": tensor " + small.tensor);
     const size_t needed = static_cast<size_t>(small.elements());
-    const bool padded = view.shape.size() == 1 && values.size() > needed && values.size() - needed < 64;
+    const bool padded =
+        view.shape.size() == 1 && values.size() > needed && values.size() - needed < 64;
     if (view.shape != small.shape && !padded)
-      fail("tensor " + small.tensor + " has shape " + shape_text(view.shape) + ", the config asks for " +
-           shape_text(small.shape) + kAgain);
+      fail("tensor " + small.tensor + " has shape " + shape_text(view.shape) +
+           ", the config asks for " + shape_text(small.shape) + kAgain);
     values.resize(needed);
     return values;
   }
 
   void refuse_leftovers(const Checkpoint& read) const {
     for (const auto& [name, view] : file_.tensors())
-      if (seen_.count(name) == 0) fail("tensor " + brief(name) + " belongs to no unit of the model" + kAgain);
+      if (seen_.count(name) == 0)
+        fail("tensor " + brief(name) + " belongs to no unit of the model" + kAgain);
     for (const auto& [name, unit] : units_.items())
-      if (read.units.count(name) == 0) fail("klens.units names " + brief(name) + ", which the model does not have" + kAgain);
+      if (read.units.count(name) == 0)
+        fail("klens.units names " + brief(name) + ", which the model does not have" + kAgain);
   }
 
   // The plan is what made the file: it names the same units and formats.
@@ -183,7 +200,8 @@ class Reader {
         fail("klens.plan has another choice for unit " + name + " than klens.units" + kAgain);
     }
     for (const auto& [name, choice] : plan.units)
-      if (read.units.count(name) == 0) fail("klens.plan names " + brief(name) + ", which the model does not have" + kAgain);
+      if (read.units.count(name) == 0)
+        fail("klens.plan names " + brief(name) + ", which the model does not have" + kAgain);
   }
 
   std::string path_;
@@ -194,10 +212,13 @@ class Reader {
 
 }  // namespace
 
-Checkpoint read_klens_file(const std::string& path, bool verify) { return Reader(path, verify).read(); }
+Checkpoint read_klens_file(const std::string& path, bool verify) {
+  return Reader(path, verify).read();
+}
 
 Checkpoint open_checkpoint(const std::string& path, bool verify) {
-  if (!file_exists(path)) throw Error(ErrorKind::kIo, path + ": no such file or folder; give the path of one");
+  if (!file_exists(path))
+    throw Error(ErrorKind::kIo, path + ": no such file or folder; give the path of one");
   std::error_code ec;
   if (std::filesystem::is_directory(path, ec)) return read_checkpoint_folder(path);
   return read_klens_file(path, verify);

@@ -17,6 +17,7 @@ inline constexpr const char* kProvenance = "klens.provenance";
 inline constexpr const char* kChecksums = "klens.checksums";
 
 // What every file has; the others are there if the checkpoint had such a text.
-inline constexpr const char* kRequired[] = {kArchitecture, kConfig, kUnits, kPlan, kProvenance, kChecksums};
+inline constexpr const char* kRequired[] = {kArchitecture, kConfig,     kUnits,
+                                            kPlan,         kProvenance, kChecksums};
 
 }  // namespace klens::klens_key

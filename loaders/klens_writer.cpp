@@ -25,16 +25,17 @@ const Choice& choice_of(const LinearSpec& unit, const Plan& plan) {
   return found->second;
 }
 
-// A small tensor as the file stores it: FP16 where that loses nothing, else FP32; padded with zeros to
-// a multiple of 64 bytes, and then one-dimensional.
+// A small tensor as the file stores it: FP16 where that loses nothing, else FP32; padded with zeros
+// to a multiple of 64 bytes, and then one-dimensional.
 struct StoredSmall {
   TensorEntry entry;
   std::vector<std::byte> bytes;
 };
 
 bool fits_f16(const std::vector<float>& values) {
-  return std::all_of(values.begin(), values.end(),
-                     [](float v) { return std::bit_cast<uint32_t>(f16_to_f32(f32_to_f16(v))) == std::bit_cast<uint32_t>(v); });
+  return std::all_of(values.begin(), values.end(), [](float v) {
+    return std::bit_cast<uint32_t>(f16_to_f32(f32_to_f16(v))) == std::bit_cast<uint32_t>(v);
+  });
 }
 
 TensorEntry small_entry(const SmallSpec& small, const std::vector<float>& values) {
@@ -43,7 +44,8 @@ TensorEntry small_entry(const SmallSpec& small, const std::vector<float>& values
   const size_t padded = (bytes + kAlign - 1) / kAlign * kAlign;
   return {.name = small.tensor,
           .dtype = half ? DType::kF16 : DType::kF32,
-          .shape = padded == bytes ? small.shape : std::vector<int64_t>{static_cast<int64_t>(padded / width)},
+          .shape = padded == bytes ? small.shape
+                                   : std::vector<int64_t>{static_cast<int64_t>(padded / width)},
           .bytes = padded};
 }
 
@@ -81,13 +83,15 @@ std::string units_json(const ModelSpec& spec, const Plan& plan) {
   ordered_json units = ordered_json::object();
   spec.each_unit([&](const LinearSpec& unit) {
     const Choice& choice = choice_of(unit, plan);
-    units[unit.name] = {{"tensor", unit.tensor}, {"kind", unit.kind},       {"format", choice.format},
-                        {"quantizer", choice.quantizer}, {"rows", unit.rows}, {"cols", unit.cols}};
+    units[unit.name] = {{"tensor", unit.tensor},   {"kind", unit.kind},
+                        {"format", choice.format}, {"quantizer", choice.quantizer},
+                        {"rows", unit.rows},       {"cols", unit.cols}};
   });
   return units.dump();
 }
 
-std::string header_text(const Checkpoint& source, const KlensHeader& header, const Checksums& checksums) {
+std::string header_text(const Checkpoint& source, const KlensHeader& header,
+                        const Checksums& checksums) {
   std::map<std::string, std::string> metadata = {
       {klens_key::kVersion, kKlensFormatVersion},
       {klens_key::kName, source.name},
@@ -111,7 +115,8 @@ std::string header_text(const Checkpoint& source, const KlensHeader& header, con
 // As long as the real ones, which are known only once the data is written.
 Checksums blank_checksums(const Checkpoint& source, const Plan& plan) {
   Checksums checksums;
-  for (const TensorEntry& entry : tensor_entries(source, plan)) checksums[entry.name] = std::string(16, '0');
+  for (const TensorEntry& entry : tensor_entries(source, plan))
+    checksums[entry.name] = std::string(16, '0');
   return checksums;
 }
 
@@ -129,8 +134,8 @@ size_t klens_fixed_bytes(const Checkpoint& source) {
   return bytes;
 }
 
-size_t write_klens_file(const std::string& path, const Checkpoint& source, const KlensHeader& header,
-                        const Quantize& quantize) {
+size_t write_klens_file(const std::string& path, const Checkpoint& source,
+                        const KlensHeader& header, const Quantize& quantize) {
   Checksums checksums = blank_checksums(source, header.plan);
   const std::string blank = header_text(source, header, checksums);
   size_t total = blank.size();

@@ -29,7 +29,8 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
   const bool regular = ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
   if (!regular || info.st_size <= 0) {
     ::close(fd);
-    fail(path, regular ? "the file is empty; get it again" : "is not a regular file; name one that is");
+    fail(path,
+         regular ? "the file is empty; get it again" : "is not a regular file; name one that is");
   }
   size_ = static_cast<size_t>(info.st_size);
   void* mapping = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd, 0);
@@ -53,7 +54,8 @@ std::string read_text(const std::string& path, size_t max_bytes) {
   while (in.read(block, sizeof block) || in.gcount() > 0) {
     text.append(block, static_cast<size_t>(in.gcount()));
     if (text.size() > max_bytes)
-      fail(path, "is larger than " + std::to_string(max_bytes) + " bytes, which no file of its kind is");
+      fail(path,
+           "is larger than " + std::to_string(max_bytes) + " bytes, which no file of its kind is");
   }
   if (in.bad()) fail(path, "cannot be read");
   return text;

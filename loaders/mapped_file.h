@@ -26,8 +26,8 @@ class MappedFile {
 // The whole of a text file of at most max_bytes. Throws Error.
 std::string read_text(const std::string& path, size_t max_bytes = size_t{1} << 30);
 
-// Whether there is something of this name. Throws Error (kIo) where that cannot be told: no permission,
-// a name that is too long.
+// Whether there is something of this name. Throws Error (kIo) where that cannot be told: no
+// permission, a name that is too long.
 bool file_exists(const std::string& path);
 
 // As read_text, or "" where there is no such file.

@@ -13,7 +13,7 @@ struct LinearSpec {
   std::string tensor;  // where a checkpoint holds it
   std::string kind;    // in_proj, x_proj, ..., embedding, head
   int64_t rows = 0, cols = 0;
-  int64_t block = 0;   // index of its block; -1: embedding; number of blocks: head
+  int64_t block = 0;  // index of its block; -1: embedding; number of blocks: head
 };
 
 // A tensor that is never quantised: norms, convolution, A_log, D, biases.
@@ -28,15 +28,16 @@ struct SmallSpec {
   }
 };
 
-// Mamba-1 (arXiv 2312.00752): in_proj, causal conv1d, x_proj, dt_proj, selective scan, gate, out_proj.
+// Mamba-1 (arXiv 2312.00752): in_proj, causal conv1d, x_proj, dt_proj, selective scan, gate,
+// out_proj.
 struct Mamba1Spec {
   int64_t d_inner = 0, d_state = 0, d_conv = 0, dt_rank = 0;
   std::optional<float> bcdt_norm_eps;  // FalconMamba: weightless RMS norms of dt, B and C
-  LinearSpec in_proj;   // [2 d_inner][d_model]: x rows, then z rows
-  LinearSpec x_proj;    // [dt_rank + 2 d_state][d_inner]: dt, B, C
-  LinearSpec dt_proj;   // [d_inner][dt_rank]
-  LinearSpec out_proj;  // [d_model][d_inner]
-  SmallSpec conv_weight;  // [d_inner][1][d_conv]
+  LinearSpec in_proj;                  // [2 d_inner][d_model]: x rows, then z rows
+  LinearSpec x_proj;                   // [dt_rank + 2 d_state][d_inner]: dt, B, C
+  LinearSpec dt_proj;                  // [d_inner][dt_rank]
+  LinearSpec out_proj;                 // [d_model][d_inner]
+  SmallSpec conv_weight;               // [d_inner][1][d_conv]
   std::optional<SmallSpec> conv_bias, in_bias, out_bias;
   SmallSpec dt_bias;  // [d_inner]
   SmallSpec a_log;    // [d_inner][d_state]

@@ -19,9 +19,9 @@ struct DTypeRow {
 };
 
 constexpr DTypeRow kDTypes[] = {
-    {"F64", DType::kF64, 8}, {"F32", DType::kF32, 4}, {"F16", DType::kF16, 2},
+    {"F64", DType::kF64, 8},   {"F32", DType::kF32, 4}, {"F16", DType::kF16, 2},
     {"BF16", DType::kBf16, 2}, {"I64", DType::kI64, 8}, {"I32", DType::kI32, 4},
-    {"I16", DType::kI16, 2}, {"I8", DType::kI8, 1},   {"U8", DType::kU8, 1},
+    {"I16", DType::kI16, 2},   {"I8", DType::kI8, 1},   {"U8", DType::kU8, 1},
     {"BOOL", DType::kBool, 1},
 };
 
@@ -54,9 +54,11 @@ TensorView read_entry(const json& entry, std::span<const std::byte> data, Place&
   if (row == nullptr) fail("has dtype " + shown(dtype) + ", which klens does not read");
 
   TensorView tensor{.dtype = row->dtype, .shape = {}, .bytes = {}};
-  // Counted in int64_t, as elements() does: what a shape with a 0 in it multiplies to on the way counts too.
+  // Counted in int64_t, as elements() does: what a shape with a 0 in it multiplies to on the way
+  // counts too.
   int64_t bytes = static_cast<int64_t>(row->bytes);
-  if (!entry["shape"].is_array() || entry["shape"].size() > 8) fail("its shape is not a short list");
+  if (!entry["shape"].is_array() || entry["shape"].size() > 8)
+    fail("its shape is not a short list");
   for (const json& extent : entry["shape"]) {
     if (!extent.is_number_unsigned() || extent.get<uint64_t>() > (uint64_t{1} << 40))
       fail("its shape " + shown(entry["shape"]) + " is not a list of sizes");
@@ -87,7 +89,8 @@ void check_no_holes(std::vector<Place> places, size_t data_bytes, const std::str
   for (const Place& place : places) {
     if (place.begin != expected)
       throw Error(ErrorKind::kBadFile, name + ": tensors overlap or leave a hole at data byte " +
-                                           std::to_string(std::min(expected, place.begin)) + kAgain);
+                                           std::to_string(std::min(expected, place.begin)) +
+                                           kAgain);
     expected = place.end;
   }
   if (expected != data_bytes)
@@ -138,7 +141,8 @@ SafetensorsFile SafetensorsFile::parse(std::span<const std::byte> bytes, const s
   SafetensorsFile result;
   result.file_bytes_ = bytes.size();
   result.header_bytes_ = sizeof header_size + header_size;
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + sizeof header_size, header_size);
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + sizeof header_size,
+                              header_size);
   const json header = parse_json(text, name + " (header)", DuplicateKeys::kRefused);
   if (!header.is_object()) fail("its header is not a JSON object");
   const std::span<const std::byte> data = bytes.subspan(result.header_bytes_);

@@ -53,8 +53,8 @@ struct TensorEntry {
   size_t bytes;
 };
 
-// The 8 size bytes and the header, padded with spaces so that data starts at a multiple of 64 bytes.
-// The data of the entries is to follow in their order, without gaps.
+// The 8 size bytes and the header, padded with spaces so that data starts at a multiple of 64
+// bytes. The data of the entries is to follow in their order, without gaps.
 std::string safetensors_header(std::span<const TensorEntry> entries,
                                const std::map<std::string, std::string>& metadata);
 

@@ -9,7 +9,8 @@
 namespace klens {
 namespace {
 
-// Whether any element has all exponent bits set, that is, is NaN or infinite. Elements may be unaligned.
+// Whether any element has all exponent bits set, that is, is NaN or infinite. Elements may be
+// unaligned.
 template <class Word>
 bool any_non_finite(std::span<const std::byte> bytes, Word exponent_bits) {
   constexpr size_t kBlock = 4096;
@@ -40,9 +41,12 @@ float element(const TensorView& tensor, size_t i) {
 
 Layout row_layout(DType dtype, const std::string& where) {
   switch (dtype) {
-    case DType::kF32: return Layout::kRowsF32;
-    case DType::kF16: return Layout::kRowsF16;
-    case DType::kBf16: return Layout::kRowsBf16;
+    case DType::kF32:
+      return Layout::kRowsF32;
+    case DType::kF16:
+      return Layout::kRowsF16;
+    case DType::kBf16:
+      return Layout::kRowsBf16;
     default:
       throw Error(ErrorKind::kUnsupported,
                   where + " has dtype " + dtype_name(dtype) + "; weights must be F32, F16 or BF16");
@@ -52,11 +56,19 @@ Layout row_layout(DType dtype, const std::string& where) {
 void refuse_non_finite(const TensorView& tensor, const std::string& where) {
   bool bad = false;
   switch (row_layout(tensor.dtype, where)) {
-    case Layout::kRowsF32: bad = any_non_finite<uint32_t>(tensor.bytes, 0x7f800000u); break;
-    case Layout::kRowsF16: bad = any_non_finite<uint16_t>(tensor.bytes, 0x7c00u); break;
-    default: bad = any_non_finite<uint16_t>(tensor.bytes, 0x7f80u); break;
+    case Layout::kRowsF32:
+      bad = any_non_finite<uint32_t>(tensor.bytes, 0x7f800000u);
+      break;
+    case Layout::kRowsF16:
+      bad = any_non_finite<uint16_t>(tensor.bytes, 0x7c00u);
+      break;
+    default:
+      bad = any_non_finite<uint16_t>(tensor.bytes, 0x7f80u);
+      break;
   }
-  if (bad) throw Error(ErrorKind::kBadFile, where + " holds NaN or infinity: the file is damaged, get it again");
+  if (bad)
+    throw Error(ErrorKind::kBadFile,
+                where + " holds NaN or infinity: the file is damaged, get it again");
 }
 
 std::vector<float> to_f32(const TensorView& tensor, const std::string& where) {

@@ -7,8 +7,8 @@
 
 namespace klens {
 
-// The row layout of a weight of this type. Throws Error (`where` names file and tensor) for types that
-// are no weights.
+// The row layout of a weight of this type. Throws Error (`where` names file and tensor) for types
+// that are no weights.
 Layout row_layout(DType dtype, const std::string& where);
 
 // Throws Error if a value of an F32, F16 or BF16 tensor is NaN or infinite.

@@ -11,18 +11,17 @@ namespace klens {
 struct Format {
   const char* name;
   Layout layout;
-  int64_t group;             // columns per weight scale; 0: none; kWholeRow: one per output
-  int64_t activation_group;  // columns per activation scale on the integer path; 0: FP32 activations
+  int64_t group;  // columns per weight scale; 0: none; kWholeRow: one per output
+  int64_t
+      activation_group;  // columns per activation scale on the integer path; 0: FP32 activations
 };
 
 inline constexpr int64_t kWholeRow = int64_t{1} << 40;
 
 // Most precise first. Adding a format is a row here and its layout's kernels.
 inline constexpr Format kFormats[] = {
-    {"fp16", Layout::kTilesF16, 0, 0},
-    {"int8", Layout::kTilesI8, kWholeRow, 128},
-    {"int4g32", Layout::kTilesI4, 32, 32},
-    {"int4g64", Layout::kTilesI4, 64, 64},
+    {"fp16", Layout::kTilesF16, 0, 0},        {"int8", Layout::kTilesI8, kWholeRow, 128},
+    {"int4g32", Layout::kTilesI4, 32, 32},    {"int4g64", Layout::kTilesI4, 64, 64},
     {"int4g128", Layout::kTilesI4, 128, 128},
 };
 
@@ -32,8 +31,8 @@ const Format* find_format(std::string_view name);
 // "fp16, int8, ...": for messages.
 std::string_view format_names();
 
-// Bytes of the parts of a rows x cols matrix as a model file stores them: tiles, and FP16 scales padded
-// to a multiple of 64 bytes.
+// Bytes of the parts of a rows x cols matrix as a model file stores them: tiles, and FP16 scales
+// padded to a multiple of 64 bytes.
 size_t weight_bytes(const Format& format, int64_t rows, int64_t cols);
 size_t scale_bytes(const Format& format, int64_t rows, int64_t cols);
 inline size_t packed_bytes(const Format& format, int64_t rows, int64_t cols) {

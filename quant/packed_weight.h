@@ -29,9 +29,7 @@ struct PackedWeight {
   int64_t rows = 0, cols = 0;
   AlignedBuffer qweight, scale;
 
-  WeightView view() const {
-    return packed_view(*format, rows, cols, qweight.data(), scale.data());
-  }
+  WeightView view() const { return packed_view(*format, rows, cols, qweight.data(), scale.data()); }
 };
 
 }  // namespace klens

@@ -14,10 +14,10 @@ struct Choice {
 
 // The contents of plan.json (schema version 1): one format per unit.
 struct Plan {
-  std::string method;                  // klens, kl-sort, sqnr-sort, mse-sort, uniform, given
-  std::string budget;                  // as the user said it: "4.5 bpw", "2400000 bytes", "kl 0.02"
-  int64_t bytes = 0;                   // of all tensors (units and the fixed rest), without the file's header
-  double bpw = 0;                      // bits_per_weight(profile, bytes)
+  std::string method;  // klens, kl-sort, sqnr-sort, mse-sort, uniform, given
+  std::string budget;  // as the user said it: "4.5 bpw", "2400000 bytes", "kl 0.02"
+  int64_t bytes = 0;   // of all tensors (units and the fixed rest), without the file's header
+  double bpw = 0;      // bits_per_weight(profile, bytes)
   std::optional<double> predicted_kl;  // sum over units, nats per token
   std::optional<double> measured_kl;   // of the whole plan, on the calibration windows
   std::optional<double> measured_kl_stderr;

@@ -18,9 +18,9 @@ int64_t unit_weights(const Profile& profile) {
 
 double bits_per_weight(const Profile& profile, int64_t bytes) {
   const int64_t weights = unit_weights(profile);
-  return weights <= 0 ? 0
-                      : 8 * static_cast<double>(bytes - profile.fixed_bytes) /
-                            static_cast<double>(weights);
+  return weights <= 0
+             ? 0
+             : 8 * static_cast<double>(bytes - profile.fixed_bytes) / static_cast<double>(weights);
 }
 
 namespace {

@@ -10,19 +10,20 @@ namespace klens {
 struct Candidate {
   std::string format;
   std::string quantizer = "rtn";
-  int64_t bytes = 0;                          // as the model file stores it
-  std::optional<double> kl, kl_stderr;        // mean and standard error over windows
+  int64_t bytes = 0;                    // as the model file stores it
+  std::optional<double> kl, kl_stderr;  // mean and standard error over windows
   std::optional<double> kl_reverse, delta_ce, mse, sqnr_db, ppl;
-  std::vector<double> kl_windows;             // mean KL of each window, for paired comparisons; may be empty
+  std::vector<double> kl_windows;  // mean KL of each window, for paired comparisons; may be empty
 };
 
 struct Unit {
-  std::string name;   // checkpoint name without ".weight", e.g. backbone.layers.0.mixer.in_proj
-  std::string kind;   // in_proj, x_proj, dt_proj, out_proj, embedding, head
-  int64_t block = -1; // index of the block it belongs to; -1: before the first (embedding); blocks: head
+  std::string name;  // checkpoint name without ".weight", e.g. backbone.layers.0.mixer.in_proj
+  std::string kind;  // in_proj, x_proj, dt_proj, out_proj, embedding, head
+  int64_t block =
+      -1;  // index of the block it belongs to; -1: before the first (embedding); blocks: head
   int64_t rows = 0, cols = 0;
-  std::optional<double> kurtosis;             // Pearson's (normal = 3), of the flattened weight
-  std::vector<Candidate> candidates;          // fp16 always among them
+  std::optional<double> kurtosis;     // Pearson's (normal = 3), of the flattened weight
+  std::vector<Candidate> candidates;  // fp16 always among them
 };
 
 // The contents of profile.json (schema version 1).
@@ -32,8 +33,9 @@ struct Profile {
   std::string calibration_source, activations;  // "teacher" or a file's name; "int8" or "f32"
   int64_t tokens = 0, windows = 0, window = 0;
   uint64_t seed = 0;
-  int64_t fixed_bytes = 0;   // tensor bytes that no plan can change
-  int64_t header_bytes = 0;  // upper bound of the file's header, for a budget on the whole file; 0: unknown
+  int64_t fixed_bytes = 0;  // tensor bytes that no plan can change
+  int64_t header_bytes =
+      0;  // upper bound of the file's header, for a budget on the whole file; 0: unknown
   std::vector<Unit> units;
 };
 

@@ -12,8 +12,8 @@ namespace klens {
 
 // What one window says of a student: sums over its positions (labels: those with a next token).
 struct WindowScore {
-  double kl = 0, kl_reverse = 0;        // nats
-  double delta_ce = 0, ce = 0;          // nats, over labels; ce is the student's
+  double kl = 0, kl_reverse = 0;          // nats
+  double delta_ce = 0, ce = 0;            // nats, over labels; ce is the student's
   double squared_error = 0, squared = 0;  // over all logits: (z - zq)^2, z^2
   int64_t positions = 0, labels = 0;
 };
@@ -28,29 +28,32 @@ struct Student {
 class ProfileSubject {
  public:
   virtual ~ProfileSubject() = default;
-  // Runs teacher and base over one window from a fresh state and keeps what students start from. Returns
-  // the base's own score against the teacher.
+  // Runs teacher and base over one window from a fresh state and keeps what students start from.
+  // Returns the base's own score against the teacher.
   virtual WindowScore begin_window(std::span<const int32_t> ids) = 0;
-  // Scores of the students over that window, each computed from its unit's block on. on_done is called after
-  // each, never from two threads at once; what it throws ends the run.
+  // Scores of the students over that window, each computed from its unit's block on. on_done is
+  // called after each, never from two threads at once; what it throws ends the run.
   virtual std::vector<WindowScore> run(std::span<const Student> students,
                                        const std::function<void()>& on_done) = 0;
 };
 
-// What profiling has learnt so far. windows[w][s] is student s on window w; base[w] the base itself.
+// What profiling has learnt so far. windows[w][s] is student s on window w; base[w] the base
+// itself.
 struct Scores {
   std::vector<WindowScore> base;
   std::vector<std::vector<WindowScore>> windows;
 };
 
-// Runs every student over windows [scores.windows.size(), windows.size()), windows outermost, so that memory
-// stays one window's activations. after_window is called with each window's scores in place; false ends the run.
+// Runs every student over windows [scores.windows.size(), windows.size()), windows outermost, so
+// that memory stays one window's activations. after_window is called with each window's scores in
+// place; false ends the run.
 void profile_windows(ProfileSubject& subject, std::span<const std::vector<int32_t>> windows,
                      std::span<const Student> students, const std::function<void()>& on_done,
                      const std::function<bool()>& after_window, Scores& scores);
 
-// Puts student `index`'s means over all windows into candidate: kl (with standard error over windows and the
-// windows' own means), kl_reverse, delta_ce, mse (vocab logits per position), sqnr_db (capped at 200), ppl.
+// Puts student `index`'s means over all windows into candidate: kl (with standard error over
+// windows and the windows' own means), kl_reverse, delta_ce, mse (vocab logits per position),
+// sqnr_db (capped at 200), ppl.
 void summarise(const Scores& scores, size_t index, int64_t vocab, Candidate& candidate);
 
 // Mean KL per token of a series of windows and its standard error over them (0 for one window).

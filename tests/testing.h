@@ -13,13 +13,17 @@
 
 namespace klens::testing {
 
-inline std::string data_path(const std::string& name) { return std::string(KLENS_TEST_DATA) + "/" + name; }
+inline std::string data_path(const std::string& name) {
+  return std::string(KLENS_TEST_DATA) + "/" + name;
+}
 inline std::string demo_model() { return KLENS_DEMO_MODEL; }
 
-// A file of the shared folder, which is not part of the repository; "" (and a line that says so) if absent.
+// A file of the shared folder, which is not part of the repository; "" (and a line that says so) if
+// absent.
 inline std::string shared_path(const std::string& name) {
   const char* folder = std::getenv("KLENS_SHARED");
-  const std::string path = (folder != nullptr ? std::string(folder) : std::string(KLENS_SHARED)) + "/" + name;
+  const std::string path =
+      (folder != nullptr ? std::string(folder) : std::string(KLENS_SHARED)) + "/" + name;
   if (std::filesystem::exists(path)) return path;
   std::cout << "skip: " << name << " is not here (set KLENS_SHARED to the shared folder)\n";
   return "";
@@ -48,8 +52,8 @@ class TemporaryFolder {
 
 inline std::shared_ptr<const Model> open_model(const std::string& path, int threads = 2,
                                                Activations activations = Activations::kInt8) {
-  return std::make_shared<const Model>(open_checkpoint(path, true),
-                                       ModelOptions{.threads = threads, .activations = activations});
+  return std::make_shared<const Model>(
+      open_checkpoint(path, true), ModelOptions{.threads = threads, .activations = activations});
 }
 
 template <class T>

@@ -6,8 +6,8 @@
 
 namespace klens {
 
-// A Mamba-1 mixer (arXiv 2312.00752, fig. 3) ready to run. One implementation serves prefill and decode:
-// tokens is 1 or many.
+// A Mamba-1 mixer (arXiv 2312.00752, fig. 3) ready to run. One implementation serves prefill and
+// decode: tokens is 1 or many.
 class Mamba1 {
  public:
   // first_unit: index of in_proj among the model's units; x_proj, dt_proj, out_proj follow.
@@ -18,11 +18,14 @@ class Mamba1 {
 
   // y [tokens][d_model] = mixer(x [tokens][d_model]); advances state [state_size()]. kept: null, or
   // [kept_size(tokens)] that is left holding what resume() starts from.
-  void forward(const float* x, int64_t tokens, float* state, float* y, float* kept, const Pass& pass) const;
+  void forward(const float* x, int64_t tokens, float* state, float* y, float* kept,
+               const Pass& pass) const;
 
-  // The same for a fresh sequence of which forward() kept everything before unit `unit` of this mixer (0: in_proj,
-  // 1: x_proj, 2: dt_proj, 3: out_proj): only what depends on that unit is computed anew. For unit 0, x is needed.
-  void resume(size_t unit, const float* kept, const float* x, int64_t tokens, float* y, const Pass& pass) const;
+  // The same for a fresh sequence of which forward() kept everything before unit `unit` of this
+  // mixer (0: in_proj, 1: x_proj, 2: dt_proj, 3: out_proj): only what depends on that unit is
+  // computed anew. For unit 0, x is needed.
+  void resume(size_t unit, const float* kept, const float* x, int64_t tokens, float* y,
+              const Pass& pass) const;
 
   int64_t kept_size(int64_t tokens) const;  // floats
 
@@ -45,12 +48,12 @@ class Mamba1 {
 
   Mamba1Spec spec_;
   size_t first_unit_;
-  std::vector<float> conv_weight_;  // [d_conv][d_inner]
-  std::vector<float> conv_bias_;    // [d_inner] or empty
+  std::vector<float> conv_weight_;         // [d_conv][d_inner]
+  std::vector<float> conv_bias_;           // [d_inner] or empty
   std::vector<float> in_bias_, out_bias_;  // [2 d_inner], [d_model], or empty
-  std::vector<float> dt_bias_;      // [d_inner]
-  std::vector<float> a_;            // [d_state][d_inner]: -exp(A_log), transposed
-  std::vector<float> d_;            // [d_inner]
+  std::vector<float> dt_bias_;             // [d_inner]
+  std::vector<float> a_;                   // [d_state][d_inner]: -exp(A_log), transposed
+  std::vector<float> d_;                   // [d_inner]
 };
 
 }  // namespace klens

@@ -8,12 +8,18 @@ namespace {
 
 klens_status status_of(ErrorKind kind) {
   switch (kind) {
-    case ErrorKind::kBadArgument: return KLENS_BAD_ARGUMENT;
-    case ErrorKind::kIo: return KLENS_IO;
-    case ErrorKind::kBadFile: return KLENS_BAD_FILE;
-    case ErrorKind::kUnsupported: return KLENS_UNSUPPORTED;
-    case ErrorKind::kNoMemory: return KLENS_NO_MEMORY;
-    case ErrorKind::kInterrupted: return KLENS_INTERRUPTED;
+    case ErrorKind::kBadArgument:
+      return KLENS_BAD_ARGUMENT;
+    case ErrorKind::kIo:
+      return KLENS_IO;
+    case ErrorKind::kBadFile:
+      return KLENS_BAD_FILE;
+    case ErrorKind::kUnsupported:
+      return KLENS_UNSUPPORTED;
+    case ErrorKind::kNoMemory:
+      return KLENS_NO_MEMORY;
+    case ErrorKind::kInterrupted:
+      return KLENS_INTERRUPTED;
   }
   return KLENS_INTERNAL;
 }
@@ -25,8 +31,11 @@ klens_status report(klens_error* error, klens_status status, const std::string& 
   error->status = status;
   size_t length = std::min(message.size(), sizeof error->message - 1);
   // A cut must not split a UTF-8 character: step back over continuation bytes.
-  while (length < message.size() && length > 0 && (static_cast<unsigned char>(message[length]) & 0xc0) == 0x80) --length;
-  std::transform(message.begin(), message.begin() + static_cast<std::ptrdiff_t>(length), error->message,
+  while (length < message.size() && length > 0 &&
+         (static_cast<unsigned char>(message[length]) & 0xc0) == 0x80)
+    --length;
+  std::transform(message.begin(), message.begin() + static_cast<std::ptrdiff_t>(length),
+                 error->message,
                  [](char c) { return static_cast<unsigned char>(c) < ' ' ? ' ' : c; });
   error->message[length] = '\0';
   return status;
@@ -38,7 +47,8 @@ klens_status report_current_exception(klens_error* error) noexcept {
   } catch (const Error& e) {
     return report(error, status_of(e.kind()), e.what());
   } catch (const std::bad_alloc&) {
-    return report(error, KLENS_NO_MEMORY, "out of memory; close other programs, or use a smaller model, -b or -c");
+    return report(error, KLENS_NO_MEMORY,
+                  "out of memory; close other programs, or use a smaller model, -b or -c");
   } catch (const std::exception& e) {
     return report(error, KLENS_INTERNAL, std::string("internal error: ") + e.what());
   } catch (...) {
@@ -47,7 +57,8 @@ klens_status report_current_exception(klens_error* error) noexcept {
 }
 
 void require(const void* pointer, const char* argument) {
-  if (pointer == nullptr) throw Error(ErrorKind::kBadArgument, std::string("argument ") + argument + " is NULL");
+  if (pointer == nullptr)
+    throw Error(ErrorKind::kBadArgument, std::string("argument ") + argument + " is NULL");
 }
 
 char* owned_text(const std::string& text) {

@@ -24,15 +24,16 @@ klens_status guarded(klens_error* error, const Body& body) noexcept {
   }
 }
 
-// A copy of the caller's options; zeros for null. Throws Error if `size` was not set to the sizeof of this
-// version or an older one.
+// A copy of the caller's options; zeros for null. Throws Error if `size` was not set to the sizeof
+// of this version or an older one.
 template <class Options>
 Options read_options(const Options* options) {
   Options copy{};
   if (options == nullptr) return copy;
   if (options->size < sizeof options->size || options->size > sizeof copy)
-    throw Error(ErrorKind::kBadArgument, "an options struct's size field is " + std::to_string(options->size) +
-                                             ", expected its sizeof, " + std::to_string(sizeof copy));
+    throw Error(ErrorKind::kBadArgument,
+                "an options struct's size field is " + std::to_string(options->size) +
+                    ", expected its sizeof, " + std::to_string(sizeof copy));
   std::memcpy(&copy, options, options->size);
   return copy;
 }

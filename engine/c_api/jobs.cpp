@@ -25,7 +25,8 @@ char* owned_json(const nlohmann::ordered_json& json) {
 
 const Tokenizer& tokenizer_of(const klens_model* model) {
   if (!model->tokenizer)
-    throw Error(ErrorKind::kBadFile, model->model->checkpoint().path + ": holds no tokenizer.json, which this needs");
+    throw Error(ErrorKind::kBadFile,
+                model->model->checkpoint().path + ": holds no tokenizer.json, which this needs");
   return model->tokenizer->tokenizer;
 }
 
@@ -48,7 +49,8 @@ std::string_view text_of(const klens_text_options& given) {
 }
 
 ProfileOptions profile_options(const klens_profile_options& given) {
-  if (given.ctx < 0 || given.windows < 0) throw Error(ErrorKind::kBadArgument, "-c and --windows must not be negative");
+  if (given.ctx < 0 || given.windows < 0)
+    throw Error(ErrorKind::kBadArgument, "-c and --windows must not be negative");
   ProfileOptions options;
   if (given.text != nullptr) options.text = std::string(given.text, given.text_bytes);
   if (given.source_name != nullptr) options.source_name = given.source_name;
@@ -77,31 +79,33 @@ PlanRequest plan_request(const klens_plan_options& given) {
 
 using namespace klens;
 
-klens_status klens_perplexity(klens_model* model, const klens_text_options* options, char** json, klens_error* error) {
+klens_status klens_perplexity(klens_model* model, const klens_text_options* options, char** json,
+                              klens_error* error) {
   return guarded(error, [&] {
     require(model, "model");
     require(json, "json");
     const klens_text_options given = read_options(options);
     Progress progress(progress_fn(given.progress, given.user));
-    *json = owned_json(perplexity(*model->model, tokenizer_of(model), text_of(given), window_options(given), progress));
+    *json = owned_json(perplexity(*model->model, tokenizer_of(model), text_of(given),
+                                  window_options(given), progress));
   });
 }
 
-klens_status klens_compare(klens_model* a, klens_model* b, const klens_text_options* options, char** json,
-                           klens_error* error) {
+klens_status klens_compare(klens_model* a, klens_model* b, const klens_text_options* options,
+                           char** json, klens_error* error) {
   return guarded(error, [&] {
     require(a, "a");
     require(b, "b");
     require(json, "json");
     const klens_text_options given = read_options(options);
     Progress progress(progress_fn(given.progress, given.user));
-    *json = owned_json(
-        compare(*a->model, *b->model, tokenizer_of(a), text_of(given), window_options(given), progress));
+    *json = owned_json(compare(*a->model, *b->model, tokenizer_of(a), text_of(given),
+                               window_options(given), progress));
   });
 }
 
-klens_status klens_export_logits(klens_model* model, const int32_t* ids, size_t count, const char* path,
-                                 klens_error* error) {
+klens_status klens_export_logits(klens_model* model, const int32_t* ids, size_t count,
+                                 const char* path, klens_error* error) {
   return guarded(error, [&] {
     require(model, "model");
     require(ids, "ids");
@@ -110,21 +114,22 @@ klens_status klens_export_logits(klens_model* model, const int32_t* ids, size_t 
   });
 }
 
-klens_status klens_profile(klens_model* model, const klens_profile_options* options, char** profile_json,
-                           klens_error* error) {
+klens_status klens_profile(klens_model* model, const klens_profile_options* options,
+                           char** profile_json, klens_error* error) {
   return guarded(error, [&] {
     require(model, "model");
     require(profile_json, "profile_json");
     const klens_profile_options given = read_options(options);
     Progress progress(progress_fn(given.progress, given.user));
-    const ProfileRun run = run_profile(*model->model, tokenizer_or_null(model), profile_options(given), progress,
-                                       [](const Profile&) { return false; });
+    const ProfileRun run =
+        run_profile(*model->model, tokenizer_or_null(model), profile_options(given), progress,
+                    [](const Profile&) { return false; });
     *profile_json = owned_text(profile_to_json(run.profile));
   });
 }
 
-klens_status klens_plan(const char* profile_json, const klens_plan_options* options, char** plan_json,
-                        klens_error* error) {
+klens_status klens_plan(const char* profile_json, const klens_plan_options* options,
+                        char** plan_json, klens_error* error) {
   return guarded(error, [&] {
     require(profile_json, "profile_json");
     require(plan_json, "plan_json");
@@ -136,8 +141,9 @@ klens_status klens_plan(const char* profile_json, const klens_plan_options* opti
   });
 }
 
-klens_status klens_quantize(klens_model* model, const char* out_path, const klens_quantize_options* options,
-                            char** json, klens_error* error) {
+klens_status klens_quantize(klens_model* model, const char* out_path,
+                            const klens_quantize_options* options, char** json,
+                            klens_error* error) {
   return guarded(error, [&] {
     require(model, "model");
     require(json, "json");
@@ -150,11 +156,13 @@ klens_status klens_quantize(klens_model* model, const char* out_path, const klen
     run.profile = profile_options(given.profile);
     run.dry_run = given.dry_run != 0;
     Progress progress(progress_fn(given.profile.progress, given.profile.user));
-    *json = owned_json(quantize(*model->model, tokenizer_or_null(model), out_path == nullptr ? "" : out_path, run, progress));
+    *json = owned_json(quantize(*model->model, tokenizer_or_null(model),
+                                out_path == nullptr ? "" : out_path, run, progress));
   });
 }
 
-klens_status klens_bench(klens_model* model, const klens_bench_options* options, char** json, klens_error* error) {
+klens_status klens_bench(klens_model* model, const klens_bench_options* options, char** json,
+                         klens_error* error) {
   return guarded(error, [&] {
     require(model, "model");
     require(json, "json");

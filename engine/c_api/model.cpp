@@ -13,15 +13,18 @@ namespace {
 ModelOptions model_options(const klens_model_options& options) {
   constexpr int32_t kMaxThreads = 1024;
   if (options.threads < 0 || options.threads > kMaxThreads)
-    throw Error(ErrorKind::kBadArgument, "-t must be from 0 (one per core) to " + std::to_string(kMaxThreads));
+    throw Error(ErrorKind::kBadArgument,
+                "-t must be from 0 (one per core) to " + std::to_string(kMaxThreads));
   if (options.activations != KLENS_ACTIVATIONS_INT8 && options.activations != KLENS_ACTIVATIONS_F32)
     throw Error(ErrorKind::kBadArgument, "activations must be int8 or f32");
   if (options.backend != nullptr && std::string(options.backend) != "cpu")
-    throw Error(ErrorKind::kUnsupported, std::string("backend \"") + options.backend + "\" is not in this build; use cpu");
+    throw Error(ErrorKind::kUnsupported,
+                std::string("backend \"") + options.backend + "\" is not in this build; use cpu");
   const std::string isa_error = cpu::isa_variable_error();
   if (!isa_error.empty()) throw Error(ErrorKind::kBadArgument, isa_error);
   return {.threads = options.threads,
-          .activations = options.activations == KLENS_ACTIVATIONS_F32 ? Activations::kF32 : Activations::kInt8};
+          .activations = options.activations == KLENS_ACTIVATIONS_F32 ? Activations::kF32
+                                                                      : Activations::kInt8};
 }
 
 }  // namespace
@@ -34,8 +37,8 @@ const char* klens_isa(void) { return cpu::level_name(); }
 void klens_string_free(char* text) { std::free(text); }
 void klens_ids_free(int32_t* ids) { std::free(ids); }
 
-klens_status klens_model_open(const char* path, const klens_model_options* options, klens_model** model,
-                              klens_error* error) {
+klens_status klens_model_open(const char* path, const klens_model_options* options,
+                              klens_model** model, klens_error* error) {
   return guarded(error, [&] {
     require(path, "path");
     require(model, "model");
@@ -45,14 +48,17 @@ klens_status klens_model_open(const char* path, const klens_model_options* optio
     auto loaded = std::make_shared<const Model>(open_checkpoint(path, given.verify != 0), run);
     const ModelTexts& texts = loaded->checkpoint().texts;
     if (!texts.tokenizer.empty())
-      opened->tokenizer = klens_tokenizer{Tokenizer::from_json(texts.tokenizer, std::string(path) + " (tokenizer.json)")};
+      opened->tokenizer = klens_tokenizer{
+          Tokenizer::from_json(texts.tokenizer, std::string(path) + " (tokenizer.json)")};
     opened->model = std::move(loaded);
     *model = opened.release();
   });
 }
 
 void klens_model_free(klens_model* model) { delete model; }
-int32_t klens_model_vocab(const klens_model* model) { return static_cast<int32_t>(model->model->spec().vocab); }
+int32_t klens_model_vocab(const klens_model* model) {
+  return static_cast<int32_t>(model->model->spec().vocab);
+}
 int32_t klens_model_threads(const klens_model* model) { return model->model->options().threads; }
 
 int klens_model_is_eos(const klens_model* model, int32_t id) {
@@ -68,6 +74,7 @@ klens_status klens_inspect(const char* path, int verify, char** json, klens_erro
   return guarded(error, [&] {
     require(path, "path");
     require(json, "json");
-    *json = owned_text(inspect(path, verify != 0).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    *json = owned_text(
+        inspect(path, verify != 0).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   });
 }

@@ -13,11 +13,13 @@ void check_range(bool good, const char* what) {
 }
 
 SamplerOptions sampler_options(const klens_sampler_options& given) {
-  check_range(given.temperature >= 0 && std::isfinite(given.temperature), "--temp must be a number from 0");
+  check_range(given.temperature >= 0 && std::isfinite(given.temperature),
+              "--temp must be a number from 0");
   check_range(given.top_k >= 0, "--top-k must be from 0 (all)");
   check_range(given.top_p >= 0 && given.top_p <= 1, "--top-p must be from 0 to 1");
   check_range(given.min_p >= 0 && given.min_p <= 1, "--min-p must be from 0 to 1");
-  check_range(given.repeat_penalty >= 0 && std::isfinite(given.repeat_penalty), "--repeat-penalty must be a number from 0");
+  check_range(given.repeat_penalty >= 0 && std::isfinite(given.repeat_penalty),
+              "--repeat-penalty must be a number from 0");
   check_range(given.repeat_last_n >= 0, "--repeat-last-n must be from 0");
   return {.temperature = given.temperature,
           .top_k = given.top_k,
@@ -40,15 +42,16 @@ void eval(klens_session* session, const int32_t* ids, size_t count, float* logit
 
 using namespace klens;
 
-klens_status klens_session_new(klens_model* model, const klens_session_options* options, klens_session** session,
-                               klens_error* error) {
+klens_status klens_session_new(klens_model* model, const klens_session_options* options,
+                               klens_session** session, klens_error* error) {
   return guarded(error, [&] {
     require(model, "model");
     require(session, "session");
     const klens_session_options given = read_options(options);
     constexpr int32_t kDefaultBatch = 512;
     check_range(given.batch >= 0, "-b must be from 1");
-    *session = new klens_session{Session(model->model, given.batch == 0 ? kDefaultBatch : given.batch)};
+    *session =
+        new klens_session{Session(model->model, given.batch == 0 ? kDefaultBatch : given.batch)};
   });
 }
 
@@ -61,7 +64,8 @@ klens_status klens_session_reset(klens_session* session, klens_error* error) {
   });
 }
 
-klens_status klens_session_fork(const klens_session* session, klens_session** copy, klens_error* error) {
+klens_status klens_session_fork(const klens_session* session, klens_session** copy,
+                                klens_error* error) {
   return guarded(error, [&] {
     require(session, "session");
     require(copy, "copy");
@@ -72,7 +76,8 @@ klens_status klens_session_fork(const klens_session* session, klens_session** co
 int64_t klens_session_position(const klens_session* session) { return session->session.position(); }
 size_t klens_session_bytes(const klens_session* session) { return session->session.bytes(); }
 
-klens_status klens_session_save(const klens_session* session, const char* path, klens_error* error) {
+klens_status klens_session_save(const klens_session* session, const char* path,
+                                klens_error* error) {
   return guarded(error, [&] {
     require(session, "session");
     require(path, "path");
@@ -88,12 +93,13 @@ klens_status klens_session_load(klens_session* session, const char* path, klens_
   });
 }
 
-klens_status klens_session_eval(klens_session* session, const int32_t* ids, size_t count, klens_error* error) {
+klens_status klens_session_eval(klens_session* session, const int32_t* ids, size_t count,
+                                klens_error* error) {
   return guarded(error, [&] { eval(session, ids, count, nullptr); });
 }
 
-klens_status klens_session_eval_all(klens_session* session, const int32_t* ids, size_t count, float* logits,
-                                    klens_error* error) {
+klens_status klens_session_eval_all(klens_session* session, const int32_t* ids, size_t count,
+                                    float* logits, klens_error* error) {
   return guarded(error, [&] {
     require(logits, "logits");
     eval(session, ids, count, logits);
@@ -105,7 +111,8 @@ const float* klens_session_logits(const klens_session* session) {
   return logits.empty() ? nullptr : logits.data();
 }
 
-klens_status klens_sampler_new(const klens_sampler_options* options, klens_sampler** sampler, klens_error* error) {
+klens_status klens_sampler_new(const klens_sampler_options* options, klens_sampler** sampler,
+                               klens_error* error) {
   return guarded(error, [&] {
     require(sampler, "sampler");
     *sampler = new klens_sampler{Sampler(sampler_options(read_options(options)))};

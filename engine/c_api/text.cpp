@@ -15,10 +15,12 @@ namespace {
 
 // The text of a tokenizer.json: a folder's, a .klens file's, or the file itself.
 std::string tokenizer_text(const std::string& path) {
-  if (std::error_code ec; std::filesystem::is_directory(path, ec)) return read_text(path + "/tokenizer.json");
+  if (std::error_code ec; std::filesystem::is_directory(path, ec))
+    return read_text(path + "/tokenizer.json");
   if (!path.ends_with(".klens")) return read_text(path);
   const Checkpoint checkpoint = read_klens_file(path, false);
-  if (checkpoint.texts.tokenizer.empty()) throw Error(ErrorKind::kBadFile, path + ": holds no tokenizer");
+  if (checkpoint.texts.tokenizer.empty())
+    throw Error(ErrorKind::kBadFile, path + ": holds no tokenizer");
   return checkpoint.texts.tokenizer;
 }
 
@@ -32,14 +34,17 @@ std::string special_token(const nlohmann::json& config, const char* key) {
   return "";
 }
 
-std::string chat_prompt(const Checkpoint& checkpoint, const std::string& messages_text, bool add_generation_prompt) {
+std::string chat_prompt(const Checkpoint& checkpoint, const std::string& messages_text,
+                        bool add_generation_prompt) {
   if (checkpoint.texts.chat_template.empty())
     throw Error(ErrorKind::kUnsupported, checkpoint.path + ": has no chat template");
   const nlohmann::json messages = parse_json(messages_text, "messages");
-  if (!messages.is_array()) throw Error(ErrorKind::kBadArgument, "messages must be a JSON list of {\"role\",\"content\"}");
+  if (!messages.is_array())
+    throw Error(ErrorKind::kBadArgument, "messages must be a JSON list of {\"role\",\"content\"}");
   const nlohmann::json config = checkpoint.texts.tokenizer_config.empty()
                                     ? nlohmann::json::object()
-                                    : parse_json(checkpoint.texts.tokenizer_config, checkpoint.path + " (tokenizer_config.json)");
+                                    : parse_json(checkpoint.texts.tokenizer_config,
+                                                 checkpoint.path + " (tokenizer_config.json)");
   return ChatTemplate::parse(checkpoint.texts.chat_template, checkpoint.path + " (chat template)")
       .render({{"messages", messages},
                {"add_generation_prompt", add_generation_prompt},
@@ -56,7 +61,8 @@ void require_text(const char* text, size_t bytes) {
 
 using namespace klens;
 
-klens_status klens_tokenizer_open(const char* path, klens_tokenizer** tokenizer, klens_error* error) {
+klens_status klens_tokenizer_open(const char* path, klens_tokenizer** tokenizer,
+                                  klens_error* error) {
   return guarded(error, [&] {
     require(path, "path");
     require(tokenizer, "tokenizer");
@@ -66,14 +72,15 @@ klens_status klens_tokenizer_open(const char* path, klens_tokenizer** tokenizer,
 
 void klens_tokenizer_free(klens_tokenizer* tokenizer) { delete tokenizer; }
 
-klens_status klens_tokenize(const klens_tokenizer* tokenizer, const char* text, size_t text_bytes, int add_special,
-                            int32_t** ids, size_t* count, klens_error* error) {
+klens_status klens_tokenize(const klens_tokenizer* tokenizer, const char* text, size_t text_bytes,
+                            int add_special, int32_t** ids, size_t* count, klens_error* error) {
   return guarded(error, [&] {
     require(tokenizer, "tokenizer");
     require(ids, "ids");
     require(count, "count");
     require_text(text, text_bytes);
-    const std::vector<int32_t> encoded = tokenizer->tokenizer.encode({text, text_bytes}, add_special != 0);
+    const std::vector<int32_t> encoded =
+        tokenizer->tokenizer.encode({text, text_bytes}, add_special != 0);
     auto* copy = static_cast<int32_t*>(std::malloc((encoded.size() + 1) * sizeof(int32_t)));
     if (copy == nullptr) throw std::bad_alloc();
     if (!encoded.empty()) std::memcpy(copy, encoded.data(), encoded.size() * sizeof(int32_t));
@@ -82,8 +89,8 @@ klens_status klens_tokenize(const klens_tokenizer* tokenizer, const char* text, 
   });
 }
 
-klens_status klens_detokenize(const klens_tokenizer* tokenizer, const int32_t* ids, size_t count, int skip_special,
-                              char** text, klens_error* error) {
+klens_status klens_detokenize(const klens_tokenizer* tokenizer, const int32_t* ids, size_t count,
+                              int skip_special, char** text, klens_error* error) {
   return guarded(error, [&] {
     require(tokenizer, "tokenizer");
     require(text, "text");
@@ -92,8 +99,8 @@ klens_status klens_detokenize(const klens_tokenizer* tokenizer, const int32_t* i
   });
 }
 
-klens_status klens_decoder_new(const klens_tokenizer* tokenizer, int skip_special, klens_decoder** decoder,
-                               klens_error* error) {
+klens_status klens_decoder_new(const klens_tokenizer* tokenizer, int skip_special,
+                               klens_decoder** decoder, klens_error* error) {
   return guarded(error, [&] {
     require(tokenizer, "tokenizer");
     require(decoder, "decoder");
@@ -103,7 +110,8 @@ klens_status klens_decoder_new(const klens_tokenizer* tokenizer, int skip_specia
 
 void klens_decoder_free(klens_decoder* decoder) { delete decoder; }
 
-klens_status klens_decoder_push(klens_decoder* decoder, int32_t id, const char** text, klens_error* error) {
+klens_status klens_decoder_push(klens_decoder* decoder, int32_t id, const char** text,
+                                klens_error* error) {
   return guarded(error, [&] {
     require(decoder, "decoder");
     require(text, "text");
@@ -125,12 +133,13 @@ int klens_model_has_chat_template(const klens_model* model) {
   return model->model->checkpoint().texts.chat_template.empty() ? 0 : 1;
 }
 
-klens_status klens_chat_prompt(const klens_model* model, const char* messages_json, int add_generation_prompt,
-                               char** text, klens_error* error) {
+klens_status klens_chat_prompt(const klens_model* model, const char* messages_json,
+                               int add_generation_prompt, char** text, klens_error* error) {
   return guarded(error, [&] {
     require(model, "model");
     require(messages_json, "messages_json");
     require(text, "text");
-    *text = owned_text(chat_prompt(model->model->checkpoint(), messages_json, add_generation_prompt != 0));
+    *text = owned_text(
+        chat_prompt(model->model->checkpoint(), messages_json, add_generation_prompt != 0));
   });
 }

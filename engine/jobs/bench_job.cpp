@@ -13,7 +13,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -36,7 +38,8 @@ std::vector<int32_t> random_ids(int64_t count, int64_t vocab, uint64_t seed) {
   return ids;
 }
 
-// Best of several passes over a buffer far larger than any cache, with all of the model's threads, GB/s.
+// Best of several passes over a buffer far larger than any cache, with all of the model's threads,
+// GB/s.
 double read_bandwidth(const Model& model, Progress& progress) {
   constexpr size_t kWords = size_t{1} << 25;  // 256 MiB
   constexpr int kPasses = 4;
@@ -49,7 +52,8 @@ double read_bandwidth(const Model& model, Progress& progress) {
     model.run([&](const Executor& executor) {
       executor.ranges(static_cast<int64_t>(kWords / 4096), 4096, [&](int64_t from, int64_t to) {
         uint64_t sums[8] = {};
-        for (size_t i = static_cast<size_t>(from) * 4096; i < static_cast<size_t>(to) * 4096; i += 8)
+        for (size_t i = static_cast<size_t>(from) * 4096; i < static_cast<size_t>(to) * 4096;
+             i += 8)
           for (size_t j = 0; j < 8; ++j) sums[j] += buffer[i + j];
         uint64_t sum = 0;
         for (const uint64_t s : sums) sum += s;
@@ -67,7 +71,8 @@ size_t bytes_per_token(const Model& model) {
   size_t bytes = 0;
   for (const LinearSpec& unit : model.units())
     if (unit.block >= 0) bytes += model.checkpoint().units.at(unit.name).bytes;
-  for (const auto& [name, values] : model.checkpoint().small) bytes += values.size() * sizeof(float);
+  for (const auto& [name, values] : model.checkpoint().small)
+    bytes += values.size() * sizeof(float);
   return bytes;
 }
 
@@ -76,11 +81,13 @@ struct Timing {
   double first_token_ms = 0;
 };
 
-Timing time_runs(Session& session, int64_t tokens, bool decode, const BenchOptions& options, Progress& progress) {
+Timing time_runs(Session& session, int64_t tokens, bool decode, const BenchOptions& options,
+                 Progress& progress) {
   const int64_t vocab = session.model().spec().vocab;
   Timing timing;
   std::vector<double> first;
-  const std::vector<int32_t> ids = random_ids(tokens, vocab, 1), before = random_ids(options.depth, vocab, 2);
+  const std::vector<int32_t> ids = random_ids(tokens, vocab, 1),
+                             before = random_ids(options.depth, vocab, 2);
   for (int64_t r = -1; r < options.repetitions; ++r) {  // the first run warms up and does not count
     session.reset();
     if (options.depth > 0) session.eval(before, nullptr);
@@ -101,19 +108,25 @@ Timing time_runs(Session& session, int64_t tokens, bool decode, const BenchOptio
 
 }  // namespace
 
-nlohmann::ordered_json bench(const std::shared_ptr<const Model>& model, const BenchOptions& options, Progress& progress) {
+nlohmann::ordered_json bench(const std::shared_ptr<const Model>& model, const BenchOptions& options,
+                             Progress& progress) {
   Session session(model, 512);
   const double bandwidth = read_bandwidth(*model, progress);
   const size_t bytes = bytes_per_token(*model);
-  nlohmann::ordered_json report = {{"isa", cpu::level_name()}, {"threads", model->options().threads},
-                                   {"weight_bytes", bytes},    {"read_gb_s", bandwidth}};
+  nlohmann::ordered_json report = {{"isa", cpu::level_name()},
+                                   {"threads", model->options().threads},
+                                   {"weight_bytes", bytes},
+                                   {"read_gb_s", bandwidth}};
   nlohmann::ordered_json tests = nlohmann::ordered_json::array();
   const std::string depth = options.depth > 0 ? " @ d" + std::to_string(options.depth) : "";
   const auto add = [&](const std::string& name, const Timing& timing) {
-    tests.push_back({{"name", name + depth}, {"tok_s", median(timing.tok_s)}, {"stddev", deviation(timing.tok_s)},
+    tests.push_back({{"name", name + depth},
+                     {"tok_s", median(timing.tok_s)},
+                     {"stddev", deviation(timing.tok_s)},
                      {"samples", timing.tok_s}});
   };
-  progress.stage("bench", static_cast<double>((options.repetitions + 1) * ((options.prompt > 0) + (options.generate > 0))));
+  progress.stage("bench", static_cast<double>((options.repetitions + 1) *
+                                              ((options.prompt > 0) + (options.generate > 0))));
   if (options.prompt > 0) {
     const Timing timing = time_runs(session, options.prompt, false, options, progress);
     add("pp" + std::to_string(options.prompt), timing);

@@ -13,7 +13,9 @@ struct BenchOptions {
   int64_t repetitions = 5;
 };
 
-// What klens_bench reports: prefill and decode speed against the memory read bandwidth measured in the same run.
-nlohmann::ordered_json bench(const std::shared_ptr<const Model>& model, const BenchOptions& options, Progress& progress);
+// What klens_bench reports: prefill and decode speed against the memory read bandwidth measured in
+// the same run.
+nlohmann::ordered_json bench(const std::shared_ptr<const Model>& model, const BenchOptions& options,
+                             Progress& progress);
 
 }  // namespace klens

@@ -6,8 +6,8 @@
 namespace klens {
 namespace {
 
-std::vector<int32_t> sample_window(const Model& model, int64_t ctx, uint64_t seed, const Executor& executor,
-                                   Scratch& scratch) {
+std::vector<int32_t> sample_window(const Model& model, int64_t ctx, uint64_t seed,
+                                   const Executor& executor, Scratch& scratch) {
   const ModelSpec& spec = model.spec();
   const int32_t start = spec.bos ? *spec.bos : spec.eos.empty() ? 0 : spec.eos.front();
   std::vector<int32_t> ids = {start};
@@ -15,7 +15,8 @@ std::vector<int32_t> sample_window(const Model& model, int64_t ctx, uint64_t see
   Sampler sampler({.temperature = 1, .repeat_penalty = 1, .repeat_last_n = 0, .seed = seed});
   const Scratch::Frame frame(scratch);
   const Pass pass{executor, scratch, model.weights()};
-  std::vector<float> state(static_cast<size_t>(model.state_size())), logits(static_cast<size_t>(spec.vocab));
+  std::vector<float> state(static_cast<size_t>(model.state_size())),
+      logits(static_cast<size_t>(spec.vocab));
   float* x = scratch.take<float>(spec.d_model);
   while (static_cast<int64_t>(ids.size()) < ctx) {
     model.embed({&ids.back(), 1}, x, pass);
@@ -28,27 +29,31 @@ std::vector<int32_t> sample_window(const Model& model, int64_t ctx, uint64_t see
 
 }  // namespace
 
-Calibration calibrate_on_text(const Model& model, const Tokenizer& tokenizer, std::string_view text, int64_t ctx,
-                              int64_t windows, int64_t held_out) {
+Calibration calibrate_on_text(const Model& model, const Tokenizer& tokenizer, std::string_view text,
+                              int64_t ctx, int64_t windows, int64_t held_out) {
   const std::vector<int32_t> ids = text_ids(model, tokenizer, text);
   Calibration result;
   const int64_t whole = static_cast<int64_t>(ids.size()) / ctx;
   if (whole == 0) {
-    if (ids.size() < 2) throw Error(ErrorKind::kBadArgument, "the calibration text has fewer than 2 tokens; give a longer one");
+    if (ids.size() < 2)
+      throw Error(ErrorKind::kBadArgument,
+                  "the calibration text has fewer than 2 tokens; give a longer one");
     result.windows.push_back(ids);
     return result;
   }
   for (int64_t w = 0; w < std::min(whole, windows + held_out); ++w)
-    (w < windows ? result.windows : result.held_out).emplace_back(ids.begin() + w * ctx, ids.begin() + (w + 1) * ctx);
+    (w < windows ? result.windows : result.held_out)
+        .emplace_back(ids.begin() + w * ctx, ids.begin() + (w + 1) * ctx);
   return result;
 }
 
-Calibration calibrate_on_samples(const Model& model, int64_t ctx, int64_t windows, int64_t held_out, uint64_t seed,
-                                 Progress& progress) {
+Calibration calibrate_on_samples(const Model& model, int64_t ctx, int64_t windows, int64_t held_out,
+                                 uint64_t seed, Progress& progress) {
   Windows sampled(static_cast<size_t>(windows + held_out));
   progress.stage("sample calibration text", static_cast<double>(sampled.size()));
   model.run_jobs(windows + held_out, [&](int64_t i, const Executor& executor, Scratch& scratch) {
-    // An odd multiplier keeps the windows of one seed apart from each other and from those of the next.
+    // An odd multiplier keeps the windows of one seed apart from each other and from those of the
+    // next.
     const uint64_t own = seed * 0x9e3779b97f4a7c15u + static_cast<uint64_t>(i);
     sampled[static_cast<size_t>(i)] = sample_window(model, ctx, own, executor, scratch);
     progress.step();

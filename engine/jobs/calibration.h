@@ -11,20 +11,22 @@ namespace klens {
 
 using Windows = std::vector<std::vector<int32_t>>;
 
-// Calibration windows of ctx tokens, and further ones to judge a plan by that nothing was chosen on.
+// Calibration windows of ctx tokens, and further ones to judge a plan by that nothing was chosen
+// on.
 struct Calibration {
   Windows windows;
   Windows held_out;  // may be empty: a text that is used up
 };
 
-// The first whole windows of a text, then held_out more. A text shorter than one window is one short window.
-Calibration calibrate_on_text(const Model& model, const Tokenizer& tokenizer, std::string_view text, int64_t ctx,
-                              int64_t windows, int64_t held_out);
+// The first whole windows of a text, then held_out more. A text shorter than one window is one
+// short window.
+Calibration calibrate_on_text(const Model& model, const Tokenizer& tokenizer, std::string_view text,
+                              int64_t ctx, int64_t windows, int64_t held_out);
 
-// Sampled from the model itself, each window from a beginning-of-text token at temperature 1. For text that is
-// distributed as the teacher, KL is exactly the rise of log perplexity: H(p, q) = H(p) + KL(p || q). Window i
-// depends on (seed, i) alone.
-Calibration calibrate_on_samples(const Model& model, int64_t ctx, int64_t windows, int64_t held_out, uint64_t seed,
-                                 Progress& progress);
+// Sampled from the model itself, each window from a beginning-of-text token at temperature 1. For
+// text that is distributed as the teacher, KL is exactly the rise of log perplexity: H(p, q) = H(p)
+// + KL(p || q). Window i depends on (seed, i) alone.
+Calibration calibrate_on_samples(const Model& model, int64_t ctx, int64_t windows, int64_t held_out,
+                                 uint64_t seed, Progress& progress);
 
 }  // namespace klens

@@ -17,15 +17,18 @@ struct Position {
   double delta_p;  // p_b(next) - p_a(next)
 };
 
-int64_t largest(const float* logits, int64_t vocab) { return std::max_element(logits, logits + vocab) - logits; }
+int64_t largest(const float* logits, int64_t vocab) {
+  return std::max_element(logits, logits + vocab) - logits;
+}
 
-void compare_window(const Model& a, const Model& b, const TextWindow& window, const Executor& executor,
-                    Scratch& scratch, std::vector<Position>& out) {
+void compare_window(const Model& a, const Model& b, const TextWindow& window,
+                    const Executor& executor, Scratch& scratch, std::vector<Position>& out) {
   const int64_t vocab = a.spec().vocab, tokens = static_cast<int64_t>(window.ids.size());
   const auto divergence = cpu::best_variant(cpu::divergence_variants(), cpu::active()).run;
   const Scratch::Frame frame(scratch);
   const Pass pass_a{executor, scratch, a.weights()}, pass_b{executor, scratch, b.weights()};
-  // b's last hidden states wait while a's logits stream past; d_model may differ, the vocabulary may not.
+  // b's last hidden states wait while a's logits stream past; d_model may differ, the vocabulary
+  // may not.
   float* xa = scratch.take<float>(tokens * a.spec().d_model);
   float* xb = scratch.take<float>(tokens * b.spec().d_model);
   a.embed(window.ids, xa, pass_a);
@@ -39,8 +42,12 @@ void compare_window(const Model& a, const Model& b, const TextWindow& window, co
     for (int64_t i = 0; i < count; ++i) {
       const float *pa = za + i * vocab, *pb = zb + i * vocab;
       const cpu::Divergence d = divergence({.z = pa, .zq = pb, .vocab = vocab});
-      Position position{.kl = d.kl, .same_top = largest(pa, vocab) == largest(pb, vocab), .scored = false,
-                        .nll_a = 0, .nll_b = 0, .delta_p = 0};
+      Position position{.kl = d.kl,
+                        .same_top = largest(pa, vocab) == largest(pb, vocab),
+                        .scored = false,
+                        .nll_a = 0,
+                        .nll_b = 0,
+                        .delta_p = 0};
       const int64_t target = first + i + 1;
       if (target >= window.first_target && target < tokens) {
         const int32_t id = window.ids[static_cast<size_t>(target)];
@@ -49,8 +56,10 @@ void compare_window(const Model& a, const Model& b, const TextWindow& window, co
         position.nll_b = d.lse_q - pb[id];
         position.delta_p = std::exp(-position.nll_b) - std::exp(-position.nll_a);
       }
-      // Positions whose next token counts, and, in a window scored from its start, the last one too.
-      if (position.scored || (window.first_target == 1 && target == tokens)) out.push_back(position);
+      // Positions whose next token counts, and, in a window scored from its start, the last one
+      // too.
+      if (position.scored || (window.first_target == 1 && target == tokens))
+        out.push_back(position);
     }
   });
 }
@@ -76,15 +85,18 @@ struct Percentile {
   double percent;
 };
 
-void add_percentiles(nlohmann::ordered_json& report, const std::string& prefix, std::vector<double> values) {
-  constexpr Percentile kPercentiles[] = {{"_min", 0},  {"_p0_1", 0.1}, {"_p1", 1},   {"_p5", 5},   {"_p10", 10},
-                                         {"_p25", 25}, {"_p50", 50},   {"_p75", 75}, {"_p90", 90}, {"_p95", 95},
-                                         {"_p99", 99}, {"_p999", 99.9}, {"_max", 100}};
+void add_percentiles(nlohmann::ordered_json& report, const std::string& prefix,
+                     std::vector<double> values) {
+  constexpr Percentile kPercentiles[] = {
+      {"_min", 0},  {"_p0_1", 0.1},  {"_p1", 1},   {"_p5", 5},   {"_p10", 10},
+      {"_p25", 25}, {"_p50", 50},    {"_p75", 75}, {"_p90", 90}, {"_p95", 95},
+      {"_p99", 99}, {"_p999", 99.9}, {"_max", 100}};
   std::sort(values.begin(), values.end());
   for (const Percentile& p : kPercentiles) report[prefix + p.name] = percentile(values, p.percent);
 }
 
-void add_perplexities(nlohmann::ordered_json& report, const std::vector<double>& a, const std::vector<double>& b) {
+void add_perplexities(nlohmann::ordered_json& report, const std::vector<double>& a,
+                      const std::vector<double>& b) {
   const MeanError mean_a = mean_of(a), mean_b = mean_of(b);
   std::vector<double> difference, product;
   for (size_t i = 0; i < a.size(); ++i) {
@@ -122,7 +134,8 @@ nlohmann::ordered_json summary(const std::vector<Position>& positions) {
     delta_p.push_back(p.delta_p);
     delta_p2.push_back(p.delta_p * p.delta_p);
   }
-  const MeanError mean_kl = mean_of(kl), top = mean_of(same), dp = mean_of(delta_p), dp2 = mean_of(delta_p2);
+  const MeanError mean_kl = mean_of(kl), top = mean_of(same), dp = mean_of(delta_p),
+                  dp2 = mean_of(delta_p2);
   const double rms = std::sqrt(dp2.mean);
   nlohmann::ordered_json report = {{"kl", mean_kl.mean}, {"kl_stderr", mean_kl.error}};
   add_percentiles(report, "kl", kl);
@@ -140,22 +153,27 @@ nlohmann::ordered_json summary(const std::vector<Position>& positions) {
 
 }  // namespace
 
-nlohmann::ordered_json compare(const Model& a, const Model& b, const Tokenizer& tokenizer, std::string_view text,
-                               const WindowOptions& options, Progress& progress) {
+nlohmann::ordered_json compare(const Model& a, const Model& b, const Tokenizer& tokenizer,
+                               std::string_view text, const WindowOptions& options,
+                               Progress& progress) {
   if (a.spec().vocab != b.spec().vocab)
     throw Error(ErrorKind::kBadArgument, a.checkpoint().path + " and " + b.checkpoint().path +
-                                             ": vocabularies of " + std::to_string(a.spec().vocab) + " and " +
-                                             std::to_string(b.spec().vocab) + " cannot be compared");
-  const std::vector<TextWindow> windows = cut_windows(text_ids(a, tokenizer, text), options, a.spec());
+                                             ": vocabularies of " + std::to_string(a.spec().vocab) +
+                                             " and " + std::to_string(b.spec().vocab) +
+                                             " cannot be compared");
+  const std::vector<TextWindow> windows =
+      cut_windows(text_ids(a, tokenizer, text), options, a.spec());
   std::vector<std::vector<Position>> parts(windows.size());
   progress.stage("compare", static_cast<double>(windows.size()));
   const auto begin = std::chrono::steady_clock::now();
-  a.run_jobs(static_cast<int64_t>(windows.size()), [&](int64_t i, const Executor& executor, Scratch& scratch) {
-    const size_t w = static_cast<size_t>(i);
-    compare_window(a, b, windows[w], executor, scratch, parts[w]);
-    progress.step();
-  });
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  a.run_jobs(static_cast<int64_t>(windows.size()),
+             [&](int64_t i, const Executor& executor, Scratch& scratch) {
+               const size_t w = static_cast<size_t>(i);
+               compare_window(a, b, windows[w], executor, scratch, parts[w]);
+               progress.step();
+             });
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   std::vector<Position> positions;
   int64_t run = 0;
   for (size_t w = 0; w < windows.size(); ++w) {
@@ -164,8 +182,9 @@ nlohmann::ordered_json compare(const Model& a, const Model& b, const Tokenizer& 
   }
   nlohmann::ordered_json report = summary(positions);
   if (!std::isfinite(report["kl"].get<double>()))
-    throw Error(ErrorKind::kBadFile, b.checkpoint().path + " or " + a.checkpoint().path +
-                                         ": the logits are not finite: damaged weights; run klens inspect --verify");
+    throw Error(ErrorKind::kBadFile,
+                b.checkpoint().path + " or " + a.checkpoint().path +
+                    ": the logits are not finite: damaged weights; run klens inspect --verify");
   report["windows"] = windows.size();
   report["tok_s"] = static_cast<double>(run) / seconds;
   return report;

@@ -9,7 +9,8 @@
 
 namespace klens {
 
-void export_logits(const std::shared_ptr<const Model>& model, std::span<const int32_t> ids, const std::string& path) {
+void export_logits(const std::shared_ptr<const Model>& model, std::span<const int32_t> ids,
+                   const std::string& path) {
   if (ids.empty()) throw Error(ErrorKind::kBadArgument, "there is no token to evaluate");
   model->check_ids(ids);
   constexpr size_t kBatch = 256;  // logits of a part of the sequence are in memory at once

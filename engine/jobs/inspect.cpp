@@ -8,18 +8,21 @@ namespace {
 const char* precision_name(const StoredUnit& unit) {
   if (unit.format != nullptr) return unit.format->name;
   switch (unit.view.layout) {
-    case Layout::kRowsF32: return "f32";
-    case Layout::kRowsBf16: return "bf16";
-    default: return "f16";
+    case Layout::kRowsF32:
+      return "f32";
+    case Layout::kRowsBf16:
+      return "bf16";
+    default:
+      return "f16";
   }
 }
 
 }  // namespace
 
-nlohmann::ordered_json unit_row(const LinearSpec& unit, const std::string& format, const std::string& quantizer,
-                                size_t bytes) {
-  return {{"name", unit.name}, {"kind", unit.kind},     {"block", unit.block},         {"rows", unit.rows},
-          {"cols", unit.cols}, {"format", format},      {"quantizer", quantizer},      {"bytes", bytes}};
+nlohmann::ordered_json unit_row(const LinearSpec& unit, const std::string& format,
+                                const std::string& quantizer, size_t bytes) {
+  return {{"name", unit.name}, {"kind", unit.kind}, {"block", unit.block},    {"rows", unit.rows},
+          {"cols", unit.cols}, {"format", format},  {"quantizer", quantizer}, {"bytes", bytes}};
 }
 
 nlohmann::ordered_json inspect(const std::string& path, bool verify) {
@@ -48,11 +51,15 @@ nlohmann::ordered_json inspect(const std::string& path, bool verify) {
       {"tokenizer", !checkpoint.texts.tokenizer.empty()},
       {"chat_template", !checkpoint.texts.chat_template.empty()},
       {"units", std::move(units)},
-      {"plan", checkpoint.plan ? nlohmann::ordered_json::parse(plan_to_json(*checkpoint.plan)) : nlohmann::ordered_json()},
+      {"plan", checkpoint.plan ? nlohmann::ordered_json::parse(plan_to_json(*checkpoint.plan))
+                               : nlohmann::ordered_json()},
       {"provenance", checkpoint.provenance}};
   // Reading refuses what fails these, so a report exists only for a sound file.
-  report["checks"] = {{"structure", "ok"}, {"shapes", "ok"},
-                      {"checksums", !checkpoint.plan ? "none in a checkpoint" : verify ? "ok" : "not checked (--verify)"}};
+  report["checks"] = {{"structure", "ok"},
+                      {"shapes", "ok"},
+                      {"checksums", !checkpoint.plan ? "none in a checkpoint"
+                                    : verify         ? "ok"
+                                                     : "not checked (--verify)"}};
   return report;
 }
 

@@ -10,7 +10,7 @@ namespace klens {
 nlohmann::ordered_json inspect(const std::string& path, bool verify);
 
 // {"name","kind","block","rows","cols","format","quantizer","bytes"}
-nlohmann::ordered_json unit_row(const LinearSpec& unit, const std::string& format, const std::string& quantizer,
-                                size_t bytes);
+nlohmann::ordered_json unit_row(const LinearSpec& unit, const std::string& format,
+                                const std::string& quantizer, size_t bytes);
 
 }  // namespace klens

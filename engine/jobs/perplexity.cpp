@@ -17,32 +17,37 @@ int64_t count_words(std::string_view text) {
   return words;
 }
 
-NllSum score_window(const Model& model, const TextWindow& window, const Executor& executor, Scratch& scratch) {
+NllSum score_window(const Model& model, const TextWindow& window, const Executor& executor,
+                    Scratch& scratch) {
   NllSum nll;
   const int64_t vocab = model.spec().vocab, tokens = static_cast<int64_t>(window.ids.size());
-  window_logits(model, window.ids, executor, scratch, [&](int64_t first, int64_t count, const float* logits) {
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t target = first + i + 1;
-      if (target < window.first_target || target >= tokens) continue;
-      const double loss = -log_probability(logits + i * vocab, vocab, window.ids[static_cast<size_t>(target)]);
-      nll.sum += loss;
-      nll.squares += loss * loss;
-      ++nll.tokens;
-    }
-  });
+  window_logits(
+      model, window.ids, executor, scratch, [&](int64_t first, int64_t count, const float* logits) {
+        for (int64_t i = 0; i < count; ++i) {
+          const int64_t target = first + i + 1;
+          if (target < window.first_target || target >= tokens) continue;
+          const double loss =
+              -log_probability(logits + i * vocab, vocab, window.ids[static_cast<size_t>(target)]);
+          nll.sum += loss;
+          nll.squares += loss * loss;
+          ++nll.tokens;
+        }
+      });
   return nll;
 }
 
 }  // namespace
 
-NllSum score_windows(const Model& model, const std::vector<TextWindow>& windows, Progress& progress) {
+NllSum score_windows(const Model& model, const std::vector<TextWindow>& windows,
+                     Progress& progress) {
   std::vector<NllSum> scores(windows.size());
   progress.stage("perplexity", static_cast<double>(windows.size()));
-  model.run_jobs(static_cast<int64_t>(windows.size()), [&](int64_t i, const Executor& executor, Scratch& scratch) {
-    const size_t w = static_cast<size_t>(i);
-    scores[w] = score_window(model, windows[w], executor, scratch);
-    progress.step();
-  });
+  model.run_jobs(static_cast<int64_t>(windows.size()),
+                 [&](int64_t i, const Executor& executor, Scratch& scratch) {
+                   const size_t w = static_cast<size_t>(i);
+                   scores[w] = score_window(model, windows[w], executor, scratch);
+                   progress.step();
+                 });
   NllSum total;
   for (const NllSum& score : scores) {
     total.sum += score.sum;
@@ -50,24 +55,29 @@ NllSum score_windows(const Model& model, const std::vector<TextWindow>& windows,
     total.tokens += score.tokens;
   }
   if (!std::isfinite(total.sum))
-    throw Error(ErrorKind::kBadFile, model.checkpoint().path + ": the logits are not finite: its weights are damaged "
-                                                               "or overflow; run klens inspect --verify");
+    throw Error(ErrorKind::kBadFile, model.checkpoint().path +
+                                         ": the logits are not finite: its weights are damaged "
+                                         "or overflow; run klens inspect --verify");
   return total;
 }
 
-nlohmann::ordered_json perplexity(const Model& model, const Tokenizer& tokenizer, std::string_view text,
-                                  const WindowOptions& options, Progress& progress) {
+nlohmann::ordered_json perplexity(const Model& model, const Tokenizer& tokenizer,
+                                  std::string_view text, const WindowOptions& options,
+                                  Progress& progress) {
   const std::vector<int32_t> ids = text_ids(model, tokenizer, text);
   const std::vector<TextWindow> windows = cut_windows(ids, options, model.spec());
   const auto begin = std::chrono::steady_clock::now();
   const NllSum nll = score_windows(model, windows, progress);
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 
-  const int64_t stride = options.stride == 0 || options.llama_protocol ? options.ctx : options.stride;
+  const int64_t stride =
+      options.stride == 0 || options.llama_protocol ? options.ctx : options.stride;
   const int64_t last = static_cast<int64_t>(windows.size() - 1) * stride;
   const int64_t covered = std::min<int64_t>(static_cast<int64_t>(ids.size()),
                                             last + static_cast<int64_t>(windows.back().ids.size()));
-  const std::string covered_text = tokenizer.decode({ids.data(), static_cast<size_t>(covered)}, false);
+  const std::string covered_text =
+      tokenizer.decode({ids.data(), static_cast<size_t>(covered)}, false);
   const MeanError mean = mean_error(nll.sum, nll.squares, nll.tokens);
   const double total = mean.mean * static_cast<double>(covered);
   int64_t run = 0;
@@ -77,8 +87,10 @@ nlohmann::ordered_json perplexity(const Model& model, const Tokenizer& tokenizer
           {"nll", mean.mean},
           {"ppl", std::exp(mean.mean)},
           {"ppl_stderr", std::exp(mean.mean) * mean.error},
-          {"word_ppl", std::exp(total / static_cast<double>(std::max<int64_t>(count_words(covered_text), 1)))},
-          {"bits_per_byte", total / std::log(2.0) / static_cast<double>(std::max<size_t>(covered_text.size(), 1))},
+          {"word_ppl",
+           std::exp(total / static_cast<double>(std::max<int64_t>(count_words(covered_text), 1)))},
+          {"bits_per_byte",
+           total / std::log(2.0) / static_cast<double>(std::max<size_t>(covered_text.size(), 1))},
           {"tok_s", static_cast<double>(run) / seconds}};
 }
 

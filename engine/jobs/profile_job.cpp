@@ -10,7 +10,8 @@
 namespace klens {
 namespace {
 
-constexpr const char* kMetrics[] = {"kl", "kl_reverse", "delta_ce", "mse", "sqnr_db", "ppl", "kurtosis"};
+constexpr const char* kMetrics[] = {"kl",      "kl_reverse", "delta_ce", "mse",
+                                    "sqnr_db", "ppl",        "kurtosis"};
 
 std::vector<std::string> split(const std::string& list) {
   std::vector<std::string> words;
@@ -27,7 +28,9 @@ std::set<std::string> parse_metrics(const std::string& list) {
   if (words.empty()) return {std::begin(kMetrics), std::end(kMetrics)};
   for (const std::string& word : words)
     if (std::find(std::begin(kMetrics), std::end(kMetrics), word) == std::end(kMetrics))
-      throw Error(ErrorKind::kBadArgument, "metric \"" + word + "\" is not one of kl, kl_reverse, delta_ce, mse, sqnr_db, ppl, kurtosis");
+      throw Error(ErrorKind::kBadArgument,
+                  "metric \"" + word +
+                      "\" is not one of kl, kl_reverse, delta_ce, mse, sqnr_db, ppl, kurtosis");
   return {words.begin(), words.end()};
 }
 
@@ -59,7 +62,8 @@ bool lossless(const StoredUnit& unit, const Format& format) {
 }
 
 void set_exact(Candidate& candidate, size_t windows) {
-  candidate.kl = candidate.kl_stderr = candidate.kl_reverse = candidate.delta_ce = candidate.mse = 0;
+  candidate.kl = candidate.kl_stderr = candidate.kl_reverse = candidate.delta_ce = candidate.mse =
+      0;
   candidate.sqnr_db = 200;
   candidate.kl_windows.assign(windows, 0.0);
 }
@@ -80,13 +84,21 @@ void keep_metrics(const std::set<std::string>& metrics, Candidate& candidate) {
   keep("ppl", candidate.ppl);
 }
 
-// A plan whose header is as long as any plan's: the longest format name for each unit, all digits used.
+// A plan whose header is as long as any plan's: the longest format name for each unit, all digits
+// used.
 Plan longest_plan(const Model& model) {
   constexpr double kLongest = -1.2345678901234567e-100;
-  Plan plan{.method = "sensiboost", .budget = std::string(64, 'x'), .bytes = INT64_MIN, .bpw = kLongest,
-            .predicted_kl = kLongest, .measured_kl = kLongest, .measured_kl_stderr = kLongest,
-            .optimality_gap = kLongest, .units = {}};
-  for (const LinearSpec& unit : model.units()) plan.units[unit.name] = {.format = "int4g128", .quantizer = "rtn"};
+  Plan plan{.method = "sensiboost",
+            .budget = std::string(64, 'x'),
+            .bytes = INT64_MIN,
+            .bpw = kLongest,
+            .predicted_kl = kLongest,
+            .measured_kl = kLongest,
+            .measured_kl_stderr = kLongest,
+            .optimality_gap = kLongest,
+            .units = {}};
+  for (const LinearSpec& unit : model.units())
+    plan.units[unit.name] = {.format = "int4g128", .quantizer = "rtn"};
   return plan;
 }
 
@@ -106,12 +118,18 @@ Prepared prepare(const Model& model, const std::vector<const Format*>& formats) 
   profile.activations = model.options().activations == Activations::kInt8 ? "int8" : "f32";
   profile.fixed_bytes = static_cast<int64_t>(klens_fixed_bytes(checkpoint));
   constexpr int64_t kProvenance = 1024;  // more than quantize ever writes there
-  profile.header_bytes =
-      static_cast<int64_t>(klens_header_bytes(checkpoint, {.plan = longest_plan(model), .provenance = {}})) + kProvenance;
+  profile.header_bytes = static_cast<int64_t>(klens_header_bytes(
+                             checkpoint, {.plan = longest_plan(model), .provenance = {}})) +
+                         kProvenance;
   for (size_t u = 0; u < model.units().size(); ++u) {
     const LinearSpec& spec = model.units()[u];
-    Unit unit{.name = spec.name, .kind = spec.kind, .block = spec.block, .rows = spec.rows, .cols = spec.cols,
-              .kurtosis = std::nullopt, .candidates = {}};
+    Unit unit{.name = spec.name,
+              .kind = spec.kind,
+              .block = spec.block,
+              .rows = spec.rows,
+              .cols = spec.cols,
+              .kurtosis = std::nullopt,
+              .candidates = {}};
     for (const Format* format : formats) {
       Candidate candidate;
       candidate.format = format->name;
@@ -127,15 +145,18 @@ Prepared prepare(const Model& model, const std::vector<const Format*>& formats) 
   return result;
 }
 
-std::string run_identity(const Profile& profile, const Calibration& calibration, const std::vector<Student>& students) {
+std::string run_identity(const Profile& profile, const Calibration& calibration,
+                         const std::vector<Student>& students) {
   std::string text = profile.checkpoint_xxh3 + " " + profile.activations;
-  for (const auto& window : calibration.windows) text += " " + xxh3_hex(std::as_bytes(std::span(window)));
-  for (const Student& student : students) text += " " + std::to_string(student.unit) + student.format->name;
+  for (const auto& window : calibration.windows)
+    text += " " + xxh3_hex(std::as_bytes(std::span(window)));
+  for (const Student& student : students)
+    text += " " + std::to_string(student.unit) + student.format->name;
   return xxh3_hex(std::as_bytes(std::span(text)));
 }
 
-void fill_in(const Scores& scores, const Prepared& prepared, int64_t vocab, const std::set<std::string>& metrics,
-             Profile& profile) {
+void fill_in(const Scores& scores, const Prepared& prepared, int64_t vocab,
+             const std::set<std::string>& metrics, Profile& profile) {
   for (Unit& unit : profile.units)
     for (Candidate& candidate : unit.candidates) set_exact(candidate, scores.windows.size());
   for (size_t s = 0; s < prepared.students.size(); ++s) {
@@ -149,15 +170,20 @@ void fill_in(const Scores& scores, const Prepared& prepared, int64_t vocab, cons
   for (const WindowScore& base : scores.base) profile.tokens += base.positions;
 }
 
-Calibration calibrate(const Model& model, const Tokenizer* tokenizer, const ProfileOptions& options, Progress& progress) {
-  if (options.ctx < 2) throw Error(ErrorKind::kBadArgument, "-c must be at least 2: one token and its next");
+Calibration calibrate(const Model& model, const Tokenizer* tokenizer, const ProfileOptions& options,
+                      Progress& progress) {
+  if (options.ctx < 2)
+    throw Error(ErrorKind::kBadArgument, "-c must be at least 2: one token and its next");
   if (options.windows < 1) throw Error(ErrorKind::kBadArgument, "--windows must be at least 1");
   if (!options.text)
-    return calibrate_on_samples(model, options.ctx, options.windows, options.held_out, options.seed, progress);
+    return calibrate_on_samples(model, options.ctx, options.windows, options.held_out, options.seed,
+                                progress);
   if (tokenizer == nullptr)
-    throw Error(ErrorKind::kBadFile, model.checkpoint().path + ": holds no tokenizer.json, so a text cannot be used; "
-                                                               "leave out -f to calibrate on samples of the model");
-  return calibrate_on_text(model, *tokenizer, *options.text, options.ctx, options.windows, options.held_out);
+    throw Error(ErrorKind::kBadFile, model.checkpoint().path +
+                                         ": holds no tokenizer.json, so a text cannot be used; "
+                                         "leave out -f to calibrate on samples of the model");
+  return calibrate_on_text(model, *tokenizer, *options.text, options.ctx, options.windows,
+                           options.held_out);
 }
 
 }  // namespace
@@ -167,8 +193,10 @@ std::vector<const Format*> parse_formats(const std::string& list) {
   for (const std::string& word : split(list)) {
     const Format* format = find_format(word);
     if (format == nullptr)
-      throw Error(ErrorKind::kBadArgument, "format \"" + word + "\" is not one of " + std::string(format_names()));
-    if (std::find(formats.begin(), formats.end(), format) == formats.end()) formats.push_back(format);
+      throw Error(ErrorKind::kBadArgument,
+                  "format \"" + word + "\" is not one of " + std::string(format_names()));
+    if (std::find(formats.begin(), formats.end(), format) == formats.end())
+      formats.push_back(format);
   }
   return formats;
 }
@@ -177,8 +205,9 @@ Profile unmeasured_profile(const Model& model, const std::vector<const Format*>&
   return prepare(model, formats).profile;
 }
 
-ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer, const ProfileOptions& options,
-                       Progress& progress, const std::function<bool(const Profile&)>& stop_early) {
+ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
+                       const ProfileOptions& options, Progress& progress,
+                       const std::function<bool(const Profile&)>& stop_early) {
   const std::set<std::string> metrics = parse_metrics(options.metrics);
   Prepared prepared = prepare(model, parse_formats(options.formats));
   Calibration calibration = calibrate(model, tokenizer, options, progress);
@@ -201,10 +230,12 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer, const Pro
   for (const Student& student : prepared.students) per_window += runner.cost(student);
   progress.stage("profile", per_window * static_cast<double>(calibration.windows.size()),
                  per_window * static_cast<double>(scores.windows.size()));
-  const double per_student = per_window / static_cast<double>(std::max<size_t>(prepared.students.size(), 1));
+  const double per_student =
+      per_window / static_cast<double>(std::max<size_t>(prepared.students.size(), 1));
   auto last_saved = std::chrono::steady_clock::now();
   const auto save = [&] {
-    if (!options.state_path.empty() && !scores.windows.empty()) save_profile_state(options.state_path, run, scores);
+    if (!options.state_path.empty() && !scores.windows.empty())
+      save_profile_state(options.state_path, run, scores);
     last_saved = std::chrono::steady_clock::now();
   };
   const auto after_window = [&] {
@@ -213,15 +244,18 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer, const Pro
     return !stop_early(profile);
   };
   try {
-    profile_windows(runner, calibration.windows, prepared.students, [&] { progress.step(per_student); },
-                    after_window, scores);
+    profile_windows(
+        runner, calibration.windows, prepared.students, [&] { progress.step(per_student); },
+        after_window, scores);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::kInterrupted) save();
     throw;
   }
   save();  // until the caller has put the profile where it belongs, this is the only copy
   fill_in(scores, prepared, model.spec().vocab, metrics, profile);
-  return {.profile = std::move(profile), .calibration = std::move(calibration), .students = std::move(prepared.students)};
+  return {.profile = std::move(profile),
+          .calibration = std::move(calibration),
+          .students = std::move(prepared.students)};
 }
 
 }  // namespace klens

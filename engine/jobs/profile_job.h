@@ -15,11 +15,11 @@ struct ProfileOptions {
   std::string source_name = "text";
   int64_t ctx = 256;
   int64_t windows = 32;
-  int64_t held_out = 0;             // further windows to judge a plan by
+  int64_t held_out = 0;  // further windows to judge a plan by
   uint64_t seed = 0;
   std::string formats = "int8,int4g32,int4g64,int4g128";
-  std::string metrics;              // "": all
-  std::string state_path;           // where an interrupted run keeps its windows; "": nowhere
+  std::string metrics;     // "": all
+  std::string state_path;  // where an interrupted run keeps its windows; "": nowhere
   bool resume = false;
 };
 
@@ -29,13 +29,15 @@ struct ProfileRun {
   std::vector<Student> students;  // in the order of profile.units and their candidates
 };
 
-// Measures every unit in every format: quant/profiler over a StudentRunner. tokenizer may be null where there
-// is no text. stop_early is asked after each window with the profile so far; true ends the run there.
-ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer, const ProfileOptions& options,
-                       Progress& progress, const std::function<bool(const Profile&)>& stop_early);
+// Measures every unit in every format: quant/profiler over a StudentRunner. tokenizer may be null
+// where there is no text. stop_early is asked after each window with the profile so far; true ends
+// the run there.
+ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
+                       const ProfileOptions& options, Progress& progress,
+                       const std::function<bool(const Profile&)>& stop_early);
 
-// Units and candidates of a model without measured metrics: what planning a uniform format needs. header_bytes
-// is filled in too.
+// Units and candidates of a model without measured metrics: what planning a uniform format needs.
+// header_bytes is filled in too.
 Profile unmeasured_profile(const Model& model, const std::vector<const Format*>& formats);
 
 // "int8,int4g64" to formats, fp16 always first among them. Throws Error for an unknown name.

@@ -19,10 +19,17 @@ json to_json(const WindowScore& s) {
 }
 
 WindowScore from_json(const json& j) {
-  if (!j.is_array() || j.size() != 8 || !std::all_of(j.begin(), j.end(), [](const json& v) { return v.is_number(); }))
+  if (!j.is_array() || j.size() != 8 ||
+      !std::all_of(j.begin(), j.end(), [](const json& v) { return v.is_number(); }))
     throw Error(ErrorKind::kBadFile, "");
-  return {.kl = j[0], .kl_reverse = j[1], .delta_ce = j[2], .ce = j[3], .squared_error = j[4], .squared = j[5],
-          .positions = j[6], .labels = j[7]};
+  return {.kl = j[0],
+          .kl_reverse = j[1],
+          .delta_ce = j[2],
+          .ce = j[3],
+          .squared_error = j[4],
+          .squared = j[5],
+          .positions = j[6],
+          .labels = j[7]};
 }
 
 }  // namespace
@@ -36,7 +43,8 @@ void save_profile_state(const std::string& path, const std::string& run, const S
     windows.push_back(std::move(row));
   }
   AtomicFile file(path);
-  file.write(json{{"klens_profile_state", 1}, {"run", run}, {"base", base}, {"windows", windows}}.dump());
+  file.write(
+      json{{"klens_profile_state", 1}, {"run", run}, {"base", base}, {"windows", windows}}.dump());
   file.commit();
 }
 
@@ -45,12 +53,13 @@ Scores load_profile_state(const std::string& path, const std::string& run, size_
   if (!std::filesystem::exists(path)) return scores;
   const json state = parse_json(read_text(path), path);
   const std::string cure = "; remove it, or run without --resume";
-  if (!state.is_object() || state.value("klens_profile_state", json()) != 1 || !state.contains("base") ||
-      !state.contains("windows") || !state["base"].is_array() || !state["windows"].is_array() ||
-      state["base"].size() != state["windows"].size())
+  if (!state.is_object() || state.value("klens_profile_state", json()) != 1 ||
+      !state.contains("base") || !state.contains("windows") || !state["base"].is_array() ||
+      !state["windows"].is_array() || state["base"].size() != state["windows"].size())
     throw Error(ErrorKind::kBadFile, path + ": is no state of an interrupted profile" + cure);
   if (state.value("run", json()) != run)
-    throw Error(ErrorKind::kBadFile, path + ": was kept by a run on another model, text or with other options" + cure);
+    throw Error(ErrorKind::kBadFile,
+                path + ": was kept by a run on another model, text or with other options" + cure);
   try {
     for (const json& score : state["base"]) scores.base.push_back(from_json(score));
     for (const json& row : state["windows"]) {

@@ -8,11 +8,12 @@
 
 namespace klens {
 
-// What a job tells while it runs: stage, fraction done, seconds left (negative while unknown). True asks it to stop.
+// What a job tells while it runs: stage, fraction done, seconds left (negative while unknown). True
+// asks it to stop.
 using ProgressFn = std::function<bool(const char* stage, double fraction, double seconds_left)>;
 
-// Counts the steps of a stage and passes them on, at most ten times a second. Safe to call from several
-// threads. Throws Error (kInterrupted) from step() once the receiver asks to stop.
+// Counts the steps of a stage and passes them on, at most ten times a second. Safe to call from
+// several threads. Throws Error (kInterrupted) from step() once the receiver asks to stop.
 class Progress {
  public:
   explicit Progress(ProgressFn fn) : fn_(std::move(fn)) {}

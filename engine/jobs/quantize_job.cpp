@@ -40,15 +40,18 @@ void check_covers(const Plan& plan, const Model& model) {
   for (const LinearSpec& unit : model.units()) {
     const auto found = left.find(unit.name);
     if (found == left.end())
-      throw Error(ErrorKind::kBadArgument, "the plan has no format for unit " + unit.name + " of " + model.checkpoint().path);
+      throw Error(ErrorKind::kBadArgument, "the plan has no format for unit " + unit.name + " of " +
+                                               model.checkpoint().path);
     if (find_format(found->second.format) == nullptr)
-      throw Error(ErrorKind::kBadArgument, "the plan gives unit " + unit.name + " format \"" + found->second.format +
-                                               "\", which is not one of " + std::string(format_names()));
+      throw Error(ErrorKind::kBadArgument, "the plan gives unit " + unit.name + " format \"" +
+                                               found->second.format + "\", which is not one of " +
+                                               std::string(format_names()));
     left.erase(found);
   }
   if (!left.empty())
     throw Error(ErrorKind::kBadArgument, "the plan names unit " + left.begin()->first + ", which " +
-                                             model.checkpoint().path + " does not have; it was made for another model");
+                                             model.checkpoint().path +
+                                             " does not have; it was made for another model");
 }
 
 struct Made {
@@ -59,7 +62,8 @@ struct Made {
 };
 
 // A plan that is given, or needs no measurement.
-Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const QuantizeOptions& options, Progress& progress) {
+Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const QuantizeOptions& options,
+                     Progress& progress) {
   std::vector<const Format*> all;
   for (const Format& format : kFormats) all.push_back(&format);
   Made made{.plan = {}, .profile = unmeasured_profile(model, all), .held_out = {}};
@@ -73,15 +77,18 @@ Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const Quant
     for (const auto& [name, choice] : request.pinned) made.plan.units[name] = choice;
   }
   const ProfileOptions& p = options.profile;
-  made.held_out = p.text && tokenizer != nullptr
-                      ? calibrate_on_text(model, *tokenizer, *p.text, p.ctx, kHeldOutWindows, 0).windows
-                      : calibrate_on_samples(model, p.ctx, kHeldOutWindows, 0, p.seed, progress).windows;
+  made.held_out =
+      p.text && tokenizer != nullptr
+          ? calibrate_on_text(model, *tokenizer, *p.text, p.ctx, kHeldOutWindows, 0).windows
+          : calibrate_on_samples(model, p.ctx, kHeldOutWindows, 0, p.seed, progress).windows;
   return made;
 }
 
-Made measured_plan(const Model& model, const Tokenizer* tokenizer, const QuantizeOptions& options, Progress& progress) {
+Made measured_plan(const Model& model, const Tokenizer* tokenizer, const QuantizeOptions& options,
+                   Progress& progress) {
   PlanRequest request = options.request;
-  request.pinned = pinned_choices(options.tensor_types, unmeasured_profile(model, parse_formats(options.profile.formats)));
+  request.pinned = pinned_choices(
+      options.tensor_types, unmeasured_profile(model, parse_formats(options.profile.formats)));
   ProfileOptions profile_options = options.profile;
   profile_options.held_out = kHeldOutWindows;
   profile_options.metrics.clear();
@@ -89,23 +96,28 @@ Made measured_plan(const Model& model, const Tokenizer* tokenizer, const Quantiz
   ProfileRun run = run_profile(model, tokenizer, profile_options, progress,
                                [&](const Profile& profile) { return racing.decided(profile); });
   Refined refined = refine(model, run, request, plan_or_throw(run.profile, request), progress);
-  return {.plan = std::move(refined.plan), .profile = std::move(run.profile),
-          .held_out = std::move(run.calibration.held_out), .rounds = refined.rounds};
+  return {.plan = std::move(refined.plan),
+          .profile = std::move(run.profile),
+          .held_out = std::move(run.calibration.held_out),
+          .rounds = refined.rounds};
 }
 
 // The bytes of a plan whose formats may have been changed by hand.
 void count_bytes(const Model& model, const Profile& profile, Plan& plan) {
   plan.bytes = profile.fixed_bytes;
   for (const LinearSpec& unit : model.units())
-    plan.bytes += static_cast<int64_t>(packed_bytes(*find_format(plan.units.at(unit.name).format), unit.rows, unit.cols));
+    plan.bytes += static_cast<int64_t>(
+        packed_bytes(*find_format(plan.units.at(unit.name).format), unit.rows, unit.cols));
   plan.bpw = bits_per_weight(profile, plan.bytes);
 }
 
-std::map<std::string, std::string> provenance(const Profile& profile, const Model& model, const nlohmann::ordered_json& report) {
+std::map<std::string, std::string> provenance(const Profile& profile, const Model& model,
+                                              const nlohmann::ordered_json& report) {
   std::map<std::string, std::string> result = {
       {"tool", std::string("klens ") + kVersion},
       {"source", profile.model_name},
-      {"source_xxh3", profile.checkpoint_xxh3.empty() ? checkpoint_xxh3(model.checkpoint()) : profile.checkpoint_xxh3},
+      {"source_xxh3", profile.checkpoint_xxh3.empty() ? checkpoint_xxh3(model.checkpoint())
+                                                      : profile.checkpoint_xxh3},
       {"activations", profile.activations}};
   if (profile.windows > 0) {
     result["calibration"] = profile.calibration_source;
@@ -114,7 +126,8 @@ std::map<std::string, std::string> provenance(const Profile& profile, const Mode
     result["calibration_window"] = std::to_string(profile.window);
     result["calibration_seed"] = std::to_string(profile.seed);
   }
-  for (const char* key : {"kl", "kl_stderr", "ppl_before", "ppl_after"}) result[std::string("measured_") + key] = report[key].dump();
+  for (const char* key : {"kl", "kl_stderr", "ppl_before", "ppl_after"})
+    result[std::string("measured_") + key] = report[key].dump();
   result["measured_on"] = report["evaluation"];
   return result;
 }
@@ -124,8 +137,9 @@ nlohmann::ordered_json unit_rows(const Model& model, const Profile& profile, con
   for (size_t u = 0; u < model.units().size(); ++u) {
     const Choice& choice = plan.units.at(model.units()[u].name);
     const Format& format = *find_format(choice.format);
-    nlohmann::ordered_json row = unit_row(model.units()[u], choice.format, choice.quantizer,
-                                          packed_bytes(format, model.units()[u].rows, model.units()[u].cols));
+    nlohmann::ordered_json row =
+        unit_row(model.units()[u], choice.format, choice.quantizer,
+                 packed_bytes(format, model.units()[u].rows, model.units()[u].cols));
     for (const Candidate& candidate : profile.units[u].candidates)
       if (candidate.format == choice.format && candidate.kl) row["kl"] = *candidate.kl;
     rows.push_back(std::move(row));
@@ -135,7 +149,8 @@ nlohmann::ordered_json unit_rows(const Model& model, const Profile& profile, con
 
 }  // namespace
 
-std::map<std::string, Choice> pinned_choices(const std::string& tensor_types, const Profile& profile) {
+std::map<std::string, Choice> pinned_choices(const std::string& tensor_types,
+                                             const Profile& profile) {
   std::map<std::string, Choice> pinned;
   for (size_t begin = 0; begin < tensor_types.size();) {
     const size_t end = std::min(tensor_types.find('\n', begin), tensor_types.size());
@@ -145,7 +160,9 @@ std::map<std::string, Choice> pinned_choices(const std::string& tensor_types, co
     const size_t equals = line.rfind('=');
     const std::string format = equals == std::string::npos ? "" : line.substr(equals + 1);
     if (find_format(format) == nullptr)
-      throw Error(ErrorKind::kBadArgument, "tensor type \"" + line + "\" is not REGEX=FORMAT with a format of " + std::string(format_names()));
+      throw Error(ErrorKind::kBadArgument, "tensor type \"" + line +
+                                               "\" is not REGEX=FORMAT with a format of " +
+                                               std::string(format_names()));
     size_t matches = 0;
     try {
       const std::regex pattern(line.substr(0, equals));
@@ -155,28 +172,39 @@ std::map<std::string, Choice> pinned_choices(const std::string& tensor_types, co
         ++matches;
       }
     } catch (const std::regex_error& error) {
-      throw Error(ErrorKind::kBadArgument, "tensor type \"" + line + "\": bad regular expression: " + error.what());
+      throw Error(ErrorKind::kBadArgument,
+                  "tensor type \"" + line + "\": bad regular expression: " + error.what());
     }
-    if (matches == 0) throw Error(ErrorKind::kBadArgument, "tensor type \"" + line + "\" matches no unit; klens inspect lists them");
+    if (matches == 0)
+      throw Error(ErrorKind::kBadArgument,
+                  "tensor type \"" + line + "\" matches no unit; klens inspect lists them");
   }
   return pinned;
 }
 
 Plan plan_or_throw(const Profile& profile, const PlanRequest& request) {
   std::variant<Plan, std::string> result = make_plan(profile, request);
-  if (const std::string* why = std::get_if<std::string>(&result)) throw Error(ErrorKind::kBadArgument, *why);
+  if (const std::string* why = std::get_if<std::string>(&result))
+    throw Error(ErrorKind::kBadArgument, *why);
   return std::move(std::get<Plan>(result));
 }
 
-nlohmann::ordered_json quantize(const Model& model, const Tokenizer* tokenizer, const std::string& out_path,
-                                const QuantizeOptions& options, Progress& progress) {
+nlohmann::ordered_json quantize(const Model& model, const Tokenizer* tokenizer,
+                                const std::string& out_path, const QuantizeOptions& options,
+                                Progress& progress) {
   const auto begin = std::chrono::steady_clock::now();
   const bool ready = !options.plan_json.empty() || options.request.method == "uniform";
-  Made made = ready ? unmeasured_plan(model, tokenizer, options, progress) : measured_plan(model, tokenizer, options, progress);
+  Made made = ready ? unmeasured_plan(model, tokenizer, options, progress)
+                    : measured_plan(model, tokenizer, options, progress);
   count_bytes(model, made.profile, made.plan);
   const bool held_out = !made.held_out.empty();
-  const Windows fallback = held_out ? Windows() : calibrate_on_samples(model, options.profile.ctx, kHeldOutWindows, 0, ~options.profile.seed, progress).windows;
-  const PlanScore score = measure_plan(model, made.plan, held_out ? made.held_out : fallback, progress);
+  const Windows fallback = held_out
+                               ? Windows()
+                               : calibrate_on_samples(model, options.profile.ctx, kHeldOutWindows,
+                                                      0, ~options.profile.seed, progress)
+                                     .windows;
+  const PlanScore score =
+      measure_plan(model, made.plan, held_out ? made.held_out : fallback, progress);
 
   nlohmann::ordered_json report = {{"bytes", 0},
                                    {"bpw", made.plan.bpw},
@@ -188,25 +216,31 @@ nlohmann::ordered_json quantize(const Model& model, const Tokenizer* tokenizer, 
                                    {"rounds", made.rounds}};
   if (made.plan.predicted_kl) report["predicted_kl"] = *made.plan.predicted_kl;
   if (made.plan.measured_kl) report["measured_kl"] = *made.plan.measured_kl;
-  const KlensHeader header{.plan = made.plan, .provenance = provenance(made.profile, model, report)};
+  const KlensHeader header{.plan = made.plan,
+                           .provenance = provenance(made.profile, model, report)};
   const Checkpoint& source = model.checkpoint();
   if (options.dry_run) {
     report["bytes"] = klens_header_bytes(source, header) + static_cast<size_t>(made.plan.bytes);
   } else {
     double weights = 0;
-    for (const LinearSpec& unit : model.units()) weights += static_cast<double>(unit.rows * unit.cols);
+    for (const LinearSpec& unit : model.units())
+      weights += static_cast<double>(unit.rows * unit.cols);
     progress.stage("write", weights);
-    report["bytes"] = write_klens_file(out_path, source, header, [&](const StoredUnit& unit, const Choice& choice) {
-      progress.step(static_cast<double>(unit.view.rows * unit.view.cols));
-      return quantise_unit(unit, choice);
-    });
+    report["bytes"] = write_klens_file(
+        out_path, source, header, [&](const StoredUnit& unit, const Choice& choice) {
+          progress.step(static_cast<double>(unit.view.rows * unit.view.cols));
+          return quantise_unit(unit, choice);
+        });
     std::error_code ec;
-    if (!options.profile.state_path.empty()) std::filesystem::remove(options.profile.state_path, ec);
+    if (!options.profile.state_path.empty())
+      std::filesystem::remove(options.profile.state_path, ec);
   }
   report["plan"] = nlohmann::ordered_json::parse(plan_to_json(made.plan));
   report["units"] = unit_rows(model, made.profile, made.plan);
-  report["seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  if (made.profile.windows > 0) report["profile"] = nlohmann::ordered_json::parse(profile_to_json(made.profile));
+  report["seconds"] =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (made.profile.windows > 0)
+    report["profile"] = nlohmann::ordered_json::parse(profile_to_json(made.profile));
   return report;
 }
 

@@ -8,9 +8,9 @@ namespace klens {
 namespace {
 
 constexpr int kMaxRounds = 3;
-constexpr double kWorthIt = 0.99;        // less than a percent is not worth another round
+constexpr double kWorthIt = 0.99;       // less than a percent is not worth another round
 constexpr size_t kMarginalWindows = 8;  // paired differences are far less noisy than KLs
-constexpr double kMatters = 0.01;        // a unit that can move the plan's KL by one percent
+constexpr double kMatters = 0.01;       // a unit that can move the plan's KL by one percent
 
 Candidate& candidate_of(Unit& unit, const std::string& format) {
   return *std::find_if(unit.candidates.begin(), unit.candidates.end(),
@@ -26,8 +26,10 @@ bool matters(const Unit& unit, double plan_kl) {
   return high - low > kMatters * plan_kl;
 }
 
-// The profile with the KLs of units that matter replaced by what changing them alone does to the plan.
-Profile marginal_profile(const Model& model, const ProfileRun& run, const Plan& plan, Progress& progress) {
+// The profile with the KLs of units that matter replaced by what changing them alone does to the
+// plan.
+Profile marginal_profile(const Model& model, const ProfileRun& run, const Plan& plan,
+                         Progress& progress) {
   Profile profile = run.profile;
   std::vector<Student> students;
   std::vector<std::pair<size_t, size_t>> places;
@@ -42,11 +44,13 @@ Profile marginal_profile(const Model& model, const ProfileRun& run, const Plan& 
   }
   const PackedUnits packed = pack_plan(model, plan);
   StudentRunner runner(model, &packed);
-  const size_t count = std::min({kMarginalWindows, run.calibration.windows.size(), static_cast<size_t>(profile.windows)});
+  const size_t count = std::min(
+      {kMarginalWindows, run.calibration.windows.size(), static_cast<size_t>(profile.windows)});
   const std::span<const std::vector<int32_t>> windows(run.calibration.windows.data(), count);
   Scores scores;
   progress.stage("re-measure around the plan", static_cast<double>(students.size() * count));
-  profile_windows(runner, windows, students, [&] { progress.step(); }, [] { return true; }, scores);
+  profile_windows(
+      runner, windows, students, [&] { progress.step(); }, [] { return true; }, scores);
 
   const MeanKl base = mean_kl(scores.base);
   for (size_t s = 0; s < students.size(); ++s) {
@@ -73,8 +77,8 @@ double predicted(const Profile& profile, const Plan& plan) {
 
 }  // namespace
 
-PlanScore measure_plan(const Model& model, const Plan& plan, std::span<const std::vector<int32_t>> windows,
-                       Progress& progress) {
+PlanScore measure_plan(const Model& model, const Plan& plan,
+                       std::span<const std::vector<int32_t>> windows, Progress& progress) {
   const PackedUnits packed = pack_plan(model, plan);
   StudentRunner runner(model, &packed);
   std::vector<WindowScore> scores;
@@ -96,8 +100,10 @@ PlanScore measure_plan(const Model& model, const Plan& plan, std::span<const std
   return result;
 }
 
-Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& request, Plan plan, Progress& progress) {
-  const std::span<const std::vector<int32_t>> windows(run.calibration.windows.data(), static_cast<size_t>(run.profile.windows));
+Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& request, Plan plan,
+               Progress& progress) {
+  const std::span<const std::vector<int32_t>> windows(run.calibration.windows.data(),
+                                                      static_cast<size_t>(run.profile.windows));
   const auto measure = [&](Plan& p) {
     const MeanKl kl = measure_plan(model, p, windows, progress).kl;
     p.measured_kl = kl.mean;
@@ -112,7 +118,8 @@ Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& req
     if (by_kl && *result.plan.measured_kl <= *request.budget.max_kl) break;
     Plan next;
     if (by_kl) {
-      tightened.budget.max_kl = *tightened.budget.max_kl * *request.budget.max_kl / *result.plan.measured_kl * 0.98;
+      tightened.budget.max_kl =
+          *tightened.budget.max_kl * *request.budget.max_kl / *result.plan.measured_kl * 0.98;
       next = plan_or_throw(run.profile, tightened);
     } else {
       next = plan_or_throw(marginal_profile(model, run, result.plan, progress), request);

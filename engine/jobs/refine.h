@@ -4,23 +4,26 @@
 
 namespace klens {
 
-// Mean KL of a whole plan against the teacher, measured on windows; ce for perplexities, nats per label.
+// Mean KL of a whole plan against the teacher, measured on windows; ce for perplexities, nats per
+// label.
 struct PlanScore {
   MeanKl kl;
   double ce_teacher = 0, ce_student = 0;
 };
-PlanScore measure_plan(const Model& model, const Plan& plan, std::span<const std::vector<int32_t>> windows,
-                       Progress& progress);
+PlanScore measure_plan(const Model& model, const Plan& plan,
+                       std::span<const std::vector<int32_t>> windows, Progress& progress);
 
 struct Refined {
   Plan plan;  // with measured_kl and its error
   int rounds = 0;
 };
 
-// KLs of single units do not quite add up. Around the measured plan, every unit that matters is measured anew in
-// every other format (its KL in the company of the plan minus the plan's own), the knapsack is solved with these,
-// and the new plan is kept if it measures better; until it does not. A budget on KL is instead met by tightening it
-// by what the measurement showed. profile and windows are those the plan was made from.
-Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& request, Plan plan, Progress& progress);
+// KLs of single units do not quite add up. Around the measured plan, every unit that matters is
+// measured anew in every other format (its KL in the company of the plan minus the plan's own), the
+// knapsack is solved with these, and the new plan is kept if it measures better; until it does not.
+// A budget on KL is instead met by tightening it by what the measurement showed. profile and
+// windows are those the plan was made from.
+Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& request, Plan plan,
+               Progress& progress);
 
 }  // namespace klens

@@ -12,9 +12,11 @@ namespace klens {
 PackedWeight quantise_unit(const StoredUnit& unit, const Choice& choice) {
   const Format* format = find_format(choice.format);
   if (format == nullptr)
-    throw Error(ErrorKind::kBadArgument, "format \"" + choice.format + "\" is not one of " + std::string(format_names()));
+    throw Error(ErrorKind::kBadArgument,
+                "format \"" + choice.format + "\" is not one of " + std::string(format_names()));
   if (choice.quantizer != "rtn")
-    throw Error(ErrorKind::kBadArgument, "quantizer \"" + choice.quantizer + "\" is not one that klens has (rtn)");
+    throw Error(ErrorKind::kBadArgument,
+                "quantizer \"" + choice.quantizer + "\" is not one that klens has (rtn)");
   // Isolated: a thread that waits here must not start another student on top of this one.
   std::optional<PackedWeight> packed;
   tbb::this_task_arena::isolate([&] { packed = quantize_rtn(*format, unit.view); });
@@ -26,7 +28,8 @@ PackedUnits pack_plan(const Model& model, const Plan& plan) {
   for (const LinearSpec& unit : model.units()) {
     const auto found = plan.units.find(unit.name);
     if (found == plan.units.end())
-      throw Error(ErrorKind::kBadArgument, "the plan has no format for unit " + unit.name + " of " + model.checkpoint().path);
+      throw Error(ErrorKind::kBadArgument, "the plan has no format for unit " + unit.name + " of " +
+                                               model.checkpoint().path);
     packed.push_back(std::make_unique<PackedWeight>(
         quantise_unit(model.checkpoint().units.at(unit.name), found->second)));
   }
@@ -38,7 +41,8 @@ StudentRunner::StudentRunner(const Model& teacher, const PackedUnits* base)
   if (base == nullptr) return;
   for (size_t i = 0; i < base->size(); ++i)
     if ((*base)[i] != nullptr)
-      base_weights_[i] = Weight((*base)[i]->view(), (*base)[i]->format, teacher.options().activations);
+      base_weights_[i] =
+          Weight((*base)[i]->view(), (*base)[i]->format, teacher.options().activations);
 }
 
 void StudentRunner::keep(const std::vector<Weight>& weights) {
@@ -101,10 +105,12 @@ WindowScore StudentRunner::score(const float* x, const Pass& pass) const {
   return sum;
 }
 
-// The block whose kept input a student starts from. A matrix that is the embedding too changes that of the first.
+// The block whose kept input a student starts from. A matrix that is the embedding too changes that
+// of the first.
 int64_t StudentRunner::first_block(size_t unit) const {
   const LinearSpec& spec = model_.units()[unit];
-  const bool embeds = spec.block < 0 || (!model_.spec().embedding && unit + 1 == model_.units().size());
+  const bool embeds =
+      spec.block < 0 || (!model_.spec().embedding && unit + 1 == model_.units().size());
   return embeds ? 0 : spec.block;
 }
 
@@ -116,10 +122,11 @@ double StudentRunner::cost(const Student& student) const {
   return cost;
 }
 
-WindowScore StudentRunner::run_one(const Student& student, const Executor& executor, Scratch& scratch) const {
+WindowScore StudentRunner::run_one(const Student& student, const Executor& executor,
+                                   Scratch& scratch) const {
   const LinearSpec& spec = model_.units()[student.unit];
-  const PackedWeight packed =
-      quantise_unit(model_.checkpoint().units.at(spec.name), {.format = student.format->name, .quantizer = "rtn"});
+  const PackedWeight packed = quantise_unit(model_.checkpoint().units.at(spec.name),
+                                            {.format = student.format->name, .quantizer = "rtn"});
   std::vector<Weight> weights = base_weights_;
   weights[student.unit] = Weight(packed.view(), student.format, model_.options().activations);
 
@@ -130,7 +137,8 @@ WindowScore StudentRunner::run_one(const Student& student, const Executor& execu
   float* x = scratch.take<float>(size);
   if (spec.block == first && first < model_.blocks()) {
     std::copy_n(inputs_.data() + first * size, size, x);
-    model_.resume_block(first, student.unit, between_[static_cast<size_t>(first)].data(), x, tokens, pass);
+    model_.resume_block(first, student.unit, between_[static_cast<size_t>(first)].data(), x, tokens,
+                        pass);
     model_.run_blocks(first + 1, model_.blocks(), x, tokens, nullptr, pass);
   } else if (first == model_.blocks()) {
     std::copy_n(inputs_.data() + first * size, size, x);
@@ -145,12 +153,13 @@ std::vector<WindowScore> StudentRunner::run(std::span<const Student> students,
                                             const std::function<void()>& on_done) {
   std::vector<WindowScore> scores(students.size());
   std::mutex mutex;
-  model_.run_jobs(static_cast<int64_t>(students.size()), [&](int64_t i, const Executor& executor, Scratch& scratch) {
-    const size_t s = static_cast<size_t>(i);
-    scores[s] = run_one(students[s], executor, scratch);
-    const std::lock_guard lock(mutex);
-    on_done();
-  });
+  model_.run_jobs(static_cast<int64_t>(students.size()),
+                  [&](int64_t i, const Executor& executor, Scratch& scratch) {
+                    const size_t s = static_cast<size_t>(i);
+                    scores[s] = run_one(students[s], executor, scratch);
+                    const std::lock_guard lock(mutex);
+                    on_done();
+                  });
   return scores;
 }
 

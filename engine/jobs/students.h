@@ -17,10 +17,11 @@ PackedWeight quantise_unit(const StoredUnit& unit, const Choice& choice);
 // All units of a model in the formats of a plan. Throws Error for a unit that the plan lacks.
 PackedUnits pack_plan(const Model& model, const Plan& plan);
 
-// The engine's side of profiling: suffix replay. A window's teacher pass keeps the input of every block and
-// what lies between its units; a student starts at its unit with what was kept, since all before it is equal, and
-// runs the engine's own kernels to the logits, which are reduced at once. The base is what surrounds the student's unit: the teacher
-// itself, or a packed plan (then what is kept is the plan's, and scores are still against the teacher).
+// The engine's side of profiling: suffix replay. A window's teacher pass keeps the input of every
+// block and what lies between its units; a student starts at its unit with what was kept, since all
+// before it is equal, and runs the engine's own kernels to the logits, which are reduced at once.
+// The base is what surrounds the student's unit: the teacher itself, or a packed plan (then what is
+// kept is the plan's, and scores are still against the teacher).
 class StudentRunner : public ProfileSubject {
  public:
   // base: empty, or one entry per unit; outlives this.
@@ -43,7 +44,8 @@ class StudentRunner : public ProfileSubject {
   std::vector<Weight> base_weights_;
   bool base_is_teacher_;
   std::vector<int32_t> ids_;
-  // Of the base: the input of every block, [blocks + 1][tokens][d_model], and what lies between its units.
+  // Of the base: the input of every block, [blocks + 1][tokens][d_model], and what lies between its
+  // units.
   std::vector<float> inputs_;
   std::vector<std::vector<float>> between_;
   std::vector<float> teacher_;  // [tokens][vocab] logits

@@ -3,7 +3,8 @@
 namespace klens {
 namespace {
 
-// Bounds that no sound model exceeds; they keep every size computed from a config far from overflow.
+// Bounds that no sound model exceeds; they keep every size computed from a config far from
+// overflow.
 constexpr int64_t kMaxWidth = int64_t{1} << 20;
 constexpr int64_t kMaxBlocks = 4096;
 constexpr int64_t kMaxVocab = int64_t{1} << 24;
@@ -22,22 +23,31 @@ struct Mamba1Shape {
 int64_t dt_rank(const Config& config, const char* key, int64_t d_model) {
   if (!config.has({key}) || config.is_text(key)) {
     const std::string word = config.text({key}, "auto");
-    if (word != "auto") config.fail(std::string(key) + " is \"" + word + "\", neither a number nor \"auto\"");
+    if (word != "auto")
+      config.fail(std::string(key) + " is \"" + word + "\", neither a number nor \"auto\"");
     return (d_model + 15) / 16;
   }
   return config.integer({key}, 1, kMaxWidth);
 }
 
-// Whether the embedding's matrix is the head's too. A head that is announced and missing is not guessed.
+// Whether the embedding's matrix is the head's too. A head that is announced and missing is not
+// guessed.
 bool tied_head(const Config& config, const char* key, const HasTensor& has) {
   if (config.boolean({key}, true)) return true;
-  if (!has("lm_head.weight")) config.fail(std::string(key) + " is false, but there is no tensor lm_head.weight");
+  if (!has("lm_head.weight"))
+    config.fail(std::string(key) + " is false, but there is no tensor lm_head.weight");
   return false;
 }
 
-LinearSpec linear(const std::string& prefix, const char* kind, int64_t rows, int64_t cols, int64_t block) {
+LinearSpec linear(const std::string& prefix, const char* kind, int64_t rows, int64_t cols,
+                  int64_t block) {
   const std::string name = prefix + kind;
-  return {.name = name, .tensor = name + ".weight", .kind = kind, .rows = rows, .cols = cols, .block = block};
+  return {.name = name,
+          .tensor = name + ".weight",
+          .kind = kind,
+          .rows = rows,
+          .cols = cols,
+          .block = block};
 }
 
 BlockSpec mamba1_block(const Mamba1Shape& shape, int64_t index) {
@@ -67,7 +77,9 @@ BlockSpec mamba1_block(const Mamba1Shape& shape, int64_t index) {
     spec.in_bias = SmallSpec{mixer + "in_proj.bias", {2 * inner}};
     spec.out_bias = SmallSpec{mixer + "out_proj.bias", {shape.d_model}};
   }
-  return {.norm = {layer + "norm.weight", {shape.d_model}}, .norm_eps = shape.norm_eps, .mixer = std::move(spec)};
+  return {.norm = {layer + "norm.weight", {shape.d_model}},
+          .norm_eps = shape.norm_eps,
+          .mixer = std::move(spec)};
 }
 
 ModelSpec mamba1_model(const Mamba1Shape& shape, const std::string& embedding) {
@@ -96,7 +108,8 @@ ModelSpec mamba1_model(const Mamba1Shape& shape, const std::string& embedding) {
 Mamba1Shape published_shape(const Config& config, const HasTensor& has) {
   const std::string activation = config.text({"hidden_act"}, "silu");
   if (activation != "silu" && activation != "swish")
-    config.unsupported("hidden_act \"" + activation + "\" is not one that Mamba blocks of klens have (silu)");
+    config.unsupported("hidden_act \"" + activation +
+                       "\" is not one that Mamba blocks of klens have (silu)");
   Mamba1Shape shape{};
   shape.d_model = config.integer({"hidden_size", "d_model"}, 1, kMaxWidth);
   shape.blocks = config.integer({"num_hidden_layers", "n_layer"}, 1, kMaxBlocks);
@@ -129,12 +142,15 @@ ModelSpec build_falcon_mamba(const Config& config, const HasTensor& has) {
 ModelSpec build_original_mamba(const Config& config, const HasTensor& has) {
   const Config ssm = config.child("ssm_cfg");
   const std::string layer = ssm.text({"layer"}, "Mamba1");
-  if (layer != "Mamba1") config.unsupported("ssm_cfg.layer \"" + layer + "\" is not one that klens runs (Mamba1)");
-  if (!config.boolean({"rms_norm"}, true)) config.unsupported("rms_norm false asks for layer norms, which klens lacks");
+  if (layer != "Mamba1")
+    config.unsupported("ssm_cfg.layer \"" + layer + "\" is not one that klens runs (Mamba1)");
+  if (!config.boolean({"rms_norm"}, true))
+    config.unsupported("rms_norm false asks for layer norms, which klens lacks");
   if (config.integer({"d_intermediate"}, 0, kMaxWidth, 0) != 0)
     config.unsupported("d_intermediate asks for MLP layers, which klens lacks in this layout");
   if (config.has_content("attn_layer_idx"))
-    config.unsupported("attn_layer_idx asks for attention layers, which klens lacks in this layout");
+    config.unsupported(
+        "attn_layer_idx asks for attention layers, which klens lacks in this layout");
   Mamba1Shape shape{};
   shape.d_model = config.integer({"d_model"}, 1, kMaxWidth);
   shape.blocks = config.integer({"n_layer"}, 1, kMaxBlocks);

@@ -20,7 +20,8 @@ std::string architecture_of(const Config& config) {
 
 std::string known_names() {
   std::string names;
-  for (const Architecture& row : kArchitectures) names += (names.empty() ? "" : ", ") + std::string(row.name);
+  for (const Architecture& row : kArchitectures)
+    names += (names.empty() ? "" : ", ") + std::string(row.name);
   return names;
 }
 
@@ -47,7 +48,8 @@ ModelSpec build_spec(const Config& config, const Config& generation, const HasTe
     if (!bos.empty()) spec.bos = bos.front();
     return spec;
   }
-  config.unsupported("architecture " + name + " is not one that klens runs (" + known_names() + ")");
+  config.unsupported("architecture " + name + " is not one that klens runs (" + known_names() +
+                     ")");
 }
 
 }  // namespace klens

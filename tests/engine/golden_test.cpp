@@ -20,7 +20,8 @@ Golden load(const std::string& name) {
   const std::string folder = data_path("goldens/" + name);
   const SafetensorsFile reference = SafetensorsFile::open(folder + "/reference.safetensors");
   return {open_model(folder), tensor_values<int32_t>(reference, "input_ids"),
-          tensor_values<int32_t>(reference, "greedy_ids"), tensor_values<float>(reference, "logits")};
+          tensor_values<int32_t>(reference, "greedy_ids"),
+          tensor_values<float>(reference, "logits")};
 }
 
 // DESIGN.md: every logit within 2e-4 (1 + |logit|).
@@ -37,7 +38,8 @@ std::vector<float> eval_in_chunks(Session& session, const std::vector<int32_t>& 
   const size_t vocab = static_cast<size_t>(session.model().spec().vocab);
   std::vector<float> logits(ids.size() * vocab);
   for (size_t t = 0; t < ids.size(); t += chunk)
-    session.eval(std::span(ids).subspan(t, std::min(chunk, ids.size() - t)), logits.data() + t * vocab);
+    session.eval(std::span(ids).subspan(t, std::min(chunk, ids.size() - t)),
+                 logits.data() + t * vocab);
   return logits;
 }
 
@@ -63,7 +65,8 @@ TEST_CASE("internal batches do not show", "[golden]") {
   const std::string name = GENERATE(from_range(std::begin(kGoldens), std::end(kGoldens)));
   const Golden golden = load(name);
   Session whole(golden.model, 512), batched(golden.model, 5);
-  const std::vector<float> a = eval_in_chunks(whole, golden.input_ids, 53), b = eval_in_chunks(batched, golden.input_ids, 53);
+  const std::vector<float> a = eval_in_chunks(whole, golden.input_ids, 53),
+                           b = eval_in_chunks(batched, golden.input_ids, 53);
   check_close(b, a.data(), 0);
 }
 

@@ -16,7 +16,8 @@ using namespace klens::testing;
 const char* const kModels[] = {"mamba", "falcon_mamba"};  // a tied head and an untied one
 
 std::vector<int32_t> window_ids(const std::string& name) {
-  const SafetensorsFile reference = SafetensorsFile::open(data_path("goldens/" + name + "/reference.safetensors"));
+  const SafetensorsFile reference =
+      SafetensorsFile::open(data_path("goldens/" + name + "/reference.safetensors"));
   return tensor_values<int32_t>(reference, "input_ids");
 }
 
@@ -58,7 +59,8 @@ TEST_CASE("a student scores as the whole model with that unit replaced", "[profi
     // The long way: nothing kept, all of the model with one packed unit.
     PackedUnits packed(model->units().size());
     packed[unit] = std::make_unique<PackedWeight>(
-        quantise_unit(model->checkpoint().units.at(model->units()[unit].name), {.format = "int4g32", .quantizer = "rtn"}));
+        quantise_unit(model->checkpoint().units.at(model->units()[unit].name),
+                      {.format = "int4g32", .quantizer = "rtn"}));
     StudentRunner whole(*model, &packed);
     const WindowScore slow = whole.begin_window(ids);
     CHECK(fast.kl == slow.kl);
@@ -79,7 +81,8 @@ TEST_CASE("every student's pass starts at its block", "[profile]") {
   for (size_t unit = 0; unit < model->units().size(); ++unit) {
     const LinearSpec& spec = model->units()[unit];
     CAPTURE(name, spec.name);
-    const bool embeds = spec.kind == "embedding" || (spec.kind == "head" && !model->spec().embedding);
+    const bool embeds =
+        spec.kind == "embedding" || (spec.kind == "head" && !model->spec().embedding);
     const int64_t expected = embeds ? model->blocks() : model->blocks() - spec.block;
     const int64_t before = model->block_runs();
     const Student student{unit, find_format("int8")};
@@ -88,7 +91,8 @@ TEST_CASE("every student's pass starts at its block", "[profile]") {
   }
 }
 
-TEST_CASE("students around a plan start from the plan's activations, and are judged by the teacher", "[profile]") {
+TEST_CASE("students around a plan start from the plan's activations, and are judged by the teacher",
+          "[profile]") {
   const auto model = open_model(data_path("goldens/mamba"));
   const std::vector<int32_t> ids = window_ids("mamba");
   const size_t unit = 5;
@@ -105,17 +109,22 @@ TEST_CASE("students around a plan start from the plan's activations, and are jud
   const PackedUnits packed = pack_plan(*model, both);
   StudentRunner whole(*model, &packed);
   CHECK(got.kl == whole.begin_window(ids).kl);
-  // Replacing the base's own quantised unit by fp16 leaves what fp16 loses on FP32 weights: next to nothing.
+  // Replacing the base's own quantised unit by fp16 leaves what fp16 loses on FP32 weights: next to
+  // nothing.
   const Student back{1, find_format("fp16")};
   CHECK(around.run({&back, 1}, [] {})[0].kl < 0.01 * base_score.kl);
 }
 
-TEST_CASE("fp16 costs nothing where the checkpoint is FP16, and is measured where it is not", "[profile]") {
+TEST_CASE("fp16 costs nothing where the checkpoint is FP16, and is measured where it is not",
+          "[profile]") {
   Progress progress(nullptr);
   ProfileOptions options = small_options();
   options.windows = 1;
-  const Profile f32 = run_profile(*open_model(data_path("goldens/mamba")), nullptr, options, progress, never).profile;
-  const Profile f16 = run_profile(*open_model(demo_model()), nullptr, options, progress, never).profile;
+  const Profile f32 =
+      run_profile(*open_model(data_path("goldens/mamba")), nullptr, options, progress, never)
+          .profile;
+  const Profile f16 =
+      run_profile(*open_model(demo_model()), nullptr, options, progress, never).profile;
   for (const Unit& unit : f32.units) CHECK(*unit.candidates[0].kl > 0);
   for (const Unit& unit : f16.units) {
     CHECK(unit.candidates[0].format == "fp16");
@@ -127,14 +136,17 @@ TEST_CASE("metrics that are not asked for are left out", "[profile]") {
   Progress progress(nullptr);
   ProfileOptions options = small_options();
   options.metrics = "mse,kurtosis";
-  const Profile profile = run_profile(*open_model(data_path("goldens/mamba")), nullptr, options, progress, never).profile;
+  const Profile profile =
+      run_profile(*open_model(data_path("goldens/mamba")), nullptr, options, progress, never)
+          .profile;
   CHECK(profile.units[0].kurtosis.has_value());
   CHECK(profile.units[0].candidates[1].mse.has_value());
   CHECK(!profile.units[0].candidates[1].kl.has_value());
   CHECK(profile.units[0].candidates[1].kl_windows.empty());
   options.metrics = "klx";
-  CHECK_THROWS_WITH(run_profile(*open_model(data_path("goldens/mamba")), nullptr, options, progress, never),
-                    Catch::Contains("\"klx\" is not one of"));
+  CHECK_THROWS_WITH(
+      run_profile(*open_model(data_path("goldens/mamba")), nullptr, options, progress, never),
+      Catch::Contains("\"klx\" is not one of"));
 }
 
 TEST_CASE("an interrupted profile goes on to the same figures", "[profile]") {
@@ -166,7 +178,8 @@ TEST_CASE("an interrupted profile goes on to the same figures", "[profile]") {
   // The state of one run is no state of another.
   options.resume = true;
   options.seed = 9;
-  CHECK_THROWS_WITH(profile_text(*model, options), Catch::Contains("another model, text or with other options"));
+  CHECK_THROWS_WITH(profile_text(*model, options),
+                    Catch::Contains("another model, text or with other options"));
 }
 
 TEST_CASE("any number of threads measures the same", "[profile]") {

@@ -19,7 +19,8 @@ QuantizeOptions small_options() {
   return options;
 }
 
-nlohmann::ordered_json quantize_with(const Model& model, const std::string& out, const QuantizeOptions& options) {
+nlohmann::ordered_json quantize_with(const Model& model, const std::string& out,
+                                     const QuantizeOptions& options) {
   Progress progress(nullptr);
   return quantize(model, nullptr, out, options, progress);
 }
@@ -43,7 +44,8 @@ TEST_CASE("a size is never exceeded, and more of it never hurts the prediction",
   CHECK(last_kl < 2e-5);  // room for almost all in fp16, which costs nothing, and the rest in int8
   QuantizeOptions options = small_options();
   options.request.budget.file_bytes = 1'000'000;
-  CHECK_THROWS_WITH(quantize_with(*model, folder / "none.klens", options), Catch::Contains("smallest"));
+  CHECK_THROWS_WITH(quantize_with(*model, folder / "none.klens", options),
+                    Catch::Contains("smallest"));
   CHECK(!std::filesystem::exists(folder / "none.klens"));
 }
 
@@ -69,13 +71,17 @@ TEST_CASE("a baked file runs as its plan was measured", "[quantize]") {
   const std::vector<float> teacher = logits(model), from_file = logits(student);
   double kl = 0;
   for (size_t t = 0; t < ids.size(); ++t) {
-    const float *z = &teacher[t * static_cast<size_t>(vocab)], *zq = &from_file[t * static_cast<size_t>(vocab)];
-    const double lse = double{z[0]} - log_probability(z, vocab, 0), lse_q = double{zq[0]} - log_probability(zq, vocab, 0);
-    for (int64_t v = 0; v < vocab; ++v) kl += std::exp(z[v] - lse) * ((z[v] - lse) - (zq[v] - lse_q));
+    const float *z = &teacher[t * static_cast<size_t>(vocab)],
+                *zq = &from_file[t * static_cast<size_t>(vocab)];
+    const double lse = double{z[0]} - log_probability(z, vocab, 0),
+                 lse_q = double{zq[0]} - log_probability(zq, vocab, 0);
+    for (int64_t v = 0; v < vocab; ++v)
+      kl += std::exp(z[v] - lse) * ((z[v] - lse) - (zq[v] - lse_q));
   }
   CHECK(kl == Approx(measured).epsilon(1e-3));
   CHECK(report["plan"]["units"].size() == model->units().size());
-  CHECK(report["measured_kl"].get<double>() == Approx(report["predicted_kl"].get<double>()).epsilon(0.25));
+  CHECK(report["measured_kl"].get<double>() ==
+        Approx(report["predicted_kl"].get<double>()).epsilon(0.25));
   CHECK(report["evaluation"] == "held-out");
   CHECK(report["ppl_after"].get<double>() > report["ppl_before"].get<double>() * 0.99);
 }
@@ -105,11 +111,14 @@ TEST_CASE("formats given by name are kept, whatever else is planned", "[quantize
   CHECK(units["backbone.layers.0.mixer.x_proj"]["format"] == "int8");
   CHECK(units["backbone.layers.1.mixer.x_proj"]["format"] == "fp16");
   options.tensor_types = "nothing=fp16";
-  CHECK_THROWS_WITH(quantize_with(*model, folder / "b.klens", options), Catch::Contains("matches no unit"));
+  CHECK_THROWS_WITH(quantize_with(*model, folder / "b.klens", options),
+                    Catch::Contains("matches no unit"));
   options.tensor_types = "x_proj=int5";
-  CHECK_THROWS_WITH(quantize_with(*model, folder / "b.klens", options), Catch::Contains("REGEX=FORMAT"));
+  CHECK_THROWS_WITH(quantize_with(*model, folder / "b.klens", options),
+                    Catch::Contains("REGEX=FORMAT"));
   options.tensor_types = "x_proj(=int8";
-  CHECK_THROWS_WITH(quantize_with(*model, folder / "b.klens", options), Catch::Contains("bad regular expression"));
+  CHECK_THROWS_WITH(quantize_with(*model, folder / "b.klens", options),
+                    Catch::Contains("bad regular expression"));
 }
 
 TEST_CASE("a dry run says what would be written and writes nothing", "[quantize]") {

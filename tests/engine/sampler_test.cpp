@@ -7,14 +7,16 @@
 namespace klens {
 namespace {
 
-std::map<int32_t, int> draw(const SamplerOptions& options, const std::vector<float>& logits, int times) {
+std::map<int32_t, int> draw(const SamplerOptions& options, const std::vector<float>& logits,
+                            int times) {
   Sampler sampler(options);
   std::map<int32_t, int> counts;
   for (int i = 0; i < times; ++i) ++counts[sampler.sample(logits)];
   return counts;
 }
 
-const std::vector<float> kLogits = {std::log(0.1f), std::log(0.4f), std::log(0.2f), std::log(0.25f), std::log(0.05f)};
+const std::vector<float> kLogits = {std::log(0.1f), std::log(0.4f), std::log(0.2f), std::log(0.25f),
+                                    std::log(0.05f)};
 
 }  // namespace
 
@@ -28,13 +30,15 @@ TEST_CASE("temperature 1 draws from the softmax", "[sampler]") {
   const auto counts = draw({.temperature = 1, .seed = 5}, kLogits, kTimes);
   for (size_t i = 0; i < kLogits.size(); ++i) {
     const double p = std::exp(kLogits[i]);
-    CHECK(std::fabs(counts.at(static_cast<int32_t>(i)) / double{kTimes} - p) < 5 * std::sqrt(p * (1 - p) / kTimes));
+    CHECK(std::fabs(counts.at(static_cast<int32_t>(i)) / double{kTimes} - p) <
+          5 * std::sqrt(p * (1 - p) / kTimes));
   }
 }
 
 TEST_CASE("temperature sharpens and flattens", "[sampler]") {
   constexpr int kTimes = 50000;
-  const double total = std::pow(.1, 2) + std::pow(.4, 2) + std::pow(.2, 2) + std::pow(.25, 2) + std::pow(.05, 2);
+  const double total =
+      std::pow(.1, 2) + std::pow(.4, 2) + std::pow(.2, 2) + std::pow(.25, 2) + std::pow(.05, 2);
   const auto sharp = draw({.temperature = 0.5, .seed = 1}, kLogits, kTimes);
   CHECK(sharp.at(1) / double{kTimes} == Approx(0.16 / total).epsilon(0.03));
 }
@@ -47,13 +51,14 @@ TEST_CASE("top-k, top-p and min-p keep what they say", "[sampler]") {
   };
   CHECK(kept({.temperature = 1, .top_k = 2}) == "13");
   CHECK(kept({.temperature = 1, .top_k = 99}) == "01234");
-  CHECK(kept({.temperature = 1, .top_p = 0.6f}) == "13");    // 0.4 does not reach 0.6, 0.65 does
-  CHECK(kept({.temperature = 1, .top_p = 0.01f}) == "1");    // the likeliest always stays
-  CHECK(kept({.temperature = 1, .min_p = 0.3f}) == "123");   // at least 0.12
+  CHECK(kept({.temperature = 1, .top_p = 0.6f}) == "13");   // 0.4 does not reach 0.6, 0.65 does
+  CHECK(kept({.temperature = 1, .top_p = 0.01f}) == "1");   // the likeliest always stays
+  CHECK(kept({.temperature = 1, .min_p = 0.3f}) == "123");  // at least 0.12
   CHECK(kept({.temperature = 1, .top_k = 3, .top_p = 0.99f, .min_p = 0.55f}) == "13");
 }
 
-TEST_CASE("the repeat penalty moves recent tokens only, for as long as they are recent", "[sampler]") {
+TEST_CASE("the repeat penalty moves recent tokens only, for as long as they are recent",
+          "[sampler]") {
   Sampler sampler({.repeat_penalty = 2, .repeat_last_n = 2});
   const std::vector<float> logits = {1.0f, 1.9f, -1.0f};
   CHECK(sampler.sample(logits) == 1);  // 1.9 -> 0.95 from now on

@@ -1,4 +1,5 @@
-// The trained demo model against figures that PyTorch computed in float32 (wiki-mamba.reference.json).
+// The trained demo model against figures that PyTorch computed in float32
+// (wiki-mamba.reference.json).
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <map>
@@ -15,9 +16,13 @@ namespace {
 
 using namespace klens::testing;
 
-nlohmann::json reference() { return parse_json(read_text(data_path("wiki-mamba.reference.json")), "reference"); }
+nlohmann::json reference() {
+  return parse_json(read_text(data_path("wiki-mamba.reference.json")), "reference");
+}
 
-Tokenizer tokenizer_of(const Model& model) { return Tokenizer::from_json(model.checkpoint().texts.tokenizer, "tokenizer.json"); }
+Tokenizer tokenizer_of(const Model& model) {
+  return Tokenizer::from_json(model.checkpoint().texts.tokenizer, "tokenizer.json");
+}
 
 // Kendall's tau-b, ties counted.
 double kendall(const std::vector<double>& a, const std::vector<double>& b) {
@@ -50,7 +55,8 @@ TEST_CASE("perplexity of the WikiText-2 test file equals the reference", "[slow]
 
   const auto model = open_model(demo_model());
   const auto got = perplexity(*model, tokenizer_of(*model), text, {}, progress);
-  std::cout << "wiki-mamba FP32: perplexity " << got["ppl"] << ", reference " << want["ppl"] << "\n";
+  std::cout << "wiki-mamba FP32: perplexity " << got["ppl"] << ", reference " << want["ppl"]
+            << "\n";
   CHECK(got["tokens"] == want["scored"]);
   CHECK(std::fabs(got["ppl"].get<double>() / want["ppl"].get<double>() - 1) < 1e-3);
 
@@ -81,7 +87,9 @@ TEST_CASE("single-unit KLs equal the reference", "[slow][wiki]") {
   options.formats = "int4g64,int8";
   Progress progress(nullptr);
   const Tokenizer tokenizer = tokenizer_of(*model);
-  const Profile profile = run_profile(*model, &tokenizer, options, progress, [](const Profile&) { return false; }).profile;
+  const Profile profile = run_profile(*model, &tokenizer, options, progress, [](const Profile&) {
+                            return false;
+                          }).profile;
   REQUIRE(profile.units.size() == by_name.size());
   for (const char* format : {"int4g64", "int8"}) {
     std::vector<double> got, want;
@@ -101,7 +109,8 @@ TEST_CASE("single-unit KLs equal the reference", "[slow][wiki]") {
       CHECK(*c.delta_ce == Approx(r["delta_ce"].get<double>()).margin(1e-5));
       CHECK(*c.ppl == Approx(r["ppl"].get<double>()).epsilon(1e-4));
     }
-    std::cout << format << ": largest deviation of KL " << worst << ", Kendall tau " << kendall(got, want) << "\n";
+    std::cout << format << ": largest deviation of KL " << worst << ", Kendall tau "
+              << kendall(got, want) << "\n";
     CHECK(worst < 0.02);
     CHECK(kendall(got, want) >= 0.98);
   }
@@ -117,7 +126,8 @@ TEST_CASE("calibration without data ranks units as a text does", "[slow][wiki]")
   options.formats = "int8,int4g64";
   Progress progress(nullptr);
   const auto run = [&] {
-    return run_profile(*model, &tokenizer, options, progress, [](const Profile&) { return false; }).profile;
+    return run_profile(*model, &tokenizer, options, progress, [](const Profile&) { return false; })
+        .profile;
   };
   const auto ranks = [](const Profile& profile, const char* format) {
     std::vector<double> kl;
@@ -129,9 +139,11 @@ TEST_CASE("calibration without data ranks units as a text does", "[slow][wiki]")
   const Profile read = run();
   const double int8 = kendall(ranks(sampled, "int8"), ranks(read, "int8"));
   const double int4 = kendall(ranks(sampled, "int4g64"), ranks(read, "int4g64"));
-  std::cout << "data-free against text calibration: Kendall tau " << int8 << " (int8), " << int4 << " (int4g64)\n";
+  std::cout << "data-free against text calibration: Kendall tau " << int8 << " (int8), " << int4
+            << " (int4g64)\n";
   CHECK(int8 >= 0.8);
-  // Over seeds and numbers of windows 0.76 to 0.82: the model's samples are stories and books too, the text is not.
+  // Over seeds and numbers of windows 0.76 to 0.82: the model's samples are stories and books too,
+  // the text is not.
   CHECK(int4 >= 0.75);
 }
 

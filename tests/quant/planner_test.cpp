@@ -30,7 +30,8 @@ Unit unit(const std::string& name, std::vector<Candidate> candidates) {
 
 Profile profile_of(std::vector<Unit> units) {
   Profile p;
-  for (size_t u = 0; u < units.size(); ++u) {  // 8000 weights in all, so that bpw = unit bytes / 1000
+  for (size_t u = 0; u < units.size();
+       ++u) {  // 8000 weights in all, so that bpw = unit bytes / 1000
     units[u].rows = u == 0;
     units[u].cols = 8000;
   }

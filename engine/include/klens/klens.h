@@ -1,18 +1,19 @@
 /* klens: runs, profiles and quantises Mamba, Mamba-2 and attention-hybrid language models.
 
-   1. Handles are opaque. A klens_model and a klens_tokenizer are read-only once open and may be used by
-      many threads at once. A klens_session, klens_sampler or klens_decoder belongs to one thread at a time.
-      A session keeps its model alive: handles may be freed in any order.
-   2. A function that can fail returns a klens_status. On failure its outputs are untouched, and *error, if
-      given, holds one line that names the file, the tensor or option, and the cure. Nothing is printed,
-      nothing aborts or exits because of input, no C++ exception leaves the library.
-   3. The caller frees what *_open, *_new and *_fork return, by the *_free of that type; strings returned
-      through char** by klens_string_free; id lists by klens_ids_free. All of them accept NULL. Pointers
-      obtained in any other way are borrowed and stay valid until the next call on the same handle.
-   4. Set `size` in every options struct to its sizeof. Zero in any other field means the default that the
-      field's comment names. A NULL options pointer means all defaults.
-   5. Text is UTF-8; invalid bytes are read as U+FFFD. Token ids are int32_t. Logits are FP32, one per
-      vocabulary entry. KL divergences are nats per token. Reports are JSON objects as text.
+   1. Handles are opaque. A klens_model and a klens_tokenizer are read-only once open and may be
+   used by many threads at once. A klens_session, klens_sampler or klens_decoder belongs to one
+   thread at a time. A session keeps its model alive: handles may be freed in any order.
+   2. A function that can fail returns a klens_status. On failure its outputs are untouched, and
+   *error, if given, holds one line that names the file, the tensor or option, and the cure. Nothing
+   is printed, nothing aborts or exits because of input, no C++ exception leaves the library.
+   3. The caller frees what *_open, *_new and *_fork return, by the *_free of that type; strings
+   returned through char** by klens_string_free; id lists by klens_ids_free. All of them accept
+   NULL. Pointers obtained in any other way are borrowed and stay valid until the next call on the
+   same handle.
+   4. Set `size` in every options struct to its sizeof. Zero in any other field means the default
+   that the field's comment names. A NULL options pointer means all defaults.
+   5. Text is UTF-8; invalid bytes are read as U+FFFD. Token ids are int32_t. Logits are FP32, one
+   per vocabulary entry. KL divergences are nats per token. Reports are JSON objects as text.
  */
 #ifndef KLENS_H
 #define KLENS_H
@@ -41,8 +42,8 @@ typedef enum klens_status {
   KLENS_BAD_FILE = 3,     /* a file is damaged or not what it claims to be */
   KLENS_UNSUPPORTED = 4,  /* a sound file, but an architecture, format or device this build lacks */
   KLENS_NO_MEMORY = 5,
-  KLENS_INTERRUPTED = 6,  /* the progress function asked to stop */
-  KLENS_INTERNAL = 7      /* a bug in klens */
+  KLENS_INTERRUPTED = 6, /* the progress function asked to stop */
+  KLENS_INTERNAL = 7     /* a bug in klens */
 } klens_status;
 
 typedef struct klens_error {
@@ -52,7 +53,8 @@ typedef struct klens_error {
 
 /* "0.1.0" */
 KLENS_API const char* klens_version(void);
-/* The instruction set in use: "scalar", "avx2", "avxvnni", "avx512" or "amx" (KLENS_ISA can lower it). */
+/* The instruction set in use: "scalar", "avx2", "avxvnni", "avx512" or "amx" (KLENS_ISA can lower
+ * it). */
 KLENS_API const char* klens_isa(void);
 KLENS_API void klens_string_free(char* text);
 KLENS_API void klens_ids_free(int32_t* ids);
@@ -76,9 +78,10 @@ typedef struct klens_model_options {
 KLENS_API klens_status klens_model_open(const char* path, const klens_model_options* options,
                                         klens_model** model, klens_error* error);
 KLENS_API void klens_model_free(klens_model* model);
-KLENS_API int32_t klens_model_vocab(const klens_model* model);   /* logits per position */
+KLENS_API int32_t klens_model_vocab(const klens_model* model); /* logits per position */
 KLENS_API int32_t klens_model_threads(const klens_model* model);
-KLENS_API int klens_model_is_eos(const klens_model* model, int32_t id); /* 1 if generation stops here */
+KLENS_API int klens_model_is_eos(const klens_model* model,
+                                 int32_t id); /* 1 if generation stops here */
 /* NULL if the model came without one. Borrowed: lives as long as the model. */
 KLENS_API const klens_tokenizer* klens_model_tokenizer(const klens_model* model);
 /* What a file holds, without running it: {"architecture","parameters","bytes","bpw","file_bytes",
@@ -109,8 +112,8 @@ KLENS_API klens_status klens_decoder_push(klens_decoder* decoder, int32_t id, co
 /* What is left; the decoder starts anew. */
 KLENS_API klens_status klens_decoder_finish(klens_decoder* decoder, const char** text,
                                             klens_error* error);
-/* The prompt that the model's chat template makes of messages ([{"role","content"}, ...] as JSON text).
-   KLENS_UNSUPPORTED if the model has no chat template. */
+/* The prompt that the model's chat template makes of messages ([{"role","content"}, ...] as JSON
+   text). KLENS_UNSUPPORTED if the model has no chat template. */
 KLENS_API klens_status klens_chat_prompt(const klens_model* model, const char* messages_json,
                                          int add_generation_prompt, char** text,
                                          klens_error* error);
@@ -140,8 +143,8 @@ KLENS_API klens_status klens_session_save(const klens_session* session, const ch
                                           klens_error* error);
 KLENS_API klens_status klens_session_load(klens_session* session, const char* path,
                                           klens_error* error);
-/* Feeds count (at least 1) tokens; computes the logits after the last one only. On failure the session
-   is as it was, or, if a computation failed midway, reset to position 0. */
+/* Feeds count (at least 1) tokens; computes the logits after the last one only. On failure the
+   session is as it was, or, if a computation failed midway, reset to position 0. */
 KLENS_API klens_status klens_session_eval(klens_session* session, const int32_t* ids, size_t count,
                                           klens_error* error);
 /* As eval, and writes the logits after every token to logits [count][vocab]. */
@@ -154,13 +157,14 @@ KLENS_API const float* klens_session_logits(const klens_session* session);
 
 typedef struct klens_sampler_options {
   size_t size;
-  float temperature;      /* 0: greedy (the largest logit, the smaller id on ties) */
-  int32_t top_k;          /* keep the k likeliest; 0: all */
-  float top_p;            /* keep the likeliest that sum to p; 0 or 1: all */
-  float min_p;            /* keep those with at least min_p times the largest probability; 0: all */
-  float repeat_penalty;   /* logits of recent tokens: > 0 are divided, < 0 multiplied by it; 0 or 1: off */
-  int32_t repeat_last_n;  /* how many recent tokens; 0: 64 */
-  uint64_t seed;          /* the same seed gives the same choices */
+  float temperature;     /* 0: greedy (the largest logit, the smaller id on ties) */
+  int32_t top_k;         /* keep the k likeliest; 0: all */
+  float top_p;           /* keep the likeliest that sum to p; 0 or 1: all */
+  float min_p;           /* keep those with at least min_p times the largest probability; 0: all */
+  float repeat_penalty;  /* logits of recent tokens: > 0 are divided, < 0 multiplied by it; 0 or 1:
+                            off */
+  int32_t repeat_last_n; /* how many recent tokens; 0: 64 */
+  uint64_t seed;         /* the same seed gives the same choices */
 } klens_sampler_options;
 
 KLENS_API klens_status klens_sampler_new(const klens_sampler_options* options,
@@ -175,22 +179,22 @@ KLENS_API klens_status klens_sampler_sample(klens_sampler* sampler, const klens_
 /* ---- jobs ------------------------------------------------------------------------------------ */
 
 typedef struct klens_progress {
-  const char* stage;    /* what is being done, e.g. "profile" */
-  double fraction;      /* 0 to 1 */
-  double seconds_left;  /* an estimate; negative while unknown */
+  const char* stage;   /* what is being done, e.g. "profile" */
+  double fraction;     /* 0 to 1 */
+  double seconds_left; /* an estimate; negative while unknown */
 } klens_progress;
 
-/* Called now and then, from the calling thread or a worker, never from two at once; anything but 0 asks the
-   job to stop with KLENS_INTERRUPTED as soon as it can without losing work. */
+/* Called now and then, from the calling thread or a worker, never from two at once; anything but 0
+   asks the job to stop with KLENS_INTERRUPTED as soon as it can without losing work. */
 typedef int (*klens_progress_fn)(void* user, const klens_progress* progress);
 
 typedef struct klens_text_options {
   size_t size;
   const char* text; /* the text to score, or NULL with text_bytes 0 where a job allows it */
   size_t text_bytes;
-  int32_t ctx;      /* window length in tokens; 0: 512 */
-  int32_t windows;  /* at most this many windows from the start; 0: all */
-  int32_t stride;   /* perplexity: tokens between window starts, overlap is context only; 0: ctx */
+  int32_t ctx;     /* window length in tokens; 0: 512 */
+  int32_t windows; /* at most this many windows from the start; 0: all */
+  int32_t stride;  /* perplexity: tokens between window starts, overlap is context only; 0: ctx */
   int32_t llama_protocol; /* perplexity: not 0: BOS first, second half of each full window scored */
   klens_progress_fn progress;
   void* user;
@@ -200,12 +204,13 @@ typedef struct klens_text_options {
 KLENS_API klens_status klens_perplexity(klens_model* model, const klens_text_options* options,
                                         char** json, klens_error* error);
 
-/* Divergence of b from a on text, both run side by side: {"kl","kl_stderr","kl_p50","kl_p90","kl_p95","kl_p99",
+/* Divergence of b from a on text, both run side by side:
+   {"kl","kl_stderr","kl_p50","kl_p90","kl_p95","kl_p99",
    "kl_p999","kl_max","kl_min","top1_agreement","top1_agreement_stderr","ppl_a","ppl_a_stderr","ppl_b","ppl_b_stderr",
    "ppl_ratio","ppl_ratio_stderr","ln_ppl_ratio_stderr","ppl_difference","delta_p_mean","delta_p_mean_stderr",
    "delta_p_rms","delta_p_rms_stderr","delta_p_p1","delta_p_p5","delta_p_p10","delta_p_p25","delta_p_p50","delta_p_p75","delta_p_p90",
-   "delta_p_p95","delta_p_p99","delta_p_max","delta_p_min","tokens","windows","tok_s"}. KL over every position,
-   the p of delta_p and the perplexities over those with a next token. */
+   "delta_p_p95","delta_p_p99","delta_p_max","delta_p_min","tokens","windows","tok_s"}. KL over
+   every position, the p of delta_p and the perplexities over those with a next token. */
 KLENS_API klens_status klens_compare(klens_model* a, klens_model* b,
                                      const klens_text_options* options, char** json,
                                      klens_error* error);
@@ -216,17 +221,20 @@ KLENS_API klens_status klens_export_logits(klens_model* model, const int32_t* id
 
 typedef struct klens_profile_options {
   size_t size;
-  const char* text;        /* calibration text; NULL: sampled from the model itself */
+  const char* text; /* calibration text; NULL: sampled from the model itself */
   size_t text_bytes;
   const char* source_name; /* what the profile says the text is, e.g. the file's name */
   int32_t ctx;             /* window length in tokens; 0: 256 */
   int32_t windows;         /* 0: 32 */
   uint64_t seed;           /* of sampled text */
-  const char* formats;     /* comma-separated; NULL: "int8,int4g32,int4g64,int4g128"; fp16 is always added */
-  const char* metrics;     /* comma-separated subset of kl,kl_reverse,delta_ce,mse,sqnr_db,kurtosis; NULL: all */
-  const char* state_path;  /* where a run keeps its windows until the caller, with the profile safely written,
-                              removes the file (klens_quantize removes it itself); NULL: nowhere */
-  int32_t resume;          /* not 0: go on from state_path if it is there and of the same run */
+  const char*
+      formats; /* comma-separated; NULL: "int8,int4g32,int4g64,int4g128"; fp16 is always added */
+  const char* metrics; /* comma-separated subset of kl,kl_reverse,delta_ce,mse,sqnr_db,kurtosis;
+                          NULL: all */
+  const char*
+      state_path; /* where a run keeps its windows until the caller, with the profile safely
+                     written, removes the file (klens_quantize removes it itself); NULL: nowhere */
+  int32_t resume; /* not 0: go on from state_path if it is there and of the same run */
   klens_progress_fn progress;
   void* user;
 } klens_profile_options;
@@ -237,9 +245,9 @@ KLENS_API klens_status klens_profile(klens_model* model, const klens_profile_opt
 
 typedef struct klens_plan_options {
   size_t size;
-  const char* method;         /* klens, kl-sort, sqnr-sort, mse-sort, uniform; NULL: klens */
-  double bpw;                 /* one of bpw (bits per weight over the weights of all units, scales counted),
-                                 file_bytes, max_kl; 0: not given */
+  const char* method; /* klens, kl-sort, sqnr-sort, mse-sort, uniform; NULL: klens */
+  double bpw;         /* one of bpw (bits per weight over the weights of all units, scales counted),
+                         file_bytes, max_kl; 0: not given */
   int64_t file_bytes;
   double max_kl;
   const char* uniform_format; /* method uniform */
@@ -252,16 +260,18 @@ KLENS_API klens_status klens_plan(const char* profile_json, const klens_plan_opt
 
 typedef struct klens_quantize_options {
   size_t size;
-  const char* plan_json;       /* a ready plan; or NULL and plan below */
-  klens_plan_options plan;     /* method, budget, uniform format, tensor types */
-  klens_profile_options profile; /* how to measure, where the plan asks for it (progress is taken from here) */
-  int32_t dry_run;             /* not 0: everything but writing the file */
+  const char* plan_json;   /* a ready plan; or NULL and plan below */
+  klens_plan_options plan; /* method, budget, uniform format, tensor types */
+  klens_profile_options
+      profile;     /* how to measure, where the plan asks for it (progress is taken from here) */
+  int32_t dry_run; /* not 0: everything but writing the file */
 } klens_quantize_options;
 
-/* Profiles, plans, measures the whole plan, re-measures around it, and writes the model file (temporary
-   file, fsync, rename: out_path is whole or untouched). {"bytes" (of the file),"bpw","kl","kl_stderr",
-   "ppl_before","ppl_after","evaluation" ("held-out" or "calibration" windows),"predicted_kl","measured_kl",
-   "rounds","plan","units":[as inspect, with "kl"],"seconds","profile"} */
+/* Profiles, plans, measures the whole plan, re-measures around it, and writes the model file
+   (temporary file, fsync, rename: out_path is whole or untouched). {"bytes" (of the
+   file),"bpw","kl","kl_stderr", "ppl_before","ppl_after","evaluation" ("held-out" or "calibration"
+   windows),"predicted_kl","measured_kl", "rounds","plan","units":[as inspect, with
+   "kl"],"seconds","profile"} */
 KLENS_API klens_status klens_quantize(klens_model* model, const char* out_path,
                                       const klens_quantize_options* options, char** json,
                                       klens_error* error);
@@ -276,8 +286,9 @@ typedef struct klens_bench_options {
   void* user;
 } klens_bench_options;
 
-/* {"isa","threads","weight_bytes","read_gb_s" (measured in the same run),"decode_gb_s","first_token_ms",
-   "tests":[{"name" ("pp512","tg128@d0"),"tok_s","stddev","samples"}]} */
+/* {"isa","threads","weight_bytes","read_gb_s" (measured in the same
+   run),"decode_gb_s","first_token_ms", "tests":[{"name"
+   ("pp512","tg128@d0"),"tok_s","stddev","samples"}]} */
 KLENS_API klens_status klens_bench(klens_model* model, const klens_bench_options* options,
                                    char** json, klens_error* error);
 

@@ -1,5 +1,5 @@
-// klens for C++: the handles of klens.h as owning types, its failures as exceptions. Header only; nothing but
-// klens.h crosses the library's boundary.
+// klens for C++: the handles of klens.h as owning types, its failures as exceptions. Header only;
+// nothing but klens.h crosses the library's boundary.
 #pragma once
 #include <memory>
 #include <stdexcept>
@@ -14,7 +14,8 @@ inline namespace api {
 
 class Failure : public std::runtime_error {
  public:
-  explicit Failure(const klens_error& error) : std::runtime_error(error.message), status(error.status) {}
+  explicit Failure(const klens_error& error)
+      : std::runtime_error(error.message), status(error.status) {}
   klens_status status;
 };
 
@@ -39,7 +40,8 @@ struct Freer {
   void operator()(T* handle) const { Free(handle); }
 };
 using ModelHandle = std::unique_ptr<klens_model, Freer<klens_model, klens_model_free>>;
-using TokenizerHandle = std::unique_ptr<klens_tokenizer, Freer<klens_tokenizer, klens_tokenizer_free>>;
+using TokenizerHandle =
+    std::unique_ptr<klens_tokenizer, Freer<klens_tokenizer, klens_tokenizer_free>>;
 using SessionHandle = std::unique_ptr<klens_session, Freer<klens_session, klens_session_free>>;
 using SamplerHandle = std::unique_ptr<klens_sampler, Freer<klens_sampler, klens_sampler_free>>;
 using DecoderHandle = std::unique_ptr<klens_decoder, Freer<klens_decoder, klens_decoder_free>>;

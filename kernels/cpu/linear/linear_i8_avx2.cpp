@@ -122,10 +122,11 @@ inline void tile_row(const LinearI8Args& a, int64_t n, int64_t t0) {
     for (int i = 0; i < 2; i += H) {
       Dots<T, H> dots;
       for (int t = 0; t < T; ++t) {
-        // INT4 weights are u - 8: start at -8 sum(x). Of activations that have overflowed to infinity the
-        // sum means nothing and may be any integer; unsigned, it wraps.
+        // INT4 weights are u - 8: start at -8 sum(x). Of activations that have overflowed to
+        // infinity the sum means nothing and may be any integer; unsigned, it wraps.
         const uint32_t sum = Int4 ? static_cast<uint32_t>(x_sum[t * x_groups + g]) : 0;
-        for (int h = 0; h < H; ++h) dots.v[t][h] = _mm256_set1_epi32(static_cast<int32_t>(sum * -8u));
+        for (int h = 0; h < H; ++h)
+          dots.v[t][h] = _mm256_set1_epi32(static_cast<int32_t>(sum * -8u));
       }
       if constexpr (Int4) {
         dot_i4<T, H>(tile + 32 * i, x + begin, a.x_stride, cols, dots);
