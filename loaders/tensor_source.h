@@ -1,0 +1,27 @@
+#pragma once
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "loaders/safetensors.h"
+#include "quant/packed_weight.h"
+
+namespace klens {
+
+// The tensors of one checkpoint by the names its config's architecture gives them, whatever files
+// and container they come from. Views point into the files' maps and the copies.
+struct TensorSource {
+  struct Entry {
+    TensorView view;
+    std::string file;  // for messages
+  };
+  std::string described;  // the file or index, for messages about what is missing
+  std::map<std::string, Entry> tensors;
+  size_t file_bytes = 0;
+
+  std::vector<std::shared_ptr<const MappedFile>> files;  // keep the mappings alive
+  std::vector<AlignedBuffer> copies;                     // what had to be converted or made contiguous
+};
+
+}  // namespace klens
