@@ -21,7 +21,7 @@ struct TensorSource {
   size_t file_bytes = 0;
 
   std::vector<std::shared_ptr<const MappedFile>> files;  // keep the mappings alive
-  std::vector<AlignedBuffer> copies;                     // what had to be converted or made contiguous
+  std::vector<AlignedBuffer> copies;  // what had to be converted or made contiguous
 };
 
 }  // namespace klens

@@ -25,12 +25,12 @@ struct AttentionArgs {
   const float* q;  // [tokens][heads][k_dim], rows q_stride floats apart; rotated, not yet scaled
   int64_t q_stride;
   KvType type;
-  std::span<const KvSegment> segments;  // ascending positions, no overlap; together they hold every
-                                        // visible key, the queries' own included
-  float scale;  // of the scores, before softmax
-  int64_t reach;   // INT64_MAX: all
-  int64_t pinned;  // 0: none
-  int64_t position;  // of the first query; the others follow
+  const KvSegment* segments;  // [segment_count], ascending positions, no overlap; together they
+  int64_t segment_count;      // hold every visible key, the queries' own included
+  float scale;                // of the scores, before softmax
+  int64_t reach;              // INT64_MAX: all
+  int64_t pinned;             // 0: none
+  int64_t position;           // of the first query; the others follow
   int64_t tokens;
   int64_t heads, kv_heads, k_dim, v_dim;  // any sizes; kv_heads divides heads
   float* y;                               // [tokens][heads][v_dim], rows y_stride floats apart
