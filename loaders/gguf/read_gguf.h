@@ -1,0 +1,22 @@
+#pragma once
+#include <string>
+
+#include "loaders/checkpoint.h"
+#include "loaders/tensor_source.h"
+
+namespace klens {
+
+// A GGUF file told as the Hugging Face checkpoint it was made from: a config.json, tokenizer files
+// and tensors by their names there, the converter's changes undone. So one architecture file serves
+// both, and nothing above loaders/ knows GGUF.
+struct GgufModel {
+  ModelTexts texts;
+  std::string name;      // general.name, else the file's name without .gguf
+  TensorSource tensors;  // views of the map where the values lie as they are, else of copies
+};
+
+// Throws Error naming the file, the key or tensor, and the cure. What changes the arithmetic and is
+// not understood is refused by name.
+GgufModel read_gguf(const std::string& path);
+
+}  // namespace klens
