@@ -3,7 +3,8 @@
 namespace klens::cpu {
 
 Elementwise exp_avx2, silu_avx2, softplus_avx2;        // elementwise_avx2.cpp
-Elementwise exp_scalar, silu_scalar, softplus_scalar;  // elementwise_scalar.cpp
+Elementwise exp_scalar, silu_scalar, softplus_scalar,  // elementwise_scalar.cpp
+    gelu_scalar, relu2_scalar;
 
 static constexpr Variant<Elementwise> kExp[] = {
     {"avx2", kAvx2, exp_avx2},
@@ -17,9 +18,17 @@ static constexpr Variant<Elementwise> kSoftplus[] = {
     {"avx2", kAvx2, softplus_avx2},
     {"scalar", kBaseline, softplus_scalar},
 };
+static constexpr Variant<Elementwise> kGelu[] = {
+    {"scalar", kBaseline, gelu_scalar},
+};
+static constexpr Variant<Elementwise> kRelu2[] = {
+    {"scalar", kBaseline, relu2_scalar},
+};
 
 std::span<const Variant<Elementwise>> exp_variants() { return kExp; }
 std::span<const Variant<Elementwise>> silu_variants() { return kSilu; }
 std::span<const Variant<Elementwise>> softplus_variants() { return kSoftplus; }
+std::span<const Variant<Elementwise>> gelu_variants() { return kGelu; }
+std::span<const Variant<Elementwise>> relu2_variants() { return kRelu2; }
 
 }  // namespace klens::cpu

@@ -1,10 +1,11 @@
 #include <cmath>
+#include <numbers>
 
 #include "kernels/cpu/elementwise/elementwise.h"
 
 namespace klens::cpu {
 
-Elementwise exp_scalar, silu_scalar, softplus_scalar;
+Elementwise exp_scalar, silu_scalar, softplus_scalar, gelu_scalar, relu2_scalar;
 
 namespace {
 
@@ -31,6 +32,14 @@ void silu_scalar(const ElementwiseArgs& a) {
 
 void softplus_scalar(const ElementwiseArgs& a) {
   each(a, [](double v) { return v > 20 ? v : std::log1p(std::exp(v)); });
+}
+
+void gelu_scalar(const ElementwiseArgs& a) {
+  each(a, [](double v) { return v / 2 * std::erfc(-v / std::numbers::sqrt2); });
+}
+
+void relu2_scalar(const ElementwiseArgs& a) {
+  each(a, [](double v) { return v <= 0 ? 0.0 : v * v; });
 }
 
 }  // namespace klens::cpu

@@ -1,0 +1,13 @@
+#include "kernels/cpu/attention/kv_cache.h"
+
+namespace klens::cpu {
+
+StoreKv store_kv_scalar;  // each defined in kv_cache_<isa>.cpp
+
+static constexpr Variant<StoreKv> kVariants[] = {
+    {"scalar", kBaseline, store_kv_scalar},
+};
+
+std::span<const Variant<StoreKv>> store_kv_variants() { return kVariants; }
+
+}  // namespace klens::cpu

@@ -1,0 +1,17 @@
+#include "kernels/cpu/elementwise/gated.h"
+
+namespace klens::cpu {
+
+Gated gated_silu_scalar, gated_gelu_scalar;  // gated_scalar.cpp
+
+static constexpr Variant<Gated> kSilu[] = {
+    {"scalar", kBaseline, gated_silu_scalar},
+};
+static constexpr Variant<Gated> kGelu[] = {
+    {"scalar", kBaseline, gated_gelu_scalar},
+};
+
+std::span<const Variant<Gated>> gated_silu_variants() { return kSilu; }
+std::span<const Variant<Gated>> gated_gelu_variants() { return kGelu; }
+
+}  // namespace klens::cpu

@@ -1,0 +1,13 @@
+#include "kernels/cpu/rope/rope.h"
+
+namespace klens::cpu {
+
+Rope rope_scalar;  // each defined in the file of that name
+
+static constexpr Variant<Rope> kVariants[] = {
+    {"scalar", kBaseline, rope_scalar},
+};
+
+std::span<const Variant<Rope>> rope_variants() { return kVariants; }
+
+}  // namespace klens::cpu
