@@ -8,7 +8,7 @@
 
 #include "loaders/mapped_file.h"
 #include "loaders/model_spec.h"
-#include "loaders/safetensors.h"
+#include "loaders/tensor_source.h"
 #include "quant/packed_weight.h"
 #include "quant/plan.h"
 
@@ -39,16 +39,22 @@ struct Checkpoint {
   std::map<std::string, std::string> provenance;  // .klens only: tool, calibration, checkpoint hash
   size_t file_bytes = 0, tensor_bytes = 0;
 
-  std::vector<SafetensorsFile> files;  // keep the mappings alive
-  std::vector<AlignedBuffer> copies;   // tensors that a file holds misaligned
+  // Keep alive what the units' views point into.
+  std::vector<std::shared_ptr<const MappedFile>> files;
+  std::vector<AlignedBuffer> copies;
 };
 
-// A folder or a .klens file, by what path is. Throws Error naming file, tensor and cure.
+// A folder, a .klens or a .gguf file, by what path is. Throws Error naming file, tensor and cure.
 // verify: check the checksums of a .klens file.
 Checkpoint open_checkpoint(const std::string& path, bool verify);
 
-// A folder with config.json and model.safetensors, or model.safetensors.index.json and its shards.
+// A folder with config.json and model.safetensors or pytorch_model.bin, or an index of either and
+// its shards.
 Checkpoint read_checkpoint_folder(const std::string& folder);
+
+// Units and small tensors of checkpoint.spec out of `tensors`. Throws Error for what is missing,
+// has another shape, is not finite, or is there and read by nothing.
+void fill_checkpoint(Checkpoint& checkpoint, TensorSource tensors);
 
 // XXH3-64 over the names, shapes and bytes of all tensors the spec reads, as 16 hex digits: whether
 // two checkpoints are the same model.

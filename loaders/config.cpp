@@ -15,13 +15,42 @@ std::string shown(const nlohmann::json& value) {
   return brief(value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
 }
 
+// Python's json writes Infinity, -Infinity and NaN where JSON has no word; they become
+// {"__float__": "Infinity"}, which transformers writes nowadays.
+std::string with_named_numbers(const std::string& text) {
+  std::string result;
+  bool quoted = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '"' || (quoted && c == '\\')) {
+      result += c;
+      if (c == '"') quoted = !quoted;
+      if (c == '\\' && ++i < text.size()) result += text[i];
+      continue;
+    }
+    size_t word = 0;
+    if (!quoted)
+      for (const std::string_view known : {"Infinity", "-Infinity", "NaN"})
+        if (text.compare(i, known.size(), known) == 0) word = known.size();
+    if (word == 0) {
+      result += c;
+      continue;
+    }
+    result += "{\"__float__\":\"" + text.substr(i, word) + "\"}";
+    i += word - 1;
+  }
+  return result;
+}
+
 }  // namespace
 
 Config::Config(const std::string& text, const std::string& name)
-    : Config(parse_json(text, name), name) {}
+    : Config(parse_json(with_named_numbers(text), name), name) {}
 
 Config::Config(nlohmann::json object, const std::string& name)
-    : name_(name), object_(std::move(object)) {
+    : name_(name),
+      object_(std::move(object)),
+      read_(std::make_shared<std::set<std::string, std::less<>>>()) {
   if (!object_.is_object()) fail("is not a JSON object");
 }
 
@@ -34,11 +63,25 @@ void Config::unsupported(const std::string& what) const {
 }
 
 const nlohmann::json* Config::find(std::initializer_list<const char*> keys) const {
+  for (const char* key : keys) read_->insert(key);
   for (const char* key : keys) {
     const auto found = object_.find(key);
     if (found != object_.end() && !found->is_null()) return &*found;
   }
   return nullptr;
+}
+
+const nlohmann::json* Config::find_list(const char* key) const {
+  const nlohmann::json* list = find({key});
+  if (list != nullptr && !list->is_array()) fail(std::string(key) + " is not a list");
+  return list;
+}
+
+double Config::real_number(const nlohmann::json& value) const {
+  if (value.is_number()) return value.get<double>();
+  if (!value.is_object() || value.size() != 1 || !value.contains("__float__")) return NAN;
+  const nlohmann::json& word = value["__float__"];
+  return word == "Infinity" ? INFINITY : word == "-Infinity" ? -INFINITY : NAN;
 }
 
 int64_t Config::whole_number(const nlohmann::json& value, const char* key, int64_t min,
@@ -71,12 +114,47 @@ bool Config::is_text(const char* key) const {
 }
 
 std::vector<int64_t> Config::integers(const char* key, int64_t min, int64_t max) const {
-  const nlohmann::json* list = find({key});
-  if (list == nullptr) return {};
-  if (!list->is_array()) fail(std::string(key) + " is not a list");
-  std::vector<int64_t> numbers;
-  for (const nlohmann::json& value : *list) numbers.push_back(whole_number(value, key, min, max));
-  return numbers;
+  const nlohmann::json* list = find_list(key);
+  std::vector<int64_t> found;
+  if (list == nullptr) return found;
+  for (const nlohmann::json& value : *list) found.push_back(whole_number(value, key, min, max));
+  return found;
+}
+
+std::vector<double> Config::numbers(const char* key) const {
+  const nlohmann::json* list = find_list(key);
+  std::vector<double> found;
+  if (list == nullptr) return found;
+  for (const nlohmann::json& value : *list) {
+    found.push_back(real_number(value));
+    if (std::isnan(found.back())) fail(std::string(key) + " holds " + shown(value));
+  }
+  return found;
+}
+
+std::vector<std::string> Config::texts(const char* key) const {
+  const nlohmann::json* list = find_list(key);
+  std::vector<std::string> found;
+  if (list == nullptr) return found;
+  for (const nlohmann::json& value : *list) {
+    if (!value.is_string()) fail(std::string(key) + " holds " + shown(value));
+    found.push_back(value.get<std::string>());
+  }
+  return found;
+}
+
+std::vector<std::vector<int64_t>> Config::integer_lists(const char* key, int64_t min,
+                                                        int64_t max) const {
+  const nlohmann::json* lists = find_list(key);
+  std::vector<std::vector<int64_t>> found;
+  if (lists == nullptr) return found;
+  for (const nlohmann::json& list : *lists) {
+    if (!list.is_array()) fail(std::string(key) + " holds " + shown(list));
+    found.emplace_back();
+    for (const nlohmann::json& value : list)
+      found.back().push_back(whole_number(value, key, min, max));
+  }
+  return found;
 }
 
 double Config::number(std::initializer_list<const char*> keys, double min, double max,
@@ -86,7 +164,7 @@ double Config::number(std::initializer_list<const char*> keys, double min, doubl
     if (!fallback) fail("lacks " + first(keys));
     return *fallback;
   }
-  const double number = value->is_number() ? value->get<double>() : NAN;
+  const double number = real_number(*value);
   if (!(number >= min && number <= max))
     fail(first(keys) + " is " + shown(*value) + ", which is not a number from " +
          nlohmann::json(min).dump() + " to " + nlohmann::json(max).dump());
@@ -125,6 +203,19 @@ Config Config::child(const char* key) const {
 bool Config::has_content(const char* key) const {
   const nlohmann::json* value = find({key});
   return value != nullptr && !((value->is_array() || value->is_object()) && value->empty());
+}
+
+bool Config::off(const nlohmann::json& value) {
+  if (value.is_array() || value.is_object() || value.is_string()) return value.empty();
+  if (value.is_boolean()) return !value.get<bool>();
+  return value.is_null();
+}
+
+std::vector<std::string> Config::unread() const {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : object_.items())
+    if (read_->count(key) == 0 && !off(value)) keys.push_back(key);
+  return keys;
 }
 
 }  // namespace klens

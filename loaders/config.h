@@ -1,8 +1,10 @@
 #pragma once
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -10,7 +12,8 @@ namespace klens {
 
 // A config.json, read key by key. Every accessor throws Error naming file and key when a value has
 // the wrong type or is out of range; `keys` lists the spellings of one setting, the first found
-// counts, and null is as good as absent.
+// counts, and null is as good as absent. Infinity is a number here, spelled as Python's json has it
+// or as {"__float__": "Infinity"}.
 class Config {
  public:
   // Throws Error if text is not a JSON object.
@@ -31,6 +34,11 @@ class Config {
   // A list of whole numbers; empty if absent.
   std::vector<int64_t> integers(const char* key, int64_t min, int64_t max) const;
 
+  // Lists of numbers, of strings, of lists of whole numbers; empty if absent.
+  std::vector<double> numbers(const char* key) const;
+  std::vector<std::string> texts(const char* key) const;
+  std::vector<std::vector<int64_t>> integer_lists(const char* key, int64_t min, int64_t max) const;
+
   // architectures[0], or "".
   std::string architecture() const;
   // The object under key as a Config of its own (empty if absent).
@@ -38,17 +46,24 @@ class Config {
   // Non-empty if key holds something other than null, an empty list or an empty object.
   bool has_content(const char* key) const;
 
+  // The keys that nothing has asked for and whose value is not null, false or empty.
+  std::vector<std::string> unread() const;
+
   [[noreturn]] void fail(const std::string& what) const;         // kBadFile
   [[noreturn]] void unsupported(const std::string& what) const;  // kUnsupported
 
  private:
   Config(nlohmann::json object, const std::string& name);
+  static bool off(const nlohmann::json& value);
   int64_t whole_number(const nlohmann::json& value, const char* key, int64_t min,
                        int64_t max) const;
+  double real_number(const nlohmann::json& value) const;
+  const nlohmann::json* find_list(const char* key) const;
   const nlohmann::json* find(std::initializer_list<const char*> keys) const;
 
   std::string name_;
   nlohmann::json object_;
+  std::shared_ptr<std::set<std::string, std::less<>>> read_;  // keys asked for
 };
 
 }  // namespace klens

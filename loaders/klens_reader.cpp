@@ -1,4 +1,3 @@
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -45,15 +44,15 @@ class Reader {
       fail(std::string(klens_key::kArchitecture) + " is \"" +
            brief(text(klens_key::kArchitecture)) + "\", its config says " +
            result.spec.architecture + kAgain);
-    result.spec.each_unit([&](const LinearSpec& unit) {
+    for (const LinearSpec& unit : result.spec.units) {
       const StoredUnit stored = read_unit(unit);
       result.tensor_bytes += stored.bytes;
       result.units[unit.name] = stored;
-    });
-    result.spec.each_small([&](const SmallSpec& small) {
+    }
+    for (const SmallSpec& small : result.spec.smalls) {
       result.tensor_bytes += tensor(small.tensor).bytes.size();
       result.small[small.tensor] = read_small(small);
-    });
+    }
     refuse_leftovers(result);
     result.plan = plan_from_json(required(klens_key::kPlan), path_ + " (" + klens_key::kPlan + ")");
     check_plan(*result.plan, result);
@@ -61,7 +60,7 @@ class Reader {
     for (const auto& [key, value] : provenance.items())
       if (value.is_string()) result.provenance[key] = value.get<std::string>();
     result.file_bytes = file_.file_bytes();
-    result.files.push_back(std::move(file_));
+    result.files.push_back(file_.mapping());
     return result;
   }
 
@@ -113,8 +112,9 @@ class Reader {
     const Config config(texts.config, path_ + " (klens.config)");
     const Config generation(texts.generation_config.empty() ? "{}" : texts.generation_config,
                             path_ + " (klens.generation_config)");
-    return build_spec(config, generation,
-                      [&](const std::string& name) { return held.count(name) != 0; });
+    return build_spec(config, generation, [&](const std::string& name) {
+      return held.count(name) != 0 || file_.tensors().count(name) != 0;
+    });
   }
 
   const TensorView& tensor(const std::string& name) {
@@ -214,14 +214,6 @@ class Reader {
 
 Checkpoint read_klens_file(const std::string& path, bool verify) {
   return Reader(path, verify).read();
-}
-
-Checkpoint open_checkpoint(const std::string& path, bool verify) {
-  if (!file_exists(path))
-    throw Error(ErrorKind::kIo, path + ": no such file or folder; give the path of one");
-  std::error_code ec;
-  if (std::filesystem::is_directory(path, ec)) return read_checkpoint_folder(path);
-  return read_klens_file(path, verify);
 }
 
 }  // namespace klens

@@ -68,25 +68,24 @@ std::vector<TensorEntry> tensor_entries(const Checkpoint& source, const Plan& pl
   const auto add_part = [&](const std::string& name, size_t bytes) {
     if (bytes != 0) entries.push_back({name, DType::kU8, {static_cast<int64_t>(bytes)}, bytes});
   };
-  source.spec.each_unit([&](const LinearSpec& unit) {
+  for (const LinearSpec& unit : source.spec.units) {
     const Format& format = *find_format(choice_of(unit, plan).format);
     add_part(unit.name + ".qweight", weight_bytes(format, unit.rows, unit.cols));
     add_part(unit.name + ".scale", scale_bytes(format, unit.rows, unit.cols));
-  });
-  source.spec.each_small([&](const SmallSpec& small) {
+  }
+  for (const SmallSpec& small : source.spec.smalls)
     entries.push_back(small_entry(small, source.small.at(small.tensor)));
-  });
   return entries;
 }
 
 std::string units_json(const ModelSpec& spec, const Plan& plan) {
   ordered_json units = ordered_json::object();
-  spec.each_unit([&](const LinearSpec& unit) {
+  for (const LinearSpec& unit : spec.units) {
     const Choice& choice = choice_of(unit, plan);
     units[unit.name] = {{"tensor", unit.tensor},   {"kind", unit.kind},
                         {"format", choice.format}, {"quantizer", choice.quantizer},
                         {"rows", unit.rows},       {"cols", unit.cols}};
-  });
+  }
   return units.dump();
 }
 
@@ -128,9 +127,8 @@ size_t klens_header_bytes(const Checkpoint& source, const KlensHeader& header) {
 
 size_t klens_fixed_bytes(const Checkpoint& source) {
   size_t bytes = 0;
-  source.spec.each_small([&](const SmallSpec& small) {
+  for (const SmallSpec& small : source.spec.smalls)
     bytes += small_entry(small, source.small.at(small.tensor)).bytes;
-  });
   return bytes;
 }
 
@@ -147,14 +145,13 @@ size_t write_klens_file(const std::string& path, const Checkpoint& source,
     file.write(bytes);
     total += bytes.size();
   };
-  source.spec.each_unit([&](const LinearSpec& unit) {
+  for (const LinearSpec& unit : source.spec.units) {
     const PackedWeight packed = quantize(source.units.at(unit.name), choice_of(unit, header.plan));
     put(unit.name + ".qweight", {packed.qweight.data(), packed.qweight.size()});
     put(unit.name + ".scale", {packed.scale.data(), packed.scale.size()});
-  });
-  source.spec.each_small([&](const SmallSpec& small) {
+  }
+  for (const SmallSpec& small : source.spec.smalls)
     put(small.tensor, store_small(small, source.small.at(small.tensor)).bytes);
-  });
   const std::string final_header = header_text(source, header, checksums);
   KLENS_CHECK(final_header.size() == blank.size());
   file.write_at_start(final_header);

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <variant>
@@ -13,10 +14,14 @@ struct LinearSpec {
   std::string tensor;  // where a checkpoint holds it
   std::string kind;    // in_proj, x_proj, ..., embedding, head
   int64_t rows = 0, cols = 0;
-  int64_t block = 0;  // index of its block; -1: embedding; number of blocks: head
+  int64_t block = 0;  // the first block that uses it; -1: embedding; number of blocks: head
+  // Some checkpoints stack matrices in one tensor: this one starts at row first_row of the tensor
+  // of this shape, all but its last extent taken as rows. Empty: the tensor is [rows][cols].
+  int64_t first_row = 0;
+  std::vector<int64_t> tensor_shape;
 };
 
-// A tensor that is never quantised: norms, convolution, A_log, D, biases.
+// A tensor that is never quantised: norms, convolution, A_log, D, biases, routers.
 struct SmallSpec {
   std::string tensor;
   std::vector<int64_t> shape;
@@ -28,38 +33,175 @@ struct SmallSpec {
   }
 };
 
-// Mamba-1 (arXiv 2312.00752): in_proj, causal conv1d, x_proj, dt_proj, selective scan, gate,
-// out_proj.
-struct Mamba1Spec {
-  int64_t d_inner = 0, d_state = 0, d_conv = 0, dt_rank = 0;
-  std::optional<float> bcdt_norm_eps;  // FalconMamba: weightless RMS norms of dt, B and C
-  LinearSpec in_proj;                  // [2 d_inner][d_model]: x rows, then z rows
-  LinearSpec x_proj;                   // [dt_rank + 2 d_state][d_inner]: dt, B, C
-  LinearSpec dt_proj;                  // [d_inner][dt_rank]
-  LinearSpec out_proj;                 // [d_model][d_inner]
-  SmallSpec conv_weight;               // [d_inner][1][d_conv]
-  std::optional<SmallSpec> conv_bias, in_bias, out_bias;
-  SmallSpec dt_bias;  // [d_inner]
-  SmallSpec a_log;    // [d_inner][d_state]
-  SmallSpec d;        // [d_inner]
+using UnitId = size_t;   // index into ModelSpec::units
+using SmallId = size_t;  // index into ModelSpec::smalls
 
-  template <class Visit>
-  void each_unit(Visit visit) const {
-    for (const LinearSpec* unit : {&in_proj, &x_proj, &dt_proj, &out_proj}) visit(*unit);
-  }
-  template <class Visit>
-  void each_small(Visit visit) const {
-    for (const SmallSpec* small : {&conv_weight, &dt_bias, &a_log, &d}) visit(*small);
-    for (const auto* small : {&conv_bias, &in_bias, &out_bias})
-      if (*small) visit(**small);
-  }
+// RMS norm (arXiv 1910.07467); weightless where weight is absent.
+struct NormSpec {
+  std::optional<SmallId> weight;
+  float eps = 0;
 };
 
-// One residual step: x += mixer(norm(x)).
+// y = W x + bias + up (down x): a linear layer, where given with a bias and a low-rank adapter
+// (Zamba2's, arXiv 2411.15242).
+struct ProjectionSpec {
+  UnitId unit = 0;
+  std::optional<SmallId> bias;
+  struct Adapter {
+    UnitId down, up;
+  };
+  std::optional<Adapter> adapter;
+};
+
+// ---- what blocks are made of --------------------------------------------------------------------
+
+// Mamba-1's inside (arXiv 2312.00752): causal conv1d, x_proj, dt_proj, selective scan, gate. Zamba
+// splits the channels into heads that have projections of their own.
+struct SelectiveScanSpec {
+  int64_t d_inner = 0, d_state = 0, d_conv = 0, dt_rank = 0;
+  std::vector<UnitId> x_proj;   // by head: [dt_rank + 2 d_state][d_inner / heads]: dt, B, C
+  std::vector<UnitId> dt_proj;  // by head: [d_inner / heads][dt_rank]
+  std::optional<NormSpec> dt_norm, b_norm, c_norm;
+  SmallId conv_weight = 0;  // [d_inner][1][d_conv]
+  std::optional<SmallId> conv_bias;
+  SmallId dt_bias = 0;  // [d_inner], by head
+  SmallId a_log = 0;    // [d_inner][d_state], by head
+  SmallId d = 0;        // [d_inner], by head
+};
+
+// Rotation of queries and keys (arXiv 2104.09864), half-split order, in the arithmetic of
+// transformers: FP32 angles position * inv_freq, cos and sin times `scale`.
+struct RopeSpec {
+  std::vector<float> inv_freq;
+  float scale = 1;
+  // Dynamic NTK: beyond max_position the base grows with the length of the sequence.
+  struct Dynamic {
+    double base, factor;
+    int64_t max_position;
+  };
+  std::optional<Dynamic> dynamic;
+};
+
+// Keys and values that one attention layer makes and it, or others too, read.
+struct KvCacheSpec {
+  int64_t kv_heads = 0, k_dim = 0, v_dim = 0;
+  // A query at position p sees keys from p - reach on, and those before `pinned`.
+  int64_t reach = std::numeric_limits<int64_t>::max();
+  int64_t pinned = 0;
+  int64_t first_block = 0, last_block = 0;  // that use it
+};
+
+// Attention between its projections: rotation, cache, softmax.
+struct AttentionCoreSpec {
+  int64_t heads = 0;
+  float scale = 0;             // of the scores
+  std::optional<size_t> rope;  // index into ModelSpec::ropes
+  size_t cache = 0;            // index into ModelSpec::caches
+  bool makes_kv = true;        // false: reads what another layer made
+  // Norms of queries and keys before rotation, by head: weight [k_dim], or one for each head,
+  // [heads][k_dim].
+  std::optional<NormSpec> q_norm, k_norm;
+  float key_scale = 1;
+};
+
+enum class Activation { kSilu, kGelu, kRelu2 };
+
+// ---- mixers: what a block adds to the residual stream
+// ---------------------------------------------
+
+struct Mamba1Spec {
+  SelectiveScanSpec scan;
+  ProjectionSpec in_proj;  // [2 d_inner][d_model]: x rows, then z rows, or, interleaved, in turn
+  ProjectionSpec out_proj;
+  bool interleaved = false;
+};
+
+// Mamba-2 (arXiv 2405.21060): in_proj, causal conv1d over x, B and C, SSD scan, gated norm,
+// out_proj.
+struct Mamba2Spec {
+  int64_t d_inner = 0, heads = 0, head_dim = 0, groups = 0, d_state = 0, d_conv = 0;
+  ProjectionSpec in_proj;  // [2 d_inner + 2 groups d_state + heads][d_model]: z, x, B, C, dt
+  ProjectionSpec out_proj;
+  SmallId conv_weight = 0;  // [d_inner + 2 groups d_state][1][d_conv]
+  std::optional<SmallId> conv_bias;
+  SmallId dt_bias = 0, a_log = 0, d = 0;  // [heads]
+  std::optional<NormSpec> norm;           // absent: the gate alone
+  int64_t norm_groups = 1;
+  bool norm_before_gate = false;
+  float dt_min = 0, dt_max = std::numeric_limits<float>::infinity();
+  // Falcon-H1's multipliers.
+  float input_scale = 1, output_scale = 1;
+  float z_scale = 1, x_scale = 1, b_scale = 1, c_scale = 1, dt_scale = 1;
+};
+
+struct AttentionSpec {
+  AttentionCoreSpec core;
+  std::vector<ProjectionSpec> qkv;  // outputs side by side: q, k, v
+  ProjectionSpec o_proj;
+  float input_scale = 1, output_scale = 1;
+};
+
+struct MlpSpec {
+  std::vector<ProjectionSpec> in;  // outputs side by side: gate (where gated), up
+  ProjectionSpec down;
+  int64_t d_inner = 0;
+  bool gated = true;
+  Activation activation = Activation::kSilu;
+  float gate_scale = 1, output_scale = 1;
+};
+
+// Mixture of experts: a router chooses top_k experts for each token.
+struct MoeSpec {
+  enum class Scores {
+    kSoftmax,          // softmax over all, then top-k as they are (Jamba)
+    kSoftmaxOfChosen,  // top-k, then softmax over those (Granite)
+    kSigmoid,          // sigmoid, groups, correction of the choice (Nemotron-H)
+  };
+  Scores scores = Scores::kSoftmax;
+  int64_t top_k = 0;
+  SmallId router = 0;                 // [experts][d_model]
+  std::optional<SmallId> correction;  // [experts], added to the scores for the choice only
+  int64_t groups = 1, top_groups = 1;
+  bool normalise = false;  // chosen scores are divided by their sum
+  float routed_scale = 1;
+  std::vector<MlpSpec> experts;
+  std::optional<MlpSpec> shared;                   // for every token, added
+  std::optional<ProjectionSpec> latent, unlatent;  // around the experts (Nemotron-H)
+};
+
+// Falcon-H1: both on the same input, added.
+struct ParallelSpec {
+  Mamba2Spec mamba;
+  AttentionSpec attention;
+};
+
+// Hymba (arXiv 2411.13676): attention and Mamba heads between one in_proj and one out_proj, normed
+// and averaged.
+struct HymbaSpec {
+  ProjectionSpec in_proj;  // rows q, (k, v where makes_kv,) x, gate
+  SelectiveScanSpec scan;
+  AttentionCoreSpec attention;
+  NormSpec attention_norm, scan_norm;  // [d_inner]
+  ProjectionSpec out_proj;
+};
+
+// Zamba's transformer block, shared by several places: what it makes of [x, embedding] is added to
+// the input of the place's Mamba mixer, not to the residual stream.
+struct SharedTransformerSpec {
+  NormSpec input_norm;  // [2 d_model]
+  AttentionSpec attention;
+  NormSpec mlp_norm;  // [d_model]
+  MlpSpec mlp;
+  ProjectionSpec linear;
+};
+
+// One residual step: x += residual_scale * mixer(norm(x + shared([x, embedding]))).
 struct BlockSpec {
-  SmallSpec norm;  // [d_model]
-  float norm_eps = 0;
-  std::variant<Mamba1Spec> mixer;
+  NormSpec norm;
+  std::variant<Mamba1Spec, Mamba2Spec, AttentionSpec, MlpSpec, MoeSpec, ParallelSpec, HymbaSpec>
+      mixer;
+  std::optional<SharedTransformerSpec> shared;
+  float residual_scale = 1;
 };
 
 // Everything the engine knows about an architecture. Files under architectures/ fill it in; nothing
@@ -67,35 +209,25 @@ struct BlockSpec {
 struct ModelSpec {
   std::string architecture;
   int64_t vocab = 0, d_model = 0;
-  std::optional<LinearSpec> embedding;  // absent: tied, the head's matrix is the embedding too
-  LinearSpec head;                      // [vocab][d_model]
+  std::vector<LinearSpec> units;  // in the order of execution; the head is the last
+  std::vector<SmallSpec> smalls;
+  std::vector<KvCacheSpec> caches;
+  std::vector<RopeSpec> ropes;
+  UnitId embedding = 0, head = 0;  // [vocab][d_model]; the same unit where tied
   std::vector<BlockSpec> blocks;
-  SmallSpec final_norm;
-  float final_norm_eps = 0;
+  NormSpec final_norm;
+  std::optional<SmallId>
+      prefix;  // [rows][d_model]: goes before every sequence (Hymba's meta tokens)
+  float embedding_scale = 1, logit_scale = 1;
   std::optional<int32_t> bos;
   std::vector<int32_t> eos;
 
-  // The one list of the model's units, in the order of execution.
-  template <class Visit>
-  void each_unit(Visit visit) const {
-    if (embedding) visit(*embedding);
-    for (const BlockSpec& block : blocks)
-      std::visit([&](const auto& mixer) { mixer.each_unit(visit); }, block.mixer);
-    visit(head);
-  }
-  // The one list of the tensors that stay as they are.
-  template <class Visit>
-  void each_small(Visit visit) const {
-    for (const BlockSpec& block : blocks) {
-      visit(block.norm);
-      std::visit([&](const auto& mixer) { mixer.each_small(visit); }, block.mixer);
-    }
-    visit(final_norm);
-  }
+  bool tied() const { return embedding == head; }
+  int64_t prefix_rows() const { return prefix ? smalls[*prefix].shape[0] : 0; }
   int64_t parameters() const {
     int64_t count = 0;
-    each_unit([&](const LinearSpec& unit) { count += unit.rows * unit.cols; });
-    each_small([&](const SmallSpec& small) { count += small.elements(); });
+    for (const LinearSpec& unit : units) count += unit.rows * unit.cols;
+    for (const SmallSpec& small : smalls) count += small.elements();
     return count;
   }
 };

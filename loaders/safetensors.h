@@ -35,6 +35,8 @@ class SafetensorsFile {
 
   const std::map<std::string, TensorView>& tensors() const { return tensors_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  // The mapping that the views point into; null for bytes that the caller keeps alive.
+  const std::shared_ptr<const MappedFile>& mapping() const { return file_; }
   size_t header_bytes() const { return header_bytes_; }  // the 8 size bytes and the header
   size_t file_bytes() const { return file_bytes_; }
 

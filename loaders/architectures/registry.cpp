@@ -1,13 +1,19 @@
+#include <algorithm>
+#include <string_view>
+
 #include "loaders/architectures/architecture.h"
+#include "loaders/architectures/llama.h"
 #include "loaders/architectures/mamba.h"
+#include "loaders/json.h"
 
 namespace klens {
 namespace {
 
 constexpr Architecture kArchitectures[] = {
-    {"MambaForCausalLM", build_mamba},
-    {"FalconMambaForCausalLM", build_falcon_mamba},
-    {"MambaLMHeadModel", build_original_mamba},
+    {"MambaForCausalLM", build_mamba},          {"FalconMambaForCausalLM", build_falcon_mamba},
+    {"MambaLMHeadModel", build_original_mamba}, {"LlamaForCausalLM", build_llama},
+    {"MistralForCausalLM", build_mistral},      {"Qwen2ForCausalLM", build_qwen2},
+    {"Qwen3ForCausalLM", build_qwen3},
 };
 
 // The original state-spaces configs name no architecture.
@@ -34,6 +40,52 @@ std::vector<int32_t> token_list(const Config& config, const char* key) {
   return ids;
 }
 
+// What names of settings that change the arithmetic look like, and the settings of this look that
+// do not: how a model was trained, or how another program runs it. A setting that no builder knew
+// is refused rather than ignored.
+constexpr std::string_view kArithmetic[] = {
+    "softcap",  "multiplier",   "scal",       "rope",   "rotary",    "window", "bias",
+    "norm",     "_act",         "activation", "expert", "moe",       "alibi",  "clip",
+    "residual", "quantization", "qk_",        "attn_",  "mamba_",    "mlp_",   "ssm_",
+    "kv_",      "logit",        "adapter",    "lora",   "layer_idx", "factor", "n_groups"};
+constexpr std::string_view kNeutral[] = {"_attn_implementation",
+                                         "attn_implementation",
+                                         "attn_implementation_new",
+                                         "layer_norm_epsilon_legacy",
+                                         "mamba_chunk_size",
+                                         "mamba_ssm_cache_dtype",
+                                         "max_window_layers",
+                                         "mtp_layers_block_type",
+                                         "num_logits_to_keep",
+                                         "output_router_logits",
+                                         "rescale_prenorm_residual",
+                                         "residual_in_fp32",
+                                         "router_aux_loss_coef",
+                                         "router_jitter_noise",
+                                         "sliding_window",
+                                         "time_step_scale",
+                                         "use_mamba_kernels",
+                                         "use_mambapy",
+                                         "kv_channels",
+                                         "moe_shared_expert_overlap",
+                                         "mamba_kernels",
+                                         "fused_add_norm",
+                                         "initializer_factor",
+                                         "logits_to_keep",
+                                         "calc_logits_for_entire_prompt",
+                                         "attn_rotary_emb",
+                                         "rope_theta"};
+
+void refuse_unknown_arithmetic(const Config& config, const std::string& architecture) {
+  for (const std::string& key : config.unread()) {
+    const auto in_key = [&](std::string_view part) { return key.find(part) != std::string::npos; };
+    if (std::find(std::begin(kNeutral), std::end(kNeutral), key) != std::end(kNeutral)) continue;
+    if (std::any_of(std::begin(kArithmetic), std::end(kArithmetic), in_key))
+      config.unsupported("key " + brief(key) + " is not one that klens knows for " + architecture +
+                         ", and may change what the model computes");
+  }
+}
+
 }  // namespace
 
 ModelSpec build_spec(const Config& config, const Config& generation, const HasTensor& has) {
@@ -41,6 +93,7 @@ ModelSpec build_spec(const Config& config, const Config& generation, const HasTe
   for (const Architecture& row : kArchitectures) {
     if (name != row.name) continue;
     ModelSpec spec = row.build(config, has);
+    refuse_unknown_arithmetic(config, name);
     spec.architecture = name;
     spec.eos = token_list(generation, "eos_token_id");
     if (spec.eos.empty()) spec.eos = token_list(config, "eos_token_id");

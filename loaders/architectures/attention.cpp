@@ -1,0 +1,79 @@
+// Llama's kind of attention and MLP, which most architectures share.
+#include <cmath>
+
+#include "loaders/architectures/spec_builder.h"
+
+namespace klens {
+
+AttentionShape attention_shape(const Config& config, int64_t d_model) {
+  AttentionShape shape;
+  shape.d_in = d_model;
+  shape.heads = config.integer({"num_attention_heads"}, 1, kMaxHeads);
+  shape.kv_heads = config.integer({"num_key_value_heads"}, 1, kMaxHeads, shape.heads);
+  if (shape.heads % shape.kv_heads != 0)
+    config.fail("num_key_value_heads does not divide num_attention_heads");
+  if (!config.has({"head_dim"}) && d_model % shape.heads != 0)
+    config.fail("num_attention_heads does not divide hidden_size");
+  shape.head_dim = config.integer({"head_dim"}, 1, kMaxWidth / shape.heads, d_model / shape.heads);
+  shape.qkv_bias = shape.o_bias = config.boolean({"attention_bias"}, false);
+  return shape;
+}
+
+AttentionSpec attention(SpecBuilder& builder, const std::string& prefix,
+                        const AttentionShape& shape) {
+  const int64_t q = shape.heads * shape.head_dim, kv = shape.kv_heads * shape.head_dim;
+  AttentionSpec spec;
+  spec.qkv = {builder.projection(prefix + "q_proj", q, shape.d_in, shape.qkv_bias),
+              builder.projection(prefix + "k_proj", kv, shape.d_in, shape.qkv_bias),
+              builder.projection(prefix + "v_proj", kv, shape.d_in, shape.qkv_bias)};
+  spec.o_proj = builder.projection(prefix + "o_proj", builder.d_model(), q, shape.o_bias);
+  spec.core.heads = shape.heads;
+  spec.core.scale =
+      shape.scale.value_or(static_cast<float>(1 / std::sqrt(static_cast<double>(shape.head_dim))));
+  spec.core.rope = shape.rope;
+  spec.core.cache = builder.cache({.kv_heads = shape.kv_heads,
+                                   .k_dim = shape.head_dim,
+                                   .v_dim = shape.head_dim,
+                                   .reach = shape.reach});
+  if (shape.qk_norm_eps) {
+    spec.core.q_norm = builder.norm(prefix + "q_norm", shape.head_dim, *shape.qk_norm_eps);
+    spec.core.k_norm = builder.norm(prefix + "k_norm", shape.head_dim, *shape.qk_norm_eps);
+  }
+  return spec;
+}
+
+int64_t reach_of(std::optional<int64_t> window) {
+  return window ? *window - 1 : std::numeric_limits<int64_t>::max();
+}
+
+MlpSpec gated_mlp(SpecBuilder& builder, const std::string& prefix, int64_t d_inner,
+                  Activation activation, bool bias) {
+  const int64_t d_model = builder.d_model();
+  return {.in = {builder.projection(prefix + "gate_proj", d_inner, d_model, bias),
+                 builder.projection(prefix + "up_proj", d_inner, d_model, bias)},
+          .down = builder.projection(prefix + "down_proj", d_model, d_inner, bias),
+          .d_inner = d_inner,
+          .gated = true,
+          .activation = activation};
+}
+
+MlpSpec fused_mlp(SpecBuilder& builder, const std::string& in, const std::string& out,
+                  int64_t d_inner, Activation activation, bool bias) {
+  const int64_t d_model = builder.d_model();
+  return {.in = {builder.projection(in, 2 * d_inner, d_model, bias)},
+          .down = builder.projection(out, d_model, d_inner, bias),
+          .d_inner = d_inner,
+          .gated = true,
+          .activation = activation};
+}
+
+Activation activation(const Config& config, const char* key, const char* fallback) {
+  const std::string name = config.text({key}, fallback);
+  if (name == "silu" || name == "swish") return Activation::kSilu;
+  if (name == "gelu") return Activation::kGelu;
+  if (name == "relu2") return Activation::kRelu2;
+  config.unsupported(std::string(key) + " \"" + name +
+                     "\" is not one that klens has (silu, gelu, relu2)");
+}
+
+}  // namespace klens

@@ -1,0 +1,97 @@
+// Llama (arXiv 2302.13971) and its kin: attention and a gated MLP in turn.
+#include "loaders/architectures/llama.h"
+
+#include "loaders/architectures/spec_builder.h"
+
+namespace klens {
+namespace {
+
+// What the members of the family differ in.
+struct LlamaShape {
+  AttentionShape attention;
+  std::vector<int64_t> reach;  // by layer
+  bool mlp_bias = false;
+  float norm_eps = 1e-6f;
+};
+
+LlamaShape common(const Config& config, int64_t d_model, int64_t layers) {
+  LlamaShape shape;
+  shape.attention = attention_shape(config, d_model);
+  shape.reach.assign(static_cast<size_t>(layers), reach_of(std::nullopt));
+  shape.norm_eps = static_cast<float>(config.number({"rms_norm_eps"}, 0, 1, 1e-6));
+  return shape;
+}
+
+// sliding_window for the layers that layer_types names, or, in older configs, for those from
+// max_window_layers on.
+void windows_of_qwen(const Config& config, LlamaShape& shape) {
+  const int64_t layers = static_cast<int64_t>(shape.reach.size());
+  if (!config.boolean({"use_sliding_window"}, false)) return;
+  const int64_t window = config.integer({"sliding_window"}, 1, kMaxPosition, 4096);
+  const int64_t first = config.integer({"max_window_layers"}, 0, kMaxBlocks, 28);
+  const std::vector<std::string> kinds = layer_kinds(config, layers);
+  for (int64_t i = 0; i < layers; ++i) {
+    const size_t at = static_cast<size_t>(i);
+    if (kinds.empty() ? i >= first : kinds[at] == "sliding") shape.reach[at] = reach_of(window);
+  }
+}
+
+ModelSpec build(const Config& config, const HasTensor& has,
+                void (*vary)(const Config& config, LlamaShape& shape)) {
+  const int64_t d_model = config.integer({"hidden_size"}, 1, kMaxWidth);
+  const int64_t layers = config.integer({"num_hidden_layers"}, 1, kMaxBlocks);
+  const int64_t vocab = config.integer({"vocab_size"}, 1, kMaxVocab);
+  const int64_t d_inner = config.integer({"intermediate_size"}, 1, kMaxWidth);
+  const Activation act = activation(config, "hidden_act", "silu");
+  LlamaShape shape = common(config, d_model, layers);
+  vary(config, shape);
+
+  SpecBuilder builder(config, has, vocab, d_model, "model.embed_tokens",
+                      tied_head(config, has, false));
+  shape.attention.rope = builder.rope(rope(config, shape.attention.head_dim));
+  for (int64_t i = 0; i < layers; ++i) {
+    const std::string layer = "model.layers." + std::to_string(i) + ".";
+    shape.attention.reach = shape.reach[static_cast<size_t>(i)];
+    builder.add({.norm = builder.norm(layer + "input_layernorm", d_model, shape.norm_eps),
+                 .mixer = attention(builder, layer + "self_attn.", shape.attention),
+                 .shared = std::nullopt});
+    builder.add({.norm = builder.norm(layer + "post_attention_layernorm", d_model, shape.norm_eps),
+                 .mixer = gated_mlp(builder, layer + "mlp.", d_inner, act, shape.mlp_bias),
+                 .shared = std::nullopt});
+  }
+  return builder.finish("model.norm", shape.norm_eps);
+}
+
+}  // namespace
+
+ModelSpec build_llama(const Config& config, const HasTensor& has) {
+  return build(config, has, [](const Config& c, LlamaShape& shape) {
+    shape.mlp_bias = c.boolean({"mlp_bias"}, false);
+  });
+}
+
+ModelSpec build_mistral(const Config& config, const HasTensor& has) {
+  return build(config, has, [](const Config& c, LlamaShape& shape) {
+    if (!c.has({"sliding_window"})) return;
+    const int64_t reach = reach_of(c.integer({"sliding_window"}, 1, kMaxPosition));
+    shape.reach.assign(shape.reach.size(), reach);
+  });
+}
+
+ModelSpec build_qwen2(const Config& config, const HasTensor& has) {
+  return build(config, has, [](const Config& c, LlamaShape& shape) {
+    shape.attention.qkv_bias = true;
+    shape.attention.o_bias = false;
+    windows_of_qwen(c, shape);
+  });
+}
+
+ModelSpec build_qwen3(const Config& config, const HasTensor& has) {
+  return build(config, has, [](const Config& c, LlamaShape& shape) {
+    shape.attention.head_dim = c.integer({"head_dim"}, 1, kMaxWidth / shape.attention.heads, 128);
+    shape.attention.qk_norm_eps = shape.norm_eps;
+    windows_of_qwen(c, shape);
+  });
+}
+
+}  // namespace klens

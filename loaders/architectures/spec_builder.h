@@ -1,0 +1,137 @@
+#pragma once
+#include <map>
+#include <string>
+
+#include "loaders/architectures/architecture.h"
+
+namespace klens {
+
+// Bounds that no sound model exceeds; they keep every size computed from a config far from
+// overflow.
+inline constexpr int64_t kMaxWidth = int64_t{1} << 20;
+inline constexpr int64_t kMaxBlocks = 4096;
+inline constexpr int64_t kMaxVocab = int64_t{1} << 24;
+inline constexpr int64_t kMaxConv = 16;
+inline constexpr int64_t kMaxState = 256;
+inline constexpr int64_t kMaxHeads = 4096;
+inline constexpr int64_t kMaxExperts = 4096;
+inline constexpr size_t kMaxUnits = 1 << 17;
+inline constexpr int64_t kMaxPosition = int64_t{1} << 40;
+
+// Puts a ModelSpec together: units and small tensors are declared where blocks need them, in the
+// order of execution. What is declared twice under one name (a shared block) is one.
+class SpecBuilder {
+ public:
+  // `embedding`: the embedding's name. Its matrix comes first, or, where tied, is the head's.
+  SpecBuilder(const Config& config, const HasTensor& has, int64_t vocab, int64_t d_model,
+              const std::string& embedding, bool tied);
+
+  const Config& config() const { return config_; }
+  bool has(const std::string& tensor) const { return has_(tensor); }
+  ModelSpec& spec() { return spec_; }
+  int64_t d_model() const { return spec_.d_model; }
+
+  // The unit `name`, of tensor name + ".weight"; its kind is the name's last part unless given.
+  UnitId unit(const std::string& name, int64_t rows, int64_t cols, const std::string& kind = "");
+  // A unit whose tensor is named otherwise, or holds several matrices. `block` is filled in.
+  UnitId unit(LinearSpec spec);
+  SmallId small(const std::string& tensor, std::vector<int64_t> shape);
+  NormSpec norm(const std::string& name, int64_t cols, float eps);  // of tensor name + ".weight"
+  ProjectionSpec projection(const std::string& name, int64_t rows, int64_t cols, bool bias = false,
+                            const std::string& kind = "");
+  size_t cache(KvCacheSpec spec);  // of the block that comes next
+  void uses_cache(size_t cache);   // so does the block that comes next
+  size_t rope(RopeSpec spec);
+
+  void add(BlockSpec block);
+  int64_t next_block() const { return static_cast<int64_t>(spec_.blocks.size()); }
+
+  // Adds final norm and head.
+  ModelSpec finish(const std::string& final_norm, float eps);
+
+ private:
+  const Config& config_;
+  const HasTensor& has_;
+  ModelSpec spec_;
+  std::string embedding_;
+  bool tied_;
+  std::map<std::string, UnitId> unit_ids_;
+  std::map<std::string, SmallId> small_ids_;
+};
+
+// tie_word_embeddings (or `key`). Where the config is silent: tied if the architecture's default
+// says so (`fallback`) or there is no lm_head.weight. A head that is announced and missing is not
+// guessed.
+bool tied_head(const Config& config, const HasTensor& has, bool fallback,
+               const char* key = "tie_word_embeddings");
+
+// The sizes of Llama's kind of attention, and what varies about it.
+struct AttentionShape {
+  int64_t d_in = 0;  // width of its input
+  int64_t heads = 0, kv_heads = 0, head_dim = 0;
+  bool qkv_bias = false, o_bias = false;
+  std::optional<size_t> rope;
+  std::optional<float> scale;  // of the scores; absent: head_dim^-0.5
+  int64_t reach = std::numeric_limits<int64_t>::max();
+  std::optional<float> qk_norm_eps;  // Qwen3: q_norm, k_norm of every head
+};
+// heads, kv_heads and head_dim from num_attention_heads, num_key_value_heads and head_dim (both
+// with their defaults), for an input of hidden_size; attention_bias for all four.
+AttentionShape attention_shape(const Config& config, int64_t d_model);
+// {q,k,v,o}_proj under `prefix`, which ends in a dot.
+AttentionSpec attention(SpecBuilder& builder, const std::string& prefix,
+                        const AttentionShape& shape);
+// A sliding window of `window` keys, the query's own included, as a reach; absent: all.
+int64_t reach_of(std::optional<int64_t> window);
+
+// gate_proj, up_proj and down_proj under `prefix`.
+MlpSpec gated_mlp(SpecBuilder& builder, const std::string& prefix, int64_t d_inner,
+                  Activation activation, bool bias = false);
+// One matrix for gate and up, side by side: `in`; then `out`.
+MlpSpec fused_mlp(SpecBuilder& builder, const std::string& in, const std::string& out,
+                  int64_t d_inner, Activation activation, bool bias = false);
+// hidden_act (or another key): silu, gelu or relu2. Others are refused by name.
+Activation activation(const Config& config, const char* key, const char* fallback);
+
+// Refuses anything but silu, the one activation of Mamba's convolution and gate.
+void require_silu(const Config& config, const char* key);
+
+// The sizes of a Mamba-2 mixer, wherever a config keeps them.
+struct Mamba2Shape {
+  int64_t d_inner = 0, heads = 0, head_dim = 0, groups = 0, d_state = 0, d_conv = 0;
+  bool bias = false, conv_bias = true;
+  std::optional<float> norm_eps;  // absent: no gated norm
+  int64_t norm_groups = 1;
+  float dt_min = 0, dt_max = std::numeric_limits<float>::infinity();
+};
+// in_proj, conv1d, dt_bias, A_log, D, norm, out_proj under `prefix`. Refuses sizes that disagree.
+Mamba2Spec mamba2(SpecBuilder& builder, const std::string& prefix, const Mamba2Shape& shape);
+// mamba_n_heads, mamba_d_head, ... as Bamba, Granite and Falcon-H1 spell them, without norm.
+Mamba2Shape mamba_d_shape(const Config& config, int64_t d_model);
+// time_step_limit into dt_min and dt_max.
+void read_time_step_limit(const Config& config, Mamba2Shape& shape);
+
+// The sizes of a Mamba-1 mixer.
+struct Mamba1Shape {
+  int64_t d_inner = 0, d_state = 0, d_conv = 0, dt_rank = 0;
+  bool bias = false, conv_bias = true;
+};
+// in_proj, conv1d, x_proj, dt_proj, A_log, D, out_proj under `prefix`.
+Mamba1Spec mamba1(SpecBuilder& builder, const std::string& prefix, const Mamba1Shape& shape);
+// A rank: a number, or "auto" (also where absent) for d_model / 16 rounded up.
+int64_t dt_rank(const Config& config, const char* key, int64_t d_model);
+
+// The kinds of layers_block_type or layer_types, `count` of them, in one spelling: "mamba",
+// "attention", "hybrid", "mlp", "moe", "sliding". Older configs write mamba and attention, newer
+// ones linear_attention and full_attention. Empty if the config has no such key.
+std::vector<std::string> layer_kinds(const Config& config, int64_t count);
+
+// rope_theta, rope_scaling, partial_rotary_factor, or all of them in rope_parameters. Types:
+// default, linear, dynamic, yarn, llama3; others are refused by name. `default_theta` counts where
+// the config has none.
+RopeSpec rope(const Config& config, int64_t head_dim, double default_partial = 1,
+              double default_theta = 10000);
+// 1 / base^(2 i / dim) for i < dim / 2, in FP32 as transformers computes it.
+std::vector<float> rope_frequencies(double base, int64_t dim);
+
+}  // namespace klens

@@ -1,0 +1,116 @@
+// Mamba-1 and Mamba-2 mixers under the names that all architectures share.
+#include <algorithm>
+
+#include "loaders/architectures/spec_builder.h"
+
+namespace klens {
+
+void require_silu(const Config& config, const char* key) {
+  if (activation(config, key, "silu") != Activation::kSilu)
+    config.unsupported(std::string(key) + " of Mamba blocks must be silu");
+}
+
+Mamba2Spec mamba2(SpecBuilder& builder, const std::string& prefix, const Mamba2Shape& s) {
+  const Config& config = builder.config();
+  if (s.d_inner != s.heads * s.head_dim)
+    config.fail("the Mamba-2 heads (" + std::to_string(s.heads) + " of " +
+                std::to_string(s.head_dim) + " channels) do not make up its width of " +
+                std::to_string(s.d_inner));
+  if (s.heads % s.groups != 0) config.fail("the Mamba-2 groups do not divide its heads");
+  const int64_t bc = 2 * s.groups * s.d_state, conv = s.d_inner + bc;
+  Mamba2Spec spec;
+  spec.d_inner = s.d_inner;
+  spec.heads = s.heads;
+  spec.head_dim = s.head_dim;
+  spec.groups = s.groups;
+  spec.d_state = s.d_state;
+  spec.d_conv = s.d_conv;
+  spec.in_proj =
+      builder.projection(prefix + "in_proj", s.d_inner + conv + s.heads, builder.d_model(), s.bias);
+  spec.conv_weight = builder.small(prefix + "conv1d.weight", {conv, 1, s.d_conv});
+  if (s.conv_bias) spec.conv_bias = builder.small(prefix + "conv1d.bias", {conv});
+  spec.dt_bias = builder.small(prefix + "dt_bias", {s.heads});
+  spec.a_log = builder.small(prefix + "A_log", {s.heads});
+  spec.d = builder.small(prefix + "D", {s.heads});
+  if (s.norm_eps) spec.norm = builder.norm(prefix + "norm", s.d_inner, *s.norm_eps);
+  if (s.d_inner % s.norm_groups != 0) config.fail("the Mamba-2 groups do not divide its width");
+  spec.norm_groups = s.norm_groups;
+  spec.dt_min = s.dt_min;
+  spec.dt_max = s.dt_max;
+  spec.out_proj = builder.projection(prefix + "out_proj", builder.d_model(), s.d_inner, s.bias);
+  return spec;
+}
+
+Mamba2Shape mamba_d_shape(const Config& config, int64_t d_model) {
+  Mamba2Shape shape;
+  shape.heads = config.integer({"mamba_n_heads"}, 1, kMaxHeads, 128);
+  shape.d_inner = config.integer({"mamba_expand"}, 1, 64, 2) * d_model;
+  // "auto" is a published spelling of the default.
+  shape.head_dim = config.is_text("mamba_d_head") ? shape.d_inner / shape.heads
+                                                  : config.integer({"mamba_d_head"}, 1, kMaxWidth,
+                                                                   shape.d_inner / shape.heads);
+  shape.groups = config.integer({"mamba_n_groups"}, 1, kMaxHeads, 1);
+  shape.d_state = config.integer({"mamba_d_state"}, 1, kMaxState, 256);
+  shape.d_conv = config.integer({"mamba_d_conv"}, 1, kMaxConv, 4);
+  shape.bias = config.boolean({"mamba_proj_bias"}, false);
+  shape.conv_bias = config.boolean({"mamba_conv_bias"}, true);
+  read_time_step_limit(config, shape);
+  return shape;
+}
+
+void read_time_step_limit(const Config& config, Mamba2Shape& shape) {
+  const std::vector<double> limit = config.numbers("time_step_limit");
+  if (limit.empty()) return;
+  if (limit.size() != 2 || !(limit[0] <= limit[1]))
+    config.fail("time_step_limit is not a lower and an upper bound");
+  shape.dt_min = static_cast<float>(std::max(limit[0], 0.0));
+  shape.dt_max = static_cast<float>(limit[1]);
+}
+
+Mamba1Spec mamba1(SpecBuilder& builder, const std::string& prefix, const Mamba1Shape& s) {
+  Mamba1Spec spec;
+  spec.scan.d_inner = s.d_inner;
+  spec.scan.d_state = s.d_state;
+  spec.scan.d_conv = s.d_conv;
+  spec.scan.dt_rank = s.dt_rank;
+  spec.in_proj = builder.projection(prefix + "in_proj", 2 * s.d_inner, builder.d_model(), s.bias);
+  spec.scan.conv_weight = builder.small(prefix + "conv1d.weight", {s.d_inner, 1, s.d_conv});
+  if (s.conv_bias) spec.scan.conv_bias = builder.small(prefix + "conv1d.bias", {s.d_inner});
+  spec.scan.x_proj = {builder.unit(prefix + "x_proj", s.dt_rank + 2 * s.d_state, s.d_inner)};
+  spec.scan.dt_proj = {builder.unit(prefix + "dt_proj", s.d_inner, s.dt_rank)};
+  spec.scan.dt_bias = builder.small(prefix + "dt_proj.bias", {s.d_inner});
+  spec.scan.a_log = builder.small(prefix + "A_log", {s.d_inner, s.d_state});
+  spec.scan.d = builder.small(prefix + "D", {s.d_inner});
+  spec.out_proj = builder.projection(prefix + "out_proj", builder.d_model(), s.d_inner, s.bias);
+  return spec;
+}
+
+int64_t dt_rank(const Config& config, const char* key, int64_t d_model) {
+  if (!config.has({key}) || config.is_text(key)) {
+    const std::string word = config.text({key}, "auto");
+    if (word != "auto")
+      config.fail(std::string(key) + " is \"" + word + "\", neither a number nor \"auto\"");
+    return (d_model + 15) / 16;
+  }
+  return config.integer({key}, 1, kMaxWidth);
+}
+
+std::vector<std::string> layer_kinds(const Config& config, int64_t count) {
+  const char* key = config.has({"layers_block_type"}) ? "layers_block_type" : "layer_types";
+  std::vector<std::string> kinds = config.texts(key);
+  if (kinds.empty()) return kinds;
+  if (static_cast<int64_t>(kinds.size()) != count)
+    config.fail(std::string(key) + " lists " + std::to_string(kinds.size()) + " layers of " +
+                std::to_string(count));
+  for (std::string& kind : kinds) {
+    if (kind == "linear_attention" || kind == "mamba2") kind = "mamba";
+    if (kind == "full_attention") kind = "attention";
+    if (kind == "sliding_attention") kind = "sliding";
+    const char* const known[] = {"mamba", "attention", "hybrid", "mlp", "moe", "sliding"};
+    if (std::find(std::begin(known), std::end(known), kind) == std::end(known))
+      config.unsupported(std::string(key) + " names a layer \"" + kind + "\", which klens lacks");
+  }
+  return kinds;
+}
+
+}  // namespace klens

@@ -1,0 +1,110 @@
+#include "loaders/checkpoint.h"
+
+#include <cstring>
+#include <set>
+
+#include "loaders/error.h"
+#include "loaders/json.h"
+#include "loaders/tensor_values.h"
+
+namespace klens {
+namespace {
+
+// Moves tensors into a checkpoint, one by one.
+class Filler {
+ public:
+  Filler(Checkpoint& checkpoint, TensorSource& tensors)
+      : checkpoint_(checkpoint), tensors_(tensors) {}
+
+  void unit(const LinearSpec& spec) {
+    const std::vector<int64_t> own = {spec.rows, spec.cols};
+    const TensorSource::Entry& entry =
+        find(spec.tensor, spec.tensor_shape.empty() ? own : spec.tensor_shape);
+    const std::string where = entry.file + ": tensor " + spec.tensor;
+    TensorView view = entry.view;
+    const size_t row_bytes = view.bytes.size() / static_cast<size_t>(view.elements() / spec.cols);
+    view.shape = own;
+    view.bytes = view.bytes.subspan(static_cast<size_t>(spec.first_row) * row_bytes,
+                                    static_cast<size_t>(spec.rows) * row_bytes);
+    const Layout layout = row_layout(view.dtype, where);
+    refuse_non_finite(view, where);
+    checkpoint_.tensor_bytes += view.bytes.size();
+    checkpoint_.units[spec.name] = {
+        .view = {.layout = layout, .rows = spec.rows, .cols = spec.cols, .data = aligned(view)},
+        .format = nullptr,
+        .quantizer = "",
+        .bytes = view.bytes.size()};
+  }
+
+  void small(const SmallSpec& spec) {
+    const TensorSource::Entry& entry = find(spec.tensor, spec.shape);
+    checkpoint_.tensor_bytes += entry.view.bytes.size();
+    checkpoint_.small[spec.tensor] = to_f32(entry.view, entry.file + ": tensor " + spec.tensor);
+  }
+
+  // A tensor that nothing reads is arithmetic that nothing does, but for those known to be none.
+  void refuse_unread() const {
+    for (const auto& [name, entry] : tensors_.tensors)
+      if (read_.count(name) == 0 && !needless(name))
+        throw Error(ErrorKind::kUnsupported,
+                    entry.file + ": tensor " + brief(name) + " is not one that " +
+                        checkpoint_.spec.architecture +
+                        " has with this config.json; get both files of the same model");
+  }
+
+ private:
+  const TensorSource::Entry& find(const std::string& name, const std::vector<int64_t>& shape) {
+    const auto found = tensors_.tensors.find(name);
+    if (found == tensors_.tensors.end())
+      throw Error(ErrorKind::kBadFile, tensors_.described + ": tensor " + name +
+                                           " is missing; config.json asks for it with shape " +
+                                           shape_text(shape) + ": get the files again");
+    if (found->second.view.shape != shape)
+      throw Error(ErrorKind::kBadFile, found->second.file + ": tensor " + name + " has shape " +
+                                           shape_text(found->second.view.shape) +
+                                           ", config.json asks for " + shape_text(shape) +
+                                           ": get both files of the same model");
+    read_.insert(name);
+    return found->second;
+  }
+
+  const std::byte* aligned(const TensorView& view) {
+    const std::byte* data = view.bytes.data();
+    if (reinterpret_cast<uintptr_t>(data) % alignof(float) == 0) return data;
+    AlignedBuffer copy(view.bytes.size());
+    std::memcpy(copy.data(), data, copy.size());
+    data = copy.data();
+    tensors_.copies.push_back(std::move(copy));
+    return data;
+  }
+
+  bool needless(const std::string& name) const {
+    const auto ends = [&](std::string_view end) {
+      return name.size() >= end.size() &&
+             name.compare(name.size() - end.size(), end.size(), end) == 0;
+    };
+    const auto holds = [&](std::string_view part) { return name.find(part) != std::string::npos; };
+    return (checkpoint_.spec.tied() && ends("lm_head.weight"))    // a copy of the embedding
+           || ends("rotary_emb.inv_freq") || ends(".mup_vector")  // derived from the config
+           || holds(".shared_transf")           // Zamba's copies of its shared blocks
+           || name.compare(0, 4, "mtp.") == 0;  // heads that predict further tokens
+  }
+
+  Checkpoint& checkpoint_;
+  TensorSource& tensors_;
+  std::set<std::string> read_;
+};
+
+}  // namespace
+
+void fill_checkpoint(Checkpoint& checkpoint, TensorSource tensors) {
+  Filler filler(checkpoint, tensors);
+  for (const LinearSpec& unit : checkpoint.spec.units) filler.unit(unit);
+  for (const SmallSpec& small : checkpoint.spec.smalls) filler.small(small);
+  filler.refuse_unread();
+  checkpoint.file_bytes = tensors.file_bytes;
+  checkpoint.files = std::move(tensors.files);
+  checkpoint.copies = std::move(tensors.copies);
+}
+
+}  // namespace klens

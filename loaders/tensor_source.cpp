@@ -1,0 +1,22 @@
+#include "loaders/tensor_source.h"
+
+#include "loaders/error.h"
+#include "loaders/json.h"
+
+namespace klens {
+
+void add_tensor(const std::string& path, const std::string& name, const TensorView& view,
+                TensorSource& tensors) {
+  if (!tensors.tensors.emplace(name, TensorSource::Entry{view, path}).second)
+    throw Error(ErrorKind::kBadFile, path + ": tensor " + brief(name) +
+                                         " is also in another shard; get the files again");
+}
+
+void add_safetensors_file(const std::string& path, TensorSource& tensors) {
+  const SafetensorsFile file = SafetensorsFile::open(path);
+  for (const auto& [name, view] : file.tensors()) add_tensor(path, name, view, tensors);
+  tensors.file_bytes += file.file_bytes();
+  tensors.files.push_back(file.mapping());
+}
+
+}  // namespace klens
