@@ -2,9 +2,10 @@
 
 namespace klens::cpu {
 
-SsdScan ssd_scan_scalar;  // each defined in the file of that name
+SsdScan ssd_scan_avx2, ssd_scan_scalar;  // each defined in the file of that name
 
 static constexpr Variant<SsdScan> kVariants[] = {
+    {"avx2", kAvx2, ssd_scan_avx2},
     {"scalar", kBaseline, ssd_scan_scalar},
 };
 

@@ -1,0 +1,294 @@
+// Built with -mavx2 -mfma -mf16c. See kernels/README.md for the one rule of such files.
+#include "kernels/cpu/scan/ssd_scan.h"
+#include "kernels/cpu/tile_avx2.h"
+
+namespace klens::cpu {
+
+SsdScan ssd_scan_avx2;
+
+namespace {
+
+constexpr int64_t kChunk = 64;     // tokens
+constexpr int64_t kFewTokens = 4;  // up to here the recurrence is faster
+constexpr int64_t kRows = 6;       // of a tile: tokens or states
+constexpr int64_t kCols = 16;      // of a tile: channels or earlier tokens
+
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// Sixteen channels of a head, or those left.
+struct Cols {
+  int64_t count;
+  __m256i mask[2];
+};
+
+inline Cols cols_left(int64_t left) {
+  const int64_t count = least(left, kCols);
+  return {count, {lanes_left(count), first_lanes(count > 8 ? count - 8 : 0)}};
+}
+
+inline __m256 load(const float* p, const Cols& cols, int v) {
+  return cols.count == kCols ? _mm256_loadu_ps(p + 8 * v)
+                             : _mm256_maskload_ps(p + 8 * v, cols.mask[v]);
+}
+
+inline void store(float* p, const Cols& cols, int v, __m256 value) {
+  if (cols.count == kCols) {
+    _mm256_storeu_ps(p + 8 * v, value);
+  } else {
+    _mm256_maskstore_ps(p + 8 * v, cols.mask[v], value);
+  }
+}
+
+// ---- The recurrence
+
+// One token of 8 V channels, state row after state row as they lie in memory.
+template <int V, bool Masked>
+inline void step(const SsdScanArgs& a, int64_t t, int64_t h, int64_t p, __m256i mask) {
+  const int64_t group = h / (a.heads / a.groups);
+  const float* b = a.b + t * a.bc_stride + group * a.states;
+  const float* c = a.c + t * a.bc_stride + group * a.states;
+  const float* x = a.x + t * a.x_stride + h * a.head_dim + p;
+  const float dt = a.dt[t * a.dt_stride + h];
+  const __m256 decay = exp_negative8(_mm256_set1_ps(dt * a.a[h]));
+  float* state = a.state + h * a.states * a.head_dim + p;
+  __m256 input[V], sum[V];
+  for (int v = 0; v < V; ++v) {
+    const __m256 xv = load8<Masked>(x + 8 * v, mask);
+    input[v] = _mm256_mul_ps(_mm256_set1_ps(dt), xv);
+    sum[v] = _mm256_mul_ps(_mm256_set1_ps(a.d[h]), xv);
+  }
+  for (int64_t n = 0; n < a.states; ++n, state += a.head_dim) {
+    const __m256 bn = _mm256_set1_ps(b[n]), cn = _mm256_set1_ps(c[n]);
+    for (int v = 0; v < V; ++v) {
+      const __m256 next =
+          _mm256_fmadd_ps(decay, load8<Masked>(state + 8 * v, mask), _mm256_mul_ps(bn, input[v]));
+      store8<Masked>(state + 8 * v, mask, next);
+      sum[v] = _mm256_fmadd_ps(cn, next, sum[v]);
+    }
+  }
+  float* y = a.y + t * a.y_stride + h * a.head_dim + p;
+  for (int v = 0; v < V; ++v) store8<Masked>(y + 8 * v, mask, sum[v]);
+}
+
+inline void recur(const SsdScanArgs& a, int64_t begin, int64_t end) {
+  const __m256i all = first_lanes(8);
+  for (int64_t h = a.head_begin; h < a.head_end; ++h) {
+    int64_t p = 0;
+    for (; p + 64 <= a.head_dim; p += 64)
+      for (int64_t t = begin; t < end; ++t) step<8, false>(a, t, h, p, all);
+    for (; p + 16 <= a.head_dim; p += 16)
+      for (int64_t t = begin; t < end; ++t) step<2, false>(a, t, h, p, all);
+    for (; p < a.head_dim; p += 8) {
+      const __m256i mask = lanes_left(a.head_dim - p);
+      for (int64_t t = begin; t < end; ++t) step<1, true>(a, t, h, p, mask);
+    }
+  }
+}
+
+// ---- Chunks
+
+// The pieces of args.work; ssd_scan_work() counts them.
+struct Work {
+  float* b;      // [states to a multiple of 8][kChunk]: B of a group, transposed
+  float* state;  // [states][kCols]: some channels of a head's state before the chunk
+  float* cb;     // [kChunk + kRows][kChunk]: C B^T of a group, as far as tiles meet s <= t
+  float* mix;    // [kChunk + kRows][kChunk]: cb times decays from s to t, 0 where s > t
+  float* x;      // [kChunk][kCols]: dt x
+  float* end;    // [kChunk][kCols]: dt x decayed to the end of the chunk
+};
+
+inline Work pieces(const SsdScanArgs& a) {
+  Work w;
+  w.b = a.work;
+  w.state = w.b + (a.states + 7) / 8 * 8 * kChunk;
+  w.cb = w.state + a.states * kCols;
+  w.mix = w.cb + (kChunk + kRows) * kChunk;
+  w.x = w.mix + (kChunk + kRows) * kChunk;
+  w.end = w.x + kChunk * kCols;
+  return w;
+}
+
+struct Chunk {
+  int64_t begin, tokens, group;
+};
+
+// What a head's decays are within a chunk. The logarithms add up in FP64: a difference of two large
+// sums still has the digits of a small one, and is never above zero.
+struct Decays {
+  double log[kChunk + 8];  // from before the chunk to after token t
+  float from_start[kChunk];
+  float to_end[kChunk];
+};
+
+inline __m256 exp_of_differences(const __m256d (&from)[2], __m256d to) {
+  const __m128 low = _mm256_cvtpd_ps(_mm256_sub_pd(to, from[0]));
+  const __m128 high = _mm256_cvtpd_ps(_mm256_sub_pd(to, from[1]));
+  return exp_negative8(_mm256_min_ps(_mm256_set_m128(high, low), _mm256_setzero_ps()));
+}
+
+inline void find_decays(const SsdScanArgs& a, const Chunk& chunk, int64_t h, Decays& d) {
+  double sum = 0;
+  for (int64_t t = 0; t < chunk.tokens; ++t)
+    d.log[t] = sum += double{a.dt[(chunk.begin + t) * a.dt_stride + h]} * double{a.a[h]};
+  for (int64_t t = chunk.tokens; t < kChunk + 8; ++t) d.log[t] = sum;
+  const __m256d zero[2] = {_mm256_setzero_pd(), _mm256_setzero_pd()};
+  for (int64_t t = 0; t < kChunk; t += 8) {
+    const __m256d log[2] = {_mm256_loadu_pd(d.log + t), _mm256_loadu_pd(d.log + t + 4)};
+    const __m256d minus[2] = {_mm256_sub_pd(zero[0], log[0]), _mm256_sub_pd(zero[1], log[1])};
+    _mm256_storeu_ps(d.from_start + t, exp_of_differences(minus, zero[0]));
+    _mm256_storeu_ps(d.to_end + t, exp_of_differences(log, _mm256_set1_pd(sum)));
+  }
+}
+
+// Rows of a tile from `first` on; where fewer are left the last is repeated and its sums not used.
+inline void tile_rows(const float* data, int64_t stride, int64_t first, int64_t count,
+                      const float* (&rows)[kRows]) {
+  for (int64_t r = 0; r < kRows; ++r) rows[r] = data + least(first + r, count - 1) * stride;
+}
+
+inline void transpose_b(const SsdScanArgs& a, const Chunk& chunk, const Work& w) {
+  const float* b = a.b + chunk.begin * a.bc_stride + chunk.group * a.states;
+  for (int64_t n = 0; n < a.states; n += 8) {
+    const __m256i mask = lanes_left(a.states - n);
+    for (int64_t t = 0; t < kChunk; t += 8) {
+      __m256 v[8];
+      for (int64_t i = 0; i < 8; ++i)
+        v[i] = t + i < chunk.tokens ? _mm256_maskload_ps(b + (t + i) * a.bc_stride + n, mask)
+                                    : _mm256_setzero_ps();
+      transpose8(v);
+      for (int64_t i = 0; i < 8; ++i) _mm256_storeu_ps(w.b + (n + i) * kChunk + t, v[i]);
+    }
+  }
+}
+
+inline void multiply_cb(const SsdScanArgs& a, const Chunk& chunk, const Work& w) {
+  const float* c = a.c + chunk.begin * a.bc_stride + chunk.group * a.states;
+  for (int64_t t = 0; t < chunk.tokens; t += kRows) {
+    const float* rows[kRows];
+    tile_rows(c, a.bc_stride, t, chunk.tokens, rows);
+    for (int64_t s = 0; s < t + kRows && s < kChunk; s += kCols) {
+      Tile<kRows, 2> tile = {};
+      multiply(rows, w.b + s, kChunk, a.states, tile);
+      for (int64_t r = 0; r < kRows; ++r)
+        for (int v = 0; v < 2; ++v)
+          _mm256_storeu_ps(w.cb + (t + r) * kChunk + s + 8 * v, tile.v[r][v]);
+    }
+  }
+}
+
+inline void mix_decays(const Chunk& chunk, const Decays& d, const Work& w) {
+  for (int64_t t = 0; t < chunk.tokens; ++t) {
+    const __m256d to = _mm256_set1_pd(d.log[t]);
+    const int64_t tile_end = least(t / kRows * kRows + kRows, kChunk);
+    for (int64_t s = 0; s < tile_end; s += 8) {
+      const int64_t at = t * kChunk + s, seen = t + 1 - s;
+      const __m256d from[2] = {_mm256_loadu_pd(d.log + s), _mm256_loadu_pd(d.log + s + 4)};
+      const __m256 mix = _mm256_mul_ps(_mm256_loadu_ps(w.cb + at), exp_of_differences(from, to));
+      const __m256i mask = first_lanes(seen >= 8 ? 8 : seen > 0 ? seen : 0);
+      _mm256_storeu_ps(w.mix + at, _mm256_and_ps(mix, _mm256_castsi256_ps(mask)));
+    }
+  }
+}
+
+// dt x and the state, gathered from rows far apart.
+inline void gather(const SsdScanArgs& a, const Chunk& chunk, int64_t h, int64_t p, const Cols& cols,
+                   const Decays& d, const Work& w) {
+  for (int64_t t = 0; t < chunk.tokens; ++t) {
+    const float* x = a.x + (chunk.begin + t) * a.x_stride + h * a.head_dim + p;
+    const __m256 dt = _mm256_set1_ps(a.dt[(chunk.begin + t) * a.dt_stride + h]);
+    const __m256 to_end = _mm256_set1_ps(d.to_end[t]);
+    for (int v = 0; v < 2; ++v) {
+      const __m256 dt_x = _mm256_mul_ps(dt, load(x, cols, v));
+      _mm256_storeu_ps(w.x + t * kCols + 8 * v, dt_x);
+      _mm256_storeu_ps(w.end + t * kCols + 8 * v, _mm256_mul_ps(dt_x, to_end));
+    }
+  }
+  const float* state = a.state + h * a.states * a.head_dim + p;
+  for (int64_t n = 0; n < a.states; ++n)
+    for (int v = 0; v < 2; ++v)
+      _mm256_storeu_ps(w.state + n * kCols + 8 * v, load(state + n * a.head_dim, cols, v));
+}
+
+// y = decay from the start * C state + mix * dt x + D x
+inline void output(const SsdScanArgs& a, const Chunk& chunk, int64_t h, int64_t p, const Cols& cols,
+                   const Decays& d, const Work& w) {
+  const float* c = a.c + chunk.begin * a.bc_stride + chunk.group * a.states;
+  const __m256 skip = _mm256_set1_ps(a.d[h]);
+  for (int64_t t = 0; t < chunk.tokens; t += kRows) {
+    const float* rows[kRows];
+    tile_rows(c, a.bc_stride, t, chunk.tokens, rows);
+    Tile<kRows, 2> tile = {};
+    multiply(rows, w.state, kCols, a.states, tile);
+    const int64_t count = least(kRows, chunk.tokens - t);
+    for (int64_t r = 0; r < kRows; ++r) {
+      const __m256 decay = _mm256_set1_ps(d.from_start[least(t + r, kChunk - 1)]);
+      for (int v = 0; v < 2; ++v) tile.v[r][v] = _mm256_mul_ps(tile.v[r][v], decay);
+    }
+    tile_rows(w.mix, kChunk, t, chunk.tokens, rows);
+    multiply(rows, w.x, kCols, t + count, tile);
+    for (int64_t r = 0; r < count; ++r) {
+      const int64_t token = chunk.begin + t + r, at = h * a.head_dim + p;
+      for (int v = 0; v < 2; ++v) {
+        const __m256 x = load(a.x + token * a.x_stride + at, cols, v);
+        store(a.y + token * a.y_stride + at, cols, v, _mm256_fmadd_ps(skip, x, tile.v[r][v]));
+      }
+    }
+  }
+}
+
+// state = decay over the chunk * state + B^T (dt x decayed to the end)
+inline void advance(const SsdScanArgs& a, const Chunk& chunk, int64_t h, int64_t p,
+                    const Cols& cols, const Decays& d, const Work& w) {
+  const __m256 decay = _mm256_set1_ps(d.from_start[chunk.tokens - 1]);
+  float* state = a.state + h * a.states * a.head_dim + p;
+  for (int64_t n = 0; n < a.states; n += kRows) {
+    const float* rows[kRows];
+    tile_rows(w.b, kChunk, n, a.states, rows);
+    Tile<kRows, 2> tile;
+    for (int64_t r = 0; r < kRows; ++r) {
+      const float* before = w.state + least(n + r, a.states - 1) * kCols;
+      for (int v = 0; v < 2; ++v)
+        tile.v[r][v] = _mm256_mul_ps(decay, _mm256_loadu_ps(before + 8 * v));
+    }
+    multiply(rows, w.end, kCols, chunk.tokens, tile);
+    const int64_t count = least(kRows, a.states - n);
+    for (int64_t r = 0; r < count; ++r)
+      for (int v = 0; v < 2; ++v) store(state + (n + r) * a.head_dim, cols, v, tile.v[r][v]);
+  }
+}
+
+// The heads of a range that share a group share C B^T.
+inline void scan_group(const SsdScanArgs& a, const Chunk& chunk, int64_t begin, int64_t end,
+                       const Work& w) {
+  transpose_b(a, chunk, w);
+  multiply_cb(a, chunk, w);
+  for (int64_t h = begin; h < end; ++h) {
+    Decays d;
+    find_decays(a, chunk, h, d);
+    mix_decays(chunk, d, w);
+    for (int64_t p = 0; p < a.head_dim; p += kCols) {
+      const Cols cols = cols_left(a.head_dim - p);
+      gather(a, chunk, h, p, cols, d, w);
+      output(a, chunk, h, p, cols, d, w);
+      advance(a, chunk, h, p, cols, d, w);
+    }
+  }
+}
+
+}  // namespace
+
+void ssd_scan_avx2(const SsdScanArgs& a) {
+  const Work w = pieces(a);
+  const int64_t group_heads = a.heads / a.groups;
+  for (int64_t t = 0; t < a.tokens; t += kChunk) {
+    const int64_t tokens = least(kChunk, a.tokens - t);
+    if (tokens <= kFewTokens) return recur(a, t, t + tokens);
+    for (int64_t h = a.head_begin; h < a.head_end;) {
+      const int64_t group = h / group_heads, end = least(a.head_end, (group + 1) * group_heads);
+      scan_group(a, {t, tokens, group}, h, end, w);
+      h = end;
+    }
+  }
+}
+
+}  // namespace klens::cpu
