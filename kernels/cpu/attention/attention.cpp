@@ -2,9 +2,10 @@
 
 namespace klens::cpu {
 
-Attention attention_scalar;  // each defined in the file of that name
+Attention attention_avx2, attention_scalar;  // each defined in the file of that name
 
 static constexpr Variant<Attention> kVariants[] = {
+    {"avx2", kAvx2, attention_avx2},
     {"scalar", kBaseline, attention_scalar},
 };
 

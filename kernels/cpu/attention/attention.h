@@ -44,8 +44,9 @@ int64_t attention_work(const AttentionArgs& args);
 
 // No allocation, errors or globals; nothing grows with tokens x keys. A query's result has the same
 // bits whatever other queries, heads or segments the call holds: keys are taken in blocks that are
-// aligned in absolute position.
-// |y - y_scalar| <= (8 k_dim + keys + 64) eps (1 + max score) * max |v|.
+// aligned in absolute position. Rows that no query of the call sees may hold anything; the others
+// are finite. With S the greatest sum over i of |scale q[i] k[i]|:
+//   |y - y_scalar| <= (8 k_dim + keys + 64) eps (1 + S) max |v|
 using Attention = void(const AttentionArgs&);
 
 std::span<const Variant<Attention>> attention_variants();

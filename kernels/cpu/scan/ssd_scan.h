@@ -33,12 +33,12 @@ struct SsdScanArgs {
 // Floats of working memory that a call needs on any row of the table.
 int64_t ssd_scan_work(const SsdScanArgs& args);
 
-// No allocation, errors or globals. Bit-equal in any range of heads. Cut into calls by tokens,
-// equal within the bound, and bit-equal if every call but the last has a multiple of 64 tokens, or
-// every call one: |y - y_scalar| <= 16 (states + 72 + tokens / 8) eps (sum over n of H[n] |C[n]| +
-// |D x|), where H is the recurrence run on absolute values, and likewise the state with H[n]. A
-// decay has a relative error of (1.5 + |dt A|) eps; the tokens count as the state is FP32 between
-// steps (scalar) or chunks.
+// No allocation, errors or globals. Bit-equal in any range of heads. However tokens are cut into
+// calls, equal within the bound; bit-equal if every call but the last has a multiple of 64:
+//   |y - y_scalar| <= 16 (states + 72 + tokens / 8) eps (sum over n of H[n] |C[n]| + |D x|)
+// where H is the recurrence run on absolute values; and likewise the state, by H[n]. A decay has a
+// relative error of (1.5 + |dt A|) eps; the tokens count as the state is FP32 between them (scalar)
+// or between chunks.
 using SsdScan = void(const SsdScanArgs&);
 
 std::span<const Variant<SsdScan>> ssd_scan_variants();
