@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <vector>
 
 namespace klens {
 
@@ -35,5 +36,13 @@ class Executor {
  private:
   int threads_;
 };
+
+// Working memory of one part of an operation, the calling thread's own: at least count floats,
+// uninitialised, until this thread asks again.
+inline float* thread_work(int64_t count) {
+  thread_local std::vector<float> work;
+  if (work.size() < static_cast<size_t>(count)) work.resize(static_cast<size_t>(count));
+  return work.data();
+}
 
 }  // namespace klens

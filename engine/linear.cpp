@@ -95,4 +95,48 @@ void LinearInput::apply(const Weight& w, const float* bias, float* y, int64_t y_
     for (int64_t n = 0; n < w.view.rows; ++n) y[t * y_stride + n] += bias[n];
 }
 
+Projection::Projection(const ProjectionSpec& spec, const Checkpoint& checkpoint)
+    : spec_(spec), rows_(checkpoint.spec.units[spec.unit].rows) {
+  if (spec.bias) bias_ = checkpoint.small_values(*spec.bias);
+  if (spec.adapter) rank_ = checkpoint.spec.units[spec.adapter->down].rows;
+}
+
+void Projection::reach(Flow& flow) const {
+  flow.reach(spec_.unit);
+  if (!spec_.adapter) return;
+  flow.reach(spec_.adapter->down);
+  flow.reach(spec_.adapter->up);
+}
+
+void Projection::apply(LinearInput& x, float* y, int64_t y_stride, const Pass& pass) const {
+  x.apply(pass.weights[spec_.unit], bias_.empty() ? nullptr : bias_.data(), y, y_stride, pass);
+  if (!spec_.adapter) return;
+  float* low = pass.scratch.take<float>(x.tokens() * rank_);
+  float* high = pass.scratch.take<float>(x.tokens() * rows_);
+  x.apply(pass.weights[spec_.adapter->down], nullptr, low, rank_, pass);
+  LinearInput(low, rank_, x.tokens(), rank_)
+      .apply(pass.weights[spec_.adapter->up], nullptr, high, rows_, pass);
+  for (int64_t t = 0; t < x.tokens(); ++t)
+    for (int64_t n = 0; n < rows_; ++n) y[t * y_stride + n] += high[t * rows_ + n];
+}
+
+Projections::Projections(const std::vector<ProjectionSpec>& specs, const Checkpoint& checkpoint) {
+  for (const ProjectionSpec& spec : specs) {
+    parts_.emplace_back(spec, checkpoint);
+    rows_ += parts_.back().rows();
+  }
+}
+
+void Projections::reach(Flow& flow) const {
+  for (const Projection& part : parts_) part.reach(flow);
+}
+
+void Projections::apply(LinearInput& x, float* y, const Pass& pass) const {
+  int64_t at = 0;
+  for (const Projection& part : parts_) {
+    part.apply(x, y + at, rows_, pass);
+    at += part.rows();
+  }
+}
+
 }  // namespace klens

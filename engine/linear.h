@@ -2,8 +2,10 @@
 #include <vector>
 
 #include "engine/executor.h"
-#include "engine/scratch.h"
+#include "engine/flow.h"
+#include "engine/sequence.h"
 #include "kernels/weights.h"
+#include "loaders/checkpoint.h"
 #include "quant/format.h"
 
 namespace klens {
@@ -25,24 +27,43 @@ struct Weight {
             format == nullptr || activations == Activations::kF32 ? 0 : format->activation_group) {}
 };
 
-// What a pass computes with: who does the work, where, and with which weights. `weights` is indexed
-// by unit, in the order of ModelSpec::each_unit; a student differs from its teacher in one entry.
+// What a pass computes with: who does the work, where, with which weights, and for which rows.
+// `weights` is indexed by UnitId; a student differs from its teacher in one entry.
 struct Pass {
   const Executor& executor;
   Scratch& scratch;
   const std::vector<Weight>& weights;
+  const Batch& batch;
 };
+
+// body(sequence, begin, end) over [0, items) of every sequence of the batch, spread over threads.
+// `work` is a rough number of operations per token and item.
+template <class Body>
+void over_sequences(const Pass& pass, int64_t items, int64_t work, const Body& body) {
+  const int64_t count = static_cast<int64_t>(pass.batch.sequences.size());
+  if (count == 0) return;
+  const int64_t tokens = std::max<int64_t>(pass.batch.rows / count, 1);
+  pass.executor.ranges(count * items, tokens * work, [&](int64_t begin, int64_t end) {
+    while (begin < end) {
+      const int64_t s = begin / items, stop = std::min(end, (s + 1) * items);
+      body(s, begin - s * items, stop - s * items);
+      begin = stop;
+    }
+  });
+}
 
 // The inputs of one or several linear layers, quantised at most once per group size.
 class LinearInput {
  public:
-  // x: [tokens][cols], rows `stride` floats apart.
+  // x: [tokens][cols], rows `stride` floats apart. What apply() makes of it lies in the scratch frame
+  // that is open when it is called.
   LinearInput(const float* x, int64_t stride, int64_t tokens, int64_t cols)
       : x_(x), stride_(stride), tokens_(tokens), cols_(cols) {}
 
   // y[t][n] = sum over k of W[n][k] x[t][k] + bias[n]; y: [tokens][w.rows], rows y_stride floats
   // apart; bias may be null. x and y must not overlap.
   void apply(const Weight& w, const float* bias, float* y, int64_t y_stride, const Pass& pass);
+  int64_t tokens() const { return tokens_; }
 
  private:
   struct Quantised {
@@ -57,6 +78,34 @@ class LinearInput {
   const float* x_;
   int64_t stride_, tokens_, cols_;
   std::vector<Quantised> quantised_;
+};
+
+// y = W x + bias, plus a low-rank adapter where the spec has one.
+class Projection {
+ public:
+  Projection(const ProjectionSpec& spec, const Checkpoint& checkpoint);
+  void reach(Flow& flow) const;
+  int64_t rows() const { return rows_; }
+  // y: [tokens][rows()], rows y_stride floats apart.
+  void apply(LinearInput& x, float* y, int64_t y_stride, const Pass& pass) const;
+
+ private:
+  ProjectionSpec spec_;
+  int64_t rows_, rank_ = 0;
+  std::vector<float> bias_;  // or empty
+};
+
+// Projections of one input, their outputs side by side.
+class Projections {
+ public:
+  Projections(const std::vector<ProjectionSpec>& specs, const Checkpoint& checkpoint);
+  void reach(Flow& flow) const;
+  int64_t rows() const { return rows_; }
+  void apply(LinearInput& x, float* y, const Pass& pass) const;  // y: [tokens][rows()]
+
+ private:
+  std::vector<Projection> parts_;
+  int64_t rows_ = 0;
 };
 
 }  // namespace klens

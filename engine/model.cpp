@@ -5,7 +5,6 @@
 
 #include <algorithm>
 
-#include "kernels/cpu/norm/rms_norm.h"
 #include "loaders/error.h"
 
 namespace klens {
@@ -17,8 +16,13 @@ int thread_count(int asked) {
   return asked > 0 ? std::min(asked, cores) : cores;
 }
 
-void add(const float* delta, int64_t count, float* x) {
-  for (int64_t i = 0; i < count; ++i) x[i] += delta[i];
+// A model that computes in FP32 throughout keeps its keys and values so too.
+cpu::KvType default_kv(const Checkpoint& checkpoint, Activations activations) {
+  const auto& units = checkpoint.units;
+  const bool full = std::all_of(units.begin(), units.end(), [](const auto& unit) {
+    return unit.second.view.layout == Layout::kRowsF32;
+  });
+  return full || activations == Activations::kF32 ? cpu::KvType::kF32 : cpu::KvType::kF16;
 }
 
 }  // namespace
@@ -26,27 +30,40 @@ void add(const float* delta, int64_t count, float* x) {
 Model::Model(Checkpoint checkpoint, const ModelOptions& options)
     : checkpoint_(std::move(checkpoint)), options_(options), arena_(thread_count(options.threads)) {
   options_.threads = thread_count(options.threads);
-  const ModelSpec& spec = checkpoint_.spec;
-  spec.each_unit([&](const LinearSpec& unit) {
+  if (!options_.kv) options_.kv = default_kv(checkpoint_, options.activations);
+  for (const LinearSpec& unit : units()) {
     const StoredUnit& stored = checkpoint_.units.at(unit.name);
-    units_.push_back(unit);
     weights_.emplace_back(stored.view, stored.format, options.activations);
-  });
-  head_unit_ = units_.size() - 1;
-  embedding_unit_ = spec.embedding ? 0 : head_unit_;
-  size_t unit = spec.embedding ? 1 : 0;
-  state_offset_.push_back(0);
-  for (const BlockSpec& block : spec.blocks) {
-    const Mamba1Spec& mixer = std::get<Mamba1Spec>(block.mixer);
-    blocks_.push_back({.norm = checkpoint_.small.at(block.norm.tensor).data(),
-                       .norm_eps = block.norm_eps,
-                       .mixer = Mamba1(mixer, checkpoint_, unit),
-                       .first_unit = unit});
-    mixer.each_unit([&](const LinearSpec&) { ++unit; });
-    const int64_t size =
-        std::visit([](const auto& m) { return m.state_size(); }, blocks_.back().mixer);
-    state_offset_.push_back(state_offset_.back() + size);
   }
+  const MixerContext context{checkpoint_, kv_type(), states_};
+  for (const BlockSpec& block : spec().blocks) {
+    blocks_.emplace_back(block, context);
+    needs_embedding_ = needs_embedding_ || block.shared.has_value();
+  }
+  final_norm_.emplace(spec().final_norm, spec().d_model, checkpoint_);
+  initial_ = transient_state();
+  initial_.fixed.assign(fixed_state_floats(), 0.0f);
+  if (spec().prefix) run_prefix();
+}
+
+SequenceState Model::transient_state() const {
+  SequenceState state;
+  for (const KvCacheSpec& cache : spec().caches) state.caches.emplace_back(cache, kv_type());
+  return state;
+}
+
+void Model::run_prefix() {
+  const int64_t rows = spec().prefix_rows();
+  run([&](const Executor& executor) {
+    Scratch scratch;
+    const Sequence sequences[] = {
+        {.state = &initial_, .row = 0, .tokens = rows, .position = 0, .horizon = rows}};
+    const Batch batch(sequences);
+    const Pass pass{executor, scratch, weights_, batch};
+    float* x = scratch.take<float>(rows * spec().d_model);
+    embed_prefix(x);
+    run_blocks(0, blocks(), x, pass);
+  });
 }
 
 void Model::run(const std::function<void(const Executor&)>& work) const {
@@ -78,117 +95,66 @@ void Model::check_ids(std::span<const int32_t> ids) const {
                       std::to_string(spec().vocab) + " of " + checkpoint_.path);
 }
 
+void Model::forward(std::span<const int32_t> ids, std::span<const Sequence> sequences, float* x,
+                    const Executor& executor, Scratch& scratch) const {
+  const Scratch::Frame frame(scratch);
+  Batch batch(sequences);
+  const Pass pass{executor, scratch, weights_, batch};
+  embed(ids, x, pass);
+  if (needs_embedding_) {
+    const int64_t size = batch.rows * spec().d_model;
+    float* embedded = scratch.take<float>(size);
+    std::copy_n(x, size, embedded);
+    batch.embedded = embedded;
+  }
+  run_blocks(0, blocks(), x, pass);
+}
+
 void Model::embed(std::span<const int32_t> ids, float* x, const Pass& pass) const {
-  const WeightView& table = pass.weights[embedding_unit_].view;
+  const WeightView& table = pass.weights[spec().embedding].view;
   for (size_t t = 0; t < ids.size(); ++t)
     expand_row(table, ids[t], x + static_cast<int64_t>(t) * table.cols);
+  scale(x, static_cast<int64_t>(ids.size()) * table.cols, spec().embedding_scale);
 }
 
-void Model::normalise(const Block& block, const float* x, int64_t tokens, float* y,
-                      const Pass& pass) const {
-  const int64_t d_model = spec().d_model;
-  const auto norm = cpu::best_variant(cpu::rms_norm_variants(), cpu::active()).run;
-  pass.executor.ranges(tokens, d_model * 4, [&](int64_t begin, int64_t end) {
-    norm({.x = x + begin * d_model,
-          .x_stride = d_model,
-          .y = y + begin * d_model,
-          .y_stride = d_model,
-          .weight = block.norm,
-          .tokens = end - begin,
-          .cols = d_model,
-          .epsilon = block.norm_eps});
-  });
+void Model::embed_prefix(float* x) const {
+  if (!spec().prefix) return;
+  const std::vector<float>& rows = checkpoint_.small_values(*spec().prefix);
+  std::copy(rows.begin(), rows.end(), x);
 }
 
-void Model::run_blocks(int64_t begin, int64_t end, float* x, int64_t tokens, float* state,
-                       const Pass& pass) const {
-  const Scratch::Frame frame(pass.scratch);
-  float* normed = pass.scratch.take<float>(tokens * spec().d_model);
-  float* delta = pass.scratch.take<float>(tokens * spec().d_model);
+void Model::run_blocks(int64_t begin, int64_t end, float* x, const Pass& pass) const {
   for (int64_t i = begin; i < end; ++i) {
-    const Block& block = blocks_[static_cast<size_t>(i)];
-    const Scratch::Frame inner(pass.scratch);
-    float* own =
-        state == nullptr ? fresh_state(i, pass) : state + state_offset_[static_cast<size_t>(i)];
-    normalise(block, x, tokens, normed, pass);
-    std::visit([&](const auto& mixer) { mixer.forward(normed, tokens, own, delta, nullptr, pass); },
-               block.mixer);
-    add(delta, tokens * spec().d_model, x);
-    block_runs_.fetch_add(1, std::memory_order_relaxed);
+    Flow flow(pass.scratch, nullptr);
+    run_block(i, x, flow, pass);
   }
 }
 
-void Model::run_block_keeping(int64_t index, float* x, int64_t tokens, float* kept,
-                              const Pass& pass) const {
-  const Block& block = blocks_[static_cast<size_t>(index)];
-  const Scratch::Frame frame(pass.scratch);
-  float* normed = pass.scratch.take<float>(tokens * spec().d_model);
-  float* delta = pass.scratch.take<float>(tokens * spec().d_model);
-  normalise(block, x, tokens, normed, pass);
-  std::visit(
-      [&](const auto& mixer) {
-        mixer.forward(normed, tokens, fresh_state(index, pass), delta, kept, pass);
-      },
-      block.mixer);
-  add(delta, tokens * spec().d_model, x);
+void Model::run_block(int64_t block, float* x, Flow& flow, const Pass& pass) const {
+  blocks_[static_cast<size_t>(block)].run(x, flow, pass);
   block_runs_.fetch_add(1, std::memory_order_relaxed);
 }
 
-void Model::resume_block(int64_t index, size_t unit, const float* kept, float* x, int64_t tokens,
-                         const Pass& pass) const {
-  const Block& block = blocks_[static_cast<size_t>(index)];
-  const Scratch::Frame frame(pass.scratch);
-  float* normed = pass.scratch.take<float>(tokens * spec().d_model);
-  float* delta = pass.scratch.take<float>(tokens * spec().d_model);
-  const size_t local = unit - block.first_unit;
-  if (local == 0) normalise(block, x, tokens, normed, pass);
-  std::visit([&](const auto& mixer) { mixer.resume(local, kept, normed, tokens, delta, pass); },
-             block.mixer);
-  add(delta, tokens * spec().d_model, x);
-  block_runs_.fetch_add(1, std::memory_order_relaxed);
-}
-
-int64_t Model::kept_size(int64_t block, int64_t tokens) const {
-  return std::visit([&](const auto& mixer) { return mixer.kept_size(tokens); },
-                    blocks_[static_cast<size_t>(block)].mixer);
-}
-
-float* Model::fresh_state(int64_t block, const Pass& pass) const {
-  const size_t b = static_cast<size_t>(block);
-  const int64_t size = state_offset_[b + 1] - state_offset_[b];
-  float* state = pass.scratch.take<float>(size);
-  std::fill_n(state, size, 0.0f);
-  return state;
-}
-
-void Model::head(const float* x, int64_t tokens, float* logits, const Pass& pass) const {
+void Model::head(const float* x, int64_t rows, float* logits, const Pass& pass) const {
   const int64_t d_model = spec().d_model;
   const Scratch::Frame frame(pass.scratch);
-  float* normed = pass.scratch.take<float>(tokens * d_model);
-  const auto norm = cpu::best_variant(cpu::rms_norm_variants(), cpu::active()).run;
-  norm({.x = x,
-        .x_stride = d_model,
-        .y = normed,
-        .y_stride = d_model,
-        .weight = checkpoint_.small.at(spec().final_norm.tensor).data(),
-        .tokens = tokens,
-        .cols = d_model,
-        .epsilon = spec().final_norm_eps});
-  LinearInput(normed, d_model, tokens, d_model)
-      .apply(pass.weights[head_unit_], nullptr, logits, spec().vocab, pass);
+  float* normed = pass.scratch.take<float>(rows * d_model);
+  final_norm_->run(x, d_model, normed, d_model, rows, pass);
+  LinearInput(normed, d_model, rows, d_model)
+      .apply(pass.weights[spec().head], nullptr, logits, spec().vocab, pass);
+  scale(logits, rows * spec().vocab, spec().logit_scale);
 }
 
-void stream_logits(const Model& model, const float* x, int64_t tokens, const Pass& pass,
+void stream_logits(const Model& model, const float* x, int64_t rows, const Pass& pass,
                    const LogitSink& sink) {
-  // Enough positions that unpacking the head's weights is little beside using them, few enough that
+  // Enough rows that unpacking the head's weights is little beside using them, few enough that
   // their logits stay in cache.
   const int64_t vocab = model.spec().vocab;
-  const int64_t positions =
-      std::min(tokens, std::clamp<int64_t>((int64_t{1} << 20) / vocab, 64, 256));
+  const int64_t some = std::min(rows, std::clamp<int64_t>((int64_t{1} << 20) / vocab, 64, 256));
   const Scratch::Frame frame(pass.scratch);
-  float* logits = pass.scratch.take<float>(positions * vocab);
-  for (int64_t t = 0; t < tokens; t += positions) {
-    const int64_t count = std::min(positions, tokens - t);
+  float* logits = pass.scratch.take<float>(some * vocab);
+  for (int64_t t = 0; t < rows; t += some) {
+    const int64_t count = std::min(some, rows - t);
     model.head(x + t * model.spec().d_model, count, logits, pass);
     sink(t, count, logits);
   }

@@ -4,11 +4,10 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
-#include <variant>
 
-#include "engine/blocks/mamba1.h"
-#include "engine/linear.h"
+#include "engine/blocks/block.h"
 #include "loaders/checkpoint.h"
 
 namespace klens {
@@ -16,6 +15,9 @@ namespace klens {
 struct ModelOptions {
   int threads = 0;  // 0: one per core this process may use
   Activations activations = Activations::kInt8;
+  // How keys and values are kept. Absent: FP16, or FP32 where the model computes in FP32 throughout
+  // (FP32 weights, or FP32 activations asked for).
+  std::optional<cpu::KvType> kv = std::nullopt;
 };
 
 // A checkpoint ready to run: weights where they are mapped, blocks with their small tensors
@@ -28,12 +30,17 @@ class Model {
   const Checkpoint& checkpoint() const { return checkpoint_; }
   const ModelSpec& spec() const { return checkpoint_.spec; }
   const ModelOptions& options() const { return options_; }
-  const std::vector<Weight>& weights() const {
-    return weights_;
-  }  // by unit, in the order of each_unit
-  const std::vector<LinearSpec>& units() const { return units_; }
+  cpu::KvType kv_type() const { return *options_.kv; }
+  const std::vector<Weight>& weights() const { return weights_; }  // by UnitId
+  const std::vector<LinearSpec>& units() const { return spec().units; }
   int64_t blocks() const { return static_cast<int64_t>(blocks_.size()); }
-  int64_t state_size() const { return state_offset_.back(); }  // floats of one sequence's state
+
+  // The state of a sequence at its beginning: zeros and empty caches, or, for a model with a prefix,
+  // what the prefix leaves.
+  const SequenceState& initial_state() const { return initial_; }
+  // A state for one pass over a whole fresh sequence, prefix included, that is not gone on from.
+  SequenceState transient_state() const;
+  size_t fixed_state_floats() const { return static_cast<size_t>(states_.size()); }
 
   // Runs work with this model's threads.
   void run(const std::function<void(const Executor&)>& work) const;
@@ -43,23 +50,22 @@ class Model {
   void run_jobs(int64_t count,
                 const std::function<void(int64_t, const Executor&, Scratch&)>& job) const;
 
-  // The three stages of a pass. x: [tokens][d_model].
+  // One pass of the whole model over the next tokens of some sequences: x [rows][d_model] before the
+  // final norm. `ids` are those of all sequences, one after the other.
+  void forward(std::span<const int32_t> ids, std::span<const Sequence> sequences, float* x,
+               const Executor& executor, Scratch& scratch) const;
+  // Positions of a sequence's own tokens begin here.
+  int64_t prefix_rows() const { return spec().prefix_rows(); }
+  // Whether blocks come back to the embedding of their tokens (Batch::embedded).
+  bool needs_embedding() const { return needs_embedding_; }
+
+  // The stages of a pass. x: [rows][d_model].
   void embed(std::span<const int32_t> ids, float* x, const Pass& pass) const;  // ids are in range
-  // x through blocks [begin, end); state [state_size()] or null for a fresh sequence that is not
-  // kept.
-  void run_blocks(int64_t begin, int64_t end, float* x, int64_t tokens, float* state,
-                  const Pass& pass) const;
-  // As run_blocks for one block of a fresh sequence, keeping in kept [kept_size()] what lies
-  // between its units...
-  void run_block_keeping(int64_t block, float* x, int64_t tokens, float* kept,
-                         const Pass& pass) const;
-  int64_t kept_size(int64_t block, int64_t tokens) const;
-  // ...and the same from one of its units on, when only that unit has changed. x: the block's
-  // input.
-  void resume_block(int64_t block, size_t unit, const float* kept, float* x, int64_t tokens,
-                    const Pass& pass) const;
-  // logits [tokens][vocab] = head(final_norm(x)).
-  void head(const float* x, int64_t tokens, float* logits, const Pass& pass) const;
+  void embed_prefix(float* x) const;  // the model's own rows: [spec().prefix_rows()][d_model]
+  void run_blocks(int64_t begin, int64_t end, float* x, const Pass& pass) const;
+  void run_block(int64_t block, float* x, Flow& flow, const Pass& pass) const;
+  // logits [rows][vocab] = head(final_norm(x)).
+  void head(const float* x, int64_t rows, float* logits, const Pass& pass) const;
 
   // Blocks run since the model was made, for tests that prove where passes start.
   int64_t block_runs() const { return block_runs_.load(std::memory_order_relaxed); }
@@ -68,32 +74,24 @@ class Model {
   void check_ids(std::span<const int32_t> ids) const;
 
  private:
-  struct Block {
-    const float* norm;  // [d_model]
-    float norm_eps;
-    std::variant<Mamba1> mixer;
-    size_t first_unit;
-  };
-  float* fresh_state(int64_t block,
-                     const Pass& pass) const;  // zeros, in the caller's scratch frame
-  void normalise(const Block& block, const float* x, int64_t tokens, float* y,
-                 const Pass& pass) const;
+  void run_prefix();
 
   Checkpoint checkpoint_;
   ModelOptions options_;
-  std::vector<LinearSpec> units_;
   std::vector<Weight> weights_;
-  size_t embedding_unit_ = 0, head_unit_ = 0;
+  StateLayout states_;
   std::vector<Block> blocks_;
-  std::vector<int64_t> state_offset_;  // [blocks + 1], floats
+  std::optional<Norm> final_norm_;
+  bool needs_embedding_ = false;
+  SequenceState initial_;
   mutable tbb::task_arena arena_;
   mutable std::atomic<int64_t> block_runs_{0};
 };
 
-// Logits of a whole fresh sequence, some positions at a time, so that they stay in cache and are
-// never stored whole: sink(first position, positions, logits [positions][vocab]).
+// Logits of some rows, some at a time, so that they stay in cache and are never stored whole:
+// sink(first row, rows, logits [rows][vocab]).
 using LogitSink = std::function<void(int64_t, int64_t, const float*)>;
-void stream_logits(const Model& model, const float* x, int64_t tokens, const Pass& pass,
+void stream_logits(const Model& model, const float* x, int64_t rows, const Pass& pass,
                    const LogitSink& sink);
 
 }  // namespace klens

@@ -2,143 +2,266 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
-#include "loaders/atomic_file.h"
 #include "loaders/error.h"
-#include "loaders/safetensors.h"
-#include "loaders/tensor_values.h"
 
 namespace klens {
 namespace {
-
-constexpr const char* kSessionKey = "klens.session";
-constexpr const char* kModelKey = "klens.model";
-constexpr const char* kPositionKey = "klens.position";
-
-// What must agree for a state to mean anything: the weights, and how they are run.
-std::string identity(const Model& model) {
-  return checkpoint_xxh3(model.checkpoint()) +
-         (model.options().activations == Activations::kInt8 ? " int8" : " f32");
-}
 
 bool all_finite(std::span<const float> values) {
   return std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
 }
 
+// A cache that forgets what is out of reach cannot be truncated far.
+bool forgets(const KvCacheSpec& spec) {
+  return spec.reach != std::numeric_limits<int64_t>::max();
+}
+
 }  // namespace
 
-Session::Session(std::shared_ptr<const Model> model, int64_t batch)
+Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options)
     : model_(std::move(model)),
-      batch_(batch),
-      state_(static_cast<size_t>(model_->state_size())),
+      options_(options),
+      state_(model_->initial_state()),
       logits_(static_cast<size_t>(model_->spec().vocab)) {}
 
-Session::Session(const Session& other)
-    : model_(other.model_),
-      batch_(other.batch_),
-      position_(other.position_),
-      state_(other.state_),
-      logits_(other.logits_) {}
+Session::Session(const Session& other) = default;
+
+size_t Session::bytes() const {
+  size_t total = state_.bytes() + logits_.size() * sizeof(float);
+  for (const Checkpoint& c : checkpoints_) {
+    total += (c.fixed.size() + c.logits.size()) * sizeof(float);
+    for (const KvCache& cache : c.windows) total += cache.bytes();
+  }
+  return total;
+}
 
 std::span<const float> Session::logits() const {
-  return position_ == 0 ? std::span<const float>() : std::span<const float>(logits_);
+  return has_logits_ ? std::span<const float>(logits_) : std::span<const float>();
 }
 
 void Session::reset() {
-  std::fill(state_.begin(), state_.end(), 0.0f);
-  position_ = 0;
+  state_ = model_->initial_state();
+  ids_.clear();
+  checkpoints_.clear();
+  has_logits_ = false;
 }
 
+void Session::advanced(std::span<const int32_t> ids) { ids_.insert(ids_.end(), ids.begin(), ids.end()); }
+
 void Session::eval(std::span<const int32_t> ids, float* all) {
-  model_->check_ids(ids);
-  const int64_t count = static_cast<int64_t>(ids.size());
-  try {
-    model_->run([&](const Executor& executor) {
-      for (int64_t t = 0; t < count; t += batch_) {
-        const int64_t part = std::min(batch_, count - t);
-        eval_batch(ids.subspan(static_cast<size_t>(t), static_cast<size_t>(part)),
-                   all == nullptr ? nullptr : all + t * model_->spec().vocab, t + part == count,
-                   executor);
-      }
+  const int64_t vocab = model_->spec().vocab;
+  const LogitSink copy = [&](int64_t first, int64_t count, const float* logits) {
+    std::copy_n(logits, count * vocab, all + first * vocab);
+  };
+  const Feed feed{this, ids, all == nullptr ? nullptr : &copy};
+  eval_together({&feed, 1});
+}
+
+void Session::eval(std::span<const int32_t> ids, const LogitSink& sink) {
+  const Feed feed{this, ids, &sink};
+  eval_together({&feed, 1});
+}
+
+// ---- several sessions in one pass ---------------------------------------------------------------
+
+// The feeding of some sessions, round by round: each round is one pass over the weights.
+class SessionBatch {
+ public:
+  explicit SessionBatch(std::span<const Feed> feeds)
+      : feeds_(feeds), model_(feeds.front().session->model()), done_(feeds.size()) {
+    for (const Feed& feed : feeds) {
+      if (&feed.session->model() != &model_)
+        throw Error(ErrorKind::kBadArgument, "sessions of different models cannot be fed together");
+      for (const Feed& other : feeds)
+        if (&other != &feed && other.session == feed.session)
+          throw Error(ErrorKind::kBadArgument, "a session cannot be fed twice at once");
+      model_.check_ids(feed.ids);
+      if (feed.ids.empty()) throw Error(ErrorKind::kBadArgument, "there is no token to evaluate");
+    }
+  }
+
+  void run() {
+    model_.run([&](const Executor& executor) {
+      while (plan_round()) run_round(executor);
     });
-    if (!all_finite(logits_))
-      throw Error(ErrorKind::kBadFile,
-                  model_->checkpoint().path +
-                      ": the logits are not finite: its weights are damaged or overflow; "
-                      "run klens inspect --verify");
+    for (const Feed& feed : feeds_)
+      if (!all_finite(feed.session->logits_))
+        throw Error(ErrorKind::kBadFile,
+                    model_.checkpoint().path +
+                        ": the logits are not finite: its weights are damaged or overflow; "
+                        "run klens inspect --verify");
+  }
+
+ private:
+  // The sessions' next tokens: every session gets a share of the round, what short ones leave goes
+  // to the long ones.
+  bool plan_round() {
+    ids_.clear();
+    sequences_.clear();
+    owner_.clear();
+    int64_t room = feeds_.front().session->options_.batch;
+    int64_t waiting = 0;
+    for (size_t i = 0; i < feeds_.size(); ++i) waiting += left(i) > 0;
+    int64_t row = 0;
+    for (size_t i = 0; i < feeds_.size(); ++i) {
+      if (left(i) == 0) continue;
+      const int64_t part = std::min(left(i), std::max<int64_t>(room / waiting, 1));
+      const auto tokens =
+          feeds_[i].ids.subspan(static_cast<size_t>(done_[i]), static_cast<size_t>(part));
+      Session& session = *feeds_[i].session;
+      const int64_t position = model_.prefix_rows() + session.position();
+      ids_.insert(ids_.end(), tokens.begin(), tokens.end());
+      sequences_.push_back({.state = &session.state_,
+                            .row = row,
+                            .tokens = part,
+                            .position = position,
+                            .horizon = position + left(i)});
+      owner_.push_back(i);
+      row += part;
+      room = std::max<int64_t>(room - part, 0);
+      --waiting;
+    }
+    return !sequences_.empty();
+  }
+
+  void run_round(const Executor& executor) {
+    const int64_t d_model = model_.spec().d_model;
+    const Scratch::Frame frame(scratch_);
+    float* x = scratch_.take<float>(static_cast<int64_t>(ids_.size()) * d_model);
+    model_.forward(ids_, sequences_, x, executor, scratch_);
+    const Batch batch(sequences_);
+    const Pass pass{executor, scratch_, model_.weights(), batch};
+    std::vector<size_t> ended;  // sequences whose last logits are wanted
+    for (size_t s = 0; s < sequences_.size(); ++s) {
+      const size_t i = owner_[s];
+      const Sequence& sequence = sequences_[s];
+      if (feeds_[i].sink != nullptr)
+        give_all(feeds_[i], done_[i], x + sequence.row * d_model, sequence.tokens, pass);
+      else if (sequence.tokens == left(i))
+        ended.push_back(s);
+      feeds_[i].session->advanced(feeds_[i].ids.subspan(static_cast<size_t>(done_[i]),
+                                                        static_cast<size_t>(sequence.tokens)));
+      done_[i] += sequence.tokens;
+    }
+    give_last(ended, x, pass);
+  }
+
+  void give_all(const Feed& feed, int64_t done, const float* x, int64_t rows, const Pass& pass) {
+    const int64_t vocab = model_.spec().vocab;
+    stream_logits(model_, x, rows, pass, [&](int64_t first, int64_t count, const float* logits) {
+      (*feed.sink)(done + first, count, logits);
+      std::copy_n(logits + (count - 1) * vocab, vocab, feed.session->logits_.data());
+    });
+    feed.session->has_logits_ = true;
+  }
+
+  void give_last(const std::vector<size_t>& ended, const float* x, const Pass& pass) {
+    const int64_t d_model = model_.spec().d_model, vocab = model_.spec().vocab;
+    const int64_t count = static_cast<int64_t>(ended.size());
+    if (count == 0) return;
+    float* rows = scratch_.take<float>(count * d_model);
+    for (int64_t i = 0; i < count; ++i) {
+      const Sequence& s = sequences_[ended[static_cast<size_t>(i)]];
+      std::copy_n(x + (s.row + s.tokens - 1) * d_model, d_model, rows + i * d_model);
+    }
+    float* logits = scratch_.take<float>(count * vocab);
+    model_.head(rows, count, logits, pass);
+    for (int64_t i = 0; i < count; ++i) {
+      Session& session = *feeds_[owner_[ended[static_cast<size_t>(i)]]].session;
+      std::copy_n(logits + i * vocab, vocab, session.logits_.data());
+      session.has_logits_ = true;
+    }
+  }
+
+  int64_t left(size_t i) const { return static_cast<int64_t>(feeds_[i].ids.size()) - done_[i]; }
+
+  std::span<const Feed> feeds_;
+  const Model& model_;
+  std::vector<int64_t> done_;  // tokens fed, by feed
+  std::vector<int32_t> ids_;   // of the round
+  std::vector<Sequence> sequences_;
+  std::vector<size_t> owner_;  // of each sequence: its feed
+  Scratch scratch_;
+};
+
+void eval_together(std::span<const Feed> feeds) {
+  if (feeds.empty()) return;
+  SessionBatch batch(feeds);
+  try {
+    batch.run();
   } catch (...) {
-    reset();  // the states of some blocks have advanced, of others not
+    // The states of some blocks have advanced, of others not.
+    for (const Feed& feed : feeds) feed.session->reset();
     throw;
   }
 }
 
-void Session::eval_batch(std::span<const int32_t> ids, float* all, bool last,
-                         const Executor& executor) {
-  const int64_t tokens = static_cast<int64_t>(ids.size()), d_model = model_->spec().d_model;
-  const int64_t vocab = model_->spec().vocab;
-  const Scratch::Frame frame(scratch_);
-  const Pass pass{executor, scratch_, model_->weights()};
-  float* x = scratch_.take<float>(tokens * d_model);
-  model_->embed(ids, x, pass);
-  model_->run_blocks(0, model_->blocks(), x, tokens, state_.data(), pass);
-  position_ += tokens;
-  if (all != nullptr) {
-    model_->head(x, tokens, all, pass);
-    std::copy_n(all + (tokens - 1) * vocab, vocab, logits_.data());
-  } else if (last) {
-    model_->head(x + (tokens - 1) * d_model, 1, logits_.data(), pass);
+// ---- going back ---------------------------------------------------------------------------------
+
+void Session::checkpoint() {
+  if (!checkpoints_.empty() && checkpoints_.back().position == position()) return;
+  Checkpoint point{.position = position(),
+                   .fixed = state_.fixed,
+                   .logits = has_logits_ ? logits_ : std::vector<float>(),
+                   .windows = {}};
+  for (size_t i = 0; i < state_.caches.size(); ++i)
+    if (forgets(model_->spec().caches[i])) point.windows.push_back(state_.caches[i]);
+  checkpoints_.push_back(std::move(point));
+  if (static_cast<int64_t>(checkpoints_.size()) > options_.checkpoints) checkpoints_.pop_front();
+}
+
+int64_t Session::reachable(int64_t wanted) const {
+  if (wanted >= position()) return position();
+  int64_t best = 0;
+  for (const Checkpoint& point : checkpoints_)
+    if (point.position <= wanted) best = std::max(best, point.position);
+  const bool stateless = state_.fixed.empty();
+  const auto held = [&](const KvCache& cache) {
+    return cache.reaches_back_to(model_->prefix_rows() + wanted);
+  };
+  if (stateless && wanted > 0 &&
+      std::all_of(state_.caches.begin(), state_.caches.end(), held))
+    best = wanted;
+  return best;
+}
+
+int64_t Session::rewind(int64_t wanted) {
+  const int64_t target = reachable(wanted);
+  if (target == position()) return target;
+  if (target == 0) {
+    reset();
+    return 0;
   }
+  while (!checkpoints_.empty() && checkpoints_.back().position > target) checkpoints_.pop_back();
+  const Checkpoint* point =
+      !checkpoints_.empty() && checkpoints_.back().position == target ? &checkpoints_.back() : nullptr;
+  if (point != nullptr) state_.fixed = point->fixed;
+  size_t window = 0;
+  for (size_t i = 0; i < state_.caches.size(); ++i) {
+    if (point != nullptr && forgets(model_->spec().caches[i]))
+      state_.caches[i] = point->windows[window++];
+    else
+      state_.caches[i].truncate(model_->prefix_rows() + target);
+  }
+  ids_.resize(static_cast<size_t>(target));
+  has_logits_ = point != nullptr && !point->logits.empty();
+  if (has_logits_) logits_ = point->logits;
+  return target;
 }
 
-void Session::save(const std::string& path) const {
-  const TensorEntry entries[] = {
-      {"logits",
-       DType::kF32,
-       {static_cast<int64_t>(logits_.size())},
-       logits_.size() * sizeof(float)},
-      {"state", DType::kF32, {static_cast<int64_t>(state_.size())}, state_.size() * sizeof(float)},
-  };
-  AtomicFile file(path);
-  file.write(safetensors_header(entries, {{kSessionKey, "1"},
-                                          {kModelKey, identity(*model_)},
-                                          {kPositionKey, std::to_string(position_)}}));
-  file.write(std::as_bytes(std::span(logits_)));
-  file.write(std::as_bytes(std::span(state_)));
-  file.commit();
-}
-
-void Session::load(const std::string& path) {
-  const SafetensorsFile file = SafetensorsFile::open(path);
-  const auto fail = [&](const std::string& what) {
-    throw Error(ErrorKind::kBadFile, path + ": " + what);
-  };
-  const auto meta = [&](const char* key) {
-    const auto found = file.metadata().find(key);
-    return found == file.metadata().end() ? std::string() : found->second;
-  };
-  if (meta(kSessionKey) != "1")
-    fail("is no saved session of this version of klens; start a new one");
-  if (meta(kModelKey) != identity(*model_))
-    fail("was saved from another model, or with other --activations, than " +
-         model_->checkpoint().path);
-  const auto values = [&](const char* name, size_t count) -> std::span<const std::byte> {
-    const auto found = file.tensors().find(name);
-    if (found == file.tensors().end() || found->second.dtype != DType::kF32 ||
-        found->second.bytes.size() != count * sizeof(float))
-      fail(std::string("tensor ") + name +
-           " is missing or has the wrong size: the file is damaged, save the session again");
-    refuse_non_finite(found->second, path + ": tensor " + name);
-    return found->second.bytes;
-  };
-  const auto logits = values("logits", logits_.size()), state = values("state", state_.size());
-  const std::string position = meta(kPositionKey);
-  if (position.empty() || position.size() > 18 ||
-      position.find_first_not_of("0123456789") != std::string::npos)
-    fail("has no position: the file is damaged, save the session again");
-  std::memcpy(logits_.data(), logits.data(), logits.size());
-  std::memcpy(state_.data(), state.data(), state.size());
-  position_ = std::stoll(position);
+int64_t Session::prompt(std::span<const int32_t> ids) {
+  model_->check_ids(ids);
+  if (ids.empty()) throw Error(ErrorKind::kBadArgument, "there is no token to evaluate");
+  const size_t common = static_cast<size_t>(
+      std::mismatch(ids_.begin(), ids_.end(), ids.begin(), ids.end()).first - ids_.begin());
+  int64_t kept = rewind(static_cast<int64_t>(common));
+  // The logits after the last token are wanted, so it is fed again where they are not known.
+  const int64_t count = static_cast<int64_t>(ids.size());
+  if (kept == count && !has_logits_) kept = rewind(count - 1);
+  if (kept < count) eval(ids.subspan(static_cast<size_t>(kept)), nullptr);
+  checkpoint();
+  return kept;
 }
 
 }  // namespace klens

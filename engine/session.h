@@ -1,4 +1,5 @@
 #pragma once
+#include <deque>
 #include <memory>
 #include <span>
 #include <string>
@@ -8,38 +9,84 @@
 
 namespace klens {
 
-// One sequence being generated: the state of every block in one buffer, the position, and the
-// logits after the last token. Copying it is forking the sequence.
+struct SessionOptions {
+  int64_t batch = 512;       // tokens of a prompt that are processed at once
+  int64_t checkpoints = 16;  // kept at most; the oldest is forgotten
+};
+
+// One sequence being generated: its tokens, its state, and the logits after the last token. Copying
+// it is forking the sequence.
 class Session {
  public:
-  Session(std::shared_ptr<const Model> model, int64_t batch);
+  Session(std::shared_ptr<const Model> model, const SessionOptions& options);
+  Session(std::shared_ptr<const Model> model, int64_t batch)
+      : Session(std::move(model), SessionOptions{.batch = batch, .checkpoints = 16}) {}
   Session(const Session& other);
   Session& operator=(const Session&) = delete;
 
   const Model& model() const { return *model_; }
-  int64_t position() const { return position_; }
-  size_t bytes() const { return (state_.size() + logits_.size()) * sizeof(float); }
-  std::span<const float> logits() const;  // [vocab], empty at position 0
+  int64_t position() const { return static_cast<int64_t>(ids_.size()); }
+  const std::vector<int32_t>& ids() const { return ids_; }  // all tokens fed
+  size_t bytes() const;                                     // states, caches, checkpoints
+  // [vocab]; empty at position 0 and after a rewind() to where no checkpoint was.
+  std::span<const float> logits() const;
   void reset();
 
   // Feeds tokens; only the logits after the last are computed, or, with `all` [ids][vocab], those
   // after each. Throws Error: before anything is changed for ids out of range, after a reset for
   // logits that are not finite.
   void eval(std::span<const int32_t> ids, float* all);
+  // The same with every token's logits given to sink, some at a time.
+  void eval(std::span<const int32_t> ids, const LogitSink& sink);
+
+  // ---- going back -------------------------------------------------------------------------------
+  // An SSM's state cannot be undone, so a session goes back to positions where checkpoint() was
+  // called, and to the beginning; a model of attention alone goes back anywhere, as far as its
+  // windows hold.
+  void checkpoint();
+  // The largest position up to `position` that rewind() can reach, and the going there. Later
+  // checkpoints are forgotten.
+  int64_t reachable(int64_t position) const;
+  int64_t rewind(int64_t position);
+
+  // Makes the session one that was fed exactly these tokens (at least one): goes back to where it
+  // still agrees, feeds the rest, and leaves a checkpoint at the end. Returns the tokens it did not
+  // have to feed.
+  int64_t prompt(std::span<const int32_t> ids);
 
   void save(const std::string& path) const;
   // Throws Error and leaves the session as it was unless the file is a session of the same model.
   void load(const std::string& path);
 
  private:
-  void eval_batch(std::span<const int32_t> ids, float* all, bool last, const Executor& executor);
+  friend class SessionBatch;
+  struct Checkpoint {
+    int64_t position;
+    std::vector<float> fixed, logits;
+    std::vector<KvCache> windows;  // caches that forget; the others are truncated
+  };
+  bool restores(const KvCache& cache, int64_t position) const;
+  void advanced(std::span<const int32_t> ids);
 
   std::shared_ptr<const Model> model_;
-  int64_t batch_;
-  int64_t position_ = 0;
-  std::vector<float> state_;   // [state_size()]
+  SessionOptions options_;
+  std::vector<int32_t> ids_;
+  SequenceState state_;
   std::vector<float> logits_;  // [vocab]
-  Scratch scratch_;
+  bool has_logits_ = false;
+  std::deque<Checkpoint> checkpoints_;  // ascending positions
 };
+
+// What one session is to be fed.
+struct Feed {
+  Session* session;
+  std::span<const int32_t> ids;  // at least one
+  const LogitSink* sink = nullptr;  // or null: only the logits after the last token
+};
+
+// Feeds several sessions of one model together, prefill and decode mixed, so that they share one pass
+// over the weights. Decoding gives each the bits it would get alone. Throws Error as Session::eval
+// does; what fails midway resets all of them.
+void eval_together(std::span<const Feed> feeds);
 
 }  // namespace klens

@@ -1,5 +1,6 @@
 #pragma once
 // Where tests find their data, and how they open models. One place for all test programs.
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -17,6 +18,15 @@ inline std::string data_path(const std::string& name) {
   return std::string(KLENS_TEST_DATA) + "/" + name;
 }
 inline std::string demo_model() { return KLENS_DEMO_MODEL; }
+
+// Every architecture has a tiny model with the reference's outputs.
+inline std::vector<std::string> golden_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(data_path("goldens")))
+    names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  return names;
+}
 
 // A file of the shared folder, which is not part of the repository; "" (and a line that says so) if
 // absent.

@@ -3,109 +3,69 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/cpu/conv1d/conv1d.h"
 #include "kernels/cpu/elementwise/elementwise.h"
-#include "kernels/cpu/norm/rms_norm.h"
 #include "kernels/cpu/scan/selective_scan.h"
 
 namespace klens {
-namespace {
 
-// Threads take whole strips of channels, so that no two write to one cache line.
-constexpr int64_t kStrip = 64;
-
-const float* or_null(const std::vector<float>& values) {
-  return values.empty() ? nullptr : values.data();
-}
-
-// [rows][cols] to [cols][rows]: kernels vectorise over channels, which checkpoints keep outermost.
-std::vector<float> transposed(const std::vector<float>& values, int64_t rows, int64_t cols) {
-  std::vector<float> result(values.size());
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = 0; c < cols; ++c)
-      result[static_cast<size_t>(c * rows + r)] = values[static_cast<size_t>(r * cols + c)];
-  return result;
-}
-
-}  // namespace
-
-Mamba1::Mamba1(const Mamba1Spec& spec, const Checkpoint& checkpoint, size_t first_unit)
-    : spec_(spec), first_unit_(first_unit) {
-  const auto values = [&](const SmallSpec& small) { return checkpoint.small.at(small.tensor); };
-  const auto optional = [&](const std::optional<SmallSpec>& small) {
-    return small ? values(*small) : std::vector<float>();
-  };
-  conv_weight_ = transposed(values(spec.conv_weight), spec.d_inner, spec.d_conv);
-  conv_bias_ = optional(spec.conv_bias);
-  in_bias_ = optional(spec.in_bias);
-  out_bias_ = optional(spec.out_bias);
-  dt_bias_ = values(spec.dt_bias);
-  a_ = transposed(values(spec.a_log), spec.d_inner, spec.d_state);
+SelectiveScan::SelectiveScan(const SelectiveScanSpec& spec, const MixerContext& context)
+    : spec_(spec),
+      conv_(spec.conv_weight, spec.conv_bias, context),
+      offset_(context.states.take(spec.d_state * spec.d_inner)),
+      dt_bias_(context.checkpoint.small_values(spec.dt_bias)),
+      a_(transposed(context.checkpoint.small_values(spec.a_log), spec.d_inner, spec.d_state)),
+      d_(context.checkpoint.small_values(spec.d)) {
   for (float& a : a_) a = -std::exp(a);
-  d_ = values(spec.d);
+  if (!spec.dt_norm) return;
+  bcdt_norms_.emplace_back(*spec.dt_norm, spec.dt_rank, context.checkpoint);
+  bcdt_norms_.emplace_back(*spec.b_norm, spec.d_state, context.checkpoint);
+  bcdt_norms_.emplace_back(*spec.c_norm, spec.d_state, context.checkpoint);
 }
 
-int64_t Mamba1::kept_size(int64_t tokens) const {
-  return tokens * (5 * spec_.d_inner + spec_.x_proj.rows);
+const float* SelectiveScan::run(const float* x, int64_t x_stride, const float* z, int64_t z_stride,
+                                Flow& flow, const Pass& pass) const {
+  const int64_t rows = pass.batch.rows, inner = spec_.d_inner;
+  float* xc = flow.take(rows * inner);
+  if (flow.due()) conv_.run(x, x_stride, xc, pass);
+
+  for (const UnitId unit : spec_.x_proj) flow.reach(unit);
+  float* dbc = flow.take(rows * heads() * head_width());
+  if (flow.due()) project_dt_b_c(xc, dbc, pass);
+
+  for (const UnitId unit : spec_.dt_proj) flow.reach(unit);
+  float* gated = flow.take(rows * inner);
+  if (flow.due()) {
+    const Scratch::Frame frame(pass.scratch);
+    float* dt = pass.scratch.take<float>(rows * inner);
+    project_dt(dbc, dt, pass);
+    scan(xc, dbc, dt, z, z_stride, gated, pass);
+  }
+  return gated;
 }
 
-Mamba1::Flow Mamba1::flow_in(float* buffer, int64_t tokens) const {
-  const int64_t inner = tokens * spec_.d_inner;
-  return {.xz = buffer,
-          .xc = buffer + 2 * inner,
-          .dbc = buffer + 5 * inner,
-          .dt = buffer + 3 * inner,
-          .gated = buffer + 4 * inner};
+void SelectiveScan::project_dt_b_c(const float* xc, float* dbc, const Pass& pass) const {
+  const int64_t rows = pass.batch.rows, channels = spec_.d_inner / heads();
+  const int64_t width = heads() * head_width();
+  for (int64_t h = 0; h < heads(); ++h) {
+    float* part = dbc + h * head_width();
+    LinearInput(xc + h * channels, spec_.d_inner, rows, channels)
+        .apply(pass.weights[spec_.x_proj[static_cast<size_t>(h)]], nullptr, part, width, pass);
+    if (bcdt_norms_.empty()) continue;
+    const int64_t at[] = {0, spec_.dt_rank, spec_.dt_rank + spec_.d_state};
+    for (size_t i = 0; i < 3; ++i)
+      bcdt_norms_[i].run(part + at[i], width, part + at[i], width, rows, pass);
+  }
 }
 
-void Mamba1::convolve(const Flow& flow, int64_t tokens, float* state, const Pass& pass) const {
-  const int64_t inner = spec_.d_inner, strips = (inner + kStrip - 1) / kStrip;
-  const auto conv = cpu::best_variant(cpu::conv1d_variants(), cpu::active()).run;
-  pass.executor.ranges(strips, tokens * kStrip * spec_.d_conv * 4, [&](int64_t begin, int64_t end) {
-    conv({.x = flow.xz,
-          .x_stride = 2 * inner,
-          .y = flow.xc,
-          .y_stride = inner,
-          .w = conv_weight_.data(),
-          .bias = or_null(conv_bias_),
-          .state = state,
-          .tokens = tokens,
-          .channels = inner,
-          .width = spec_.d_conv,
-          .channel_begin = begin * kStrip,
-          .channel_end = std::min(inner, end * kStrip)});
-  });
-}
-
-void Mamba1::project_dt_b_c(const Flow& flow, int64_t tokens, const Pass& pass) const {
-  const int64_t inner = spec_.d_inner, rank = spec_.dt_rank, states = spec_.d_state,
-                width = spec_.x_proj.rows;
-  LinearInput(flow.xc, inner, tokens, inner)
-      .apply(pass.weights[first_unit_ + 1], nullptr, flow.dbc, width, pass);
-  if (!spec_.bcdt_norm_eps) return;
-  const auto norm = cpu::best_variant(cpu::rms_norm_variants(), cpu::active()).run;
-  const auto in_place = [&](float* part, int64_t cols) {
-    norm({.x = part,
-          .x_stride = width,
-          .y = part,
-          .y_stride = width,
-          .weight = nullptr,
-          .tokens = tokens,
-          .cols = cols,
-          .epsilon = *spec_.bcdt_norm_eps});
-  };
-  in_place(flow.dbc, rank);
-  in_place(flow.dbc + rank, states);
-  in_place(flow.dbc + rank + states, states);
-}
-
-void Mamba1::project_dt(const Flow& flow, int64_t tokens, const Pass& pass) const {
-  const int64_t inner = spec_.d_inner, width = spec_.x_proj.rows;
-  LinearInput(flow.dbc, width, tokens, spec_.dt_rank)
-      .apply(pass.weights[first_unit_ + 2], nullptr, flow.dt, inner, pass);
+void SelectiveScan::project_dt(const float* dbc, float* dt, const Pass& pass) const {
+  const int64_t rows = pass.batch.rows, inner = spec_.d_inner, channels = inner / heads();
+  for (int64_t h = 0; h < heads(); ++h)
+    LinearInput(dbc + h * head_width(), heads() * head_width(), rows, spec_.dt_rank)
+        .apply(pass.weights[spec_.dt_proj[static_cast<size_t>(h)]], nullptr, dt + h * channels,
+               inner, pass);
   const auto softplus = cpu::best_variant(cpu::softplus_variants(), cpu::active()).run;
-  pass.executor.ranges(tokens, inner * 16, [&](int64_t begin, int64_t end) {
-    float* part = flow.dt + begin * inner;
+  pass.executor.ranges(rows, inner * 16, [&](int64_t begin, int64_t end) {
+    float* part = dt + begin * inner;
     softplus({.x = part,
               .x_stride = inner,
               .y = part,
@@ -116,74 +76,74 @@ void Mamba1::project_dt(const Flow& flow, int64_t tokens, const Pass& pass) cons
   });
 }
 
-void Mamba1::scan(const Flow& flow, int64_t tokens, float* state, const Pass& pass) const {
-  const int64_t inner = spec_.d_inner, states = spec_.d_state,
-                strips = (inner + kStrip - 1) / kStrip;
-  const float* b = flow.dbc + spec_.dt_rank;
+void SelectiveScan::scan(const float* xc, const float* dbc, const float* dt, const float* z,
+                         int64_t z_stride, float* gated, const Pass& pass) const {
+  const int64_t inner = spec_.d_inner, states = spec_.d_state, channels = inner / heads();
+  const int64_t width = heads() * head_width(), strips = (channels + kStrip - 1) / kStrip;
+  std::vector<float*> kept;
+  for (const Sequence& s : pass.batch.sequences)
+    kept.push_back(fixed_state(s, offset_, states * inner, pass.scratch));
   const auto run = cpu::best_variant(cpu::selective_scan_variants(), cpu::active()).run;
-  pass.executor.ranges(strips, tokens * kStrip * states * 16, [&](int64_t begin, int64_t end) {
-    run({.x = flow.xc,
-         .x_stride = inner,
-         .dt = flow.dt,
-         .dt_stride = inner,
-         .z = flow.xz + inner,
-         .z_stride = 2 * inner,
-         .b = b,
-         .c = b + states,
-         .bc_stride = spec_.x_proj.rows,
-         .a = a_.data(),
-         .d = d_.data(),
-         .state = state,
-         .y = flow.gated,
-         .y_stride = inner,
-         .tokens = tokens,
-         .channels = inner,
-         .states = states,
-         .channel_begin = begin * kStrip,
-         .channel_end = std::min(inner, end * kStrip)});
-  });
+  for (int64_t h = 0; h < heads(); ++h)
+    over_sequences(pass, strips, kStrip * states * 16, [&](int64_t s, int64_t begin, int64_t end) {
+      const Sequence& sequence = pass.batch.sequences[static_cast<size_t>(s)];
+      const int64_t row = sequence.row;
+      const float* b = dbc + row * width + h * head_width() + spec_.dt_rank;
+      run({.x = xc + row * inner,
+           .x_stride = inner,
+           .dt = dt + row * inner,
+           .dt_stride = inner,
+           .z = z + row * z_stride,
+           .z_stride = z_stride,
+           .b = b,
+           .c = b + states,
+           .bc_stride = width,
+           .a = a_.data(),
+           .d = d_.data(),
+           .state = kept[static_cast<size_t>(s)],
+           .y = gated + row * inner,
+           .y_stride = inner,
+           .tokens = sequence.tokens,
+           .channels = inner,
+           .states = states,
+           .channel_begin = h * channels + begin * kStrip,
+           .channel_end = h * channels + std::min(channels, end * kStrip)});
+    });
 }
 
-// The units in order, from `unit` on.
-void Mamba1::run(size_t unit, const Flow& flow, const float* x, int64_t tokens, float* state,
-                 float* y, const Pass& pass) const {
-  const int64_t inner = spec_.d_inner, model = spec_.in_proj.cols;
-  if (unit == 0) {
-    LinearInput(x, model, tokens, model)
-        .apply(pass.weights[first_unit_], or_null(in_bias_), flow.xz, 2 * inner, pass);
-    convolve(flow, tokens, state, pass);
-  }
-  if (unit <= 1) project_dt_b_c(flow, tokens, pass);
-  if (unit <= 2) {
-    project_dt(flow, tokens, pass);
-    scan(flow, tokens, state + (spec_.d_conv - 1) * inner, pass);
-  }
-  LinearInput(flow.gated, inner, tokens, inner)
-      .apply(pass.weights[first_unit_ + 3], or_null(out_bias_), y, model, pass);
-}
+Mamba1::Mamba1(const Mamba1Spec& spec, const MixerContext& context)
+    : d_model_(context.checkpoint.spec.d_model),
+      d_inner_(spec.scan.d_inner),
+      interleaved_(spec.interleaved),
+      in_proj_(spec.in_proj, context.checkpoint),
+      scan_(spec.scan, context),
+      out_proj_(spec.out_proj, context.checkpoint) {}
 
-void Mamba1::forward(const float* x, int64_t tokens, float* state, float* y, float* kept,
-                     const Pass& pass) const {
-  const Scratch::Frame frame(pass.scratch);
-  float* buffer = kept != nullptr ? kept : pass.scratch.take<float>(kept_size(tokens));
-  run(0, flow_in(buffer, tokens), x, tokens, state, y, pass);
-}
-
-void Mamba1::resume(size_t unit, const float* kept, const float* x, int64_t tokens, float* y,
-                    const Pass& pass) const {
-  const Scratch::Frame frame(pass.scratch);
-  // Parts before the unit are read where they were kept, parts after it are written to scratch.
-  const Flow before = flow_in(const_cast<float*>(kept), tokens);
-  Flow flow = flow_in(pass.scratch.take<float>(kept_size(tokens)), tokens);
-  if (unit >= 1) {
-    flow.xz = before.xz;
-    flow.xc = before.xc;
+const float* Mamba1::run(const float* x, Flow& flow, const Pass& pass) const {
+  const int64_t rows = pass.batch.rows, width = 2 * d_inner_;
+  in_proj_.reach(flow);
+  float* xz = flow.take(rows * width);
+  if (flow.due()) {
+    const Scratch::Frame frame(pass.scratch);
+    LinearInput input(x, d_model_, rows, d_model_);
+    float* projected = interleaved_ ? pass.scratch.take<float>(rows * width) : xz;
+    in_proj_.apply(input, projected, width, pass);
+    if (interleaved_)
+      for (int64_t t = 0; t < rows; ++t)
+        for (int64_t i = 0; i < d_inner_; ++i) {
+          xz[t * width + i] = projected[t * width + 2 * i];
+          xz[t * width + d_inner_ + i] = projected[t * width + 2 * i + 1];
+        }
   }
-  if (unit >= 2) flow.dbc = before.dbc;
-  if (unit >= 3) flow.gated = before.gated;
-  float* state = pass.scratch.take<float>(state_size());
-  std::fill_n(state, state_size(), 0.0f);
-  run(unit, flow, x, tokens, state, y, pass);
+  const float* gated = scan_.run(xz, width, xz + d_inner_, width, flow, pass);
+  out_proj_.reach(flow);
+  float* y = flow.take(rows * d_model_);
+  if (flow.due()) {
+    const Scratch::Frame frame(pass.scratch);
+    LinearInput input(gated, d_inner_, rows, d_inner_);
+    out_proj_.apply(input, y, d_model_, pass);
+  }
+  return y;
 }
 
 }  // namespace klens

@@ -2,6 +2,7 @@
 
 #include "engine/jobs/text_windows.h"
 #include "engine/sampler.h"
+#include "engine/walk.h"
 
 namespace klens {
 namespace {
@@ -14,13 +15,12 @@ std::vector<int32_t> sample_window(const Model& model, int64_t ctx, uint64_t see
   model.check_ids(ids);
   Sampler sampler({.temperature = 1, .repeat_penalty = 1, .repeat_last_n = 0, .seed = seed});
   const Scratch::Frame frame(scratch);
-  const Pass pass{executor, scratch, model.weights()};
-  std::vector<float> state(static_cast<size_t>(model.state_size())),
-      logits(static_cast<size_t>(spec.vocab));
+  const Pass pass{executor, scratch, model.weights(), no_batch()};
+  Walk walk(model, ctx);
+  std::vector<float> logits(static_cast<size_t>(spec.vocab));
   float* x = scratch.take<float>(spec.d_model);
   while (static_cast<int64_t>(ids.size()) < ctx) {
-    model.embed({&ids.back(), 1}, x, pass);
-    model.run_blocks(0, model.blocks(), x, 1, state.data(), pass);
+    walk.feed({&ids.back(), 1}, x, executor, scratch);
     model.head(x, 1, logits.data(), pass);
     ids.push_back(sampler.sample(logits));
   }

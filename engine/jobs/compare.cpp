@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "engine/walk.h"
 #include "kernels/cpu/divergence/divergence.h"
 
 namespace klens {
@@ -21,24 +22,41 @@ int64_t largest(const float* logits, int64_t vocab) {
   return std::max_element(logits, logits + vocab) - logits;
 }
 
-void compare_window(const Model& a, const Model& b, const TextWindow& window,
-                    const Executor& executor, Scratch& scratch, std::vector<Position>& out) {
-  const int64_t vocab = a.spec().vocab, tokens = static_cast<int64_t>(window.ids.size());
-  const auto divergence = cpu::best_variant(cpu::divergence_variants(), cpu::active()).run;
-  const Scratch::Frame frame(scratch);
-  const Pass pass_a{executor, scratch, a.weights()}, pass_b{executor, scratch, b.weights()};
-  // b's last hidden states wait while a's logits stream past; d_model may differ, the vocabulary
-  // may not.
-  float* xa = scratch.take<float>(tokens * a.spec().d_model);
-  float* xb = scratch.take<float>(tokens * b.spec().d_model);
-  a.embed(window.ids, xa, pass_a);
-  a.run_blocks(0, a.blocks(), xa, tokens, nullptr, pass_a);
-  b.embed(window.ids, xb, pass_b);
-  b.run_blocks(0, b.blocks(), xb, tokens, nullptr, pass_b);
-  stream_logits(a, xa, tokens, pass_a, [&](int64_t first, int64_t count, const float* za) {
-    const Scratch::Frame inner(scratch);
-    float* zb = scratch.take<float>(count * vocab);
-    b.head(xb + first * b.spec().d_model, count, zb, pass_b);
+// What two models make of the same positions of a window.
+class WindowComparison {
+ public:
+  WindowComparison(const Model& a, const Model& b, const TextWindow& window,
+                   std::vector<Position>& out)
+      : a_(a), b_(b), window_(window), out_(out) {}
+
+  void run(const Executor& executor, Scratch& scratch) {
+    const int64_t tokens = static_cast<int64_t>(window_.ids.size());
+    const Pass pass_a{executor, scratch, a_.weights(), no_batch()};
+    const Pass pass_b{executor, scratch, b_.weights(), no_batch()};
+    Walk walk_a(a_, tokens), walk_b(b_, tokens);
+    for (int64_t t = 0; t < tokens; t += kWalkPart) {
+      const int64_t part = std::min(kWalkPart, tokens - t);
+      const auto ids = std::span(window_.ids).subspan(static_cast<size_t>(t), static_cast<size_t>(part));
+      const Scratch::Frame frame(scratch);
+      // b's last hidden states wait while a's logits stream past; d_model may differ, the
+      // vocabulary may not.
+      float* xa = scratch.take<float>(part * a_.spec().d_model);
+      float* xb = scratch.take<float>(part * b_.spec().d_model);
+      walk_a.feed(ids, xa, executor, scratch);
+      walk_b.feed(ids, xb, executor, scratch);
+      stream_logits(a_, xa, part, pass_a, [&](int64_t first, int64_t count, const float* za) {
+        const Scratch::Frame inner(scratch);
+        float* zb = scratch.take<float>(count * b_.spec().vocab);
+        b_.head(xb + first * b_.spec().d_model, count, zb, pass_b);
+        score(t + first, count, za, zb);
+      });
+    }
+  }
+
+ private:
+  void score(int64_t first, int64_t count, const float* za, const float* zb) {
+    const int64_t vocab = a_.spec().vocab, tokens = static_cast<int64_t>(window_.ids.size());
+    const auto divergence = cpu::best_variant(cpu::divergence_variants(), cpu::active()).run;
     for (int64_t i = 0; i < count; ++i) {
       const float *pa = za + i * vocab, *pb = zb + i * vocab;
       const cpu::Divergence d = divergence({.z = pa, .zq = pb, .vocab = vocab});
@@ -49,8 +67,8 @@ void compare_window(const Model& a, const Model& b, const TextWindow& window,
                         .nll_b = 0,
                         .delta_p = 0};
       const int64_t target = first + i + 1;
-      if (target >= window.first_target && target < tokens) {
-        const int32_t id = window.ids[static_cast<size_t>(target)];
+      if (target >= window_.first_target && target < tokens) {
+        const int32_t id = window_.ids[static_cast<size_t>(target)];
         position.scored = true;
         position.nll_a = d.lse_p - pa[id];
         position.nll_b = d.lse_q - pb[id];
@@ -58,11 +76,15 @@ void compare_window(const Model& a, const Model& b, const TextWindow& window,
       }
       // Positions whose next token counts, and, in a window scored from its start, the last one
       // too.
-      if (position.scored || (window.first_target == 1 && target == tokens))
-        out.push_back(position);
+      if (position.scored || (window_.first_target == 1 && target == tokens))
+        out_.push_back(position);
     }
-  });
-}
+  }
+
+  const Model &a_, &b_;
+  const TextWindow& window_;
+  std::vector<Position>& out_;
+};
 
 // Linear interpolation between order statistics of sorted values.
 double percentile(const std::vector<double>& sorted, double percent) {
@@ -169,7 +191,7 @@ nlohmann::ordered_json compare(const Model& a, const Model& b, const Tokenizer& 
   a.run_jobs(static_cast<int64_t>(windows.size()),
              [&](int64_t i, const Executor& executor, Scratch& scratch) {
                const size_t w = static_cast<size_t>(i);
-               compare_window(a, b, windows[w], executor, scratch, parts[w]);
+               WindowComparison(a, b, windows[w], parts[w]).run(executor, scratch);
                progress.step();
              });
   const double seconds =

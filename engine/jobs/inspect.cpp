@@ -30,12 +30,12 @@ nlohmann::ordered_json inspect(const std::string& path, bool verify) {
   const ModelSpec& spec = checkpoint.spec;
   nlohmann::ordered_json units = nlohmann::ordered_json::array();
   double unit_bytes = 0, weights = 0;
-  spec.each_unit([&](const LinearSpec& unit) {
+  for (const LinearSpec& unit : spec.units) {
     const StoredUnit& stored = checkpoint.units.at(unit.name);
     units.push_back(unit_row(unit, precision_name(stored), stored.quantizer, stored.bytes));
     unit_bytes += static_cast<double>(stored.bytes);
     weights += static_cast<double>(unit.rows) * static_cast<double>(unit.cols);
-  });
+  }
   nlohmann::ordered_json report = {
       {"path", path},
       {"name", checkpoint.name},
@@ -47,7 +47,7 @@ nlohmann::ordered_json inspect(const std::string& path, bool verify) {
       {"vocab", spec.vocab},
       {"d_model", spec.d_model},
       {"blocks", spec.blocks.size()},
-      {"tied_head", !spec.embedding.has_value()},
+      {"tied_head", spec.tied()},
       {"tokenizer", !checkpoint.texts.tokenizer.empty()},
       {"chat_template", !checkpoint.texts.chat_template.empty()},
       {"units", std::move(units)},

@@ -3,11 +3,20 @@
 #include <algorithm>
 #include <mutex>
 
+#include "engine/walk.h"
 #include "kernels/cpu/divergence/divergence.h"
 #include "loaders/error.h"
 #include "quant/quantizers/rtn.h"
 
 namespace klens {
+namespace {
+
+// One pass over a whole fresh sequence.
+Sequence whole(SequenceState& state, int64_t rows) {
+  return {.state = &state, .row = 0, .tokens = rows, .position = 0, .horizon = rows};
+}
+
+}  // namespace
 
 PackedWeight quantise_unit(const StoredUnit& unit, const Choice& choice) {
   const Format* format = find_format(choice.format);
@@ -45,37 +54,49 @@ StudentRunner::StudentRunner(const Model& teacher, const PackedUnits* base)
           Weight((*base)[i]->view(), (*base)[i]->format, teacher.options().activations);
 }
 
+int64_t StudentRunner::rows() const {
+  return model_.prefix_rows() + static_cast<int64_t>(ids_.size());
+}
+
+void StudentRunner::embed(float* x, const Pass& pass) const {
+  model_.embed_prefix(x);
+  model_.embed(ids_, x + model_.prefix_rows() * model_.spec().d_model, pass);
+}
+
 void StudentRunner::keep(const std::vector<Weight>& weights) {
-  const int64_t tokens = static_cast<int64_t>(ids_.size()), size = tokens * model_.spec().d_model;
+  const int64_t size = rows() * model_.spec().d_model;
   inputs_.resize(static_cast<size_t>((model_.blocks() + 1) * size));
   between_.resize(static_cast<size_t>(model_.blocks()));
+  state_ = model_.transient_state();
+  const Sequence sequence = whole(state_, rows());
   model_.run([&](const Executor& executor) {
-    const Pass pass{executor, scratch_, weights};
-    model_.embed(ids_, inputs_.data(), pass);
+    Batch batch({&sequence, 1});
+    batch.embedded = inputs_.data();
+    const Pass pass{executor, scratch_, weights, batch};
+    embed(inputs_.data(), pass);
     for (int64_t b = 0; b < model_.blocks(); ++b) {
       float* x = inputs_.data() + (b + 1) * size;
       std::copy_n(x - size, size, x);
-      std::vector<float>& between = between_[static_cast<size_t>(b)];
-      between.resize(static_cast<size_t>(model_.kept_size(b, tokens)));
-      model_.run_block_keeping(b, x, tokens, between.data(), pass);
+      Flow flow(scratch_, &between_[static_cast<size_t>(b)]);
+      model_.run_block(b, x, flow, pass);
     }
   });
 }
 
 WindowScore StudentRunner::begin_window(std::span<const int32_t> ids) {
   ids_.assign(ids.begin(), ids.end());
-  const int64_t tokens = static_cast<int64_t>(ids.size()), size = tokens * model_.spec().d_model;
-  const int64_t vocab = model_.spec().vocab;
+  const int64_t tokens = static_cast<int64_t>(ids.size()), d_model = model_.spec().d_model;
   keep(model_.weights());
-  teacher_.resize(static_cast<size_t>(tokens * vocab));
-  WindowScore base;
+  teacher_.resize(static_cast<size_t>(tokens * model_.spec().vocab));
+  const auto last = [&] { return inputs_.data() + model_.blocks() * rows() * d_model; };
   model_.run([&](const Executor& executor) {
-    const Pass pass{executor, scratch_, model_.weights()};
-    model_.head(inputs_.data() + model_.blocks() * size, tokens, teacher_.data(), pass);
+    const Pass pass{executor, scratch_, model_.weights(), no_batch()};
+    model_.head(last() + model_.prefix_rows() * d_model, tokens, teacher_.data(), pass);
   });
   if (!base_is_teacher_) keep(base_weights_);
+  WindowScore base;
   model_.run([&](const Executor& executor) {
-    base = score(inputs_.data() + model_.blocks() * size, Pass{executor, scratch_, base_weights_});
+    base = score(last(), Pass{executor, scratch_, base_weights_, no_batch()});
   });
   return base;
 }
@@ -84,7 +105,8 @@ WindowScore StudentRunner::score(const float* x, const Pass& pass) const {
   const int64_t vocab = model_.spec().vocab, tokens = static_cast<int64_t>(ids_.size());
   const auto divergence = cpu::best_variant(cpu::divergence_variants(), cpu::active()).run;
   WindowScore sum;
-  stream_logits(model_, x, tokens, pass, [&](int64_t first, int64_t count, const float* logits) {
+  const float* own = x + model_.prefix_rows() * model_.spec().d_model;
+  stream_logits(model_, own, tokens, pass, [&](int64_t first, int64_t count, const float* logits) {
     for (int64_t i = 0; i < count; ++i) {
       const float* z = teacher_.data() + (first + i) * vocab;
       const float* zq = logits + i * vocab;
@@ -108,10 +130,18 @@ WindowScore StudentRunner::score(const float* x, const Pass& pass) const {
 // The block whose kept input a student starts from. A matrix that is the embedding too changes that
 // of the first.
 int64_t StudentRunner::first_block(size_t unit) const {
-  const LinearSpec& spec = model_.units()[unit];
-  const bool embeds =
-      spec.block < 0 || (!model_.spec().embedding && unit + 1 == model_.units().size());
-  return embeds ? 0 : spec.block;
+  return unit == model_.spec().embedding ? 0 : model_.units()[unit].block;
+}
+
+// Caches that a block from `first` on reads and an earlier one fills are the base's.
+SequenceState StudentRunner::student_state(int64_t first) const {
+  SequenceState state = model_.transient_state();
+  const std::vector<KvCacheSpec>& caches = model_.spec().caches;
+  for (size_t i = 0; i < caches.size(); ++i)
+    if (caches[i].first_block <= first && caches[i].last_block >= first &&
+        caches[i].first_block < caches[i].last_block)
+      state.caches[i] = state_.caches[i];
+  return state;
 }
 
 double StudentRunner::cost(const Student& student) const {
@@ -130,21 +160,28 @@ WindowScore StudentRunner::run_one(const Student& student, const Executor& execu
   std::vector<Weight> weights = base_weights_;
   weights[student.unit] = Weight(packed.view(), student.format, model_.options().activations);
 
-  const int64_t tokens = static_cast<int64_t>(ids_.size()), size = tokens * model_.spec().d_model;
-  const int64_t first = first_block(student.unit);
+  const int64_t size = rows() * model_.spec().d_model, first = first_block(student.unit);
+  const bool from_start = student.unit == model_.spec().embedding;
+  SequenceState state = student_state(first);
+  const Sequence sequence = whole(state, rows());
   const Scratch::Frame frame(scratch);
-  const Pass pass{executor, scratch, weights};
+  Batch batch({&sequence, 1});
+  const Pass pass{executor, scratch, weights, batch};
   float* x = scratch.take<float>(size);
-  if (spec.block == first && first < model_.blocks()) {
-    std::copy_n(inputs_.data() + first * size, size, x);
-    model_.resume_block(first, student.unit, between_[static_cast<size_t>(first)].data(), x, tokens,
-                        pass);
-    model_.run_blocks(first + 1, model_.blocks(), x, tokens, nullptr, pass);
-  } else if (first == model_.blocks()) {
-    std::copy_n(inputs_.data() + first * size, size, x);
-  } else {
-    model_.embed(ids_, x, pass);
-    model_.run_blocks(0, model_.blocks(), x, tokens, nullptr, pass);
+  if (from_start) {
+    float* embedded = scratch.take<float>(size);
+    embed(embedded, pass);
+    std::copy_n(embedded, size, x);
+    batch.embedded = embedded;
+    model_.run_blocks(0, model_.blocks(), x, pass);
+    return score(x, pass);
+  }
+  batch.embedded = inputs_.data();
+  std::copy_n(inputs_.data() + first * size, size, x);
+  if (first < model_.blocks()) {
+    Flow flow(scratch, between_[static_cast<size_t>(first)], student.unit);
+    model_.run_block(first, x, flow, pass);
+    model_.run_blocks(first + 1, model_.blocks(), x, pass);
   }
   return score(x, pass);
 }

@@ -37,6 +37,10 @@ class StudentRunner : public ProfileSubject {
  private:
   void keep(const std::vector<Weight>& weights);
   int64_t first_block(size_t unit) const;
+  int64_t rows() const;  // of a whole pass: the model's prefix and the window's tokens
+  void embed(float* x, const Pass& pass) const;
+  SequenceState student_state(int64_t first) const;
+  // x: [rows()][d_model], of which the window's tokens count.
   WindowScore score(const float* x, const Pass& pass) const;
   WindowScore run_one(const Student& student, const Executor& executor, Scratch& scratch) const;
 
@@ -44,10 +48,11 @@ class StudentRunner : public ProfileSubject {
   std::vector<Weight> base_weights_;
   bool base_is_teacher_;
   std::vector<int32_t> ids_;
-  // Of the base: the input of every block, [blocks + 1][tokens][d_model], and what lies between its
-  // units.
+  // Of the base: the input of every block, [blocks + 1][rows][d_model], what lies between its units,
+  // and its caches, from which blocks read that share those of an earlier one.
   std::vector<float> inputs_;
-  std::vector<std::vector<float>> between_;
+  std::vector<Kept> between_;
+  SequenceState state_;
   std::vector<float> teacher_;  // [tokens][vocab] logits
   Scratch scratch_;
 };

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "engine/walk.h"
 #include "kernels/cpu/divergence/divergence.h"
 #include "loaders/error.h"
 
@@ -68,12 +69,18 @@ std::vector<int32_t> text_ids(const Model& model, const Tokenizer& tokenizer,
 void window_logits(const Model& model, const std::vector<int32_t>& ids, const Executor& executor,
                    Scratch& scratch, const LogitSink& sink) {
   const int64_t tokens = static_cast<int64_t>(ids.size());
-  const Scratch::Frame frame(scratch);
-  const Pass pass{executor, scratch, model.weights()};
-  float* x = scratch.take<float>(tokens * model.spec().d_model);
-  model.embed(ids, x, pass);
-  model.run_blocks(0, model.blocks(), x, tokens, nullptr, pass);
-  stream_logits(model, x, tokens, pass, sink);
+  Walk walk(model, tokens);
+  const Pass pass{executor, scratch, model.weights(), no_batch()};
+  for (int64_t t = 0; t < tokens; t += kWalkPart) {
+    const int64_t count = std::min(kWalkPart, tokens - t);
+    const Scratch::Frame frame(scratch);
+    float* x = scratch.take<float>(count * model.spec().d_model);
+    walk.feed(std::span(ids).subspan(static_cast<size_t>(t), static_cast<size_t>(count)), x,
+              executor, scratch);
+    stream_logits(model, x, count, pass, [&](int64_t first, int64_t rows, const float* logits) {
+      sink(t + first, rows, logits);
+    });
+  }
 }
 
 double log_probability(const float* logits, int64_t vocab, int32_t id) {

@@ -13,8 +13,6 @@ namespace {
 
 using namespace klens::testing;
 
-const char* const kModels[] = {"mamba", "falcon_mamba"};  // a tied head and an untied one
-
 std::vector<int32_t> window_ids(const std::string& name) {
   const SafetensorsFile reference =
       SafetensorsFile::open(data_path("goldens/" + name + "/reference.safetensors"));
@@ -46,7 +44,7 @@ std::string profile_text(const Model& model, const ProfileOptions& options) {
 }  // namespace
 
 TEST_CASE("a student scores as the whole model with that unit replaced", "[profile]") {
-  const std::string name = GENERATE(from_range(std::begin(kModels), std::end(kModels)));
+  const std::string name = GENERATE(from_range(golden_names()));
   const auto model = open_model(data_path("goldens/" + name));
   const std::vector<int32_t> ids = window_ids(name);
   StudentRunner runner(*model, nullptr);
@@ -74,15 +72,14 @@ TEST_CASE("a student scores as the whole model with that unit replaced", "[profi
 }
 
 TEST_CASE("every student's pass starts at its block", "[profile]") {
-  const std::string name = GENERATE(from_range(std::begin(kModels), std::end(kModels)));
+  const std::string name = GENERATE(from_range(golden_names()));
   const auto model = open_model(data_path("goldens/" + name));
   StudentRunner runner(*model, nullptr);
   runner.begin_window(window_ids(name));
   for (size_t unit = 0; unit < model->units().size(); ++unit) {
     const LinearSpec& spec = model->units()[unit];
     CAPTURE(name, spec.name);
-    const bool embeds =
-        spec.kind == "embedding" || (spec.kind == "head" && !model->spec().embedding);
+    const bool embeds = unit == model->spec().embedding;
     const int64_t expected = embeds ? model->blocks() : model->blocks() - spec.block;
     const int64_t before = model->block_runs();
     const Student student{unit, find_format("int8")};

@@ -1,0 +1,23 @@
+#pragma once
+#include <optional>
+
+#include "engine/blocks/mixer.h"
+#include "engine/blocks/shared_transformer.h"
+
+namespace klens {
+
+// One residual step: x += residual_scale * mixer(norm(x + shared([x, embedding]))).
+class Block {
+ public:
+  Block(const BlockSpec& spec, const MixerContext& context);
+  void run(float* x, Flow& flow, const Pass& pass) const;  // x: [rows][d_model]
+
+ private:
+  int64_t d_model_;
+  float residual_scale_;
+  Norm norm_;
+  std::optional<SharedTransformer> shared_;
+  std::unique_ptr<Mixer> mixer_;
+};
+
+}  // namespace klens

@@ -1,0 +1,22 @@
+#pragma once
+#include "engine/blocks/attention.h"
+#include "engine/blocks/mamba1.h"
+
+namespace klens {
+
+// Hymba (arXiv 2411.13676): attention and Mamba heads side by side, normed and averaged.
+class Hymba : public Mixer {
+ public:
+  Hymba(const HymbaSpec& spec, const MixerContext& context);
+  const float* run(const float* x, Flow& flow, const Pass& pass) const override;
+
+ private:
+  int64_t d_model_, d_inner_, kv_width_;
+  Projection in_proj_;
+  AttentionCore attention_;
+  SelectiveScan scan_;
+  Norm attention_norm_, scan_norm_;
+  Projection out_proj_;
+};
+
+}  // namespace klens

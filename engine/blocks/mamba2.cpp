@@ -1,0 +1,169 @@
+#include "engine/blocks/mamba2.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/cpu/elementwise/elementwise.h"
+#include "kernels/cpu/elementwise/gated.h"
+#include "kernels/cpu/norm/rms_norm.h"
+#include "kernels/cpu/scan/ssd_scan.h"
+
+namespace klens {
+namespace {
+
+// Falcon-H1's multipliers of the parts of in_proj's output; its input's is folded in.
+std::vector<float> part_scales(const Mamba2Spec& s) {
+  std::vector<float> scales;
+  const auto add = [&](int64_t count, float by) {
+    scales.insert(scales.end(), static_cast<size_t>(count), by);
+  };
+  add(s.d_inner, s.z_scale);
+  add(s.d_inner, s.x_scale);
+  add(s.groups * s.d_state, s.b_scale);
+  add(s.groups * s.d_state, s.c_scale);
+  add(s.heads, s.dt_scale);
+  const bool all_one = std::all_of(scales.begin(), scales.end(), [](float v) { return v == 1; });
+  return all_one ? std::vector<float>() : scales;
+}
+
+}  // namespace
+
+Mamba2::Mamba2(const Mamba2Spec& spec, const MixerContext& context)
+    : spec_(spec),
+      d_model_(context.checkpoint.spec.d_model),
+      in_proj_(spec.in_proj, context.checkpoint),
+      out_proj_(spec.out_proj, context.checkpoint),
+      conv_(spec.conv_weight, spec.conv_bias, context),
+      offset_(context.states.take(spec.heads * spec.d_state * spec.head_dim)),
+      in_scale_(part_scales(spec)),
+      dt_bias_(context.checkpoint.small_values(spec.dt_bias)),
+      a_(context.checkpoint.small_values(spec.a_log)),
+      d_(context.checkpoint.small_values(spec.d)) {
+  for (float& a : a_) a = -std::exp(a);
+  if (spec.norm) norm_ = optional_values(spec.norm->weight, context.checkpoint);
+}
+
+const float* Mamba2::run(const float* x, Flow& flow, const Pass& pass) const {
+  const int64_t rows = pass.batch.rows, inner = spec_.d_inner;
+  in_proj_.reach(flow);
+  float* y = flow.take(rows * inner);
+  if (flow.due()) {
+    const Scratch::Frame frame(pass.scratch);
+    float* zxbcdt = pass.scratch.take<float>(rows * in_width());
+    float* xbc = pass.scratch.take<float>(rows * (inner + bc_width()));
+    float* dt = pass.scratch.take<float>(rows * spec_.heads);
+    project(x, zxbcdt, pass);
+    conv_.run(zxbcdt + inner, in_width(), xbc, pass);
+    time_steps(zxbcdt + 2 * inner + bc_width(), dt, pass);
+    scan(xbc, dt, y, pass);
+    gate_and_norm(zxbcdt, y, pass);
+  }
+  out_proj_.reach(flow);
+  float* out = flow.take(rows * d_model_);
+  if (flow.due()) {
+    const Scratch::Frame frame(pass.scratch);
+    LinearInput input(y, inner, rows, inner);
+    out_proj_.apply(input, out, d_model_, pass);
+    scale(out, rows * d_model_, spec_.output_scale);
+  }
+  return out;
+}
+
+void Mamba2::project(const float* x, float* zxbcdt, const Pass& pass) const {
+  const int64_t rows = pass.batch.rows;
+  if (spec_.input_scale != 1) {
+    float* scaled = pass.scratch.take<float>(rows * d_model_);
+    for (int64_t i = 0; i < rows * d_model_; ++i) scaled[i] = x[i] * spec_.input_scale;
+    x = scaled;
+  }
+  LinearInput input(x, d_model_, rows, d_model_);
+  in_proj_.apply(input, zxbcdt, in_width(), pass);
+  if (in_scale_.empty()) return;
+  for (int64_t t = 0; t < rows; ++t)
+    for (size_t i = 0; i < in_scale_.size(); ++i)
+      zxbcdt[t * in_width() + static_cast<int64_t>(i)] *= in_scale_[i];
+}
+
+// dt = clamp(softplus(dt + dt_bias), dt_min, dt_max)
+void Mamba2::time_steps(const float* from, float* dt, const Pass& pass) const {
+  const auto softplus = cpu::best_variant(cpu::softplus_variants(), cpu::active()).run;
+  softplus({.x = from,
+            .x_stride = in_width(),
+            .y = dt,
+            .y_stride = spec_.heads,
+            .bias = dt_bias_.data(),
+            .tokens = pass.batch.rows,
+            .cols = spec_.heads});
+  for (int64_t i = 0; i < pass.batch.rows * spec_.heads; ++i)
+    dt[i] = std::clamp(dt[i], spec_.dt_min, spec_.dt_max);
+}
+
+void Mamba2::scan(const float* xbc, const float* dt, float* y, const Pass& pass) const {
+  const int64_t inner = spec_.d_inner, width = inner + bc_width();
+  std::vector<float*> states;
+  for (const Sequence& s : pass.batch.sequences)
+    states.push_back(
+        fixed_state(s, offset_, spec_.heads * spec_.d_state * spec_.head_dim, pass.scratch));
+  const auto run = cpu::best_variant(cpu::ssd_scan_variants(), cpu::active()).run;
+  const int64_t work = spec_.head_dim * spec_.d_state * 4;
+  over_sequences(pass, spec_.heads, work, [&](int64_t s, int64_t begin, int64_t end) {
+    const Sequence& sequence = pass.batch.sequences[static_cast<size_t>(s)];
+    const float* x = xbc + sequence.row * width;
+    cpu::SsdScanArgs args{.x = x,
+                          .x_stride = width,
+                          .dt = dt + sequence.row * spec_.heads,
+                          .dt_stride = spec_.heads,
+                          .b = x + inner,
+                          .c = x + inner + bc_width() / 2,
+                          .bc_stride = width,
+                          .a = a_.data(),
+                          .d = d_.data(),
+                          .state = states[static_cast<size_t>(s)],
+                          .y = y + sequence.row * inner,
+                          .y_stride = inner,
+                          .tokens = sequence.tokens,
+                          .heads = spec_.heads,
+                          .head_dim = spec_.head_dim,
+                          .groups = spec_.groups,
+                          .states = spec_.d_state,
+                          .head_begin = begin,
+                          .head_end = end,
+                          .work = nullptr};
+    args.work = thread_work(cpu::ssd_scan_work(args));
+    run(args);
+  });
+}
+
+void Mamba2::gate_and_norm(const float* zxbcdt, float* y, const Pass& pass) const {
+  const int64_t inner = spec_.d_inner, group = inner / spec_.norm_groups;
+  const auto gated = cpu::best_variant(cpu::gated_silu_variants(), cpu::active()).run;
+  const auto norm = cpu::best_variant(cpu::rms_norm_variants(), cpu::active()).run;
+  pass.executor.ranges(pass.batch.rows, inner * 16, [&](int64_t begin, int64_t end) {
+    float* part = y + begin * inner;
+    const auto gate = [&] {
+      gated({.gate = zxbcdt + begin * in_width(),
+             .gate_stride = in_width(),
+             .gate_scale = 1,
+             .up = part,
+             .up_stride = inner,
+             .y = part,
+             .y_stride = inner,
+             .tokens = end - begin,
+             .cols = inner});
+    };
+    if (!spec_.norm_before_gate) gate();
+    if (spec_.norm)
+      for (int64_t at = 0; at < inner; at += group)
+        norm({.x = part + at,
+              .x_stride = inner,
+              .y = part + at,
+              .y_stride = inner,
+              .weight = norm_.empty() ? nullptr : norm_.data() + at,
+              .tokens = end - begin,
+              .cols = group,
+              .epsilon = spec_.norm->eps});
+    if (spec_.norm_before_gate) gate();
+  });
+}
+
+}  // namespace klens

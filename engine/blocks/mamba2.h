@@ -1,0 +1,30 @@
+#pragma once
+#include "engine/blocks/mixer.h"
+
+namespace klens {
+
+// Mamba-2 (arXiv 2405.21060): in_proj, conv1d over x, B and C, SSD scan, gate and norm, out_proj.
+class Mamba2 : public Mixer {
+ public:
+  Mamba2(const Mamba2Spec& spec, const MixerContext& context);
+  const float* run(const float* x, Flow& flow, const Pass& pass) const override;
+
+ private:
+  void project(const float* x, float* zxbcdt, const Pass& pass) const;
+  void time_steps(const float* from, float* dt, const Pass& pass) const;
+  void scan(const float* xbc, const float* dt, float* y, const Pass& pass) const;
+  void gate_and_norm(const float* zxbcdt, float* y, const Pass& pass) const;
+  int64_t bc_width() const { return 2 * spec_.groups * spec_.d_state; }
+  int64_t in_width() const { return 2 * spec_.d_inner + bc_width() + spec_.heads; }
+
+  Mamba2Spec spec_;
+  int64_t d_model_;
+  Projection in_proj_, out_proj_;
+  Conv1d conv_;
+  int64_t offset_;                                 // of the SSM state [heads][d_state][head_dim]
+  std::vector<float> in_scale_;                    // [in_width()], or empty: all 1
+  std::vector<float> dt_bias_, a_, d_;             // [heads]; a_: -exp(A_log)
+  std::vector<float> norm_;                        // [d_inner], or empty
+};
+
+}  // namespace klens

@@ -1,0 +1,75 @@
+#include <algorithm>
+
+#include "engine/blocks/mixer.h"
+#include "kernels/cpu/conv1d/conv1d.h"
+#include "kernels/cpu/norm/rms_norm.h"
+
+namespace klens {
+
+std::vector<float> optional_values(const std::optional<SmallId>& small,
+                                   const Checkpoint& checkpoint) {
+  return small ? checkpoint.small_values(*small) : std::vector<float>();
+}
+
+std::vector<float> transposed(const std::vector<float>& values, int64_t rows, int64_t cols) {
+  std::vector<float> result(values.size());
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < cols; ++c)
+      result[static_cast<size_t>(c * rows + r)] = values[static_cast<size_t>(r * cols + c)];
+  return result;
+}
+
+void scale(float* x, int64_t count, float by) {
+  if (by == 1) return;
+  for (int64_t i = 0; i < count; ++i) x[i] *= by;
+}
+
+Norm::Norm(const NormSpec& spec, int64_t cols, const Checkpoint& checkpoint)
+    : cols_(cols), eps_(spec.eps), weight_(optional_values(spec.weight, checkpoint)) {}
+
+void Norm::run(const float* x, int64_t x_stride, float* y, int64_t y_stride, int64_t rows,
+               const Pass& pass) const {
+  const auto norm = cpu::best_variant(cpu::rms_norm_variants(), cpu::active()).run;
+  pass.executor.ranges(rows, cols_ * 4, [&](int64_t begin, int64_t end) {
+    norm({.x = x + begin * x_stride,
+          .x_stride = x_stride,
+          .y = y + begin * y_stride,
+          .y_stride = y_stride,
+          .weight = or_null(weight_),
+          .tokens = end - begin,
+          .cols = cols_,
+          .epsilon = eps_});
+  });
+}
+
+Conv1d::Conv1d(SmallId weight, const std::optional<SmallId>& bias, const MixerContext& context)
+    : channels_(context.checkpoint.spec.smalls[weight].shape[0]),
+      width_(context.checkpoint.spec.smalls[weight].shape[2]),
+      offset_(context.states.take((width_ - 1) * channels_)),
+      weight_(transposed(context.checkpoint.small_values(weight), channels_, width_)),
+      bias_(optional_values(bias, context.checkpoint)) {}
+
+void Conv1d::run(const float* x, int64_t x_stride, float* y, const Pass& pass) const {
+  std::vector<float*> states;
+  for (const Sequence& s : pass.batch.sequences)
+    states.push_back(fixed_state(s, offset_, (width_ - 1) * channels_, pass.scratch));
+  const auto conv = cpu::best_variant(cpu::conv1d_variants(), cpu::active()).run;
+  const int64_t strips = (channels_ + kStrip - 1) / kStrip;
+  over_sequences(pass, strips, kStrip * width_ * 4, [&](int64_t s, int64_t begin, int64_t end) {
+    const Sequence& sequence = pass.batch.sequences[static_cast<size_t>(s)];
+    conv({.x = x + sequence.row * x_stride,
+          .x_stride = x_stride,
+          .y = y + sequence.row * channels_,
+          .y_stride = channels_,
+          .w = weight_.data(),
+          .bias = or_null(bias_),
+          .state = states[static_cast<size_t>(s)],
+          .tokens = sequence.tokens,
+          .channels = channels_,
+          .width = width_,
+          .channel_begin = begin * kStrip,
+          .channel_end = std::min(channels_, end * kStrip)});
+  });
+}
+
+}  // namespace klens
