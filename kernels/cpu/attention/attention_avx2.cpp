@@ -95,23 +95,41 @@ inline void find_rows(const AttentionArgs& a, const Queries& tile, int64_t& segm
   }
 }
 
-// Columns of keys that are not there stay as they were: no query sees them.
+// From a KV head's row to what comes next there: the row of the next head, or of the next block.
 template <class T>
-inline void convert_keys(const AttentionArgs& a, const Block& block, int64_t head, float* k) {
+inline int64_t ahead(const AttentionArgs& a, const Queries& tile, int64_t head, int64_t dim) {
+  if (head + 1 < tile.kv_end) return dim * T::kBytes;
+  return (kKeys * a.kv_heads - (head - tile.kv_begin)) * dim * T::kBytes;
+}
+
+// Columns of keys that are not there stay as they were: no query sees them. Rows are too far apart
+// for hardware to see them coming, so what comes next, values included, is asked for on the way.
+template <class T>
+inline void convert_keys(const AttentionArgs& a, const Queries& tile, const Block& block,
+                         int64_t head, float* k) {
+  const int64_t next_k = ahead<T>(a, tile, head, a.k_dim);
+  const int64_t next_v = ahead<T>(a, tile, head, a.v_dim);
   for (int64_t i = block.begin / 8 * 8; i < block.end; i += 8) {
     const uint8_t* row[8];
+    const uint8_t* value[8];
     float scale[8];
     for (int64_t j = 0; j < 8; ++j) {
       const int64_t key = block.k[i + j] == nullptr ? block.end - 1 : i + j;
       row[j] = block.k[key] + head * a.k_dim * T::kBytes;
+      value[j] = block.v[key] + head * a.v_dim * T::kBytes;
       scale[j] = T::kScaled ? block.k_scale[key][head] : 1.0f;
     }
     for (int64_t d = 0; d < a.k_dim; d += 8) {
+      const int64_t at = d * T::kBytes;
       __m256 v[8];
-      for (int64_t j = 0; j < 8; ++j)
-        v[j] = load_row<T>(row[j] + d * T::kBytes, a.k_dim - d, scale[j]);
+      for (int64_t j = 0; j < 8; ++j) v[j] = load_row<T>(row[j] + at, a.k_dim - d, scale[j]);
       transpose8(v);
       for (int64_t j = 0; j < 8; ++j) _mm256_storeu_ps(k + (d + j) * kKeys + i, v[j]);
+      if (at % 64 != 0) continue;
+      for (int64_t j = 0; j < 8; ++j) {
+        _mm_prefetch(reinterpret_cast<const char*>(row[j] + at + next_k), _MM_HINT_T1);
+        _mm_prefetch(reinterpret_cast<const char*>(value[j] + at + next_v), _MM_HINT_T1);
+      }
     }
   }
 }
@@ -222,21 +240,25 @@ inline void add_values(const float* const (&scores)[R], const float (&factor)[R]
 // R rows of the tile meet a block.
 template <int R>
 inline void attend_rows(const AttentionArgs& a, const Queries& tile, const Block& block,
-                        const Values& values, int64_t kv_head, int64_t row, const Work& w) {
+                        const Values& values, int64_t kv_head, int64_t row, float (*score)[kKeys],
+                        const Work& w) {
   constexpr int kV = R == 1 ? 8 : R <= 3 ? 4 : 2;  // eight to twelve registers of sums
   const float* q[R];
   Sight sights[R];
   int64_t end = 0;
   bool any = false;
+  int64_t t = row / tile.group, head = row % tile.group;
   for (int r = 0; r < R; ++r) {
-    const int64_t t = (row + r) / tile.group, head = kv_head * tile.group + (row + r) % tile.group;
-    q[r] = a.q + (tile.token + t) * a.q_stride + head * a.k_dim;
+    q[r] = a.q + (tile.token + t) * a.q_stride + (kv_head * tile.group + head) * a.k_dim;
     sights[r] = sight(a, block, tile.first + t);
+    if (++head == tile.group) {
+      head = 0;
+      ++t;
+    }
     any = any || !sights[r].none();
     end = most(end, least(sights[r].last + 1, block.end));
   }
   if (!any) return;
-  alignas(32) float score[R][kKeys] = {};
   for (int64_t i = block.begin / (8 * kV) * (8 * kV); i < end; i += 8 * kV) {
     Tile<R, kV> sums = {};
     multiply(q, w.k + i, kKeys, a.k_dim, sums);
@@ -250,7 +272,7 @@ inline void attend_rows(const AttentionArgs& a, const Queries& tile, const Block
     rows[r] = score[r] + block.begin;
     factor[r] = 1;
     if (sights[r].none()) {
-      for (float& s : score[r]) s = 0;
+      for (int64_t i = 0; i < kKeys; ++i) score[r][i] = 0;
     } else {
       factor[r] = soften(score[r], a.scale, sights[r], w.max[at + r], w.total[at + r]);
     }
@@ -262,27 +284,28 @@ inline void attend_rows(const AttentionArgs& a, const Queries& tile, const Block
 template <class T>
 inline void attend_block(const AttentionArgs& a, const Queries& tile, const Block& block,
                          const Work& w) {
+  alignas(32) float score[kRows][kKeys] = {};
   for (int64_t head = tile.kv_begin; head < tile.kv_end; ++head) {
-    convert_keys<T>(a, block, head, w.k);
+    convert_keys<T>(a, tile, block, head, w.k);
     const Values values = values_of<T>(a, tile, block, head, w.v);
     int64_t row = 0;
     for (; row + kRows <= tile.rows(); row += kRows)
-      attend_rows<kRows>(a, tile, block, values, head, row, w);
+      attend_rows<kRows>(a, tile, block, values, head, row, score, w);
     switch (tile.rows() - row) {
       case 5:
-        attend_rows<5>(a, tile, block, values, head, row, w);
+        attend_rows<5>(a, tile, block, values, head, row, score, w);
         break;
       case 4:
-        attend_rows<4>(a, tile, block, values, head, row, w);
+        attend_rows<4>(a, tile, block, values, head, row, score, w);
         break;
       case 3:
-        attend_rows<3>(a, tile, block, values, head, row, w);
+        attend_rows<3>(a, tile, block, values, head, row, score, w);
         break;
       case 2:
-        attend_rows<2>(a, tile, block, values, head, row, w);
+        attend_rows<2>(a, tile, block, values, head, row, score, w);
         break;
       case 1:
-        attend_rows<1>(a, tile, block, values, head, row, w);
+        attend_rows<1>(a, tile, block, values, head, row, score, w);
         break;
     }
   }

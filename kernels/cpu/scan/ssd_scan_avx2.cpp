@@ -8,10 +8,10 @@ SsdScan ssd_scan_avx2;
 
 namespace {
 
-constexpr int64_t kChunk = 64;     // tokens
-constexpr int64_t kFewTokens = 4;  // up to here the recurrence is faster
-constexpr int64_t kRows = 6;       // of a tile: tokens or states
-constexpr int64_t kCols = 16;      // of a tile: channels or earlier tokens
+constexpr int64_t kChunk = 64;      // tokens
+constexpr int64_t kFewTokens = 12;  // up to here the recurrence is faster
+constexpr int64_t kRows = 6;        // of a tile: tokens or states
+constexpr int64_t kCols = 16;       // of a tile: channels or earlier tokens
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
