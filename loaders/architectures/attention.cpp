@@ -19,6 +19,19 @@ AttentionShape attention_shape(const Config& config, int64_t d_model) {
   return shape;
 }
 
+AttentionCoreSpec attention_core(SpecBuilder& builder, const AttentionShape& shape) {
+  AttentionCoreSpec core;
+  core.heads = shape.heads;
+  core.scale =
+      shape.scale.value_or(static_cast<float>(1 / std::sqrt(static_cast<double>(shape.head_dim))));
+  core.rope = shape.rope;
+  core.cache = builder.cache({.kv_heads = shape.kv_heads,
+                              .k_dim = shape.head_dim,
+                              .v_dim = shape.head_dim,
+                              .reach = shape.reach});
+  return core;
+}
+
 AttentionSpec attention(SpecBuilder& builder, const std::string& prefix,
                         const AttentionShape& shape) {
   const int64_t q = shape.heads * shape.head_dim, kv = shape.kv_heads * shape.head_dim;
@@ -27,14 +40,7 @@ AttentionSpec attention(SpecBuilder& builder, const std::string& prefix,
               builder.projection(prefix + "k_proj", kv, shape.d_in, shape.qkv_bias),
               builder.projection(prefix + "v_proj", kv, shape.d_in, shape.qkv_bias)};
   spec.o_proj = builder.projection(prefix + "o_proj", builder.d_model(), q, shape.o_bias);
-  spec.core.heads = shape.heads;
-  spec.core.scale =
-      shape.scale.value_or(static_cast<float>(1 / std::sqrt(static_cast<double>(shape.head_dim))));
-  spec.core.rope = shape.rope;
-  spec.core.cache = builder.cache({.kv_heads = shape.kv_heads,
-                                   .k_dim = shape.head_dim,
-                                   .v_dim = shape.head_dim,
-                                   .reach = shape.reach});
+  spec.core = attention_core(builder, shape);
   if (shape.qk_norm_eps) {
     spec.core.q_norm = builder.norm(prefix + "q_norm", shape.head_dim, *shape.qk_norm_eps);
     spec.core.k_norm = builder.norm(prefix + "k_norm", shape.head_dim, *shape.qk_norm_eps);
@@ -65,6 +71,30 @@ MlpSpec fused_mlp(SpecBuilder& builder, const std::string& in, const std::string
           .d_inner = d_inner,
           .gated = true,
           .activation = activation};
+}
+
+MlpSpec plain_mlp(SpecBuilder& builder, const std::string& prefix, int64_t width, int64_t d_inner,
+                  Activation activation, bool bias) {
+  return {.in = {builder.projection(prefix + "up_proj", d_inner, width, bias)},
+          .down = builder.projection(prefix + "down_proj", width, d_inner, bias),
+          .d_inner = d_inner,
+          .gated = false,
+          .activation = activation};
+}
+
+MlpSpec stacked_expert(SpecBuilder& builder, const StackedExperts& e, int64_t index) {
+  const int64_t in_rows = e.gated ? 2 * e.d_inner : e.d_inner;
+  const auto projection = [&](UnitId unit) {
+    return ProjectionSpec{.unit = unit, .bias = std::nullopt, .adapter = std::nullopt};
+  };
+  MlpSpec spec;
+  spec.in = {projection(builder.stacked(e.in, index, e.count, in_rows, e.width,
+                                        e.gated ? "gate_up_proj" : "up_proj"))};
+  spec.down = projection(builder.stacked(e.down, index, e.count, e.width, e.d_inner, "down_proj"));
+  spec.d_inner = e.d_inner;
+  spec.gated = e.gated;
+  spec.activation = e.activation;
+  return spec;
 }
 
 Activation activation(const Config& config, const char* key, const char* fallback) {

@@ -1,6 +1,5 @@
 // Llama (arXiv 2302.13971) and its kin: attention and a gated MLP in turn.
-#include "loaders/architectures/llama.h"
-
+#include "loaders/architectures/builders.h"
 #include "loaders/architectures/spec_builder.h"
 
 namespace klens {
@@ -14,11 +13,11 @@ struct LlamaShape {
   float norm_eps = 1e-6f;
 };
 
-LlamaShape common(const Config& config, int64_t d_model, int64_t layers) {
+LlamaShape common(const Config& config, const ModelSizes& sizes) {
   LlamaShape shape;
-  shape.attention = attention_shape(config, d_model);
-  shape.reach.assign(static_cast<size_t>(layers), reach_of(std::nullopt));
-  shape.norm_eps = static_cast<float>(config.number({"rms_norm_eps"}, 0, 1, 1e-6));
+  shape.attention = attention_shape(config, sizes.d_model);
+  shape.reach.assign(static_cast<size_t>(sizes.layers), reach_of(std::nullopt));
+  shape.norm_eps = sizes.norm_eps;
   return shape;
 }
 
@@ -38,18 +37,17 @@ void windows_of_qwen(const Config& config, LlamaShape& shape) {
 
 ModelSpec build(const Config& config, const HasTensor& has,
                 void (*vary)(const Config& config, LlamaShape& shape)) {
-  const int64_t d_model = config.integer({"hidden_size"}, 1, kMaxWidth);
-  const int64_t layers = config.integer({"num_hidden_layers"}, 1, kMaxBlocks);
-  const int64_t vocab = config.integer({"vocab_size"}, 1, kMaxVocab);
+  const ModelSizes sizes = model_sizes(config, 1e-6);
+  const int64_t d_model = sizes.d_model;
   const int64_t d_inner = config.integer({"intermediate_size"}, 1, kMaxWidth);
   const Activation act = activation(config, "hidden_act", "silu");
-  LlamaShape shape = common(config, d_model, layers);
+  LlamaShape shape = common(config, sizes);
   vary(config, shape);
 
-  SpecBuilder builder(config, has, vocab, d_model, "model.embed_tokens",
+  SpecBuilder builder(config, has, sizes.vocab, d_model, "model.embed_tokens",
                       tied_head(config, has, false));
   shape.attention.rope = builder.rope(rope(config, shape.attention.head_dim));
-  for (int64_t i = 0; i < layers; ++i) {
+  for (int64_t i = 0; i < sizes.layers; ++i) {
     const std::string layer = "model.layers." + std::to_string(i) + ".";
     shape.attention.reach = shape.reach[static_cast<size_t>(i)];
     builder.add({.norm = builder.norm(layer + "input_layernorm", d_model, shape.norm_eps),

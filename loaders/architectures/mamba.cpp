@@ -1,5 +1,6 @@
-#include "loaders/architectures/mamba.h"
-
+// Mamba-1 (arXiv 2312.00752), as transformers publishes it and in the original state-spaces layout;
+// FalconMamba (arXiv 2410.05355), which adds weightless norms of dt, B and C.
+#include "loaders/architectures/builders.h"
 #include "loaders/architectures/spec_builder.h"
 
 namespace klens {
@@ -64,28 +65,22 @@ ModelSpec build_falcon_mamba(const Config& config, const HasTensor& has) {
 ModelSpec build_original_mamba(const Config& config, const HasTensor& has) {
   const Config ssm = config.child("ssm_cfg");
   const std::string layer = ssm.text({"layer"}, "Mamba1");
+  if (layer == "Mamba2") return build_original_mamba2(config, has);
   if (layer != "Mamba1")
-    config.unsupported("ssm_cfg.layer \"" + layer + "\" is not one that klens runs (Mamba1)");
-  if (!config.boolean({"rms_norm"}, true))
-    config.unsupported("rms_norm false asks for layer norms, which klens lacks");
-  if (config.integer({"d_intermediate"}, 0, kMaxWidth, 0) != 0)
-    config.unsupported("d_intermediate asks for MLP layers, which klens lacks in this layout");
-  if (config.has_content("attn_layer_idx"))
-    config.unsupported(
-        "attn_layer_idx asks for attention layers, which klens lacks in this layout");
+    config.unsupported("ssm_cfg.layer \"" + layer +
+                       "\" is not one that klens runs (Mamba1, Mamba2)");
+  const ModelSizes sizes = original_sizes(config);
   MambaShape shape{};
-  shape.d_model = config.integer({"d_model"}, 1, kMaxWidth);
-  shape.blocks = config.integer({"n_layer"}, 1, kMaxBlocks);
-  // The published matrices have the padded number of rows.
-  const int64_t multiple = config.integer({"pad_vocab_size_multiple"}, 1, 65536, 8);
-  shape.vocab = (config.integer({"vocab_size"}, 1, kMaxVocab) + multiple - 1) / multiple * multiple;
+  shape.d_model = sizes.d_model;
+  shape.blocks = sizes.layers;
+  shape.vocab = sizes.vocab;
   shape.mixer.d_inner = ssm.integer({"expand"}, 1, 64, 2) * shape.d_model;
   shape.mixer.d_state = ssm.integer({"d_state"}, 1, kMaxState, 16);
   shape.mixer.d_conv = ssm.integer({"d_conv"}, 1, kMaxConv, 4);
   shape.mixer.dt_rank = dt_rank(ssm, "dt_rank", shape.d_model);
   shape.mixer.bias = ssm.boolean({"bias"}, false);
   shape.mixer.conv_bias = ssm.boolean({"conv_bias"}, true);
-  shape.norm_eps = 1e-5f;
+  shape.norm_eps = sizes.norm_eps;
   shape.tied = tied_head(config, has, true, "tie_embeddings");
   return build(shape, "backbone.embedding", config, has);
 }

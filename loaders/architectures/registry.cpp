@@ -1,9 +1,7 @@
 #include <algorithm>
 #include <string_view>
 
-#include "loaders/architectures/architecture.h"
-#include "loaders/architectures/llama.h"
-#include "loaders/architectures/mamba.h"
+#include "loaders/architectures/builders.h"
 #include "loaders/json.h"
 
 namespace klens {
@@ -11,9 +9,9 @@ namespace {
 
 constexpr Architecture kArchitectures[] = {
     {"MambaForCausalLM", build_mamba},          {"FalconMambaForCausalLM", build_falcon_mamba},
-    {"MambaLMHeadModel", build_original_mamba}, {"LlamaForCausalLM", build_llama},
-    {"MistralForCausalLM", build_mistral},      {"Qwen2ForCausalLM", build_qwen2},
-    {"Qwen3ForCausalLM", build_qwen3},
+    {"MambaLMHeadModel", build_original_mamba}, {"Mamba2ForCausalLM", build_mamba2},
+    {"LlamaForCausalLM", build_llama},          {"MistralForCausalLM", build_mistral},
+    {"Qwen2ForCausalLM", build_qwen2},          {"Qwen3ForCausalLM", build_qwen3},
 };
 
 // The original state-spaces configs name no architecture.

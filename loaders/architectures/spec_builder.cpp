@@ -38,6 +38,21 @@ UnitId SpecBuilder::unit(LinearSpec spec) {
   return spec_.units.size() - 1;
 }
 
+UnitId SpecBuilder::stacked(const std::string& tensor, int64_t index, int64_t count, int64_t rows,
+                            int64_t cols, const std::string& kind) {
+  const std::string weight = ".weight";
+  const bool ends = tensor.size() > weight.size() &&
+                    tensor.compare(tensor.size() - weight.size(), weight.size(), weight) == 0;
+  const std::string name = ends ? tensor.substr(0, tensor.size() - weight.size()) : tensor;
+  return unit({.name = name + "." + std::to_string(index),
+               .tensor = tensor,
+               .kind = kind,
+               .rows = rows,
+               .cols = cols,
+               .first_row = index * rows,
+               .tensor_shape = {count, rows, cols}});
+}
+
 SmallId SpecBuilder::small(const std::string& tensor, std::vector<int64_t> shape) {
   const auto [known, added] = small_ids_.emplace(tensor, spec_.smalls.size());
   if (!added) return known->second;
@@ -57,6 +72,12 @@ ProjectionSpec SpecBuilder::projection(const std::string& name, int64_t rows, in
   return result;
 }
 
+ProjectionSpec::Adapter SpecBuilder::adapter(const std::string& list, int64_t rows, int64_t cols,
+                                             int64_t rank) {
+  const UnitId down = unit(list + ".0", rank, cols, "adapter_down");
+  return {.down = down, .up = unit(list + ".1", rows, rank, "adapter_up")};
+}
+
 size_t SpecBuilder::cache(KvCacheSpec spec) {
   spec.first_block = spec.last_block = next_block();
   spec_.caches.push_back(spec);
@@ -72,10 +93,10 @@ size_t SpecBuilder::rope(RopeSpec spec) {
 
 void SpecBuilder::add(BlockSpec block) { spec_.blocks.push_back(std::move(block)); }
 
-ModelSpec SpecBuilder::finish(const std::string& final_norm, float eps) {
+ModelSpec SpecBuilder::finish(const std::string& final_norm, float eps, const std::string& head) {
   spec_.final_norm = norm(final_norm, spec_.d_model, eps);
   spec_.units.push_back({.name = "lm_head",
-                         .tensor = tied_ ? embedding_ + ".weight" : "lm_head.weight",
+                         .tensor = tied_ ? embedding_ + ".weight" : head,
                          .kind = "head",
                          .rows = spec_.vocab,
                          .cols = spec_.d_model,
@@ -84,6 +105,34 @@ ModelSpec SpecBuilder::finish(const std::string& final_norm, float eps) {
   spec_.head = spec_.units.size() - 1;
   spec_.embedding = tied_ ? spec_.head : 0;
   return std::move(spec_);
+}
+
+ModelSizes model_sizes(const Config& config, double default_eps) {
+  ModelSizes sizes;
+  sizes.d_model = config.integer({"hidden_size"}, 1, kMaxWidth);
+  sizes.layers = config.integer({"num_hidden_layers"}, 1, kMaxBlocks);
+  sizes.vocab = config.integer({"vocab_size"}, 1, kMaxVocab);
+  sizes.norm_eps = static_cast<float>(config.number({"rms_norm_eps"}, 0, 1, default_eps));
+  return sizes;
+}
+
+float multiplier(const Config& config, const char* key) {
+  return static_cast<float>(config.number({key}, 0, 1e6, 1));
+}
+
+std::vector<float> multipliers(const Config& config, const char* key, size_t count) {
+  std::vector<float> factors(count, 1);
+  const std::vector<double> given = config.numbers(key);
+  if (given.empty()) return factors;
+  if (given.size() != count)
+    config.fail(std::string(key) + " holds " + std::to_string(given.size()) + " numbers, not " +
+                std::to_string(count));
+  for (size_t i = 0; i < count; ++i) {
+    if (!(given[i] >= 0 && given[i] <= 1e6))
+      config.fail(std::string(key) + " holds a number that is not from 0 to 1e6");
+    factors[i] = static_cast<float>(given[i]);
+  }
+  return factors;
 }
 
 bool tied_head(const Config& config, const HasTensor& has, bool fallback, const char* key) {

@@ -35,10 +35,17 @@ class SpecBuilder {
   UnitId unit(const std::string& name, int64_t rows, int64_t cols, const std::string& kind = "");
   // A unit whose tensor is named otherwise, or holds several matrices. `block` is filled in.
   UnitId unit(LinearSpec spec);
+  // Matrix `index` of a tensor [count][rows][cols]: unit NAME.index, of the tensor's name but for
+  // ".weight".
+  UnitId stacked(const std::string& tensor, int64_t index, int64_t count, int64_t rows,
+                 int64_t cols, const std::string& kind);
   SmallId small(const std::string& tensor, std::vector<int64_t> shape);
   NormSpec norm(const std::string& name, int64_t cols, float eps);  // of tensor name + ".weight"
   ProjectionSpec projection(const std::string& name, int64_t rows, int64_t cols, bool bias = false,
                             const std::string& kind = "");
+  // Low-rank matrices list.0 and list.1, from cols to rank to rows.
+  ProjectionSpec::Adapter adapter(const std::string& list, int64_t rows, int64_t cols,
+                                  int64_t rank);
   size_t cache(KvCacheSpec spec);  // of the block that comes next
   void uses_cache(size_t cache);   // so does the block that comes next
   size_t rope(RopeSpec spec);
@@ -46,8 +53,9 @@ class SpecBuilder {
   void add(BlockSpec block);
   int64_t next_block() const { return static_cast<int64_t>(spec_.blocks.size()); }
 
-  // Adds final norm and head.
-  ModelSpec finish(const std::string& final_norm, float eps);
+  // Adds final norm and head; an untied head's tensor is `head`.
+  ModelSpec finish(const std::string& final_norm, float eps,
+                   const std::string& head = "lm_head.weight");
 
  private:
   const Config& config_;
@@ -58,6 +66,21 @@ class SpecBuilder {
   std::map<std::string, UnitId> unit_ids_;
   std::map<std::string, SmallId> small_ids_;
 };
+
+// The sizes that most configs name alike.
+struct ModelSizes {
+  int64_t d_model = 0, layers = 0, vocab = 0;
+  float norm_eps = 0;
+};
+// hidden_size, num_hidden_layers, vocab_size, rms_norm_eps.
+ModelSizes model_sizes(const Config& config, double default_eps);
+// The original state-spaces layout: d_model, n_layer, vocab_size padded as the matrices are.
+// Refuses what that layout may ask for beyond Mamba blocks.
+ModelSizes original_sizes(const Config& config);
+
+// A factor, 1 where the config has none; `count` of them.
+float multiplier(const Config& config, const char* key);
+std::vector<float> multipliers(const Config& config, const char* key, size_t count);
 
 // tie_word_embeddings (or `key`). Where the config is silent: tied if the architecture's default
 // says so (`fallback`) or there is no lm_head.weight. A head that is announced and missing is not
@@ -81,6 +104,8 @@ AttentionShape attention_shape(const Config& config, int64_t d_model);
 // {q,k,v,o}_proj under `prefix`, which ends in a dot.
 AttentionSpec attention(SpecBuilder& builder, const std::string& prefix,
                         const AttentionShape& shape);
+// The part of it between projections, its cache included; without norms.
+AttentionCoreSpec attention_core(SpecBuilder& builder, const AttentionShape& shape);
 // A sliding window of `window` keys, the query's own included, as a reach; absent: all.
 int64_t reach_of(std::optional<int64_t> window);
 
@@ -90,6 +115,18 @@ MlpSpec gated_mlp(SpecBuilder& builder, const std::string& prefix, int64_t d_inn
 // One matrix for gate and up, side by side: `in`; then `out`.
 MlpSpec fused_mlp(SpecBuilder& builder, const std::string& in, const std::string& out,
                   int64_t d_inner, Activation activation, bool bias = false);
+// up_proj and down_proj under `prefix`, without a gate, for an input of `width` channels.
+MlpSpec plain_mlp(SpecBuilder& builder, const std::string& prefix, int64_t width, int64_t d_inner,
+                  Activation activation, bool bias);
+// Experts whose matrices are stacked in two tensors: [count][d_inner, or 2 d_inner][width], and
+// [count][width][d_inner].
+struct StackedExperts {
+  std::string in, down;
+  int64_t count = 0, width = 0, d_inner = 0;
+  bool gated = true;
+  Activation activation = Activation::kSilu;
+};
+MlpSpec stacked_expert(SpecBuilder& builder, const StackedExperts& experts, int64_t index);
 // hidden_act (or another key): silu, gelu or relu2. Others are refused by name.
 Activation activation(const Config& config, const char* key, const char* fallback);
 
@@ -99,24 +136,36 @@ void require_silu(const Config& config, const char* key);
 // The sizes of a Mamba-2 mixer, wherever a config keeps them.
 struct Mamba2Shape {
   int64_t d_inner = 0, heads = 0, head_dim = 0, groups = 0, d_state = 0, d_conv = 0;
-  bool bias = false, conv_bias = true;
+  bool in_bias = false, out_bias = false, conv_bias = true;
   std::optional<float> norm_eps;  // absent: no gated norm
-  int64_t norm_groups = 1;
+  bool norm_before_gate = false;
   float dt_min = 0, dt_max = std::numeric_limits<float>::infinity();
 };
-// in_proj, conv1d, dt_bias, A_log, D, norm, out_proj under `prefix`. Refuses sizes that disagree.
+// in_proj, conv1d, dt_bias, A_log, D, norm (by group), out_proj under `prefix`. Refuses sizes that
+// disagree.
 Mamba2Spec mamba2(SpecBuilder& builder, const std::string& prefix, const Mamba2Shape& shape);
-// mamba_n_heads, mamba_d_head, ... as Bamba, Granite and Falcon-H1 spell them, without norm.
-Mamba2Shape mamba_d_shape(const Config& config, int64_t d_model);
+// mamba_n_heads, mamba_d_head, ... as Bamba, Granite and Falcon-H1 spell them, without norm; of
+// width `d_inner`, or mamba_expand * d_model.
+Mamba2Shape mamba_d_shape(const Config& config, int64_t d_model,
+                          std::optional<int64_t> d_inner = std::nullopt);
 // time_step_limit into dt_min and dt_max.
-void read_time_step_limit(const Config& config, Mamba2Shape& shape);
+void read_time_step_limit(const Config& config, Mamba2Shape& shape,
+                          const char* key = "time_step_limit");
 
 // The sizes of a Mamba-1 mixer.
 struct Mamba1Shape {
   int64_t d_inner = 0, d_state = 0, d_conv = 0, dt_rank = 0;
   bool bias = false, conv_bias = true;
 };
-// in_proj, conv1d, x_proj, dt_proj, A_log, D, out_proj under `prefix`.
+// mamba_d_state, mamba_dt_rank, ... as Jamba, Zamba and Hymba spell them.
+Mamba1Shape mamba_dt_shape(const Config& config, int64_t d_model);
+// conv1d, x_proj, dt_proj, A_log, D under `prefix`; all but conv1d have `suffix` after their names.
+SelectiveScanSpec selective_scan(SpecBuilder& builder, const std::string& prefix,
+                                 const Mamba1Shape& shape, const std::string& suffix = "");
+// The sizes and the convolution alone.
+SelectiveScanSpec scan_convolution(SpecBuilder& builder, const std::string& prefix,
+                                   const Mamba1Shape& shape);
+// in_proj, out_proj and all of the above under `prefix`.
 Mamba1Spec mamba1(SpecBuilder& builder, const std::string& prefix, const Mamba1Shape& shape);
 // A rank: a number, or "auto" (also where absent) for d_model / 16 rounded up.
 int64_t dt_rank(const Config& config, const char* key, int64_t d_model);

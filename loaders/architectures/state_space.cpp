@@ -10,6 +10,23 @@ void require_silu(const Config& config, const char* key) {
     config.unsupported(std::string(key) + " of Mamba blocks must be silu");
 }
 
+ModelSizes original_sizes(const Config& config) {
+  if (!config.boolean({"rms_norm"}, true))
+    config.unsupported("rms_norm false asks for layer norms, which klens lacks");
+  if (config.integer({"d_intermediate"}, 0, kMaxWidth, 0) != 0)
+    config.unsupported("d_intermediate asks for MLP layers, which klens lacks in this layout");
+  for (const char* key : {"attn_layer_idx", "attn_cfg"})
+    if (config.has_content(key))
+      config.unsupported(std::string(key) +
+                         " asks for attention layers, which klens lacks in this layout");
+  const int64_t multiple = config.integer({"pad_vocab_size_multiple"}, 1, 65536, 8);
+  const int64_t vocab = config.integer({"vocab_size"}, 1, kMaxVocab);
+  return {.d_model = config.integer({"d_model"}, 1, kMaxWidth),
+          .layers = config.integer({"n_layer"}, 1, kMaxBlocks),
+          .vocab = (vocab + multiple - 1) / multiple * multiple,
+          .norm_eps = 1e-5f};
+}
+
 Mamba2Spec mamba2(SpecBuilder& builder, const std::string& prefix, const Mamba2Shape& s) {
   const Config& config = builder.config();
   if (s.d_inner != s.heads * s.head_dim)
@@ -25,26 +42,26 @@ Mamba2Spec mamba2(SpecBuilder& builder, const std::string& prefix, const Mamba2S
   spec.groups = s.groups;
   spec.d_state = s.d_state;
   spec.d_conv = s.d_conv;
-  spec.in_proj =
-      builder.projection(prefix + "in_proj", s.d_inner + conv + s.heads, builder.d_model(), s.bias);
+  spec.in_proj = builder.projection(prefix + "in_proj", s.d_inner + conv + s.heads,
+                                    builder.d_model(), s.in_bias);
   spec.conv_weight = builder.small(prefix + "conv1d.weight", {conv, 1, s.d_conv});
   if (s.conv_bias) spec.conv_bias = builder.small(prefix + "conv1d.bias", {conv});
   spec.dt_bias = builder.small(prefix + "dt_bias", {s.heads});
   spec.a_log = builder.small(prefix + "A_log", {s.heads});
   spec.d = builder.small(prefix + "D", {s.heads});
   if (s.norm_eps) spec.norm = builder.norm(prefix + "norm", s.d_inner, *s.norm_eps);
-  if (s.d_inner % s.norm_groups != 0) config.fail("the Mamba-2 groups do not divide its width");
-  spec.norm_groups = s.norm_groups;
+  spec.norm_groups = s.groups;  // which divide d_inner, as they divide the heads
+  spec.norm_before_gate = s.norm_before_gate;
   spec.dt_min = s.dt_min;
   spec.dt_max = s.dt_max;
-  spec.out_proj = builder.projection(prefix + "out_proj", builder.d_model(), s.d_inner, s.bias);
+  spec.out_proj = builder.projection(prefix + "out_proj", builder.d_model(), s.d_inner, s.out_bias);
   return spec;
 }
 
-Mamba2Shape mamba_d_shape(const Config& config, int64_t d_model) {
+Mamba2Shape mamba_d_shape(const Config& config, int64_t d_model, std::optional<int64_t> d_inner) {
   Mamba2Shape shape;
   shape.heads = config.integer({"mamba_n_heads"}, 1, kMaxHeads, 128);
-  shape.d_inner = config.integer({"mamba_expand"}, 1, 64, 2) * d_model;
+  shape.d_inner = d_inner.value_or(config.integer({"mamba_expand"}, 1, 64, 2) * d_model);
   // "auto" is a published spelling of the default.
   shape.head_dim = config.is_text("mamba_d_head") ? shape.d_inner / shape.heads
                                                   : config.integer({"mamba_d_head"}, 1, kMaxWidth,
@@ -52,35 +69,61 @@ Mamba2Shape mamba_d_shape(const Config& config, int64_t d_model) {
   shape.groups = config.integer({"mamba_n_groups"}, 1, kMaxHeads, 1);
   shape.d_state = config.integer({"mamba_d_state"}, 1, kMaxState, 256);
   shape.d_conv = config.integer({"mamba_d_conv"}, 1, kMaxConv, 4);
-  shape.bias = config.boolean({"mamba_proj_bias"}, false);
+  shape.in_bias = shape.out_bias = config.boolean({"mamba_proj_bias"}, false);
   shape.conv_bias = config.boolean({"mamba_conv_bias"}, true);
   read_time_step_limit(config, shape);
   return shape;
 }
 
-void read_time_step_limit(const Config& config, Mamba2Shape& shape) {
-  const std::vector<double> limit = config.numbers("time_step_limit");
+void read_time_step_limit(const Config& config, Mamba2Shape& shape, const char* key) {
+  const std::vector<double> limit = config.numbers(key);
   if (limit.empty()) return;
-  if (limit.size() != 2 || !(limit[0] <= limit[1]))
-    config.fail("time_step_limit is not a lower and an upper bound");
+  if (limit.size() != 2 || !(limit[0] <= limit[1]) || limit[1] < 0)
+    config.fail(std::string(key) + " is not a lower and an upper bound");
   shape.dt_min = static_cast<float>(std::max(limit[0], 0.0));
   shape.dt_max = static_cast<float>(limit[1]);
 }
 
+Mamba1Shape mamba_dt_shape(const Config& config, int64_t d_model) {
+  Mamba1Shape shape;
+  shape.d_inner = config.integer({"mamba_expand"}, 1, 64, 2) * d_model;
+  shape.d_state = config.integer({"mamba_d_state"}, 1, kMaxState, 16);
+  shape.d_conv = config.integer({"mamba_d_conv"}, 1, kMaxConv, 4);
+  shape.dt_rank = dt_rank(config, "mamba_dt_rank", d_model);
+  shape.bias = config.boolean({"mamba_proj_bias"}, false);
+  shape.conv_bias = config.boolean({"mamba_conv_bias"}, true);
+  return shape;
+}
+
+SelectiveScanSpec scan_convolution(SpecBuilder& builder, const std::string& prefix,
+                                   const Mamba1Shape& s) {
+  SelectiveScanSpec spec;
+  spec.d_inner = s.d_inner;
+  spec.d_state = s.d_state;
+  spec.d_conv = s.d_conv;
+  spec.dt_rank = s.dt_rank;
+  spec.conv_weight = builder.small(prefix + "conv1d.weight", {s.d_inner, 1, s.d_conv});
+  if (s.conv_bias) spec.conv_bias = builder.small(prefix + "conv1d.bias", {s.d_inner});
+  return spec;
+}
+
+SelectiveScanSpec selective_scan(SpecBuilder& builder, const std::string& prefix,
+                                 const Mamba1Shape& s, const std::string& suffix) {
+  SelectiveScanSpec spec = scan_convolution(builder, prefix, s);
+  const std::string dt = prefix + "dt_proj" + suffix;
+  spec.x_proj = {
+      builder.unit(prefix + "x_proj" + suffix, s.dt_rank + 2 * s.d_state, s.d_inner, "x_proj")};
+  spec.dt_proj = {builder.unit(dt, s.d_inner, s.dt_rank, "dt_proj")};
+  spec.dt_bias = builder.small(dt + ".bias", {s.d_inner});
+  spec.a_log = builder.small(prefix + "A_log" + suffix, {s.d_inner, s.d_state});
+  spec.d = builder.small(prefix + "D" + suffix, {s.d_inner});
+  return spec;
+}
+
 Mamba1Spec mamba1(SpecBuilder& builder, const std::string& prefix, const Mamba1Shape& s) {
   Mamba1Spec spec;
-  spec.scan.d_inner = s.d_inner;
-  spec.scan.d_state = s.d_state;
-  spec.scan.d_conv = s.d_conv;
-  spec.scan.dt_rank = s.dt_rank;
   spec.in_proj = builder.projection(prefix + "in_proj", 2 * s.d_inner, builder.d_model(), s.bias);
-  spec.scan.conv_weight = builder.small(prefix + "conv1d.weight", {s.d_inner, 1, s.d_conv});
-  if (s.conv_bias) spec.scan.conv_bias = builder.small(prefix + "conv1d.bias", {s.d_inner});
-  spec.scan.x_proj = {builder.unit(prefix + "x_proj", s.dt_rank + 2 * s.d_state, s.d_inner)};
-  spec.scan.dt_proj = {builder.unit(prefix + "dt_proj", s.d_inner, s.dt_rank)};
-  spec.scan.dt_bias = builder.small(prefix + "dt_proj.bias", {s.d_inner});
-  spec.scan.a_log = builder.small(prefix + "A_log", {s.d_inner, s.d_state});
-  spec.scan.d = builder.small(prefix + "D", {s.d_inner});
+  spec.scan = selective_scan(builder, prefix, s);
   spec.out_proj = builder.projection(prefix + "out_proj", builder.d_model(), s.d_inner, s.bias);
   return spec;
 }

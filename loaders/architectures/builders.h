@@ -1,0 +1,18 @@
+#pragma once
+#include "loaders/architectures/architecture.h"
+
+// The rule of every architecture; registry.cpp says which names they answer to.
+namespace klens {
+
+ModelSpec build_mamba(const Config& config, const HasTensor& has);
+ModelSpec build_falcon_mamba(const Config& config, const HasTensor& has);
+ModelSpec build_original_mamba(const Config& config, const HasTensor& has);
+ModelSpec build_mamba2(const Config& config, const HasTensor& has);
+ModelSpec build_original_mamba2(const Config& config, const HasTensor& has);
+
+ModelSpec build_llama(const Config& config, const HasTensor& has);
+ModelSpec build_mistral(const Config& config, const HasTensor& has);
+ModelSpec build_qwen2(const Config& config, const HasTensor& has);
+ModelSpec build_qwen3(const Config& config, const HasTensor& has);
+
+}  // namespace klens
