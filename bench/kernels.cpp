@@ -14,13 +14,17 @@
 #include <vector>
 
 #include "kernels/cpu/activations/quantize_activations.h"
+#include "kernels/cpu/attention/attention.h"
 #include "kernels/cpu/conv1d/conv1d.h"
 #include "kernels/cpu/divergence/divergence.h"
 #include "kernels/cpu/elementwise/elementwise.h"
+#include "kernels/cpu/elementwise/gated.h"
 #include "kernels/cpu/linear/linear_f32.h"
 #include "kernels/cpu/linear/linear_i8.h"
 #include "kernels/cpu/norm/rms_norm.h"
+#include "kernels/cpu/rope/rope.h"
 #include "kernels/cpu/scan/selective_scan.h"
+#include "kernels/cpu/scan/ssd_scan.h"
 
 namespace klens::cpu {
 namespace {
@@ -185,6 +189,10 @@ void add_linear_i8() {
           });
 }
 
+const char* kv_name(KvType type) {
+  return type == KvType::kF32 ? "f32" : type == KvType::kF16 ? "f16" : "i8";
+}
+
 void add_small() {
   for (const int64_t tokens : {1, 256}) {
     const std::string size = "1536/t" + std::to_string(tokens);
@@ -234,6 +242,29 @@ void add_small() {
     add("exp", exp_variants(), size, elementwise);
     add("silu", silu_variants(), size, elementwise);
     add("softplus", softplus_variants(), size, elementwise);
+    add("gelu", gelu_variants(), size, elementwise);
+    add("relu2", relu2_variants(), size, elementwise);
+    const auto gated = [=](State& state, Gated* run) {
+      const Block<float> gate(count, -5, 5), up(count), y(count);
+      for (auto _ : state)
+        run({gate.data(), kCols, 1, up.data(), kCols, y.data(), kCols, tokens, kCols});
+      report(state, 0, 12 * bytes);
+    };
+    add("gated_silu", gated_silu_variants(), size, gated);
+    add("gated_gelu", gated_gelu_variants(), size, gated);
+    add("rope", rope_variants(), "24x64/t" + std::to_string(tokens), [=](State& state, Rope* run) {
+      const Block<float> x(count), angle(32 * tokens);  // numbers below one stay below one
+      for (auto _ : state) run({x.data(), kCols, angle.data(), angle.data(), tokens, 24, 64, 32});
+      report(state, 0, 8 * bytes);
+    });
+    for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kI8})
+      add("store_kv", store_kv_variants(), std::string(kv_name(type)) + "/" + size,
+          [=](State& state, StoreKv* run) {
+            const Block<float> x(count), scale(count / 64), to(count);
+            for (auto _ : state)
+              run({x.data(), kCols, type, to.data(), scale.data(), tokens, kCols / 64, 64});
+            report(state, 0, bytes * static_cast<double>(4 + kv_element_bytes(type)));
+          });
   }
   constexpr int64_t kVocab = 50280;
   add("divergence", divergence_variants(), "50280", [](State& state, DivergenceFn* run) {
@@ -248,6 +279,61 @@ void add_small() {
   });
 }
 
+// Operations of the recurrence, whatever way a row takes: it updates and reads every state.
+void add_ssd_scan() {
+  constexpr int64_t kHeads = 24, kDim = 64, kStates = 128, kCols = kHeads * kDim;
+  for (const int64_t tokens : {1, 2, 4, 8, 16, 64, 256})
+    add("ssd_scan", ssd_scan_variants(), "24x64/s128/t" + std::to_string(tokens),
+        [=](State& state, SsdScan* run) {
+          const Block<float> x(tokens * kCols), y(tokens * kCols),
+              dt(tokens * kHeads, 0.001f, 0.1f);
+          const Block<float> b(tokens * kStates), c(tokens * kStates), a(kHeads, -8, -1), d(kHeads);
+          const Block<float> h(kCols * kStates);
+          SsdScanArgs args{x.data(), kCols,    dt.data(), kHeads,   b.data(), c.data(), kStates,
+                           a.data(), d.data(), h.data(),  y.data(), kCols,    tokens,   kHeads,
+                           kDim,     1,        kStates,   0,        kHeads,   nullptr};
+          const Block<float> work(ssd_scan_work(args));
+          args.work = work.data();
+          for (auto _ : state) run(args);
+          report(state, 5.0 * static_cast<double>(tokens * kCols * kStates), 8.0 * kCols * kStates);
+        });
+}
+
+struct AttentionShape {
+  int64_t position, tokens, heads, kv_heads, dim;
+};
+
+// Prefill from nothing and after 1024 tokens; decoding. GB/s of keys and values.
+void add_attention() {
+  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kI8})
+    for (const AttentionShape& s : {AttentionShape{0, 256, 25, 5, 64},
+                                    {1024, 256, 25, 5, 64},
+                                    {1023, 1, 25, 5, 64},
+                                    {8191, 1, 25, 5, 64},
+                                    {8191, 1, 16, 16, 64},
+                                    {1023, 1, 32, 32, 128}}) {
+      const std::string name = std::string(kv_name(type)) + "/" + std::to_string(s.heads) + "of" +
+                               std::to_string(s.kv_heads) + "x" + std::to_string(s.dim) + "/p" +
+                               std::to_string(s.position) + "/t" + std::to_string(s.tokens);
+      add("attention", attention_variants(), name, [=](State& state, Attention* run) {
+        const int64_t keys = s.position + s.tokens, count = keys * s.kv_heads * s.dim;
+        const int64_t bytes = count * kv_element_bytes(type), cols = s.heads * s.dim;
+        const Block<uint8_t> k(bytes, 44, 44.5f), v(bytes, 44, 44.5f);
+        const Block<float> scale(keys * s.kv_heads), q(s.tokens * cols), y(s.tokens * cols);
+        const KvSegment segment{k.data(), v.data(), scale.data(), scale.data(), keys, 0};
+        AttentionArgs a{q.data(), cols,       type,     &segment,   1,          0.125f, INT64_MAX,
+                        0,        s.position, s.tokens, s.heads,    s.kv_heads, s.dim,  s.dim,
+                        y.data(), cols,       0,        s.kv_heads, nullptr};
+        const Block<float> work(attention_work(a));
+        a.work = work.data();
+        for (auto _ : state) run(a);
+        const double pairs = static_cast<double>(s.tokens) *
+                             (static_cast<double>(s.position) + (s.tokens + 1) / 2.0);
+        report(state, 4.0 * pairs * static_cast<double>(cols), 2.0 * static_cast<double>(bytes));
+      });
+    }
+}
+
 }  // namespace
 }  // namespace klens::cpu
 
@@ -260,6 +346,8 @@ int main(int argc, char** argv) {
   add_linear_f32();
   add_linear_i8();
   add_small();
+  add_ssd_scan();
+  add_attention();
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();
   return 0;

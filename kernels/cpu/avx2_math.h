@@ -89,6 +89,28 @@ static inline __m256 softplus8(__m256 v) {
   return _mm256_add_ps(_mm256_max_ps(_mm256_setzero_ps(), v), log1p);
 }
 
+// v Phi(v) = max(v, 0) - |v| Phi(-|v|), and Phi(-x) = e^(-x^2 / 2) Q(1 / (1 + 0.23 x)), Q minimax
+// of degree 8 (relative error 4.7e-8 for x <= 13.3, where e^(-x^2 / 2) ends): the absolute error of
+// Phi is below 2 eps. Where |v| is infinite, zero times it would not be a number.
+static inline __m256 gelu8(__m256 v) {
+  const __m256 one = _mm256_set1_ps(1.0f);
+  const __m256 x = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v);
+  const __m256 t = _mm256_div_ps(one, _mm256_fmadd_ps(x, _mm256_set1_ps(0x1.d70a3ep-3f), one));
+  __m256 q = _mm256_set1_ps(-0x1.412aaep-4f);
+  q = _mm256_fmadd_ps(q, t, _mm256_set1_ps(0x1.29158ep-2f));
+  q = _mm256_fmadd_ps(q, t, _mm256_set1_ps(-0x1.1c267ap-2f));
+  q = _mm256_fmadd_ps(q, t, _mm256_set1_ps(0x1.33eb24p-2f));
+  q = _mm256_fmadd_ps(q, t, _mm256_set1_ps(-0x1.0905d8p-5f));
+  q = _mm256_fmadd_ps(q, t, _mm256_set1_ps(0x1.e875ccp-4f));
+  q = _mm256_fmadd_ps(q, t, _mm256_set1_ps(0x1.5f9534p-4f));
+  q = _mm256_fmadd_ps(q, t, _mm256_set1_ps(0x1.7a5610p-4f));
+  q = _mm256_fmadd_ps(q, t, _mm256_set1_ps(-0x1.c575dep-16f));
+  const __m256 e = exp8(_mm256_mul_ps(_mm256_mul_ps(x, x), _mm256_set1_ps(-0.5f)));
+  // Of max and min the second operand is the result where one is NaN.
+  const __m256 finite = _mm256_min_ps(_mm256_set1_ps(20.0f), x);
+  return _mm256_fnmadd_ps(_mm256_mul_ps(finite, q), e, _mm256_max_ps(_mm256_setzero_ps(), v));
+}
+
 static inline float sum_lanes(__m256 v) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));

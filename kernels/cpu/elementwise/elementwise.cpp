@@ -2,9 +2,8 @@
 
 namespace klens::cpu {
 
-Elementwise exp_avx2, silu_avx2, softplus_avx2;        // elementwise_avx2.cpp
-Elementwise exp_scalar, silu_scalar, softplus_scalar,  // elementwise_scalar.cpp
-    gelu_scalar, relu2_scalar;
+Elementwise exp_avx2, silu_avx2, softplus_avx2, gelu_avx2, relu2_avx2;
+Elementwise exp_scalar, silu_scalar, softplus_scalar, gelu_scalar, relu2_scalar;
 
 static constexpr Variant<Elementwise> kExp[] = {
     {"avx2", kAvx2, exp_avx2},
@@ -19,9 +18,11 @@ static constexpr Variant<Elementwise> kSoftplus[] = {
     {"scalar", kBaseline, softplus_scalar},
 };
 static constexpr Variant<Elementwise> kGelu[] = {
+    {"avx2", kAvx2, gelu_avx2},
     {"scalar", kBaseline, gelu_scalar},
 };
 static constexpr Variant<Elementwise> kRelu2[] = {
+    {"avx2", kAvx2, relu2_avx2},
     {"scalar", kBaseline, relu2_scalar},
 };
 

@@ -22,7 +22,7 @@ struct ElementwiseArgs {
 //   silu      y = v / (1 + e^-v)      |error| <= 2 eps |y| + 1e-36
 //   softplus  y = log(1 + e^v)        |error| <= 2 eps y + 1e-37; above 20 that is v, as PyTorch
 //   has it
-//   gelu      y = v Phi(v), by erf    |error| <= 8 eps |v|
+//   gelu      y = v Phi(v), by erf    |error| <= 8 eps |v|, v finite or +infinity
 //   relu2     y = max(v, 0)^2         exact but for one rounding
 // The vector rows share one polynomial exp (avx2_math.h): 0 below -87.336 (gradual underflow is not
 // kept), infinity above 88.7228. NaN stays NaN.

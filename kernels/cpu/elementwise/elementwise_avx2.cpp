@@ -4,7 +4,7 @@
 
 namespace klens::cpu {
 
-Elementwise exp_avx2, silu_avx2, softplus_avx2;
+Elementwise exp_avx2, silu_avx2, softplus_avx2, gelu_avx2, relu2_avx2;
 
 namespace {
 
@@ -40,6 +40,17 @@ void silu_avx2(const ElementwiseArgs& a) {
 
 void softplus_avx2(const ElementwiseArgs& a) {
   each(a, [](__m256 v) { return softplus8(v); });
+}
+
+void gelu_avx2(const ElementwiseArgs& a) {
+  each(a, [](__m256 v) { return gelu8(v); });
+}
+
+void relu2_avx2(const ElementwiseArgs& a) {
+  each(a, [](__m256 v) {
+    const __m256 positive = _mm256_max_ps(_mm256_setzero_ps(), v);  // v where it is NaN
+    return _mm256_mul_ps(positive, positive);
+  });
 }
 
 }  // namespace klens::cpu

@@ -2,12 +2,15 @@
 
 namespace klens::cpu {
 
+Gated gated_silu_avx2, gated_gelu_avx2;      // gated_avx2.cpp
 Gated gated_silu_scalar, gated_gelu_scalar;  // gated_scalar.cpp
 
 static constexpr Variant<Gated> kSilu[] = {
+    {"avx2", kAvx2, gated_silu_avx2},
     {"scalar", kBaseline, gated_silu_scalar},
 };
 static constexpr Variant<Gated> kGelu[] = {
+    {"avx2", kAvx2, gated_gelu_avx2},
     {"scalar", kBaseline, gated_gelu_scalar},
 };
 
