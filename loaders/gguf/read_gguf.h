@@ -2,6 +2,7 @@
 #include <string>
 
 #include "loaders/checkpoint.h"
+#include "loaders/gguf/gguf_file.h"
 #include "loaders/tensor_source.h"
 
 namespace klens {
@@ -18,5 +19,7 @@ struct GgufModel {
 // Throws Error naming the file, the key or tensor, and the cure. What changes the arithmetic and is
 // not understood is refused by name.
 GgufModel read_gguf(const std::string& path);
+// The same of a file that is open or parsed. Of a parsed one, views point into its bytes.
+GgufModel read_gguf(const GgufFile& file);
 
 }  // namespace klens

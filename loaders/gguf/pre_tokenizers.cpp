@@ -1,0 +1,99 @@
+// What the names in tokenizer.ggml.pre stand for in the tokenizer.json files that were converted.
+#include "loaders/gguf/gguf_tokenizer.h"
+
+namespace klens {
+namespace {
+
+using nlohmann::json;
+
+// Three digits at most, and words with what precedes them: Llama 3 and its kin.
+constexpr const char* kLlama3 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kQwen2 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kTekken =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+json split(const char* regex) {
+  return {{"type", "Split"},
+          {"pattern", {{"Regex", regex}}},
+          {"behavior", "Isolated"},
+          {"invert", false}};
+}
+
+// With GPT-2's words, or of what others split off.
+json byte_level(bool words) {
+  return {{"type", "ByteLevel"},
+          {"add_prefix_space", false},
+          {"trim_offsets", true},
+          {"use_regex", words}};
+}
+
+json digits(bool individual) { return {{"type", "Digits"}, {"individual_digits", individual}}; }
+
+json sequence(json steps) { return {{"type", "Sequence"}, {"pretokenizers", std::move(steps)}}; }
+
+json gpt2() { return byte_level(true); }
+json single_digits() { return sequence(json::array({digits(true), byte_level(true)})); }
+json regex_then_bytes(const char* regex) {
+  return sequence(json::array({split(regex), byte_level(false)}));
+}
+json llama3() { return regex_then_bytes(kLlama3); }
+json qwen2() { return regex_then_bytes(kQwen2); }
+json tekken() { return regex_then_bytes(kTekken); }
+json falcon() {
+  return sequence(json::array({{{"type", "Punctuation"}, {"behavior", "Contiguous"}},
+                               byte_level(true),
+                               digits(false),
+                               split("[0-9][0-9][0-9]")}));
+}
+
+struct Row {
+  const char* name;
+  json (*pre_tokenizer)();
+  bool nfc = false, ignore_merges = false, add_bos = false;
+};
+
+constexpr Row kRows[] = {
+    {"gpt-2", gpt2},
+    {"mpt", gpt2, true},  // GPT-NeoX, so Mamba and Mamba-2 too
+    {"olmo", gpt2, true},
+    {"refact", single_digits},  // Granite 3 and code models
+    {"starcoder", single_digits},
+    {"smollm", single_digits},
+    {"dbrx", llama3},  // Granite 4
+    {"llama-bpe", llama3, false, true, true},
+    {"llama3", llama3, false, true, true},
+    {"llama-v3", llama3, false, true, true},
+    {"pixtral", llama3, false, true, true},
+    {"falcon3", llama3, false, true, true},
+    {"falcon-h1", llama3, false, true, true},
+    {"falcon", falcon},
+    {"tekken", tekken, false, true, true},  // Mistral Nemo, Nemotron
+    {"qwen2", qwen2, true},
+    {"deepseek-r1-qwen", qwen2},
+};
+
+}  // namespace
+
+GgufPreTokenizer gguf_pre_tokenizer(const GgufFile& file) {
+  const std::string name = file.text("tokenizer.ggml.pre", "");
+  std::string known;
+  for (const Row& row : kRows) {
+    if (name == row.name)
+      return {.normalizer = row.nfc ? json{{"type", "NFC"}} : json(nullptr),
+              .pre_tokenizer = row.pre_tokenizer(),
+              .ignore_merges = row.ignore_merges,
+              .add_bos = row.add_bos};
+    known += (known.empty() ? "" : ", ") + std::string(row.name);
+  }
+  if (name.empty())
+    file.unsupported(
+        "lacks the key tokenizer.ggml.pre, without which the text cannot be split as "
+        "the model was trained on; convert the model again");
+  file.unsupported("key tokenizer.ggml.pre is \"" + shown_name(name) +
+                   "\", which is not one that klens knows (" + known +
+                   "); use the checkpoint that the file was made from");
+}
+
+}  // namespace klens

@@ -1,0 +1,47 @@
+#include "loaders/gguf/read_gguf.h"
+
+#include <filesystem>
+
+#include "loaders/gguf/convert_tensors.h"
+#include "loaders/gguf/gguf_tokenizer.h"
+#include "loaders/gguf/mapping.h"
+
+namespace klens {
+namespace {
+
+// Files that hold something else than one whole model.
+void check_kind(const GgufFile& file) {
+  const std::string type = file.text("general.type", "model");
+  if (type != "model")
+    file.unsupported("key general.type is \"" + shown_name(type) + "\"; give a file with a model");
+  const int64_t parts = file.integer("split.count", 0, INT32_MAX, 1);
+  if (parts > 1)
+    file.unsupported("is one of " + std::to_string(parts) +
+                     " parts of a model; join them with llama-gguf-split --merge");
+}
+
+std::string model_name(const GgufFile& file) {
+  const std::string name = file.text("general.name", "");
+  if (!name.empty()) return name;
+  return std::filesystem::path(file.name()).stem().string();
+}
+
+}  // namespace
+
+GgufModel read_gguf(const std::string& path) { return read_gguf(GgufFile::open(path)); }
+
+GgufModel read_gguf(const GgufFile& file) {
+  check_kind(file);
+  GgufMapping map = map_gguf(file);
+  GgufModel model;
+  model.name = model_name(file);
+  gguf_tokenizer(file, model.texts, map.config());
+  model.texts.config = map.config().dump(2);
+  model.tensors.described = file.name();
+  model.tensors.file_bytes = file.file_bytes();
+  if (file.mapping()) model.tensors.files.push_back(file.mapping());
+  convert_tensors(file.name(), map.recipes(), model.tensors);
+  return model;
+}
+
+}  // namespace klens
