@@ -65,7 +65,7 @@ void set_period(GgufMapping& map, const std::string& what, const std::vector<boo
     }
   }
   for (int64_t i = 0; i < count; ++i)
-    if (chosen[static_cast<size_t>(i)] != (i >= first && (i - first) % period == 0))
+    if (chosen[static_cast<size_t>(i)] != (i % period == first))
       map.file().unsupported(what +
                              " layers do not come at equal distances, which Jamba's config "
                              "cannot say; use the checkpoint that the file was made from");
