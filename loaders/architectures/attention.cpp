@@ -12,9 +12,10 @@ AttentionShape attention_shape(const Config& config, int64_t d_model) {
   shape.kv_heads = config.integer({"num_key_value_heads"}, 1, kMaxHeads, shape.heads);
   if (shape.heads % shape.kv_heads != 0)
     config.fail("num_key_value_heads does not divide num_attention_heads");
-  if (!config.has({"head_dim"}) && d_model % shape.heads != 0)
+  if (!config.has({"head_dim", "attention_head_dim"}) && d_model % shape.heads != 0)
     config.fail("num_attention_heads does not divide hidden_size");
-  shape.head_dim = config.integer({"head_dim"}, 1, kMaxWidth / shape.heads, d_model / shape.heads);
+  shape.head_dim = config.integer({"head_dim", "attention_head_dim"}, 1, kMaxWidth / shape.heads,
+                                  d_model / shape.heads);
   shape.qkv_bias = shape.o_bias = config.boolean({"attention_bias"}, false);
   return shape;
 }

@@ -10,6 +10,15 @@ ModelSpec build_original_mamba(const Config& config, const HasTensor& has);
 ModelSpec build_mamba2(const Config& config, const HasTensor& has);
 ModelSpec build_original_mamba2(const Config& config, const HasTensor& has);
 
+ModelSpec build_zamba(const Config& config, const HasTensor& has);
+ModelSpec build_zamba2(const Config& config, const HasTensor& has);
+ModelSpec build_hymba(const Config& config, const HasTensor& has);
+ModelSpec build_jamba(const Config& config, const HasTensor& has);
+ModelSpec build_bamba(const Config& config, const HasTensor& has);
+ModelSpec build_granite_hybrid(const Config& config, const HasTensor& has);
+ModelSpec build_falcon_h1(const Config& config, const HasTensor& has);
+ModelSpec build_nemotron_h(const Config& config, const HasTensor& has);
+
 ModelSpec build_llama(const Config& config, const HasTensor& has);
 ModelSpec build_mistral(const Config& config, const HasTensor& has);
 ModelSpec build_qwen2(const Config& config, const HasTensor& has);

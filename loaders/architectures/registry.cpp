@@ -8,10 +8,22 @@ namespace klens {
 namespace {
 
 constexpr Architecture kArchitectures[] = {
-    {"MambaForCausalLM", build_mamba},          {"FalconMambaForCausalLM", build_falcon_mamba},
-    {"MambaLMHeadModel", build_original_mamba}, {"Mamba2ForCausalLM", build_mamba2},
-    {"LlamaForCausalLM", build_llama},          {"MistralForCausalLM", build_mistral},
-    {"Qwen2ForCausalLM", build_qwen2},          {"Qwen3ForCausalLM", build_qwen3},
+    {"MambaForCausalLM", build_mamba},
+    {"FalconMambaForCausalLM", build_falcon_mamba},
+    {"MambaLMHeadModel", build_original_mamba},
+    {"Mamba2ForCausalLM", build_mamba2},
+    {"ZambaForCausalLM", build_zamba},
+    {"Zamba2ForCausalLM", build_zamba2},
+    {"HymbaForCausalLM", build_hymba},
+    {"JambaForCausalLM", build_jamba},
+    {"BambaForCausalLM", build_bamba},
+    {"GraniteMoeHybridForCausalLM", build_granite_hybrid},
+    {"FalconH1ForCausalLM", build_falcon_h1},
+    {"NemotronHForCausalLM", build_nemotron_h},
+    {"LlamaForCausalLM", build_llama},
+    {"MistralForCausalLM", build_mistral},
+    {"Qwen2ForCausalLM", build_qwen2},
+    {"Qwen3ForCausalLM", build_qwen3},
 };
 
 // The original state-spaces configs name no architecture.

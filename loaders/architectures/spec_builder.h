@@ -174,6 +174,8 @@ int64_t dt_rank(const Config& config, const char* key, int64_t d_model);
 // "attention", "hybrid", "mlp", "moe", "sliding". Older configs write mamba and attention, newer
 // ones linear_attention and full_attention. Empty if the config has no such key.
 std::vector<std::string> layer_kinds(const Config& config, int64_t count);
+// By layer, whether it is of this kind, where all others are "mamba".
+std::vector<bool> layers_of_kind(const Config& config, int64_t count, const std::string& kind);
 
 // rope_theta, rope_scaling, partial_rotary_factor, or all of them in rope_parameters. Types:
 // default, linear, dynamic, yarn, llama3; others are refused by name. `default_theta` counts where

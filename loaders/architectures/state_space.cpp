@@ -156,4 +156,14 @@ std::vector<std::string> layer_kinds(const Config& config, int64_t count) {
   return kinds;
 }
 
+std::vector<bool> layers_of_kind(const Config& config, int64_t count, const std::string& kind) {
+  std::vector<bool> found;
+  for (const std::string& one : layer_kinds(config, count)) {
+    if (one != kind && one != "mamba")
+      config.unsupported("names a layer \"" + one + "\", which is neither mamba nor " + kind);
+    found.push_back(one == kind);
+  }
+  return found;
+}
+
 }  // namespace klens
