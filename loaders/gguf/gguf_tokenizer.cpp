@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <tuple>
 
 #include "loaders/tokenizer/utf8.h"
 
@@ -158,7 +157,6 @@ json byte_level_bpe(const GgufFile& file, const TokenList& tokens) {
 struct Merge {
   float score;
   uint32_t left, right;  // ids
-  uint32_t left_length, right_length;
 };
 
 // The ids of the tokens that merging may make or use, by text.
@@ -173,8 +171,14 @@ std::map<std::string_view, uint32_t> mergeable(const TokenList& tokens) {
   return ids;
 }
 
-// Some converters write one score for all tokens; the order of ids is then that of the scores they
-// left out.
+bool is_only_spaces(std::string_view piece) {
+  const std::string_view space = kSpace;
+  while (piece.starts_with(space)) piece.remove_prefix(space.size());
+  return piece.empty();
+}
+
+// Some converters write one score for all tokens. SentencePiece numbers pieces from the best score
+// down, except for runs of spaces, which come last whatever their number.
 void restore_scores(const TokenList& tokens, std::vector<float>& scores) {
   std::optional<float> first;
   for (size_t id = 0; id < tokens.size(); ++id) {
@@ -182,11 +186,12 @@ void restore_scores(const TokenList& tokens, std::vector<float>& scores) {
     if (first && scores[id] != *first) return;
     first = scores[id];
   }
-  for (size_t id = 0; id < tokens.size(); ++id) scores[id] = -static_cast<float>(id);
+  for (size_t id = 0; id < tokens.size(); ++id)
+    scores[id] = is_only_spaces(tokens.texts[id]) ? -1e9f : -static_cast<float>(id);
 }
 
-// SentencePiece merges the pair whose result scores best. As ranked merges: by score, and among
-// the ways to make one piece as the transformers package orders them.
+// SentencePiece merges the pair whose result scores best. As ranked merges: by score; the ways to
+// make one piece by their ids, as in the tokenizer.json files published with such models.
 std::vector<Merge> merges_of_scores(const TokenList& tokens, const std::vector<float>& scores) {
   const std::map<std::string_view, uint32_t> ids = mergeable(tokens);
   std::vector<uint32_t> in_order;
@@ -196,22 +201,17 @@ std::vector<Merge> merges_of_scores(const TokenList& tokens, const std::vector<f
   for (const uint32_t id : in_order) {
     const std::string_view piece = tokens.texts[id];
     const auto first = static_cast<std::ptrdiff_t>(merges.size());
-    uint32_t length = 0;
-    for (size_t at = 0; at < piece.size(); at += utf8::length_at(piece, at), ++length) {
+    for (size_t at = 0; at < piece.size(); at += utf8::length_at(piece, at)) {
       const auto left = ids.find(piece.substr(0, at)), right = ids.find(piece.substr(at));
       if (left != ids.end() && right != ids.end())
-        merges.push_back({scores[id], left->second, right->second, length, 0});
+        merges.push_back({scores[id], left->second, right->second});
     }
-    for (auto merge = merges.begin() + first; merge != merges.end(); ++merge)
-      merge->right_length = length - merge->left_length;
     std::sort(merges.begin() + first, merges.end(), [](const Merge& a, const Merge& b) {
       return std::pair(a.left, a.right) < std::pair(b.left, b.right);
     });
   }
-  std::stable_sort(merges.begin(), merges.end(), [](const Merge& a, const Merge& b) {
-    return std::tuple(a.score, a.left_length, a.right_length) >
-           std::tuple(b.score, b.left_length, b.right_length);
-  });
+  std::stable_sort(merges.begin(), merges.end(),
+                   [](const Merge& a, const Merge& b) { return a.score > b.score; });
   return merges;
 }
 
