@@ -42,8 +42,11 @@ klens_sampler_options read_sampler_options(const Arguments& arguments) {
   return options;
 }
 
-int32_t read_batch(const Arguments& arguments) {
-  return static_cast<int32_t>(arguments.count("batch-size", kDefaultBatch, 1));
+klens_session_options read_session_options(const Arguments& arguments) {
+  klens_session_options options{};
+  options.size = sizeof(options);
+  options.batch = static_cast<int32_t>(arguments.count("batch-size", kDefaultBatch, 1));
+  return options;
 }
 
 const char* name_of(StopReason reason) {

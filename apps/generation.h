@@ -12,7 +12,7 @@ namespace klens::apps {
 // that Ctrl-C is heard (under an InterruptScope of the caller).
 OptionGroup sampling_options();  // --temp --top-k --top-p --min-p --repeat-penalty --seed --greedy
 klens_sampler_options read_sampler_options(const Arguments& arguments);
-int32_t read_batch(const Arguments& arguments);  // -b; the library's default if not given
+klens_session_options read_session_options(const Arguments& arguments);  // -b
 
 struct Speed {
   int64_t tokens = 0;

@@ -19,8 +19,14 @@ KvCache::KvCache(const KvCacheSpec& spec, cpu::KvType type)
       type_(type),
       first_(spec.pinned) {
   const int64_t element = cpu::kv_element_bytes(type);
-  k_ = {.dim = spec.k_dim, .row_bytes = spec.kv_heads * spec.k_dim * element, .data = {}, .scale = {}};
-  v_ = {.dim = spec.v_dim, .row_bytes = spec.kv_heads * spec.v_dim * element, .data = {}, .scale = {}};
+  k_ = {.dim = spec.k_dim,
+        .row_bytes = spec.kv_heads * spec.k_dim * element,
+        .data = {},
+        .scale = {}};
+  v_ = {.dim = spec.v_dim,
+        .row_bytes = spec.kv_heads * spec.v_dim * element,
+        .data = {},
+        .scale = {}};
 }
 
 size_t KvCache::bytes() const {
@@ -119,8 +125,8 @@ bool KvCache::restore(const Saved& from) {
   const size_t scales = type_ == cpu::KvType::kI8 ? static_cast<size_t>(rows * kv_heads_) : 0;
   if (rows < 0 || (from.first > pinned_ && from.first > from.length) ||
       from.k.size() != static_cast<size_t>(rows * k_.row_bytes) ||
-      from.v.size() != static_cast<size_t>(rows * v_.row_bytes) ||
-      from.k_scale.size() != scales || from.v_scale.size() != scales) {
+      from.v.size() != static_cast<size_t>(rows * v_.row_bytes) || from.k_scale.size() != scales ||
+      from.v_scale.size() != scales) {
     first_ = first;
     return false;
   }

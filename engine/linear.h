@@ -55,8 +55,8 @@ void over_sequences(const Pass& pass, int64_t items, int64_t work, const Body& b
 // The inputs of one or several linear layers, quantised at most once per group size.
 class LinearInput {
  public:
-  // x: [tokens][cols], rows `stride` floats apart. What apply() makes of it lies in the scratch frame
-  // that is open when it is called.
+  // x: [tokens][cols], rows `stride` floats apart. What apply() makes of it lies in the scratch
+  // frame that is open when it is called.
   LinearInput(const float* x, int64_t stride, int64_t tokens, int64_t cols)
       : x_(x), stride_(stride), tokens_(tokens), cols_(cols) {}
 

@@ -35,8 +35,8 @@ class Model {
   const std::vector<LinearSpec>& units() const { return spec().units; }
   int64_t blocks() const { return static_cast<int64_t>(blocks_.size()); }
 
-  // The state of a sequence at its beginning: zeros and empty caches, or, for a model with a prefix,
-  // what the prefix leaves.
+  // The state of a sequence at its beginning: zeros and empty caches, or, for a model with a
+  // prefix, what the prefix leaves.
   const SequenceState& initial_state() const { return initial_; }
   // A state for one pass over a whole fresh sequence, prefix included, that is not gone on from.
   SequenceState transient_state() const;
@@ -50,8 +50,8 @@ class Model {
   void run_jobs(int64_t count,
                 const std::function<void(int64_t, const Executor&, Scratch&)>& job) const;
 
-  // One pass of the whole model over the next tokens of some sequences: x [rows][d_model] before the
-  // final norm. `ids` are those of all sequences, one after the other.
+  // One pass of the whole model over the next tokens of some sequences: x [rows][d_model] before
+  // the final norm. `ids` are those of all sequences, one after the other.
   void forward(std::span<const int32_t> ids, std::span<const Sequence> sequences, float* x,
                const Executor& executor, Scratch& scratch) const;
   // Positions of a sequence's own tokens begin here.

@@ -13,9 +13,9 @@ std::vector<float> frequencies(const RopeSpec& spec, int64_t length) {
   if (!spec.dynamic || length <= spec.dynamic->max_position) return spec.inv_freq;
   const RopeSpec::Dynamic& dynamic = *spec.dynamic;
   const int64_t dim = 2 * static_cast<int64_t>(spec.inv_freq.size());
-  const double stretch = dynamic.factor * static_cast<double>(length) /
-                             static_cast<double>(dynamic.max_position) -
-                         (dynamic.factor - 1);
+  const double stretch =
+      dynamic.factor * static_cast<double>(length) / static_cast<double>(dynamic.max_position) -
+      (dynamic.factor - 1);
   const double exponent = static_cast<double>(dim) / static_cast<double>(dim - 2);
   return rope_frequencies(dynamic.base * std::pow(stretch, exponent), dim);
 }

@@ -25,7 +25,7 @@ struct Sequence {
   SequenceState* state;
   int64_t row, tokens;  // rows [row, row + tokens) of the batch are its next tokens
   int64_t position;     // of the first of them
-  int64_t horizon;      // where the text that is known so far ends: what dynamic rotation depends on
+  int64_t horizon;  // where the text that is known so far ends: what dynamic rotation depends on
 };
 
 // Where in SequenceState::fixed each block keeps its part.

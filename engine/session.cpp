@@ -13,9 +13,7 @@ bool all_finite(std::span<const float> values) {
 }
 
 // A cache that forgets what is out of reach cannot be truncated far.
-bool forgets(const KvCacheSpec& spec) {
-  return spec.reach != std::numeric_limits<int64_t>::max();
-}
+bool forgets(const KvCacheSpec& spec) { return spec.reach != std::numeric_limits<int64_t>::max(); }
 
 }  // namespace
 
@@ -24,8 +22,6 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
       options_(options),
       state_(model_->initial_state()),
       logits_(static_cast<size_t>(model_->spec().vocab)) {}
-
-Session::Session(const Session& other) = default;
 
 size_t Session::bytes() const {
   size_t total = state_.bytes() + logits_.size() * sizeof(float);
@@ -47,7 +43,15 @@ void Session::reset() {
   has_logits_ = false;
 }
 
-void Session::advanced(std::span<const int32_t> ids) { ids_.insert(ids_.end(), ids.begin(), ids.end()); }
+void Session::become(const Session& other) {
+  const SessionOptions own = options_;
+  *this = other;
+  options_ = own;
+}
+
+void Session::advanced(std::span<const int32_t> ids) {
+  ids_.insert(ids_.end(), ids.begin(), ids.end());
+}
 
 void Session::eval(std::span<const int32_t> ids, float* all) {
   const int64_t vocab = model_->spec().vocab;
@@ -116,7 +120,7 @@ class SessionBatch {
                             .row = row,
                             .tokens = part,
                             .position = position,
-                            .horizon = position + left(i)});
+                            .horizon = position + left(i) + feeds_[i].more});
       owner_.push_back(i);
       row += part;
       room = std::max<int64_t>(room - part, 0);
@@ -220,8 +224,7 @@ int64_t Session::reachable(int64_t wanted) const {
   const auto held = [&](const KvCache& cache) {
     return cache.reaches_back_to(model_->prefix_rows() + wanted);
   };
-  if (stateless && wanted > 0 &&
-      std::all_of(state_.caches.begin(), state_.caches.end(), held))
+  if (stateless && wanted > 0 && std::all_of(state_.caches.begin(), state_.caches.end(), held))
     best = wanted;
   return best;
 }
@@ -234,8 +237,9 @@ int64_t Session::rewind(int64_t wanted) {
     return 0;
   }
   while (!checkpoints_.empty() && checkpoints_.back().position > target) checkpoints_.pop_back();
-  const Checkpoint* point =
-      !checkpoints_.empty() && checkpoints_.back().position == target ? &checkpoints_.back() : nullptr;
+  const Checkpoint* point = !checkpoints_.empty() && checkpoints_.back().position == target
+                                ? &checkpoints_.back()
+                                : nullptr;
   if (point != nullptr) state_.fixed = point->fixed;
   size_t window = 0;
   for (size_t i = 0; i < state_.caches.size(); ++i) {
@@ -250,17 +254,30 @@ int64_t Session::rewind(int64_t wanted) {
   return target;
 }
 
+int64_t Session::agrees_with(std::span<const int32_t> ids) const {
+  const auto differs = std::mismatch(ids_.begin(), ids_.end(), ids.begin(), ids.end()).first;
+  const int64_t common = reachable(differs - ids_.begin());
+  // The logits after the last token are wanted, so it is fed again where they are not known.
+  const int64_t count = static_cast<int64_t>(ids.size());
+  const bool known = common == position() && has_logits_;
+  return common == count && !known ? reachable(count - 1) : common;
+}
+
 int64_t Session::prompt(std::span<const int32_t> ids) {
   model_->check_ids(ids);
   if (ids.empty()) throw Error(ErrorKind::kBadArgument, "there is no token to evaluate");
-  const size_t common = static_cast<size_t>(
-      std::mismatch(ids_.begin(), ids_.end(), ids.begin(), ids.end()).first - ids_.begin());
-  int64_t kept = rewind(static_cast<int64_t>(common));
-  // The logits after the last token are wanted, so it is fed again where they are not known.
-  const int64_t count = static_cast<int64_t>(ids.size());
-  if (kept == count && !has_logits_) kept = rewind(count - 1);
-  if (kept < count) eval(ids.subspan(static_cast<size_t>(kept)), nullptr);
-  checkpoint();
+  const int64_t count = static_cast<int64_t>(ids.size()), kept = rewind(agrees_with(ids));
+  const int64_t every = options_.checkpoint_every > 0 ? options_.checkpoint_every : count;
+  for (int64_t at = kept; at < count;) {
+    const int64_t stop = std::min(count, (at / every + 1) * every);
+    const Feed feed{.session = this,
+                    .ids = ids.subspan(static_cast<size_t>(at), static_cast<size_t>(stop - at)),
+                    .sink = nullptr,
+                    .more = count - stop};
+    eval_together({&feed, 1});
+    checkpoint();
+    at = stop;
+  }
   return kept;
 }
 

@@ -10,8 +10,9 @@
 namespace klens {
 
 struct SessionOptions {
-  int64_t batch = 512;       // tokens of a prompt that are processed at once
-  int64_t checkpoints = 16;  // kept at most; the oldest is forgotten
+  int64_t batch = 512;           // tokens of a prompt that are processed at once
+  int64_t checkpoints = 16;      // kept at most; the oldest is forgotten
+  int64_t checkpoint_every = 0;  // tokens between those that prompt() makes on its way; 0: none
 };
 
 // One sequence being generated: its tokens, its state, and the logits after the last token. Copying
@@ -20,9 +21,7 @@ class Session {
  public:
   Session(std::shared_ptr<const Model> model, const SessionOptions& options);
   Session(std::shared_ptr<const Model> model, int64_t batch)
-      : Session(std::move(model), SessionOptions{.batch = batch, .checkpoints = 16}) {}
-  Session(const Session& other);
-  Session& operator=(const Session&) = delete;
+      : Session(std::move(model), SessionOptions{.batch = batch}) {}
 
   const Model& model() const { return *model_; }
   int64_t position() const { return static_cast<int64_t>(ids_.size()); }
@@ -31,6 +30,7 @@ class Session {
   // [vocab]; empty at position 0 and after a rewind() to where no checkpoint was.
   std::span<const float> logits() const;
   void reset();
+  void become(const Session& other);  // the same tokens and state; keeps its own options
 
   // Feeds tokens; only the logits after the last are computed, or, with `all` [ids][vocab], those
   // after each. Throws Error: before anything is changed for ids out of range, after a reset for
@@ -50,9 +50,11 @@ class Session {
   int64_t rewind(int64_t position);
 
   // Makes the session one that was fed exactly these tokens (at least one): goes back to where it
-  // still agrees, feeds the rest, and leaves a checkpoint at the end. Returns the tokens it did not
-  // have to feed.
+  // still agrees, feeds the rest, and leaves checkpoints on the way and at the end. Returns the
+  // tokens it did not have to feed.
   int64_t prompt(std::span<const int32_t> ids);
+  // Where that would begin.
+  int64_t agrees_with(std::span<const int32_t> ids) const;
 
   void save(const std::string& path) const;
   // Throws Error and leaves the session as it was unless the file is a session of the same model.
@@ -80,13 +82,14 @@ class Session {
 // What one session is to be fed.
 struct Feed {
   Session* session;
-  std::span<const int32_t> ids;  // at least one
+  std::span<const int32_t> ids;     // at least one
   const LogitSink* sink = nullptr;  // or null: only the logits after the last token
+  int64_t more = 0;                 // tokens known to follow these; dynamic rotation depends on it
 };
 
-// Feeds several sessions of one model together, prefill and decode mixed, so that they share one pass
-// over the weights. Decoding gives each the bits it would get alone. Throws Error as Session::eval
-// does; what fails midway resets all of them.
+// Feeds several sessions of one model together, prefill and decode mixed, so that they share one
+// pass over the weights. Decoding gives each the bits it would get alone. Throws Error as
+// Session::eval does; what fails midway resets all of them.
 void eval_together(std::span<const Feed> feeds);
 
 }  // namespace klens

@@ -117,9 +117,8 @@ void Session::save(const std::string& path) const {
   std::vector<TensorEntry> entries;
   for (const Part& p : all) entries.push_back(p.entry);
   AtomicFile file(path);
-  file.write(safetensors_header(entries, {{kSessionKey, kVersion},
-                                          {kModelKey, identity(*model_)},
-                                          {kCachesKey, spans}}));
+  file.write(safetensors_header(
+      entries, {{kSessionKey, kVersion}, {kModelKey, identity(*model_)}, {kCachesKey, spans}}));
   for (const Part& p : all) file.write(p.bytes);
   file.commit();
 }

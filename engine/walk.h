@@ -16,11 +16,8 @@ class Walk {
   // x [ids][d_model] before the final norm, for the next tokens.
   void feed(std::span<const int32_t> ids, float* x, const Executor& executor, Scratch& scratch) {
     const int64_t tokens = static_cast<int64_t>(ids.size());
-    const Sequence sequence{.state = &state_,
-                            .row = 0,
-                            .tokens = tokens,
-                            .position = position_,
-                            .horizon = horizon_};
+    const Sequence sequence{
+        .state = &state_, .row = 0, .tokens = tokens, .position = position_, .horizon = horizon_};
     model_.forward(ids, {&sequence, 1}, x, executor, scratch);
     position_ += tokens;
   }

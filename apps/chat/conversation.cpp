@@ -11,10 +11,11 @@ namespace {
 
 using nlohmann::ordered_json;
 
-bool begins_with(const std::vector<int32_t>& ids, const std::vector<int32_t>& prefix,
-                 size_t count) {
-  return ids.size() > count &&
-         std::equal(prefix.begin(), prefix.begin() + static_cast<ptrdiff_t>(count), ids.begin());
+// How many of the first `count` of `old` `ids` begins with, its last token left out: that one is to
+// be fed, for the logits after it.
+int64_t common(const std::vector<int32_t>& ids, const std::vector<int32_t>& old, size_t count) {
+  const auto end = old.begin() + static_cast<ptrdiff_t>(count);
+  return std::mismatch(ids.begin(), ids.end() - 1, old.begin(), end).first - ids.begin();
 }
 
 std::string sidecar(const std::string& path) { return path + ".json"; }
@@ -81,11 +82,13 @@ void Conversation::answer(const std::string& message,
       throw Error("this would be more than --ctx tokens; /reset starts anew");
     limit = std::min(limit, options_.context_tokens - length);
   }
-  // A recurrent state cannot go back: what does not extend it is read from the start.
-  if (!begins_with(prompt, context_, fed_)) {
-    check([&](klens_error* e) { return klens_session_reset(session_.get(), e); });
-    fed_ = 0;
-  }
+  // Templates may write past turns otherwise than they were generated: the session goes back as far
+  // as it must, usually to the end of the last prompt.
+  int64_t reached = 0;
+  check([&](klens_error* e) {
+    return klens_session_rewind(session_.get(), common(prompt, context_, fed_), &reached, e);
+  });
+  fed_ = static_cast<size_t>(reached);
   for (size_t i = fed_; i < prompt.size(); ++i) klens_sampler_accept(sampler_.get(), prompt[i]);
   context_ = std::move(prompt);
   messages_.push_back({{"role", "user"}, {"content", message}});
@@ -103,6 +106,7 @@ void Conversation::answer(const std::string& message,
   fed_ += static_cast<size_t>(prefill_.tokens);
   decode_ = {};
   if (fed_ == context_.size()) {
+    check([&](klens_error* e) { return klens_session_checkpoint(session_.get(), e); });
     const Continuation made = continue_session(model_, session_.get(), sampler_.get(), limit,
                                                options_.ignore_end, [&](int32_t id) {
                                                  context_.push_back(id);

@@ -10,11 +10,15 @@ namespace klens::apps {
 OptionGroup model_options() {
   return {
       "Model",
-      {{"m,model", "MODEL", "a checkpoint folder or a .klens file; instead of the first argument"},
+      {{"m,model", "MODEL",
+        "a checkpoint folder, a .klens or a .gguf file; instead of the first argument"},
        {"t,threads", "N", "threads; 0: one per core (default)"},
        {"activations", "KIND",
         "int8: INT8 and INT4 weights run on integer arithmetic (default); f32: the same weights, "
         "activations in FP32"},
+       {"kv", "KIND",
+        "how attention keeps keys and values: fp16, int8 or f32 (default: fp16, or f32 where the "
+        "model computes in FP32 throughout)"},
        {"backend", "NAME", "where to compute: cpu (default)"}}};
 }
 
@@ -50,6 +54,11 @@ klens_model_options read_model_options(const Arguments& arguments) {
   options.activations = arguments.choice("activations", {"int8", "f32"}) == "f32"
                             ? KLENS_ACTIVATIONS_F32
                             : KLENS_ACTIVATIONS_INT8;
+  const std::string kv = arguments.choice("kv", {"default", "fp16", "int8", "f32"});
+  options.kv = kv == "fp16"   ? KLENS_KV_FP16
+               : kv == "int8" ? KLENS_KV_INT8
+               : kv == "f32"  ? KLENS_KV_F32
+                              : KLENS_KV_DEFAULT;
   return options;
 }
 

@@ -86,7 +86,7 @@ void run(const Arguments& arguments) {
   const std::string path = model_path(arguments);
   ChatOptions options;
   options.sampler = read_sampler_options(arguments);
-  options.session = {sizeof(klens_session_options), read_batch(arguments)};
+  options.session = read_session_options(arguments);
   options.system = arguments.text_or("system", "");
   options.answer_tokens = arguments.count("predict", 256, 1);
   options.context_tokens = arguments.count("ctx", 0, 0);

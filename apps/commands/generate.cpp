@@ -60,7 +60,7 @@ void run(const Arguments& arguments) {
   const bool json = arguments.flag("json"), ignore_end = arguments.flag("ignore-eos");
   const bool show_prompt = !arguments.flag("no-display-prompt");
   const bool quiet = arguments.flag("quiet");
-  const klens_session_options session_options{sizeof(klens_session_options), read_batch(arguments)};
+  const klens_session_options session_options = read_session_options(arguments);
 
   const ModelHandle model = open_model(arguments, path);
   const std::vector<int32_t> prompt = read_prompt(arguments, model.get(), path);

@@ -36,8 +36,7 @@ void AttentionCore::norm(const NormSpec& spec, const std::vector<float>& weight,
 }
 
 void AttentionCore::rotate(float* x, int64_t stride, int64_t heads, const Pass& pass) const {
-  const RopeTables::Table& table =
-      pass.batch.ropes.get(*spec_.rope, rope_, pass.batch.sequences);
+  const RopeTables::Table& table = pass.batch.ropes.get(*spec_.rope, rope_, pass.batch.sequences);
   const auto run = cpu::best_variant(cpu::rope_variants(), cpu::active()).run;
   const int64_t pairs = static_cast<int64_t>(rope_.inv_freq.size());
   pass.executor.ranges(pass.batch.rows, heads * pairs * 8, [&](int64_t begin, int64_t end) {
@@ -58,7 +57,8 @@ void AttentionCore::run(float* q, float* k, const float* v, int64_t stride, floa
   if (spec_.rope) rotate(q, stride, spec_.heads, pass);
   if (spec_.makes_kv) {
     if (spec_.key_scale != 1)
-      for (int64_t t = 0; t < pass.batch.rows; ++t) scale(k + t * stride, k_width(), spec_.key_scale);
+      for (int64_t t = 0; t < pass.batch.rows; ++t)
+        scale(k + t * stride, k_width(), spec_.key_scale);
     if (spec_.k_norm) norm(*spec_.k_norm, k_norm_, k, stride, cache_.kv_heads, pass);
     if (spec_.rope) rotate(k, stride, cache_.kv_heads, pass);
     for (const Sequence& s : pass.batch.sequences)
@@ -78,7 +78,8 @@ void AttentionCore::attend(const float* q, int64_t stride, float* y, const Pass&
   }
   const auto run = cpu::best_variant(cpu::attention_variants(), cpu::active()).run;
   const int64_t parts = (most + kQueries - 1) / kQueries;
-  const int64_t work = longest * (cache_.k_dim + cache_.v_dim) * spec_.heads / cache_.kv_heads / parts;
+  const int64_t work =
+      longest * (cache_.k_dim + cache_.v_dim) * spec_.heads / cache_.kv_heads / parts;
   over_sequences(pass, cache_.kv_heads * parts, work, [&](int64_t i, int64_t begin, int64_t end) {
     const Sequence& s = pass.batch.sequences[static_cast<size_t>(i)];
     const KvCache::Segments& keys = segments[static_cast<size_t>(i)];

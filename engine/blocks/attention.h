@@ -8,8 +8,8 @@ class AttentionCore {
  public:
   AttentionCore(const AttentionCoreSpec& spec, const MixerContext& context);
 
-  // y [rows][heads * v_dim] of q [rows][heads * k_dim] and, where it makes them, k and v; q and k are
-  // changed in place. Strides in floats.
+  // y [rows][heads * v_dim] of q [rows][heads * k_dim] and, where it makes them, k and v; q and k
+  // are changed in place. Strides in floats.
   void run(float* q, float* k, const float* v, int64_t stride, float* y, const Pass& pass) const;
 
   int64_t q_width() const { return spec_.heads * cache_.k_dim; }

@@ -8,8 +8,8 @@ class SelectiveScan {
  public:
   SelectiveScan(const SelectiveScanSpec& spec, const MixerContext& context);
 
-  // The gated output [rows][d_inner] of x and z [rows][d_inner], which the stage that is running has
-  // made.
+  // The gated output [rows][d_inner] of x and z [rows][d_inner], which the stage that is running
+  // has made.
   const float* run(const float* x, int64_t x_stride, const float* z, int64_t z_stride, Flow& flow,
                    const Pass& pass) const;
 
@@ -23,9 +23,9 @@ class SelectiveScan {
 
   SelectiveScanSpec spec_;
   Conv1d conv_;
-  int64_t offset_;                          // of the SSM state [d_state][d_inner]
-  std::vector<Norm> bcdt_norms_;            // of dt, B, C; or empty
-  std::vector<float> dt_bias_, a_, d_;      // [d_inner]; a_: -exp(A_log), [d_state][d_inner]
+  int64_t offset_;                      // of the SSM state [d_state][d_inner]
+  std::vector<Norm> bcdt_norms_;        // of dt, B, C; or empty
+  std::vector<float> dt_bias_, a_, d_;  // [d_inner]; a_: -exp(A_log), [d_state][d_inner]
 };
 
 class Mamba1 : public Mixer {

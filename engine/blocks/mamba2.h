@@ -21,10 +21,10 @@ class Mamba2 : public Mixer {
   int64_t d_model_;
   Projection in_proj_, out_proj_;
   Conv1d conv_;
-  int64_t offset_;                                 // of the SSM state [heads][d_state][head_dim]
-  std::vector<float> in_scale_;                    // [in_width()], or empty: all 1
-  std::vector<float> dt_bias_, a_, d_;             // [heads]; a_: -exp(A_log)
-  std::vector<float> norm_;                        // [d_inner], or empty
+  int64_t offset_;                      // of the SSM state [heads][d_state][head_dim]
+  std::vector<float> in_scale_;         // [in_width()], or empty: all 1
+  std::vector<float> dt_bias_, a_, d_;  // [heads]; a_: -exp(A_log)
+  std::vector<float> norm_;             // [d_inner], or empty
 };
 
 }  // namespace klens

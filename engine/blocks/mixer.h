@@ -31,7 +31,8 @@ std::unique_ptr<Mixer> make_mixer(const BlockSpec& block, const MixerContext& co
 inline constexpr int64_t kStrip = 64;
 
 // A small tensor that may be absent, and its pointer.
-std::vector<float> optional_values(const std::optional<SmallId>& small, const Checkpoint& checkpoint);
+std::vector<float> optional_values(const std::optional<SmallId>& small,
+                                   const Checkpoint& checkpoint);
 inline const float* or_null(const std::vector<float>& values) {
   return values.empty() ? nullptr : values.data();
 }

@@ -53,7 +53,8 @@ std::vector<Moe::Choice> Moe::choose_by_sigmoid(float* scores) const {
       const std::vector<float> own(by_choice.begin() + g * group,
                                    by_choice.begin() + (g + 1) * group);
       float sum = 0;
-      for (const int64_t i : top(own, std::min<int64_t>(2, group))) sum += own[static_cast<size_t>(i)];
+      for (const int64_t i : top(own, std::min<int64_t>(2, group)))
+        sum += own[static_cast<size_t>(i)];
       group_scores.push_back(sum);
     }
     std::vector<bool> open(static_cast<size_t>(spec_.groups));
@@ -81,8 +82,7 @@ std::vector<Moe::Choice> Moe::choose(float* scores) const {
   }
   float sum = 0;
   for (const Choice& c : chosen) sum += c.weight;
-  for (Choice& c : chosen)
-    c.weight *= spec_.routed_scale / (spec_.normalise ? sum + 1e-20f : 1);
+  for (Choice& c : chosen) c.weight *= spec_.routed_scale / (spec_.normalise ? sum + 1e-20f : 1);
   return chosen;
 }
 
@@ -90,7 +90,8 @@ std::vector<Moe::Work> Moe::route(const float* x, const Pass& pass) const {
   const int64_t rows = pass.batch.rows, count = static_cast<int64_t>(experts_.size());
   const Scratch::Frame frame(pass.scratch);
   float* scores = pass.scratch.take<float>(rows * count);
-  const WeightView view{.layout = Layout::kRowsF32, .rows = count, .cols = d_model_, .data = router_.data()};
+  const WeightView view{
+      .layout = Layout::kRowsF32, .rows = count, .cols = d_model_, .data = router_.data()};
   cpu::best_variant(cpu::linear_f32_variants(), cpu::active())
       .run({.w = view,
             .x = x,
@@ -112,6 +113,7 @@ std::vector<Moe::Work> Moe::route(const float* x, const Pass& pass) const {
 void Moe::run_expert(size_t expert, const Work& work, const float* x, int64_t width, float* y,
                      Flow& flow, const Pass& pass) const {
   const int64_t count = static_cast<int64_t>(work.tokens.size());
+  if (count == 0) return;
   const Scratch::Frame frame(pass.scratch);
   float* gathered = pass.scratch.take<float>(count * width);
   for (int64_t i = 0; i < count; ++i)

@@ -41,6 +41,11 @@ Options read_options(const Options* options) {
 // Throws Error unless the pointer is there.
 void require(const void* pointer, const char* argument);
 
+// Throws Error (kBadArgument) with `what` unless good.
+inline void check_range(bool good, const char* what) {
+  if (!good) throw Error(ErrorKind::kBadArgument, what);
+}
+
 // A copy that klens_string_free frees.
 char* owned_text(const std::string& text);
 

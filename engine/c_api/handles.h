@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "engine/model.h"
+#include "engine/prefix_cache.h"
 #include "engine/sampler.h"
 #include "engine/session.h"
 #include "klens/klens.h"
@@ -25,6 +26,10 @@ struct klens_session {
 
 struct klens_sampler {
   klens::Sampler sampler;
+};
+
+struct klens_prefix_cache {
+  klens::PrefixCache cache;
 };
 
 struct klens_decoder {

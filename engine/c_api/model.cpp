@@ -20,11 +20,28 @@ ModelOptions model_options(const klens_model_options& options) {
   if (options.backend != nullptr && std::string(options.backend) != "cpu")
     throw Error(ErrorKind::kUnsupported,
                 std::string("backend \"") + options.backend + "\" is not in this build; use cpu");
+  std::optional<cpu::KvType> kv;
+  switch (options.kv) {
+    case KLENS_KV_DEFAULT:
+      break;
+    case KLENS_KV_F32:
+      kv = cpu::KvType::kF32;
+      break;
+    case KLENS_KV_FP16:
+      kv = cpu::KvType::kF16;
+      break;
+    case KLENS_KV_INT8:
+      kv = cpu::KvType::kI8;
+      break;
+    default:
+      throw Error(ErrorKind::kBadArgument, "--kv must be f32, fp16 or int8");
+  }
   const std::string isa_error = cpu::isa_variable_error();
   if (!isa_error.empty()) throw Error(ErrorKind::kBadArgument, isa_error);
   return {.threads = options.threads,
-          .activations = options.activations == KLENS_ACTIVATIONS_F32 ? Activations::kF32
-                                                                      : Activations::kInt8};
+          .activations =
+              options.activations == KLENS_ACTIVATIONS_F32 ? Activations::kF32 : Activations::kInt8,
+          .kv = kv};
 }
 
 }  // namespace

@@ -1,34 +1,10 @@
 #include "engine/session.h"
 
-#include <cmath>
-
 #include "engine/c_api/guard.h"
 #include "engine/c_api/handles.h"
 
 namespace klens {
 namespace {
-
-void check_range(bool good, const char* what) {
-  if (!good) throw Error(ErrorKind::kBadArgument, what);
-}
-
-SamplerOptions sampler_options(const klens_sampler_options& given) {
-  check_range(given.temperature >= 0 && std::isfinite(given.temperature),
-              "--temp must be a number from 0");
-  check_range(given.top_k >= 0, "--top-k must be from 0 (all)");
-  check_range(given.top_p >= 0 && given.top_p <= 1, "--top-p must be from 0 to 1");
-  check_range(given.min_p >= 0 && given.min_p <= 1, "--min-p must be from 0 to 1");
-  check_range(given.repeat_penalty >= 0 && std::isfinite(given.repeat_penalty),
-              "--repeat-penalty must be a number from 0");
-  check_range(given.repeat_last_n >= 0, "--repeat-last-n must be from 0");
-  return {.temperature = given.temperature,
-          .top_k = given.top_k,
-          .top_p = given.top_p == 0 ? 1 : given.top_p,
-          .min_p = given.min_p,
-          .repeat_penalty = given.repeat_penalty == 0 ? 1 : given.repeat_penalty,
-          .repeat_last_n = given.repeat_last_n == 0 ? 64 : given.repeat_last_n,
-          .seed = given.seed};
-}
 
 void eval(klens_session* session, const int32_t* ids, size_t count, float* logits) {
   require(session, "session");
@@ -48,10 +24,14 @@ klens_status klens_session_new(klens_model* model, const klens_session_options* 
     require(model, "model");
     require(session, "session");
     const klens_session_options given = read_options(options);
-    constexpr int32_t kDefaultBatch = 512;
     check_range(given.batch >= 0, "-b must be from 1");
-    *session =
-        new klens_session{Session(model->model, given.batch == 0 ? kDefaultBatch : given.batch)};
+    check_range(given.checkpoints >= 0 && given.checkpoint_every >= 0,
+                "checkpoints and checkpoint_every must be from 0");
+    SessionOptions made;
+    if (given.batch != 0) made.batch = given.batch;
+    if (given.checkpoints != 0) made.checkpoints = given.checkpoints;
+    made.checkpoint_every = given.checkpoint_every;
+    *session = new klens_session{Session(model->model, made)};
   });
 }
 
@@ -111,25 +91,76 @@ const float* klens_session_logits(const klens_session* session) {
   return logits.empty() ? nullptr : logits.data();
 }
 
-klens_status klens_sampler_new(const klens_sampler_options* options, klens_sampler** sampler,
-                               klens_error* error) {
+klens_status klens_sessions_eval(klens_session* const* sessions, const int32_t* const* ids,
+                                 const size_t* counts, size_t session_count, klens_error* error) {
   return guarded(error, [&] {
-    require(sampler, "sampler");
-    *sampler = new klens_sampler{Sampler(sampler_options(read_options(options)))};
+    require(sessions, "sessions");
+    require(ids, "ids");
+    require(counts, "counts");
+    std::vector<Feed> feeds;
+    for (size_t i = 0; i < session_count; ++i) {
+      require(sessions[i], "session");
+      require(ids[i], "ids");
+      feeds.push_back({.session = &sessions[i]->session, .ids = {ids[i], counts[i]}});
+    }
+    eval_together(feeds);
   });
 }
 
-void klens_sampler_free(klens_sampler* sampler) { delete sampler; }
-void klens_sampler_accept(klens_sampler* sampler, int32_t id) { sampler->sampler.accept(id); }
+klens_status klens_session_checkpoint(klens_session* session, klens_error* error) {
+  return guarded(error, [&] {
+    require(session, "session");
+    session->session.checkpoint();
+  });
+}
 
-klens_status klens_sampler_sample(klens_sampler* sampler, const klens_session* session, int32_t* id,
+int64_t klens_session_reachable(const klens_session* session, int64_t position) {
+  return session->session.reachable(position);
+}
+
+klens_status klens_session_rewind(klens_session* session, int64_t position, int64_t* reached,
                                   klens_error* error) {
   return guarded(error, [&] {
-    require(sampler, "sampler");
     require(session, "session");
-    require(id, "id");
-    const std::span<const float> logits = session->session.logits();
-    check_range(!logits.empty(), "there is nothing to sample from: feed the session a token first");
-    *id = sampler->sampler.sample(logits);
+    check_range(position >= 0, "a position must be from 0");
+    const int64_t target = session->session.rewind(position);
+    if (reached != nullptr) *reached = target;
   });
 }
+
+klens_status klens_session_prompt(klens_session* session, const int32_t* ids, size_t count,
+                                  int64_t* reused, klens_error* error) {
+  return guarded(error, [&] {
+    require(session, "session");
+    require(ids, "ids");
+    const int64_t kept = session->session.prompt({ids, count});
+    if (reused != nullptr) *reused = kept;
+  });
+}
+
+klens_status klens_prefix_cache_new(klens_model* model, size_t max_bytes,
+                                    klens_prefix_cache** cache, klens_error* error) {
+  return guarded(error, [&] {
+    require(model, "model");
+    require(cache, "cache");
+    constexpr size_t kDefaultBytes = size_t{1} << 30;
+    *cache = new klens_prefix_cache{
+        PrefixCache(model->model, max_bytes == 0 ? kDefaultBytes : max_bytes)};
+  });
+}
+
+void klens_prefix_cache_free(klens_prefix_cache* cache) { delete cache; }
+
+klens_status klens_prefix_cache_prompt(klens_prefix_cache* cache, klens_session* session,
+                                       const int32_t* ids, size_t count, int64_t* reused,
+                                       klens_error* error) {
+  return guarded(error, [&] {
+    require(cache, "cache");
+    require(session, "session");
+    require(ids, "ids");
+    const int64_t kept = cache->cache.prompt(session->session, {ids, count});
+    if (reused != nullptr) *reused = kept;
+  });
+}
+
+size_t klens_prefix_cache_bytes(const klens_prefix_cache* cache) { return cache->cache.bytes(); }

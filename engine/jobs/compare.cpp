@@ -36,7 +36,8 @@ class WindowComparison {
     Walk walk_a(a_, tokens), walk_b(b_, tokens);
     for (int64_t t = 0; t < tokens; t += kWalkPart) {
       const int64_t part = std::min(kWalkPart, tokens - t);
-      const auto ids = std::span(window_.ids).subspan(static_cast<size_t>(t), static_cast<size_t>(part));
+      const auto ids =
+          std::span(window_.ids).subspan(static_cast<size_t>(t), static_cast<size_t>(part));
       const Scratch::Frame frame(scratch);
       // b's last hidden states wait while a's logits stream past; d_model may differ, the
       // vocabulary may not.

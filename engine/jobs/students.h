@@ -48,8 +48,8 @@ class StudentRunner : public ProfileSubject {
   std::vector<Weight> base_weights_;
   bool base_is_teacher_;
   std::vector<int32_t> ids_;
-  // Of the base: the input of every block, [blocks + 1][rows][d_model], what lies between its units,
-  // and its caches, from which blocks read that share those of an earlier one.
+  // Of the base: the input of every block, [blocks + 1][rows][d_model], what lies between its
+  // units, and its caches, from which blocks read that share those of an earlier one.
   std::vector<float> inputs_;
   std::vector<Kept> between_;
   SequenceState state_;

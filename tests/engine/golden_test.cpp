@@ -47,8 +47,6 @@ int32_t best(std::span<const float> logits) {
   return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
-
-
 }  // namespace
 
 TEST_CASE("logits hold to the reference, in prefill chunks of any size", "[golden]") {

@@ -34,6 +34,7 @@ typedef struct klens_tokenizer klens_tokenizer;
 typedef struct klens_session klens_session;
 typedef struct klens_sampler klens_sampler;
 typedef struct klens_decoder klens_decoder;
+typedef struct klens_prefix_cache klens_prefix_cache;
 
 typedef enum klens_status {
   KLENS_OK = 0,
@@ -66,15 +67,24 @@ typedef enum klens_activations {
   KLENS_ACTIVATIONS_F32 = 1   /* the same weights with FP32 activations */
 } klens_activations;
 
+typedef enum klens_kv {
+  KLENS_KV_DEFAULT = 0, /* FP16; FP32 where weights or activations are FP32 throughout */
+  KLENS_KV_F32 = 1,
+  KLENS_KV_FP16 = 2,
+  KLENS_KV_INT8 = 3 /* one scale per position and head */
+} klens_kv;
+
 typedef struct klens_model_options {
   size_t size;
   int32_t threads; /* 0: one per core this process may use, which is also the most */
   klens_activations activations;
   const char* backend; /* NULL or "cpu" */
   int32_t verify;      /* not 0: check the checksums of a .klens file while opening it */
+  klens_kv kv;         /* how attention keeps keys and values */
 } klens_model_options;
 
-/* path: a checkpoint folder (config.json, *.safetensors, tokenizer.json) or a .klens file. */
+/* path: a checkpoint folder (config.json, *.safetensors or pytorch_model*.bin, tokenizer.json), a
+   .klens or a .gguf file. */
 KLENS_API klens_status klens_model_open(const char* path, const klens_model_options* options,
                                         klens_model** model, klens_error* error);
 KLENS_API void klens_model_free(klens_model* model);
@@ -91,7 +101,7 @@ KLENS_API klens_status klens_inspect(const char* path, int verify, char** json, 
 
 /* ---- text and tokens ------------------------------------------------------------------------- */
 
-/* path: a folder that holds tokenizer.json, that file itself, or a .klens file. */
+/* path: a folder that holds tokenizer.json, that file itself, a .klens or a .gguf file. */
 KLENS_API klens_status klens_tokenizer_open(const char* path, klens_tokenizer** tokenizer,
                                             klens_error* error);
 KLENS_API void klens_tokenizer_free(klens_tokenizer* tokenizer);
@@ -123,7 +133,10 @@ KLENS_API int klens_model_has_chat_template(const klens_model* model);
 
 typedef struct klens_session_options {
   size_t size;
-  int32_t batch; /* tokens of a prompt processed at once, 0: 512 */
+  int32_t batch;            /* tokens of a prompt processed at once, 0: 512 */
+  int32_t checkpoints;      /* kept at most, the oldest is forgotten; 0: 16 */
+  int32_t checkpoint_every; /* tokens between those that klens_session_prompt makes on its way; 0:
+                               none */
 } klens_session_options;
 
 KLENS_API klens_status klens_session_new(klens_model* model, const klens_session_options* options,
@@ -150,8 +163,41 @@ KLENS_API klens_status klens_session_eval(klens_session* session, const int32_t*
 /* As eval, and writes the logits after every token to logits [count][vocab]. */
 KLENS_API klens_status klens_session_eval_all(klens_session* session, const int32_t* ids,
                                               size_t count, float* logits, klens_error* error);
-/* The logits [vocab] after the last token fed, borrowed; NULL at position 0. */
+/* Feeds `sessions` different sessions of one model together: ids[i] are counts[i] (at least 1)
+   tokens for session i. Prompts and single tokens may be mixed. They share each pass over the
+   weights, and decoding gives each session the bits it would get alone. On failure as
+   klens_session_eval, for all. */
+KLENS_API klens_status klens_sessions_eval(klens_session* const* sessions,
+                                           const int32_t* const* ids, const size_t* counts,
+                                           size_t session_count, klens_error* error);
+/* The logits [vocab] after the last token fed, borrowed; NULL at position 0, and after going back
+   to a position without a checkpoint. */
 KLENS_API const float* klens_session_logits(const klens_session* session);
+
+/* Going back. The state of an SSM cannot be undone: a session goes back to where a checkpoint was
+   made, and to the beginning; one of a model that only attends, anywhere its windows reach. */
+KLENS_API klens_status klens_session_checkpoint(klens_session* session, klens_error* error);
+/* The largest position up to `position` that the session can go back to. */
+KLENS_API int64_t klens_session_reachable(const klens_session* session, int64_t position);
+/* Goes there; *reached (may be NULL) says where that is. Later checkpoints are forgotten. */
+KLENS_API klens_status klens_session_rewind(klens_session* session, int64_t position,
+                                            int64_t* reached, klens_error* error);
+/* Makes the session one that was fed exactly these tokens: goes back to where it still agrees,
+   feeds the rest, and leaves a checkpoint at the end. *reused (may be NULL): tokens not fed again.
+ */
+KLENS_API klens_status klens_session_prompt(klens_session* session, const int32_t* ids,
+                                            size_t count, int64_t* reused, klens_error* error);
+
+/* Prompts that were read, kept for the next that begin alike, in at most max_bytes of memory (0: 1
+   GiB). May be used by many threads at once. Keeps its model alive. */
+KLENS_API klens_status klens_prefix_cache_new(klens_model* model, size_t max_bytes,
+                                              klens_prefix_cache** cache, klens_error* error);
+KLENS_API void klens_prefix_cache_free(klens_prefix_cache* cache);
+/* klens_session_prompt, from the kept prompt that agrees furthest; the result is kept. */
+KLENS_API klens_status klens_prefix_cache_prompt(klens_prefix_cache* cache, klens_session* session,
+                                                 const int32_t* ids, size_t count, int64_t* reused,
+                                                 klens_error* error);
+KLENS_API size_t klens_prefix_cache_bytes(const klens_prefix_cache* cache);
 
 /* ---- sampling -------------------------------------------------------------------------------- */
 

@@ -1,0 +1,239 @@
+// Sessions: several in one pass, going back, prompts that are not read twice, caches of every type.
+#include "engine/session.h"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+
+#include "engine/prefix_cache.h"
+#include "loaders/error.h"
+#include "tests/testing.h"
+
+namespace klens {
+namespace {
+
+using namespace klens::testing;
+
+std::vector<int32_t> golden_ids(const std::string& name) {
+  const SafetensorsFile reference =
+      SafetensorsFile::open(data_path("goldens/" + name + "/reference.safetensors"));
+  return tensor_values<int32_t>(reference, "input_ids");
+}
+
+std::vector<float> logits_of(const Session& session) {
+  return {session.logits().begin(), session.logits().end()};
+}
+
+// The contract for what may differ in rounding.
+bool close(std::span<const float> a, std::span<const float> b) {
+  if (a.size() != b.size() || a.empty()) return false;
+  for (size_t i = 0; i < a.size(); ++i)
+    if (!(std::fabs(a[i] - b[i]) <= 2e-4 * (1 + std::fabs(b[i])))) return false;
+  return true;
+}
+
+bool only_attends(const Model& model) { return model.initial_state().fixed.empty(); }
+
+// A model's quantised copy, which runs on integer kernels.
+std::shared_ptr<const Model> open_with_kv(const std::string& name, cpu::KvType kv) {
+  return std::make_shared<const Model>(
+      open_checkpoint(data_path("goldens/" + name), true),
+      ModelOptions{.threads = 2, .activations = Activations::kInt8, .kv = kv});
+}
+
+}  // namespace
+
+TEST_CASE("sessions that are fed together decode as each would alone, bit for bit", "[session]") {
+  const std::string name = GENERATE(from_range(golden_names()));
+  CAPTURE(name);
+  const auto model = open_model(data_path("goldens/" + name));
+  const std::vector<int32_t> ids = golden_ids(name);
+  const std::span<const int32_t> all(ids);
+  Session a(model, 512), b(model, 512), c(model, 512);
+  a.eval(all.first(20), nullptr);
+  b.eval(all.first(7), nullptr);
+  Session alone_a(a), alone_b(b), alone_c(c);
+  // a and b decode while c reads its prompt, three tokens at a time.
+  for (size_t step = 0; step < 9; ++step) {
+    const Feed feeds[] = {{.session = &a, .ids = all.subspan(20 + step, 1)},
+                          {.session = &c, .ids = all.subspan(3 * step, 3)},
+                          {.session = &b, .ids = all.subspan(7 + step, 1)}};
+    eval_together(feeds);
+    alone_a.eval(all.subspan(20 + step, 1), nullptr);
+    alone_b.eval(all.subspan(7 + step, 1), nullptr);
+    CHECK(logits_of(a) == logits_of(alone_a));
+    CHECK(logits_of(b) == logits_of(alone_b));
+  }
+  alone_c.eval(all.first(27), nullptr);
+  CHECK(close(c.logits(), alone_c.logits()));
+  CHECK(a.position() == 29);
+  CHECK(c.position() == 27);
+
+  // Prompts of different lengths at once, longer than a round has room for.
+  Session d(model, 16), e(model, 16);
+  const Feed prompts[] = {{.session = &d, .ids = all.first(50)}, {.session = &e, .ids = all.first(3)}};
+  eval_together(prompts);
+  Session whole(model, 512);
+  whole.eval(all.first(3), nullptr);
+  CHECK(close(e.logits(), whole.logits()));
+  whole.eval(all.subspan(3, 47), nullptr);
+  CHECK(close(d.logits(), whole.logits()));
+}
+
+TEST_CASE("a session is fed once at a time, with others of its model", "[session]") {
+  const auto model = open_model(data_path("goldens/mamba"));
+  Session a(model, 512), b(open_model(data_path("goldens/llama")), 512);
+  const int32_t ids[] = {1, 2};
+  const Feed twice[] = {{.session = &a, .ids = ids}, {.session = &a, .ids = ids}};
+  CHECK_THROWS_WITH(eval_together(twice), Catch::Contains("fed twice"));
+  const Feed mixed[] = {{.session = &a, .ids = ids}, {.session = &b, .ids = ids}};
+  CHECK_THROWS_WITH(eval_together(mixed), Catch::Contains("different models"));
+  CHECK(a.position() == 0);
+}
+
+TEST_CASE("a session goes back to its checkpoints, and further where nothing recurs", "[session]") {
+  const std::string name = GENERATE(from_range(golden_names()));
+  CAPTURE(name);
+  const auto model = open_model(data_path("goldens/" + name));
+  const std::vector<int32_t> ids = golden_ids(name);
+  const std::span<const int32_t> all(ids);
+  Session session(model, 512);
+  session.eval(all.first(20), nullptr);
+  session.checkpoint();
+  const std::vector<float> at_20 = logits_of(session);
+  session.eval(all.subspan(20, 10), nullptr);
+  const std::vector<float> at_30 = logits_of(session);
+  session.checkpoint();
+  session.eval(all.subspan(30), nullptr);
+
+  CHECK(session.reachable(100) == 53);
+  CHECK(session.reachable(30) == 30);
+  CHECK(session.rewind(30) == 30);
+  CHECK(logits_of(session) == at_30);
+  const int64_t reached = session.rewind(27);
+  CHECK(reached == (only_attends(*model) ? 27 : 20));
+  CHECK(session.position() == reached);
+  if (reached == 27) CHECK(session.logits().empty());
+  if (reached == 20) CHECK(logits_of(session) == at_20);
+  session.eval(all.subspan(static_cast<size_t>(reached), static_cast<size_t>(30 - reached)), nullptr);
+  CHECK(close(session.logits(), at_30));
+  // Going back below a checkpoint forgets it; what comes instead is another text.
+  CHECK(session.rewind(20) == 20);
+  session.eval(all.subspan(40, 10), nullptr);
+  CHECK(session.reachable(29) == (only_attends(*model) ? 29 : 20));
+  CHECK(session.rewind(3) == (only_attends(*model) ? 3 : 0));
+}
+
+TEST_CASE("a prompt that begins alike is not read twice", "[session]") {
+  const std::string name = GENERATE(from_range(golden_names()));
+  CAPTURE(name);
+  const auto model = open_model(data_path("goldens/" + name));
+  const std::vector<int32_t> ids = golden_ids(name);
+  const std::span<const int32_t> all(ids);
+  std::vector<int32_t> other(ids.begin(), ids.begin() + 40);
+  other.insert(other.end(), {9, 8, 7});
+  const auto alone = [&](std::span<const int32_t> prompt) {
+    Session session(model, 512);
+    session.eval(prompt, nullptr);
+    return logits_of(session);
+  };
+
+  Session session(model, SessionOptions{.batch = 512, .checkpoints = 16, .checkpoint_every = 16});
+  CHECK(session.prompt(all.first(45)) == 0);
+  CHECK(session.prompt(all.first(45)) == 45);
+  CHECK(session.prompt(all) == 45);
+  CHECK(session.prompt(other) == (only_attends(*model) ? 40 : 32));
+  CHECK(close(session.logits(), alone(other)));
+
+  PrefixCache cache(model, size_t{1} << 30);
+  const SessionOptions every{.batch = 512, .checkpoints = 16, .checkpoint_every = 16};
+  Session first(model, every), second(model, every), third(model, every);
+  CHECK(cache.prompt(first, all.first(45)) == 0);
+  CHECK(cache.prompt(second, other) == (only_attends(*model) ? 40 : 32));
+  CHECK(close(second.logits(), alone(other)));
+  CHECK(cache.prompt(third, all) == 45);
+  CHECK(close(third.logits(), alone(all)));
+  CHECK(cache.bytes() >= second.bytes());
+  // One that may hold nothing reads everything.
+  PrefixCache empty(model, 1);
+  Session fourth(model, every), fifth(model, every);
+  CHECK(empty.prompt(fourth, all) == 0);
+  CHECK(empty.prompt(fifth, all) == 0);
+  CHECK(empty.bytes() == 0);
+}
+
+TEST_CASE("keys and values in FP16 and INT8 stay close, and take less", "[session]") {
+  const std::string name = GENERATE("llama", "qwen3", "mistral", "hymba", "falcon_h1", "zamba2");
+  CAPTURE(name);
+  const std::vector<int32_t> ids = golden_ids(name);
+  const auto run = [&](cpu::KvType type, size_t& bytes) {
+    Session session(open_with_kv(name, type), 512);
+    session.eval(ids, nullptr);
+    bytes = session.bytes();
+    return logits_of(session);
+  };
+  size_t full_bytes = 0, half_bytes = 0, int8_bytes = 0;
+  const std::vector<float> full = run(cpu::KvType::kF32, full_bytes);
+  const std::vector<float> half = run(cpu::KvType::kF16, half_bytes);
+  const std::vector<float> int8 = run(cpu::KvType::kI8, int8_bytes);
+  CHECK(half_bytes < full_bytes);
+  CHECK(int8_bytes < half_bytes);
+  const auto worst = [&](const std::vector<float>& got) {
+    float error = 0, size = 0;
+    for (size_t i = 0; i < got.size(); ++i) {
+      error = std::max(error, std::fabs(got[i] - full[i]));
+      size = std::max(size, std::fabs(full[i]));
+    }
+    return error / size;
+  };
+  CHECK(worst(half) > 0);
+  CHECK(worst(half) < 2e-3);
+  CHECK(worst(int8) > worst(half));
+  CHECK(worst(int8) < 5e-2);
+}
+
+TEST_CASE("saved sessions are restored with every kind of cache", "[session]") {
+  const std::string name = GENERATE("llama", "hymba", "mistral", "zamba");
+  const cpu::KvType kv = GENERATE(cpu::KvType::kF32, cpu::KvType::kF16, cpu::KvType::kI8);
+  CAPTURE(name, static_cast<int>(kv));
+  const auto model = open_with_kv(name, kv);
+  const std::vector<int32_t> ids = golden_ids(name);
+  const std::span<const int32_t> all(ids);
+  const TemporaryFolder folder;
+  Session session(model, 512);
+  session.eval(all.first(30), nullptr);
+  session.save(folder / "session");
+  Session restored(model, 512);
+  restored.load(folder / "session");
+  CHECK(restored.position() == 30);
+  CHECK(logits_of(restored) == logits_of(session));
+  for (size_t t = 30; t < ids.size(); ++t) {
+    session.eval(all.subspan(t, 1), nullptr);
+    restored.eval(all.subspan(t, 1), nullptr);
+    REQUIRE(logits_of(restored) == logits_of(session));
+  }
+  Session other(open_with_kv(name, kv == cpu::KvType::kI8 ? cpu::KvType::kF32 : cpu::KvType::kI8), 512);
+  CHECK_THROWS_WITH(other.load(folder / "session"), Catch::Contains("--kv"));
+}
+
+TEST_CASE("a window keeps what it needs and no more", "[session]") {
+  // Hymba's golden has windows of 13 keys, 6 pinned rows and two global layers.
+  const auto model = open_model(data_path("goldens/hymba"));
+  const std::vector<int32_t> ids = golden_ids("hymba");
+  Session session(model, 512);
+  std::vector<int32_t> many;
+  for (int i = 0; i < 40; ++i) many.insert(many.end(), ids.begin(), ids.end());
+  session.eval(many, nullptr);
+  int64_t global = 0;
+  SequenceState state = model->transient_state();
+  for (const KvCacheSpec& cache : model->spec().caches)
+    global += cache.reach == std::numeric_limits<int64_t>::max();
+  REQUIRE(global == 2);
+  const int64_t rows = static_cast<int64_t>(many.size()) + 6;
+  const KvCacheSpec& spec = model->spec().caches[0];
+  const size_t row = static_cast<size_t>(spec.kv_heads * (spec.k_dim + spec.v_dim)) * sizeof(float);
+  const size_t fixed = model->fixed_state_floats() * sizeof(float) + 160 * sizeof(float);
+  const size_t windows = session.bytes() - fixed - 2 * static_cast<size_t>(rows) * row;
+  CHECK(windows < (model->spec().caches.size() - 2) * (6 + 13 + 64 + 512) * row);
+}
+
+}  // namespace klens
