@@ -27,11 +27,15 @@ ModelSpec build_bamba(const Config& config, const HasTensor& has) {
   Mamba2Shape mamba = mamba_d_shape(config, sizes.d_model);
   mamba.norm_eps = sizes.norm_eps;
   AttentionShape attention_sizes = attention_shape(config, sizes.d_model);
+  const RopeSpec rotation = rope(config, attention_sizes.head_dim, 0.5);
+  const int64_t rotated = 2 * static_cast<int64_t>(rotation.inv_freq.size());
+  if (config.integer({"attn_rotary_emb"}, 0, kMaxWidth, rotated) != rotated)
+    config.unsupported("attn_rotary_emb is not the half of each head that Bamba rotates");
   const bool mlp_bias = config.boolean({"mlp_bias"}, false);
 
   SpecBuilder builder(config, has, sizes.vocab, sizes.d_model, "model.embed_tokens",
                       tied_head(config, has, false));
-  attention_sizes.rope = builder.rope(rope(config, attention_sizes.head_dim, 0.5));
+  attention_sizes.rope = builder.rope(rotation);
   for (size_t i = 0; i < attends.size(); ++i) {
     const std::string layer = "model.layers." + std::to_string(i) + ".";
     BlockSpec mix{.norm = builder.norm(layer + "input_layernorm", sizes.d_model, sizes.norm_eps),

@@ -84,6 +84,8 @@ std::optional<RopeSpec> read_rope(const Config& config, int64_t head_dim) {
 ModelSpec build_granite_hybrid(const Config& config, const HasTensor& has) {
   const ModelSizes sizes = model_sizes(config, 1e-6);
   require_silu(config, "hidden_act");
+  if (config.text({"normalization_function"}, "rmsnorm") != "rmsnorm")
+    config.unsupported("normalization_function is not rmsnorm");
   const ForwardShape mlp = forward_shape(config);
   std::vector<bool> attends = layers_of_kind(config, sizes.layers, "attention");
   attends.resize(static_cast<size_t>(sizes.layers), false);

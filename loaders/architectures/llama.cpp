@@ -25,10 +25,10 @@ LlamaShape common(const Config& config, const ModelSizes& sizes) {
 // max_window_layers on.
 void windows_of_qwen(const Config& config, LlamaShape& shape) {
   const int64_t layers = static_cast<int64_t>(shape.reach.size());
-  if (!config.boolean({"use_sliding_window"}, false)) return;
   const int64_t window = config.integer({"sliding_window"}, 1, kMaxPosition, 4096);
   const int64_t first = config.integer({"max_window_layers"}, 0, kMaxBlocks, 28);
   const std::vector<std::string> kinds = layer_kinds(config, layers);
+  if (!config.boolean({"use_sliding_window"}, false)) return;
   for (int64_t i = 0; i < layers; ++i) {
     const size_t at = static_cast<size_t>(i);
     if (kinds.empty() ? i >= first : kinds[at] == "sliding") shape.reach[at] = reach_of(window);

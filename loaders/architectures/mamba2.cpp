@@ -74,7 +74,7 @@ ModelSpec build_original_mamba2(const Config& config, const HasTensor& has) {
   Mamba2Shape shape;
   shape.d_inner = ssm.integer({"expand"}, 1, 64, 2) * sizes.d_model;
   shape.head_dim = ssm.integer({"headdim"}, 1, kMaxWidth, 64);
-  shape.heads = shape.d_inner / shape.head_dim;
+  shape.heads = std::max<int64_t>(shape.d_inner / shape.head_dim, 1);
   shape.groups = ssm.integer({"ngroups"}, 1, kMaxHeads, 1);
   shape.d_state = ssm.integer({"d_state"}, 1, kMaxState, 128);
   shape.d_conv = ssm.integer({"d_conv"}, 1, kMaxConv, 4);

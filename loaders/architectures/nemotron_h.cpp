@@ -176,9 +176,11 @@ BlockSpec block(SpecBuilder& builder, const std::string& layer, const std::strin
 ModelSpec build_nemotron_h(const Config& config, const HasTensor& has) {
   const int64_t d_model = config.integer({"hidden_size"}, 1, kMaxWidth);
   const int64_t vocab = config.integer({"vocab_size"}, 1, kMaxVocab);
-  const auto norm_eps =
-      static_cast<float>(config.number({"layer_norm_epsilon", "rms_norm_eps"}, 0, 1, 1e-5));
+  const auto norm_eps = static_cast<float>(
+      config.number({"layer_norm_epsilon", "norm_eps", "rms_norm_eps"}, 0, 1, 1e-5));
   const std::vector<std::string> kinds = block_kinds(config);
+  // Configs may describe a rotation; there is none.
+  config.number({"partial_rotary_factor"}, 0, 1, 1);
   const NemotronShape shape = read_shape(config, d_model, norm_eps);
   // Published under "backbone."; newer programs may write "model.".
   const std::string outer = has("model.norm_f.weight") ? "model." : "backbone.";

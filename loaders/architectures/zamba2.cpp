@@ -20,13 +20,17 @@ struct Zamba2Shape {
 
 Mamba2Shape mamba_shape(const Config& config, int64_t d_model) {
   Mamba2Shape shape;
-  shape.d_inner = config.integer({"mamba_expand"}, 1, 64, 2) * d_model;
-  shape.heads = config.integer({"n_mamba_heads"}, 1, kMaxHeads, 8);
-  shape.head_dim =
-      config.integer({"mamba_headdim"}, 1, 64 * kMaxWidth, shape.d_inner / shape.heads);
+  shape.d_inner = config.integer({"mamba_expand", "expansion_factor"}, 1, 64, 2) * d_model;
+  // Older configs have the size of heads, newer ones their number, or both.
+  const bool sized = config.has({"mamba_headdim"}) && !config.has({"n_mamba_heads"});
+  const int64_t head_dim = sized ? config.integer({"mamba_headdim"}, 1, 64 * kMaxWidth) : 1;
+  shape.heads = config.integer({"n_mamba_heads"}, 1, kMaxHeads,
+                               sized ? std::max<int64_t>(shape.d_inner / head_dim, 1) : 8);
+  shape.head_dim = config.integer({"mamba_headdim"}, 1, 64 * kMaxWidth,
+                                  std::max<int64_t>(shape.d_inner / shape.heads, 1));
   shape.groups = config.integer({"mamba_ngroups"}, 1, kMaxHeads, 1);
-  shape.d_state = config.integer({"mamba_d_state"}, 1, kMaxState, 64);
-  shape.d_conv = config.integer({"mamba_d_conv"}, 1, kMaxConv, 4);
+  shape.d_state = config.integer({"mamba_d_state", "state_size"}, 1, kMaxState, 64);
+  shape.d_conv = config.integer({"mamba_d_conv", "conv_dimension"}, 1, kMaxConv, 4);
   shape.in_bias = shape.out_bias = config.boolean({"add_bias_linear"}, false);
   shape.norm_eps = 1e-5f;  // whatever rms_norm_eps is
   shape.dt_min = static_cast<float>(config.number({"time_step_min"}, 0, 1e6, 0.001));
@@ -55,7 +59,8 @@ Zamba2Shape read_shape(const Config& config) {
   shape.d_inner = config.integer({"intermediate_size", "ffn_hidden_size"}, 1, kMaxWidth,
                                  std::min(4 * d_model, kMaxWidth));
   shape.adapter_rank = config.integer({"adapter_rank", "lora_rank"}, 1, kMaxWidth, 128);
-  shape.attention_adapters = config.boolean({"use_shared_attention_adapter"}, false);
+  shape.attention_adapters =
+      config.boolean({"use_shared_attention_adapter", "use_shared_attention_lora"}, false);
   shape.bias = config.boolean({"add_bias_linear"}, false);
   shape.activation = activation(config, "hidden_act", "gelu");
   return shape;
