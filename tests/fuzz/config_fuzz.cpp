@@ -15,11 +15,10 @@ void check_sizes(const klens::ModelSpec& spec) {
   const auto add = [&](int64_t more) {
     if (more < 1 || __builtin_add_overflow(bytes, more, &bytes)) std::abort();
   };
-  spec.each_unit([&](const klens::LinearSpec& unit) {
+  for (const klens::LinearSpec& unit : spec.units)
     for (const klens::Format& format : klens::kFormats)
       add(static_cast<int64_t>(klens::packed_bytes(format, unit.rows, unit.cols) / 8));
-  });
-  spec.each_small([&](const klens::SmallSpec& small) { add(small.elements()); });
+  for (const klens::SmallSpec& small : spec.smalls) add(small.elements());
   if (spec.parameters() < 1) std::abort();
 }
 

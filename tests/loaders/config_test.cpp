@@ -1,33 +1,18 @@
+// How configs are read, on the first architecture that klens had.
 #include "loaders/config.h"
 
 #include <catch2/catch.hpp>
+#include <cmath>
 
-#include "loaders/architectures/architecture.h"
 #include "loaders/error.h"
+#include "tests/loaders/architectures.h"
 
-namespace klens {
+namespace klens::testing {
 namespace {
 
-ModelSpec build(const std::string& config, bool has_head = false,
-                const std::string& generation = "{}") {
-  return build_spec(Config(config, "config.json"), Config(generation, "generation_config.json"),
-                    [&](const std::string& name) { return has_head && name == "lm_head.weight"; });
-}
+const std::vector<std::string> kHead = {"lm_head.weight"};
 
-const Mamba1Spec& first_mixer(const ModelSpec& spec) {
-  return std::get<Mamba1Spec>(spec.blocks.at(0).mixer);
-}
-
-std::vector<std::string> small_names(const ModelSpec& spec) {
-  std::vector<std::string> names;
-  spec.each_small([&](const SmallSpec& small) { names.push_back(small.tensor); });
-  return names;
-}
-
-bool has_small(const ModelSpec& spec, const std::string& name) {
-  const std::vector<std::string> names = small_names(spec);
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
+const Mamba1Spec& first_mixer(const ModelSpec& spec) { return mixer<Mamba1Spec>(spec, 0); }
 
 }  // namespace
 
@@ -40,19 +25,19 @@ TEST_CASE("a published mamba config gives its shapes", "[config]") {
   CHECK(spec.architecture == "MambaForCausalLM");
   CHECK(spec.blocks.size() == 24);
   CHECK(spec.vocab == 50280);
-  CHECK(!spec.embedding);
-  CHECK(spec.head.tensor == "backbone.embeddings.weight");
+  CHECK(spec.tied());
+  CHECK(spec.units[spec.head].tensor == "backbone.embeddings.weight");
   CHECK(spec.bos == 0);
   CHECK(spec.eos == std::vector<int32_t>{0});
-  CHECK(spec.final_norm_eps == 1e-5f);
-  const Mamba1Spec& mixer = first_mixer(spec);
-  CHECK(mixer.in_proj.rows == 3072);
-  CHECK(mixer.in_proj.cols == 768);
-  CHECK(mixer.x_proj.rows == 48 + 2 * 16);
-  CHECK(mixer.dt_proj.cols == 48);
-  CHECK(mixer.conv_weight.shape == std::vector<int64_t>{1536, 1, 4});
-  CHECK(mixer.a_log.shape == std::vector<int64_t>{1536, 16});
-  CHECK(!mixer.bcdt_norm_eps);
+  CHECK(spec.final_norm.eps == 1e-5f);
+  const std::string first = "backbone.layers.0.mixer.";
+  CHECK(unit(spec, first + "in_proj").rows == 3072);
+  CHECK(unit(spec, first + "in_proj").cols == 768);
+  CHECK(unit(spec, first + "x_proj").rows == 48 + 2 * 16);
+  CHECK(unit(spec, first + "dt_proj").cols == 48);
+  CHECK(shape_of(spec, first + "conv1d.weight") == std::vector<int64_t>{1536, 1, 4});
+  CHECK(shape_of(spec, first + "A_log") == std::vector<int64_t>{1536, 16});
+  CHECK(!first_mixer(spec).scan.dt_norm);
   CHECK(spec.parameters() == 129135360);  // mamba-130m's
 }
 
@@ -61,45 +46,46 @@ TEST_CASE("other spellings and defaults mean the same", "[config]") {
       "vocab_size":10,"hidden_size":null,"time_step_rank":"auto"})");
   const Mamba1Spec& mixer = first_mixer(spec);
   CHECK(spec.blocks.size() == 2);
-  CHECK(mixer.d_inner == 40);
-  CHECK(mixer.d_state == 16);
-  CHECK(mixer.d_conv == 4);
-  CHECK(mixer.dt_rank == 2);  // ceil(20 / 16)
-  CHECK(mixer.conv_bias);
-  CHECK(!mixer.in_bias);
+  CHECK(mixer.scan.d_inner == 40);
+  CHECK(mixer.scan.d_state == 16);
+  CHECK(mixer.scan.d_conv == 4);
+  CHECK(mixer.scan.dt_rank == 2);  // ceil(20 / 16)
+  CHECK(mixer.scan.conv_bias);
+  CHECK(!mixer.in_proj.bias);
   CHECK(!spec.bos);
   CHECK(spec.eos.empty());
-  CHECK(
-      build(
-          R"({"architectures":["MambaForCausalLM"],"hidden_size":20,"num_hidden_layers":2,"expand":3,
-      "vocab_size":10,"hidden_act":"swish"})")
-          .blocks.at(1)
-          .norm.tensor == "backbone.layers.1.norm.weight");
+  const ModelSpec other = build(
+      R"({"architectures":["MambaForCausalLM"],"hidden_size":20,"num_hidden_layers":2,"expand":3,
+      "vocab_size":10,"hidden_act":"swish"})");
+  CHECK(other.smalls.at(*other.blocks.at(1).norm.weight).tensor == "backbone.layers.1.norm.weight");
+  CHECK(first_mixer(other).scan.d_inner == 60);
 }
 
 TEST_CASE("biases are asked for where the config says so", "[config]") {
   const std::string start =
       R"({"architectures":["MambaForCausalLM"],"hidden_size":8,"num_hidden_layers":1,"vocab_size":4)";
   const ModelSpec with = build(start + R"(,"use_bias":true,"use_conv_bias":false})");
-  CHECK(has_small(with, "backbone.layers.0.mixer.in_proj.bias"));
-  CHECK(has_small(with, "backbone.layers.0.mixer.out_proj.bias"));
-  CHECK(!has_small(with, "backbone.layers.0.mixer.conv1d.bias"));
+  CHECK(find_small(with, "backbone.layers.0.mixer.in_proj.bias"));
+  CHECK(find_small(with, "backbone.layers.0.mixer.out_proj.bias"));
+  CHECK(!find_small(with, "backbone.layers.0.mixer.conv1d.bias"));
   const ModelSpec without = build(start + "}");
-  CHECK(!has_small(without, "backbone.layers.0.mixer.in_proj.bias"));
-  CHECK(has_small(without, "backbone.layers.0.mixer.conv1d.bias"));
+  CHECK(!find_small(without, "backbone.layers.0.mixer.in_proj.bias"));
+  CHECK(find_small(without, "backbone.layers.0.mixer.conv1d.bias"));
 }
 
 TEST_CASE("falcon mamba has norms of dt, B and C and a head of its own", "[config]") {
   const std::string start =
       R"({"architectures":["FalconMambaForCausalLM"],"hidden_size":8,"intermediate_size":24,
       "expand":16,"num_hidden_layers":1,"vocab_size":4,"tie_word_embeddings":false)";
-  const ModelSpec spec = build(start + "}", true);
-  CHECK(first_mixer(spec).d_inner == 24);
-  CHECK(first_mixer(spec).bcdt_norm_eps == 1e-6f);
-  CHECK(spec.embedding);
-  CHECK(spec.embedding->tensor == "backbone.embeddings.weight");
-  CHECK(spec.head.tensor == "lm_head.weight");
-  CHECK(first_mixer(build(start + R"(,"mixer_rms_eps":1e-3})", true)).bcdt_norm_eps == 1e-3f);
+  const ModelSpec spec = build(start + "}", kHead);
+  CHECK(first_mixer(spec).scan.d_inner == 24);
+  REQUIRE(first_mixer(spec).scan.b_norm);
+  CHECK(first_mixer(spec).scan.b_norm->eps == 1e-6f);
+  CHECK(!first_mixer(spec).scan.b_norm->weight);
+  CHECK(!spec.tied());
+  CHECK(spec.units[spec.embedding].tensor == "backbone.embeddings.weight");
+  CHECK(spec.units[spec.head].tensor == "lm_head.weight");
+  CHECK(first_mixer(build(start + R"(,"mixer_rms_eps":1e-3})", kHead)).scan.c_norm->eps == 1e-3f);
   CHECK_THROWS_WITH(build(start + "}"), Catch::Contains("there is no tensor lm_head.weight"));
 }
 
@@ -110,25 +96,26 @@ TEST_CASE("an original state-spaces config is known without a name", "[config]")
   const ModelSpec spec = build(start + "{}" + end);
   CHECK(spec.architecture == "MambaLMHeadModel");
   CHECK(spec.vocab == 50280);  // padded to 8
-  CHECK(spec.head.tensor == "backbone.embedding.weight");
-  CHECK(first_mixer(spec).dt_rank == 64);
-  CHECK(first_mixer(spec).d_inner == 2048);
+  CHECK(spec.units[spec.head].tensor == "backbone.embedding.weight");
+  CHECK(first_mixer(spec).scan.dt_rank == 64);
+  CHECK(first_mixer(spec).scan.d_inner == 2048);
   const ModelSpec given = build(
       start +
       R"({"layer":"Mamba1","expand":3,"d_state":8,"d_conv":3,"dt_rank":5,"bias":true,"conv_bias":false})" +
       end);
-  CHECK(first_mixer(given).d_inner == 3072);
-  CHECK(first_mixer(given).d_state == 8);
-  CHECK(first_mixer(given).d_conv == 3);
-  CHECK(first_mixer(given).dt_rank == 5);
-  CHECK(first_mixer(given).in_bias);
-  CHECK(!first_mixer(given).conv_bias);
+  CHECK(first_mixer(given).scan.d_inner == 3072);
+  CHECK(first_mixer(given).scan.d_state == 8);
+  CHECK(first_mixer(given).scan.d_conv == 3);
+  CHECK(first_mixer(given).scan.dt_rank == 5);
+  CHECK(first_mixer(given).in_proj.bias);
+  CHECK(!first_mixer(given).scan.conv_bias);
   CHECK(build(R"({"d_model":8,"n_layer":1,"vocab_size":17,"pad_vocab_size_multiple":16})").vocab ==
         32);
   CHECK(build(R"({"d_model":8,"n_layer":1,"vocab_size":16})").vocab == 16);
 
-  for (const char* bad : {R"("ssm_cfg":{"layer":"Mamba2"})", R"("rms_norm":false)",
-                          R"("d_intermediate":64)", R"("attn_layer_idx":[3])"}) {
+  for (const char* bad :
+       {R"("ssm_cfg":{"layer":"Mamba3"})", R"("rms_norm":false)", R"("d_intermediate":64)",
+        R"("attn_layer_idx":[3])", R"("attn_cfg":{"num_heads":4})"}) {
     CAPTURE(bad);
     try {
       build(std::string(R"({"d_model":8,"n_layer":1,"vocab_size":17,)") + bad + "}");
@@ -146,8 +133,8 @@ TEST_CASE("generation_config's end of sequence counts before config's", "[config
       "vocab_size":4,"eos_token_id":1,"bos_token_id":[2,3]})";
   CHECK(build(config).eos == std::vector<int32_t>{1});
   CHECK(build(config).bos == 2);
-  CHECK(build(config, false, R"({"eos_token_id":[2,3]})").eos == std::vector<int32_t>{2, 3});
-  CHECK(build(config, false, R"({"eos_token_id":null})").eos == std::vector<int32_t>{1});
+  CHECK(build(config, {}, R"({"eos_token_id":[2,3]})").eos == std::vector<int32_t>{2, 3});
+  CHECK(build(config, {}, R"({"eos_token_id":null})").eos == std::vector<int32_t>{1});
 }
 
 TEST_CASE("the largest sizes a config may name do not overflow", "[config]") {
@@ -166,6 +153,23 @@ TEST_CASE("numbers above 2^63 do not turn negative", "[config]") {
   CHECK(config.integer({"b"}, INT64_MIN, INT64_MAX) == INT64_MIN);
 }
 
+TEST_CASE("infinity is a number, spelled as Python does or as an object", "[config]") {
+  const std::string text =
+      R"({"a":[0.0,Infinity],"b":[{"__float__":"-Infinity"}],"c":"Infinity \" NaN","d":NaN})";
+  const Config config(text, "config.json");
+  CHECK(config.numbers("a") == std::vector<double>{0, INFINITY});
+  CHECK(config.numbers("b") == std::vector<double>{-INFINITY});
+  CHECK(config.text({"c"}, "") == "Infinity \" NaN");
+  CHECK_THROWS_WITH(config.number({"d"}, 0, 1), Catch::Contains("d is "));
+}
+
+TEST_CASE("what nothing asked for is known", "[config]") {
+  const std::string text = R"({"a":1,"b":2,"c":null,"d":false,"e":[],"f":"x"})";
+  const Config config(text, "config.json");
+  config.integer({"a", "f"}, 0, 9);
+  CHECK(config.unread() == std::vector<std::string>{"b"});
+}
+
 TEST_CASE("messages quote what they found, shortly", "[config]") {
   const Config config(R"({"a":")" + std::string(5000, 'x') + R"(","b":"\n\u00e9"})", "config.json");
   try {
@@ -179,4 +183,4 @@ TEST_CASE("messages quote what they found, shortly", "[config]") {
   CHECK_THROWS_WITH(config.integer({"b"}, 0, 1), Catch::Contains("b is \"\\n\\u00e9\""));
 }
 
-}  // namespace klens
+}  // namespace klens::testing

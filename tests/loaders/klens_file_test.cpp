@@ -39,9 +39,8 @@ KlensHeader header_for(const Checkpoint& source, const std::vector<std::string>&
   header.plan.method = "given";
   header.plan.measured_kl = 0.125;
   size_t i = 0;
-  source.spec.each_unit([&](const LinearSpec& unit) {
+  for (const LinearSpec& unit : source.spec.units)
     header.plan.units[unit.name] = {.format = formats[i++ % formats.size()]};
-  });
   return header;
 }
 
@@ -166,10 +165,10 @@ TEST_CASE("small tensors are F16 where that loses nothing", "[klens-file]") {
   const Checkpoint source = open_checkpoint(folder / "model", false);
   write_klens_file(folder / "model.klens", source, header_for(source, {"fp16"}), by_rtn);
   const SafetensorsFile file = SafetensorsFile::open(folder / "model.klens");
-  source.spec.each_small([&](const SmallSpec& small) {
+  for (const SmallSpec& small : source.spec.smalls) {
     CAPTURE(small.tensor);
     CHECK(file.tensors().at(small.tensor).dtype == dtype);
-  });
+  }
   CHECK(read_klens_file(folder / "model.klens", true).small == source.small);
 }
 

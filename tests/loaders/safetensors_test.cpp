@@ -1,5 +1,6 @@
 #include "loaders/safetensors.h"
 
+#include <algorithm>
 #include <bit>
 #include <catch2/catch.hpp>
 #include <filesystem>
@@ -17,12 +18,13 @@ namespace {
 using namespace klens::testing;
 namespace fs = std::filesystem;
 
-// Whether the bytes of the view lie in one of the checkpoint's mapped tensors.
+// Whether the view lies in one of the checkpoint's mapped files.
 bool is_mapped(const Checkpoint& checkpoint, const WeightView& view) {
-  for (const SafetensorsFile& file : checkpoint.files)
-    for (const auto& [name, tensor] : file.tensors())
-      if (tensor.bytes.data() == view.data) return true;
-  return false;
+  const auto* data = static_cast<const std::byte*>(view.data);
+  return std::any_of(checkpoint.files.begin(), checkpoint.files.end(), [&](const auto& file) {
+    const std::span<const std::byte> bytes = file->bytes();
+    return data >= bytes.data() && data < bytes.data() + bytes.size();
+  });
 }
 
 // The numbers of two checkpoints of one model, wherever they lie.
