@@ -1,10 +1,14 @@
 #include "loaders/checkpoint.h"
 
 #include <cstring>
+#include <filesystem>
 #include <set>
 
+#include "loaders/architectures/architecture.h"
 #include "loaders/error.h"
+#include "loaders/gguf/read_gguf.h"
 #include "loaders/json.h"
+#include "loaders/klens_file.h"
 #include "loaders/tensor_values.h"
 
 namespace klens {
@@ -105,6 +109,35 @@ void fill_checkpoint(Checkpoint& checkpoint, TensorSource tensors) {
   checkpoint.file_bytes = tensors.file_bytes;
   checkpoint.files = std::move(tensors.files);
   checkpoint.copies = std::move(tensors.copies);
+}
+
+namespace {
+
+Checkpoint read_gguf_checkpoint(const std::string& path) {
+  GgufModel model = read_gguf(path);
+  Checkpoint checkpoint;
+  checkpoint.path = path;
+  checkpoint.name = model.name;
+  checkpoint.texts = std::move(model.texts);
+  const Config config(checkpoint.texts.config, path + " (as config.json)");
+  const Config generation(
+      checkpoint.texts.generation_config.empty() ? "{}" : checkpoint.texts.generation_config,
+      path + " (as generation_config.json)");
+  checkpoint.spec = build_spec(config, generation, [&](const std::string& name) {
+    return model.tensors.tensors.count(name) != 0;
+  });
+  fill_checkpoint(checkpoint, std::move(model.tensors));
+  return checkpoint;
+}
+
+}  // namespace
+
+Checkpoint open_checkpoint(const std::string& path, bool verify) {
+  if (!file_exists(path))
+    throw Error(ErrorKind::kIo, path + ": no such file or folder; give the path of one");
+  std::error_code ec;
+  if (std::filesystem::is_directory(path, ec)) return read_checkpoint_folder(path);
+  return path.ends_with(".gguf") ? read_gguf_checkpoint(path) : read_klens_file(path, verify);
 }
 
 }  // namespace klens

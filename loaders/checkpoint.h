@@ -39,6 +39,10 @@ struct Checkpoint {
   std::map<std::string, std::string> provenance;  // .klens only: tool, calibration, checkpoint hash
   size_t file_bytes = 0, tensor_bytes = 0;
 
+  const std::vector<float>& small_values(SmallId id) const {
+    return small.at(spec.smalls[id].tensor);
+  }
+
   // Keep alive what the units' views point into.
   std::vector<std::shared_ptr<const MappedFile>> files;
   std::vector<AlignedBuffer> copies;

@@ -5,7 +5,6 @@
 #include "loaders/checkpoint.h"
 #include "loaders/error.h"
 #include "loaders/json.h"
-#include "loaders/klens_file.h"
 
 namespace klens {
 namespace {
@@ -114,14 +113,6 @@ Checkpoint read_checkpoint_folder(const std::string& folder) {
       config, generation, [&](const std::string& name) { return tensors().tensors.count(name); });
   fill_checkpoint(checkpoint, std::move(tensors()));
   return checkpoint;
-}
-
-Checkpoint open_checkpoint(const std::string& path, bool verify) {
-  if (!file_exists(path))
-    throw Error(ErrorKind::kIo, path + ": no such file or folder; give the path of one");
-  std::error_code ec;
-  if (fs::is_directory(path, ec)) return read_checkpoint_folder(path);
-  return read_klens_file(path, verify);
 }
 
 }  // namespace klens

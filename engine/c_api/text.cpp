@@ -6,6 +6,7 @@
 #include "engine/c_api/handles.h"
 #include "loaders/chat_template/chat_template.h"
 #include "loaders/json.h"
+#include "loaders/gguf/read_gguf.h"
 #include "loaders/klens_file.h"
 #include "loaders/mapped_file.h"
 #include "loaders/safetensors.h"
@@ -13,15 +14,15 @@
 namespace klens {
 namespace {
 
-// The text of a tokenizer.json: a folder's, a .klens file's, or the file itself.
+// The text of a tokenizer.json: a folder's, a .klens or .gguf file's, or the file itself.
 std::string tokenizer_text(const std::string& path) {
   if (std::error_code ec; std::filesystem::is_directory(path, ec))
     return read_text(path + "/tokenizer.json");
-  if (!path.ends_with(".klens")) return read_text(path);
-  const Checkpoint checkpoint = read_klens_file(path, false);
-  if (checkpoint.texts.tokenizer.empty())
-    throw Error(ErrorKind::kBadFile, path + ": holds no tokenizer");
-  return checkpoint.texts.tokenizer;
+  if (!path.ends_with(".klens") && !path.ends_with(".gguf")) return read_text(path);
+  const ModelTexts texts = path.ends_with(".gguf") ? read_gguf(path).texts
+                                                   : read_klens_file(path, false).texts;
+  if (texts.tokenizer.empty()) throw Error(ErrorKind::kBadFile, path + ": holds no tokenizer");
+  return texts.tokenizer;
 }
 
 // A special token of tokenizer_config.json: a string, or an object with its content.

@@ -186,9 +186,9 @@ TEST_CASE("keys and values in FP16 and INT8 stay close, and take less", "[sessio
     return error / size;
   };
   CHECK(worst(half) > 0);
-  CHECK(worst(half) < 2e-3);
+  CHECK(worst(half) < 1e-2);
   CHECK(worst(int8) > worst(half));
-  CHECK(worst(int8) < 5e-2);
+  CHECK(worst(int8) < 0.15);
 }
 
 TEST_CASE("saved sessions are restored with every kind of cache", "[session]") {
