@@ -113,7 +113,7 @@ Mamba2Shape mamba_shape(const Config& config, float norm_eps) {
   require_silu(config, "mamba_hidden_act");
   Mamba2Shape shape;
   shape.heads = config.integer({"mamba_num_heads"}, 1, kMaxHeads, 128);
-  shape.head_dim = config.integer({"mamba_head_dim"}, 1, kMaxWidth, 64);
+  shape.head_dim = config.integer({"mamba_head_dim"}, 1, 64 * kMaxWidth / shape.heads, 64);
   shape.d_inner = shape.heads * shape.head_dim;  // whatever expand is
   shape.groups = config.integer({"n_groups", "mamba_n_groups"}, 1, kMaxHeads, 8);
   shape.d_state = config.integer({"ssm_state_size"}, 1, kMaxState, 128);

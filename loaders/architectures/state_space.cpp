@@ -6,8 +6,10 @@
 namespace klens {
 
 void require_silu(const Config& config, const char* key) {
-  if (activation(config, key, "silu") != Activation::kSilu)
-    config.unsupported(std::string(key) + " of Mamba blocks must be silu");
+  const std::string name = config.text({key}, "silu");
+  if (name != "silu" && name != "swish")
+    config.unsupported(std::string(key) + " \"" + name +
+                       "\" is not silu, the activation of Mamba blocks");
 }
 
 ModelSizes original_sizes(const Config& config) {
