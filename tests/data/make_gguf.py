@@ -29,7 +29,7 @@ COMMON = dict(vocab_size=64, hidden_size=32, max_position_embeddings=128, bos_to
 HEADS = dict(num_attention_heads=4, num_key_value_heads=2)
 MAMBA_D = dict(mamba_n_heads=4, mamba_d_head=16, mamba_d_state=8, mamba_n_groups=2, mamba_chunk_size=16)
 LLAMA3 = dict(rope_type="llama3", rope_theta=500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
-              original_max_position_embeddings=64)
+              original_max_position_embeddings=256)
 
 
 def models():
