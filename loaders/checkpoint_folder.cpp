@@ -36,6 +36,7 @@ struct Container {
 };
 constexpr Container kContainers[] = {
     {"model.safetensors", add_safetensors_file},
+    {"pytorch_model.bin", add_pytorch_file},
 };
 
 TensorSource open_tensors(const std::string& folder) {

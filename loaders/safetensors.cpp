@@ -118,6 +118,12 @@ const char* dtype_name(DType dtype) {
   return "?";
 }
 
+size_t dtype_bytes(DType dtype) {
+  for (const DTypeRow& row : kDTypes)
+    if (row.dtype == dtype) return row.bytes;
+  return 0;
+}
+
 SafetensorsFile SafetensorsFile::open(const std::string& path) {
   auto file = std::make_shared<const MappedFile>(path);
   SafetensorsFile parsed = parse(file->bytes(), path);

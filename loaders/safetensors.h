@@ -23,6 +23,7 @@ struct TensorView {
 
 std::string shape_text(std::span<const int64_t> shape);  // "[1024, 256]"
 const char* dtype_name(DType dtype);
+size_t dtype_bytes(DType dtype);
 
 // A safetensors file, mapped: 8-byte little-endian header size, JSON header, data without holes.
 // Everything the header says is checked against the file when it is opened.

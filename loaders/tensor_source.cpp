@@ -2,6 +2,7 @@
 
 #include "loaders/error.h"
 #include "loaders/json.h"
+#include "loaders/pytorch/pytorch_file.h"
 
 namespace klens {
 
@@ -17,6 +18,14 @@ void add_safetensors_file(const std::string& path, TensorSource& tensors) {
   for (const auto& [name, view] : file.tensors()) add_tensor(path, name, view, tensors);
   tensors.file_bytes += file.file_bytes();
   tensors.files.push_back(file.mapping());
+}
+
+void add_pytorch_file(const std::string& path, TensorSource& tensors) {
+  PytorchFile file = PytorchFile::open(path);
+  for (const auto& [name, view] : file.tensors()) add_tensor(path, name, view, tensors);
+  tensors.file_bytes += file.file_bytes();
+  tensors.files.push_back(file.mapping());
+  for (AlignedBuffer& copy : file.take_copies()) tensors.copies.push_back(std::move(copy));
 }
 
 }  // namespace klens

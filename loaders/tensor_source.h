@@ -26,6 +26,7 @@ struct TensorSource {
 
 // Adds the tensors of one file. Throws Error, also for a name that is there already.
 void add_safetensors_file(const std::string& path, TensorSource& tensors);
+void add_pytorch_file(const std::string& path, TensorSource& tensors);
 // What every such function does for one tensor.
 void add_tensor(const std::string& path, const std::string& name, const TensorView& view,
                 TensorSource& tensors);
