@@ -1,8 +1,8 @@
 """Writes pytorch/*.bin, small checkpoints as torch.save writes them, and pytorch/*.safetensors, the same tensors.
 
     python3 make_pytorch.py     (needs torch, safetensors; the files in the repository are of torch 2.15.0)
-    python3 make_pytorch.py convert FOLDER FROM TO [SHARDS]
-                                (FOLDER/FROM.safetensors to FOLDER/TO.bin, or an index and shards of it)
+    python3 make_pytorch.py convert SHARDS FOLDER...
+                                (turns each FOLDER/saved.safetensors into a pytorch_model.bin, or an index and shards)
 """
 import collections
 import json
@@ -108,18 +108,21 @@ def tiny_model():
     save_file({k: v.contiguous() for k, v in tensors.items()}, os.path.join(folder, "expected.safetensors"))
 
 
-def convert(folder, source, target, shards=0):
-    tensors = load_file(os.path.join(folder, source + ".safetensors"))
-    if not shards:
-        torch.save(collections.OrderedDict(tensors), os.path.join(folder, target + ".bin"))
-        return
-    names, weight_map = sorted(tensors), {}
-    for i in range(shards):
-        part = f"{target}-{i + 1:05}-of-{shards:05}.bin"
-        weight_map.update({name: part for name in names[i::shards]})
-        torch.save({name: tensors[name] for name in names[i::shards]}, os.path.join(folder, part))
-    with open(os.path.join(folder, target + ".bin.index.json"), "w") as out:
-        json.dump({"weight_map": weight_map}, out)
+def convert(shards, folders):
+    for folder in folders:
+        source = os.path.join(folder, "saved.safetensors")
+        tensors = load_file(source)
+        if shards == 1:
+            torch.save(collections.OrderedDict(tensors), os.path.join(folder, "pytorch_model.bin"))
+        else:
+            names, weight_map = sorted(tensors), {}
+            for i in range(shards):
+                part = f"pytorch_model-{i + 1:05}-of-{shards:05}.bin"
+                weight_map.update({name: part for name in names[i::shards]})
+                torch.save({name: tensors[name] for name in names[i::shards]}, os.path.join(folder, part))
+            with open(os.path.join(folder, "pytorch_model.bin.index.json"), "w") as out:
+                json.dump({"weight_map": weight_map}, out)
+        os.remove(source)
 
 
 def main():
@@ -141,6 +144,6 @@ def main():
 
 if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1] == "convert":
-        convert(*sys.argv[2:5], *map(int, sys.argv[5:6]))
+        convert(int(sys.argv[2]), sys.argv[3:])
     else:
         main()

@@ -74,24 +74,33 @@ TEST_CASE("a committed pytorch_model.bin gives the logits of its safetensors", "
   check_same_logits(folder / "st", data_path("pytorch/mamba"), {0, 15, 3, 3, 9, 1, 12});
 }
 
-TEST_CASE("a golden saved by PyTorch gives the golden's logits", "[pytorch]") {
+TEST_CASE("goldens saved by PyTorch give the goldens' logits", "[pytorch]") {
   if (!have_torch()) return;
-  const std::string name = GENERATE(from_range(golden_names()));
-  CAPTURE(name);
-  const std::string golden = data_path("goldens/" + name);
-  const auto ids =
-      tensor_values<int32_t>(SafetensorsFile::open(golden + "/reference.safetensors"), "input_ids");
-  const TemporaryFolder folder;
-  copy(golden + "/config.json", folder / "config.json");
-  copy(golden + "/model.safetensors", folder / "saved.safetensors");
-  // Every golden in one file, one of them also in shards: the index is the same for all.
-  std::vector<std::string> convert = {data_path("make_pytorch.py"), "convert", folder.path(),
-                                      "saved", "pytorch_model"};
-  if (name == "mamba") convert.push_back("3");
-  REQUIRE(run_python(convert));
-  fs::remove(folder / "saved.safetensors");
-  CHECK(fs::exists(folder / "pytorch_model.bin.index.json") == (name == "mamba"));
-  check_same_logits(golden, folder.path(), ids);
+  const TemporaryFolder root;
+  const auto convert = [](const char* shards, const std::vector<std::string>& folders) {
+    std::vector<std::string> arguments = {data_path("make_pytorch.py"), "convert", shards};
+    arguments.insert(arguments.end(), folders.begin(), folders.end());
+    REQUIRE(run_python(arguments));
+  };
+  const auto prepare = [&](const std::string& golden, const std::string& folder) {
+    copy(data_path("goldens/" + golden + "/config.json"), folder + "/config.json");
+    copy(data_path("goldens/" + golden + "/model.safetensors"), folder + "/saved.safetensors");
+    return folder;
+  };
+  const auto check = [](const std::string& golden, const std::string& folder) {
+    CAPTURE(golden, folder);
+    const std::string path = data_path("goldens/" + golden);
+    const auto reference = SafetensorsFile::open(path + "/reference.safetensors");
+    check_same_logits(path, folder, tensor_values<int32_t>(reference, "input_ids"));
+  };
+  // One run for all: importing torch takes longer than anything else here.
+  std::vector<std::string> folders;
+  for (const std::string& name : golden_names()) folders.push_back(prepare(name, root / name));
+  convert("1", folders);
+  convert("3", {prepare("mamba", root / "shards")});
+  for (const std::string& name : golden_names()) check(name, root / name);
+  CHECK(fs::exists(root / "shards/pytorch_model.bin.index.json"));
+  check("mamba", root / "shards");
 }
 
 }  // namespace klens
