@@ -89,9 +89,12 @@ void GgufMapping::begin(const std::string& name, const std::string& model_type,
 
 void GgufMapping::leave_out_last_blocks(int64_t count) {
   if (count >= blocks_) file_.fail("key " + key("nextn_predict_layers") + " leaves no block");
-  for (int64_t block = blocks_ - count; block < blocks_; ++block)
-    for (const auto& [name, tensor] : file_.tensors())
-      if (name.starts_with(block_name(block, ""))) taken_.insert(name);
+  for (int64_t block = blocks_ - count; block < blocks_; ++block) {
+    const std::string prefix = block_name(block, "");
+    for (auto at = file_.tensors().lower_bound(prefix);
+         at != file_.tensors().end() && at->first.starts_with(prefix); ++at)
+      taken_.insert(at->first);
+  }
   blocks_ -= count;
 }
 
@@ -151,6 +154,12 @@ void GgufMapping::rename_in_block(int64_t block, const std::string& prefix,
     rename(block_name(block, row.gguf), prefix + row.checkpoint, row.change);
 }
 
+void GgufMapping::check_experts(const std::string& gguf, const GgufTensor& tensor) const {
+  if (tensor.shape.size() > 3 || (tensor.shape.size() == 3 && tensor.shape[0] > kMostExperts))
+    file_.fail("tensor " + gguf + " has shape " + shape_text(tensor.shape) +
+               ", which is more experts than any model has" + kAgain);
+}
+
 void GgufMapping::join(const std::string& above, const std::string& below,
                        const std::string& checkpoint) {
   if (!has_tensor(above) && !has_tensor(below)) return;
@@ -161,6 +170,7 @@ void GgufMapping::join(const std::string& above, const std::string& below,
   if (first.shape != second.shape || first.shape.size() < 2)
     file_.fail("tensors " + above + " and " + below + " have shapes " + shape_text(first.shape) +
                " and " + shape_text(second.shape) + ", which do not go together" + kAgain);
+  check_experts(above, first);
   TensorRecipe recipe{checkpoint, first.shape, {}, above};
   recipe.shape[recipe.shape.size() - 2] *= 2;
   const int64_t each = first.shape[first.shape.size() - 2];
@@ -178,6 +188,7 @@ void GgufMapping::split_experts(const std::string& gguf, const std::string& befo
   if (found->shape.size() != 3)
     file_.fail("tensor " + gguf + " has shape " + shape_text(found->shape) +
                ", not one matrix for each expert" + kAgain);
+  check_experts(gguf, *found);
   const int64_t each = found->shape[1];
   for (int64_t expert = 0; expert < found->shape[0]; ++expert)
     recipes_.push_back({before + std::to_string(expert) + after,

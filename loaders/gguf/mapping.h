@@ -49,6 +49,7 @@ class GgufMapping {
  public:
   // Bounds of counts and widths that no sound file exceeds.
   static constexpr int64_t kMostBlocks = 4096;
+  static constexpr int64_t kMostExperts = 4096;
   static constexpr int64_t kMostWidth = int64_t{1} << 30;
 
   GgufMapping(const GgufFile& file, std::string architecture);
@@ -103,6 +104,7 @@ class GgufMapping {
 
  private:
   const GgufTensor* take(const std::string& gguf);
+  void check_experts(const std::string& gguf, const GgufTensor& tensor) const;
   void rope_factors(int64_t dims);
 
   const GgufFile& file_;
