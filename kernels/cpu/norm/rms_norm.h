@@ -18,7 +18,7 @@ struct RmsNormArgs {
   float epsilon;
 };
 
-// |y - y_scalar| <= (8 + sqrt(cols)) * eps * |y|. Each token is independent and bit-equal in any
+// |y - y_scalar| <= 3 eps |y|. Each token is independent and bit-equal in any
 // batch.
 using RmsNorm = void(const RmsNormArgs&);
 

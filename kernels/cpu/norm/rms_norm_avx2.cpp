@@ -8,23 +8,25 @@ RmsNorm rms_norm_avx2;
 
 namespace {
 
-// Four sums side by side hide the latency of the multiply-add and shorten the chains that round.
-inline float sum_of_squares(const float* x, int64_t cols) {
-  __m256 s0 = _mm256_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
+inline __m256d square_and_add(__m256 x, __m256d sum) {
+  const __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(x));
+  const __m256d high = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
+  return _mm256_fmadd_pd(high, high, _mm256_fmadd_pd(low, low, sum));
+}
+
+// In FP64: an error of the sum is one of all the outputs together, which deep models amplify.
+inline double sum_of_squares(const float* x, int64_t cols) {
+  __m256d s0 = _mm256_setzero_pd(), s1 = s0;
   int64_t i = 0;
-  for (; i + 32 <= cols; i += 32) {
-    const __m256 x0 = _mm256_loadu_ps(x + i), x1 = _mm256_loadu_ps(x + i + 8);
-    const __m256 x2 = _mm256_loadu_ps(x + i + 16), x3 = _mm256_loadu_ps(x + i + 24);
-    s0 = _mm256_fmadd_ps(x0, x0, s0);
-    s1 = _mm256_fmadd_ps(x1, x1, s1);
-    s2 = _mm256_fmadd_ps(x2, x2, s2);
-    s3 = _mm256_fmadd_ps(x3, x3, s3);
+  for (; i + 16 <= cols; i += 16) {
+    s0 = square_and_add(_mm256_loadu_ps(x + i), s0);
+    s1 = square_and_add(_mm256_loadu_ps(x + i + 8), s1);
   }
-  for (; i < cols; i += 8) {
-    const __m256 v = _mm256_maskload_ps(x + i, lanes_left(cols - i));
-    s0 = _mm256_fmadd_ps(v, v, s0);
-  }
-  return sum_lanes(_mm256_add_ps(_mm256_add_ps(s0, s1), _mm256_add_ps(s2, s3)));
+  for (; i < cols; i += 8)
+    s0 = square_and_add(_mm256_maskload_ps(x + i, lanes_left(cols - i)), s0);
+  const __m256d s = _mm256_add_pd(s0, s1);
+  const __m128d pair = _mm_add_pd(_mm256_castpd256_pd128(s), _mm256_extractf128_pd(s, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
 }
 
 }  // namespace
@@ -33,9 +35,9 @@ void rms_norm_avx2(const RmsNormArgs& a) {
   for (int64_t t = 0; t < a.tokens; ++t) {
     const float* x = a.x + t * a.x_stride;
     float* y = a.y + t * a.y_stride;
-    const float mean = sum_of_squares(x, a.cols) / static_cast<float>(a.cols);
-    const __m256 factor =
-        _mm256_div_ps(_mm256_set1_ps(1.0f), _mm256_sqrt_ps(_mm256_set1_ps(mean + a.epsilon)));
+    const double mean = sum_of_squares(x, a.cols) / static_cast<double>(a.cols);
+    const __m128d root = _mm_sqrt_pd(_mm_set1_pd(mean + static_cast<double>(a.epsilon)));
+    const __m256 factor = _mm256_set1_ps(static_cast<float>(1 / _mm_cvtsd_f64(root)));
     int64_t i = 0;
     for (; i + 8 <= a.cols; i += 8) {
       __m256 v = _mm256_mul_ps(_mm256_loadu_ps(x + i), factor);
