@@ -70,7 +70,8 @@ TEST_CASE("sessions that are fed together decode as each would alone, bit for bi
 
   // Prompts of different lengths at once, longer than a round has room for.
   Session d(model, 16), e(model, 16);
-  const Feed prompts[] = {{.session = &d, .ids = all.first(50)}, {.session = &e, .ids = all.first(3)}};
+  const Feed prompts[] = {{.session = &d, .ids = all.first(50)},
+                          {.session = &e, .ids = all.first(3)}};
   eval_together(prompts);
   Session whole(model, 512);
   whole.eval(all.first(3), nullptr);
@@ -114,7 +115,8 @@ TEST_CASE("a session goes back to its checkpoints, and further where nothing rec
   CHECK(session.position() == reached);
   if (reached == 27) CHECK(session.logits().empty());
   if (reached == 20) CHECK(logits_of(session) == at_20);
-  session.eval(all.subspan(static_cast<size_t>(reached), static_cast<size_t>(30 - reached)), nullptr);
+  session.eval(all.subspan(static_cast<size_t>(reached), static_cast<size_t>(30 - reached)),
+               nullptr);
   CHECK(close(session.logits(), at_30));
   // Going back below a checkpoint forgets it; what comes instead is another text.
   CHECK(session.rewind(20) == 20);
@@ -211,7 +213,8 @@ TEST_CASE("saved sessions are restored with every kind of cache", "[session]") {
     restored.eval(all.subspan(t, 1), nullptr);
     REQUIRE(logits_of(restored) == logits_of(session));
   }
-  Session other(open_with_kv(name, kv == cpu::KvType::kI8 ? cpu::KvType::kF32 : cpu::KvType::kI8), 512);
+  Session other(open_with_kv(name, kv == cpu::KvType::kI8 ? cpu::KvType::kF32 : cpu::KvType::kI8),
+                512);
   CHECK_THROWS_WITH(other.load(folder / "session"), Catch::Contains("--kv"));
 }
 

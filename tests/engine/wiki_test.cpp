@@ -1,9 +1,9 @@
-// The trained demo model against figures that PyTorch computed in float32
-// (wiki-mamba.reference.json).
+// The trained models against figures that PyTorch computed in float32 (wiki-*.reference.json).
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <map>
 
+#include "engine/jobs/compare.h"
 #include "engine/jobs/perplexity.h"
 #include "engine/jobs/profile_job.h"
 #include "engine/jobs/quantize_job.h"
@@ -16,8 +16,15 @@ namespace {
 
 using namespace klens::testing;
 
-nlohmann::json reference() {
-  return parse_json(read_text(data_path("wiki-mamba.reference.json")), "reference");
+const char* const kModels[] = {"wiki-mamba", "wiki-mamba2", "wiki-zamba2", "wiki-llama"};
+
+// The demo model is in the repository, the others beside the shared texts; "" if not here.
+std::string model_path(const std::string& name) {
+  return name == "wiki-mamba" ? demo_model() : shared_path("models/" + name);
+}
+
+nlohmann::json reference(const std::string& name) {
+  return parse_json(read_text(data_path(name + ".reference.json")), "reference");
 }
 
 Tokenizer tokenizer_of(const Model& model) {
@@ -47,19 +54,21 @@ const Candidate& candidate(const Unit& unit, const std::string& format) {
 }  // namespace
 
 TEST_CASE("perplexity of the WikiText-2 test file equals the reference", "[slow][wiki]") {
-  const std::string text_path = shared_path("data/wikitext2.test.raw.txt");
-  if (text_path.empty()) return;
+  const std::string name = GENERATE(from_range(std::begin(kModels), std::end(kModels)));
+  const std::string text_path = shared_path("data/wikitext2.test.raw.txt"), path = model_path(name);
+  if (text_path.empty() || path.empty()) return;
   const std::string text = read_text(text_path);
-  const nlohmann::json want = reference()["perplexity"];
+  const nlohmann::json want = reference(name)["perplexity"];
   Progress progress(nullptr);
 
-  const auto model = open_model(demo_model());
+  const auto model = open_model(path);
   const auto got = perplexity(*model, tokenizer_of(*model), text, {}, progress);
-  std::cout << "wiki-mamba FP32: perplexity " << got["ppl"] << ", reference " << want["ppl"]
-            << "\n";
+  std::cout << name << " FP32: perplexity " << got["ppl"] << ", reference " << want["ppl"] << "\n";
   CHECK(got["tokens"] == want["scored"]);
   CHECK(std::fabs(got["ppl"].get<double>() / want["ppl"].get<double>() - 1) < 1e-3);
 
+  // The FP16 model file, on the first windows.
+  const WindowOptions some{.ctx = 512, .windows = 60, .stride = 0, .llama_protocol = false};
   const TemporaryFolder folder;
   QuantizeOptions options;
   options.profile.ctx = 32;
@@ -67,19 +76,44 @@ TEST_CASE("perplexity of the WikiText-2 test file equals the reference", "[slow]
   options.request.uniform_format = "fp16";
   quantize(*model, nullptr, folder / "fp16.klens", options, progress);
   const auto baked = open_model(folder / "fp16.klens");
-  const auto fp16 = perplexity(*baked, tokenizer_of(*baked), text, {}, progress);
-  std::cout << "wiki-mamba FP16 model file: perplexity " << fp16["ppl"] << "\n";
-  CHECK(std::fabs(fp16["ppl"].get<double>() / want["ppl"].get<double>() - 1) < 3e-3);
+  const auto full = perplexity(*model, tokenizer_of(*model), text, some, progress);
+  const auto fp16 = perplexity(*baked, tokenizer_of(*baked), text, some, progress);
+  CHECK(std::fabs(fp16["ppl"].get<double>() / full["ppl"].get<double>() - 1) < 3e-3);
+}
+
+TEST_CASE("keys and values in INT8 cost little", "[slow][wiki]") {
+  const std::string text_path = shared_path("data/wikitext2.test.raw.txt"),
+                    path = shared_path("models/wiki-llama");
+  if (text_path.empty() || path.empty()) return;
+  const auto open = [&](cpu::KvType kv) {
+    return std::make_shared<const Model>(
+        open_checkpoint(path, false),
+        ModelOptions{.threads = 2, .activations = Activations::kInt8, .kv = kv});
+  };
+  const auto full = open(cpu::KvType::kF32), half = open(cpu::KvType::kF16),
+             int8 = open(cpu::KvType::kI8);
+  const WindowOptions some{.ctx = 512, .windows = 30, .stride = 0, .llama_protocol = false};
+  Progress progress(nullptr);
+  const std::string text = read_text(text_path);
+  const auto kl = [&](const Model& model) {
+    return compare(*full, model, tokenizer_of(*full), text, some, progress)["kl"].get<double>();
+  };
+  const double of_half = kl(*half), of_int8 = kl(*int8);
+  std::cout << "wiki-llama: KL of the KV cache in FP16 " << of_half << ", in INT8 " << of_int8
+            << "\n";
+  CHECK(of_half < 1e-6);
+  CHECK(of_int8 < 1e-3);
 }
 
 TEST_CASE("single-unit KLs equal the reference", "[slow][wiki]") {
-  const std::string text_path = shared_path("data/wikitext2.test.raw.txt");
-  if (text_path.empty()) return;
-  const nlohmann::json units = reference()["units"];
+  const std::string name = GENERATE(from_range(std::begin(kModels), std::end(kModels)));
+  const std::string text_path = shared_path("data/wikitext2.test.raw.txt"), path = model_path(name);
+  if (text_path.empty() || path.empty()) return;
+  const nlohmann::json units = reference(name)["units"];
   std::map<std::string, nlohmann::json> by_name;
   for (const nlohmann::json& unit : units["list"]) by_name[unit["name"]] = unit;
 
-  const auto model = open_model(demo_model(), 2, Activations::kF32);
+  const auto model = open_model(path, 2, Activations::kF32);
   ProfileOptions options;
   options.text = read_text(text_path);
   options.ctx = units["window"];
@@ -90,12 +124,15 @@ TEST_CASE("single-unit KLs equal the reference", "[slow][wiki]") {
   const Profile profile = run_profile(*model, &tokenizer, options, progress, [](const Profile&) {
                             return false;
                           }).profile;
-  REQUIRE(profile.units.size() == by_name.size());
+  // The reference measures linear layers; where the head is not tied, not the embedding.
+  REQUIRE(profile.units.size() == by_name.size() + (model->spec().tied() ? 0 : 1));
   for (const char* format : {"int4g64", "int8"}) {
     std::vector<double> got, want;
     double worst = 0;
     for (const Unit& unit : profile.units) {
-      CAPTURE(format, unit.name);
+      if (unit.kind == "embedding") continue;
+      CAPTURE(name, format, unit.name);
+      REQUIRE(by_name.count(unit.name) == 1);
       const Candidate& c = candidate(unit, format);
       const nlohmann::json& r = by_name.at(unit.name)[format];
       got.push_back(*c.kl);
@@ -109,7 +146,7 @@ TEST_CASE("single-unit KLs equal the reference", "[slow][wiki]") {
       CHECK(*c.delta_ce == Approx(r["delta_ce"].get<double>()).margin(1e-5));
       CHECK(*c.ppl == Approx(r["ppl"].get<double>()).epsilon(1e-4));
     }
-    std::cout << format << ": largest deviation of KL " << worst << ", Kendall tau "
+    std::cout << name << " " << format << ": largest deviation of KL " << worst << ", Kendall tau "
               << kendall(got, want) << "\n";
     CHECK(worst < 0.02);
     CHECK(kendall(got, want) >= 0.98);
