@@ -12,7 +12,7 @@ namespace klens::pytorch {
 
 inline constexpr const char* kAgain = ": the file is truncated or damaged, get it again";
 inline constexpr const char* kSaveAgain =
-    "; save the model's state_dict again, as model.safetensors or with a current PyTorch";
+    "; save the model's state_dict alone, as model.safetensors or with a current PyTorch";
 
 // A name of the file, which may be any bytes, as a message shows it.
 inline std::string shown(std::string_view name) {

@@ -18,7 +18,7 @@ using enum ErrorKind;
 using namespace std::string_literals;
 
 constexpr const char* kAgain = "get it again";
-constexpr const char* kSave = "save the model's state_dict again";
+constexpr const char* kSave = "save the model's state_dict alone";
 
 struct Row {
   const char* name;
