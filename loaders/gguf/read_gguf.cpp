@@ -5,6 +5,7 @@
 #include "loaders/gguf/convert_tensors.h"
 #include "loaders/gguf/gguf_tokenizer.h"
 #include "loaders/gguf/mapping.h"
+#include "loaders/tokenizer/utf8.h"
 
 namespace klens {
 namespace {
@@ -22,7 +23,7 @@ void check_kind(const GgufFile& file) {
 
 std::string model_name(const GgufFile& file) {
   const std::string name = file.text("general.name", "");
-  if (!name.empty()) return name;
+  if (!name.empty() && utf8::is_valid(name)) return name;
   return std::filesystem::path(file.name()).stem().string();
 }
 
@@ -42,6 +43,13 @@ GgufModel read_gguf(const GgufFile& file) {
   if (file.mapping()) model.tensors.files.push_back(file.mapping());
   convert_tensors(file.name(), map.recipes(), model.tensors);
   return model;
+}
+
+std::string read_gguf_tokenizer(const std::string& path) {
+  ModelTexts texts;
+  nlohmann::ordered_json config;
+  gguf_tokenizer(GgufFile::open(path), texts, config);
+  return texts.tokenizer;
 }
 
 }  // namespace klens

@@ -22,4 +22,7 @@ GgufModel read_gguf(const std::string& path);
 // The same of a file that is open or parsed. Of a parsed one, views point into its bytes.
 GgufModel read_gguf(const GgufFile& file);
 
+// Its tokenizer.json alone, "" if it has none: nothing is read of the tensors.
+std::string read_gguf_tokenizer(const std::string& path);
+
 }  // namespace klens
