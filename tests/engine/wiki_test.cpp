@@ -135,11 +135,13 @@ TEST_CASE("single-unit KLs equal the reference", "[slow][wiki]") {
       REQUIRE(by_name.count(unit.name) == 1);
       const Candidate& c = candidate(unit, format);
       const nlohmann::json& r = by_name.at(unit.name)[format];
-      got.push_back(*c.kl);
-      want.push_back(r["kl"]);
       CHECK(*unit.kurtosis == Approx(by_name.at(unit.name)["kurtosis"].get<double>()));
-      if (want.back() <= 1e-4) continue;
-      worst = std::max(worst, std::fabs(got.back() / want.back() - 1));
+      const double kl = r["kl"];
+      if (kl <= 1e-6) continue;  // PyTorch's rounding, not the unit's: no order among those
+      got.push_back(*c.kl);
+      want.push_back(kl);
+      if (kl <= 1e-4) continue;
+      worst = std::max(worst, std::fabs(got.back() / kl - 1));
       CHECK(*c.kl_reverse == Approx(r["kl_reverse"].get<double>()).epsilon(0.02));
       CHECK(*c.mse == Approx(r["mse"].get<double>()).epsilon(0.02));
       CHECK(*c.sqnr_db == Approx(r["sqnr_db"].get<double>()).margin(0.1));
