@@ -19,10 +19,10 @@ std::string tokenizer_text(const std::string& path) {
   if (std::error_code ec; std::filesystem::is_directory(path, ec))
     return read_text(path + "/tokenizer.json");
   if (!path.ends_with(".klens") && !path.ends_with(".gguf")) return read_text(path);
-  const ModelTexts texts = path.ends_with(".gguf") ? read_gguf(path).texts
-                                                   : read_klens_file(path, false).texts;
-  if (texts.tokenizer.empty()) throw Error(ErrorKind::kBadFile, path + ": holds no tokenizer");
-  return texts.tokenizer;
+  std::string text = path.ends_with(".gguf") ? read_gguf_tokenizer(path)
+                                             : read_klens_file(path, false).texts.tokenizer;
+  if (text.empty()) throw Error(ErrorKind::kBadFile, path + ": holds no tokenizer");
+  return text;
 }
 
 // A special token of tokenizer_config.json: a string, or an object with its content.

@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "loaders/architectures/spec_builder.h"
+#include "loaders/json.h"
 
 namespace klens {
 namespace {
@@ -21,6 +22,20 @@ std::vector<float> linear(const RopeSettings& s) {
   std::vector<float> frequencies = rope_frequencies(s.theta, s.dim);
   const float factor = static_cast<float>(s.where.number({"factor"}, 1e-6, 1e6));
   for (float& f : frequencies) f /= factor;
+  return frequencies;
+}
+
+// What a GGUF says of Llama 3's scaling: the divisors themselves.
+std::vector<float> divided(const RopeSettings& s) {
+  std::vector<float> frequencies = rope_frequencies(s.theta, s.dim);
+  const std::vector<double> factors = s.where.numbers("factors");
+  if (factors.size() != frequencies.size())
+    s.where.fail("factors has " + std::to_string(factors.size()) + " numbers for " +
+                 std::to_string(frequencies.size()) + " pairs of channels");
+  for (size_t i = 0; i < factors.size(); ++i) {
+    if (!(factors[i] > 0 && factors[i] < 1e9)) s.where.fail("factors holds a number out of range");
+    frequencies[i] /= static_cast<float>(factors[i]);
+  }
   return frequencies;
 }
 
@@ -94,6 +109,25 @@ RopeSpec yarn(const RopeSettings& s) {
   return spec;
 }
 
+// Nothing for a type that is not known.
+std::optional<RopeSpec> scaled(const RopeSettings& s) {
+  if (s.type == "default")
+    return RopeSpec{.inv_freq = rope_frequencies(s.theta, s.dim), .scale = 1, .dynamic = {}};
+  if (s.type == "linear") return RopeSpec{.inv_freq = linear(s), .scale = 1, .dynamic = {}};
+  if (s.type == "llama3") return RopeSpec{.inv_freq = llama3(s), .scale = 1, .dynamic = {}};
+  if (s.type == "yarn") return yarn(s);
+  if (s.type == "factors") return RopeSpec{.inv_freq = divided(s), .scale = 1, .dynamic = {}};
+  if (s.type == "dynamic") {
+    if (s.dim <= 2) s.where.unsupported("dynamic rotation needs more than 2 channels");
+    return RopeSpec{.inv_freq = rope_frequencies(s.theta, s.dim),
+                    .scale = 1,
+                    .dynamic = RopeSpec::Dynamic{.base = s.theta,
+                                                 .factor = s.where.number({"factor"}, 1, 1e6),
+                                                 .max_position = s.max_position}};
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::vector<float> rope_frequencies(double base, int64_t dim) {
@@ -122,23 +156,15 @@ RopeSpec rope(const Config& config, int64_t head_dim, double default_partial,
   if (settings.dim % 2 != 0)
     config.unsupported("rotates " + std::to_string(settings.dim) +
                        " channels of each head, which is odd");
-  if (settings.type == "default")
-    return {.inv_freq = rope_frequencies(theta, settings.dim), .scale = 1, .dynamic = {}};
-  if (settings.type == "linear") return {.inv_freq = linear(settings), .scale = 1, .dynamic = {}};
-  if (settings.type == "llama3") return {.inv_freq = llama3(settings), .scale = 1, .dynamic = {}};
-  if (settings.type == "yarn") return yarn(settings);
-  if (settings.type == "dynamic") {
-    if (settings.dim <= 2) config.unsupported("dynamic rotation needs more than 2 channels");
-    const int64_t trained =
-        where.integer({"original_max_position_embeddings"}, 1, kMaxPosition, settings.max_position);
-    return {
-        .inv_freq = rope_frequencies(theta, settings.dim),
-        .scale = 1,
-        .dynamic = RopeSpec::Dynamic{
-            .base = theta, .factor = where.number({"factor"}, 1, 1e6), .max_position = trained}};
-  }
-  config.unsupported(std::string(place) + " of type \"" + settings.type +
-                     "\" is not one that klens has (default, linear, dynamic, yarn, llama3)");
+  std::optional<RopeSpec> spec = scaled(settings);
+  if (!spec)
+    config.unsupported(std::string(place) + " of type \"" + settings.type +
+                       "\" is not one that klens has (default, linear, dynamic, yarn, llama3)");
+  for (const std::string& key : where.unread())
+    if (key != "original_max_position_embeddings" && key != "finetuned")
+      config.unsupported(std::string(place) + " of type " + settings.type + " has a key " +
+                         brief(key) + ", which klens does not know");
+  return std::move(*spec);
 }
 
 }  // namespace klens

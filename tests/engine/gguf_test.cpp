@@ -19,7 +19,7 @@ int32_t best(std::span<const float> logits) {
 
 TEST_CASE("a GGUF gives the logits of the checkpoint it was made from", "[golden][gguf]") {
   const std::string name =
-      GENERATE("bamba", "falcon_h1", "falcon_mamba", "granite", "granite_moe", "jamba",
+      GENERATE("bamba", "falcon_h1", "falcon_mamba", "granite", "granite_moe", "jamba", "llama",
                "llama_bias", "mamba", "mamba2", "nemotron_h", "nemotron_h_moe", "qwen2", "qwen3");
   CAPTURE(name);
   const SafetensorsFile reference =

@@ -99,6 +99,7 @@ TEST_CASE("a GGUF is told as a checkpoint that its architecture reads", "[gguf]"
       {"granite", "GraniteMoeHybridForCausalLM"},
       {"granite_moe", "GraniteMoeHybridForCausalLM"},
       {"jamba", "JambaForCausalLM"},
+      {"llama", "LlamaForCausalLM"},
       {"llama_bias", "LlamaForCausalLM"},
       {"mamba", "MambaForCausalLM"},
       {"mamba2", "Mamba2ForCausalLM"},
