@@ -66,7 +66,11 @@ std::string short_name(const UnitRow& row, const std::string& prefix) {
   std::string name = row.name;
   if (!prefix.empty() && name.size() > prefix.size() && name.starts_with(prefix))
     name = name.substr(prefix.size());
-  if (name.size() > kNameWidth) name = ".." + name.substr(name.size() - kNameWidth + 2);
+  // The layer's number and the end tell more than the middle.
+  if (name.size() > kNameWidth) {
+    const size_t head = name.find('.') < 4 ? name.find('.') : 0;
+    name = name.substr(0, head) + ".." + name.substr(name.size() - kNameWidth + 2 + head);
+  }
   return name;
 }
 
