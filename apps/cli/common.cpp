@@ -67,7 +67,11 @@ ModelHandle open_model(const Arguments& arguments) {
 }
 
 ModelHandle open_model(const Arguments& arguments, const std::string& path) {
-  klens_model_options options = read_model_options(arguments);
+  return open_model(arguments, path, read_model_options(arguments));
+}
+
+ModelHandle open_model(const Arguments& arguments, const std::string& path,
+                       klens_model_options options) {
   const std::string backend = arguments.text_or("backend", "cpu");
   options.backend = backend.c_str();
   return klens::open_model(path, options);

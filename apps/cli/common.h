@@ -9,7 +9,7 @@
 namespace klens::apps {
 
 // Option groups that several commands share.
-OptionGroup model_options();    // -m -t --activations --backend
+OptionGroup model_options();    // -m -t --activations --kv --backend
 OptionGroup general_options();  // --json --quiet --help
 OptionSpec quiet_option();
 
@@ -22,6 +22,8 @@ std::string only_positional(const Arguments& arguments, const char* what);
 klens_model_options read_model_options(const Arguments& arguments);
 ModelHandle open_model(const Arguments& arguments);
 ModelHandle open_model(const Arguments& arguments, const std::string& path);
+ModelHandle open_model(const Arguments& arguments, const std::string& path,
+                       klens_model_options options);
 // The model's tokenizer; throws Error if it came without one.
 const klens_tokenizer* tokenizer_of(const klens_model* model, const std::string& path);
 

@@ -78,7 +78,9 @@ void run(const Arguments& arguments) {
   if (models.size() > 2) throw UsageError("what is '" + models[2] + "'? There are two models");
   const bool json = arguments.flag("json"), quiet = arguments.flag("quiet");
   const TextJob job(arguments);
-  const ModelHandle a = open_model(arguments, models[0]);
+  klens_model_options options_of_a = read_model_options(arguments);
+  options_of_a.kv = KLENS_KV_DEFAULT;
+  const ModelHandle a = open_model(arguments, models[0], options_of_a);
   const ModelHandle b = open_model(arguments, models[1]);
   ordered_json report;
   {
@@ -115,9 +117,11 @@ Command compare_command() {
       "Runs both models side by side over the windows of a text and prints what llama.cpp's "
       "--kl-divergence prints: the perplexities and their ratio, the KL divergence of B from A "
       "per token, and how the probability of the right token changed (dp). A number after +/- is "
-      "a standard error. Nothing is stored between the two runs.",
+      "a standard error. Nothing is stored between the two runs. --kv is B's alone: a model "
+      "compared with itself shows what its cache costs.",
       "  klens compare MODEL model.klens -f book.txt\n"
-      "  klens compare MODEL model.klens -f book.txt --windows 20 --json\n",
+      "  klens compare MODEL model.klens -f book.txt --windows 20 --json\n"
+      "  klens compare MODEL MODEL -f book.txt --kv int8\n",
       {text_options(), model_options(), output},
       run};
 }
