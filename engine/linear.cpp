@@ -95,8 +95,15 @@ void LinearInput::apply(const Weight& w, const float* bias, float* y, int64_t y_
     for (int64_t n = 0; n < w.view.rows; ++n) y[t * y_stride + n] += bias[n];
 }
 
+void scale(float* x, int64_t count, float by) {
+  if (by == 1) return;
+  for (int64_t i = 0; i < count; ++i) x[i] *= by;
+}
+
 Projection::Projection(const ProjectionSpec& spec, const Checkpoint& checkpoint)
-    : spec_(spec), rows_(checkpoint.spec.units[spec.unit].rows) {
+    : spec_(spec),
+      rows_(checkpoint.spec.units[spec.unit].rows),
+      cols_(checkpoint.spec.units[spec.unit].cols) {
   if (spec.bias) bias_ = checkpoint.small_values(*spec.bias);
   if (spec.adapter) rank_ = checkpoint.spec.units[spec.adapter->down].rows;
 }
@@ -118,6 +125,18 @@ void Projection::apply(LinearInput& x, float* y, int64_t y_stride, const Pass& p
       .apply(pass.weights[spec_.adapter->up], nullptr, high, rows_, pass);
   for (int64_t t = 0; t < x.tokens(); ++t)
     for (int64_t n = 0; n < rows_; ++n) y[t * y_stride + n] += high[t * rows_ + n];
+}
+
+const float* Projection::stage(const float* x, int64_t tokens, float by, Flow& flow,
+                               const Pass& pass) const {
+  reach(flow);
+  float* y = flow.take(tokens * rows_);
+  if (!flow.due()) return y;
+  const Scratch::Frame frame(pass.scratch);
+  LinearInput input(x, cols_, tokens, cols_);
+  apply(input, y, rows_, pass);
+  scale(y, tokens * rows_, by);
+  return y;
 }
 
 Projections::Projections(const std::vector<ProjectionSpec>& specs, const Checkpoint& checkpoint) {

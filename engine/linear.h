@@ -80,6 +80,8 @@ class LinearInput {
   std::vector<Quantised> quantised_;
 };
 
+void scale(float* x, int64_t count, float by);  // nothing for 1
+
 // y = W x + bias, plus a low-rank adapter where the spec has one.
 class Projection {
  public:
@@ -88,10 +90,12 @@ class Projection {
   int64_t rows() const { return rows_; }
   // y: [tokens][rows()], rows y_stride floats apart.
   void apply(LinearInput& x, float* y, int64_t y_stride, const Pass& pass) const;
+  // A stage of its own: [tokens][rows()] = by * (W x + bias) of x [tokens][columns].
+  const float* stage(const float* x, int64_t tokens, float by, Flow& flow, const Pass& pass) const;
 
  private:
   ProjectionSpec spec_;
-  int64_t rows_, rank_ = 0;
+  int64_t rows_, cols_, rank_ = 0;
   std::vector<float> bias_;  // or empty
 };
 

@@ -113,7 +113,6 @@ void AttentionCore::attend(const float* q, int64_t stride, float* y, const Pass&
 
 Attention::Attention(const AttentionSpec& spec, const MixerContext& context)
     : d_in_(context.checkpoint.spec.units[spec.qkv[0].unit].cols),
-      d_model_(context.checkpoint.spec.d_model),
       input_scale_(spec.input_scale),
       output_scale_(spec.output_scale),
       qkv_(spec.qkv, context.checkpoint),
@@ -137,15 +136,7 @@ const float* Attention::run(const float* x, Flow& flow, const Pass& pass) const 
     float* k = qkv + core_.q_width();
     core_.run(qkv, k, k + core_.k_width(), width, attended, pass);
   }
-  o_proj_.reach(flow);
-  float* y = flow.take(rows * d_model_);
-  if (flow.due()) {
-    const Scratch::Frame frame(pass.scratch);
-    LinearInput input(attended, core_.y_width(), rows, core_.y_width());
-    o_proj_.apply(input, y, d_model_, pass);
-    scale(y, rows * d_model_, output_scale_);
-  }
-  return y;
+  return o_proj_.stage(attended, rows, output_scale_, flow, pass);
 }
 
 }  // namespace klens

@@ -36,7 +36,7 @@ class Attention : public Mixer {
   const float* run(const float* x, Flow& flow, const Pass& pass) const override;
 
  private:
-  int64_t d_in_, d_model_;
+  int64_t d_in_;
   float input_scale_, output_scale_;
   Projections qkv_;
   AttentionCore core_;

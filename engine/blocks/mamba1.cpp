@@ -136,14 +136,7 @@ const float* Mamba1::run(const float* x, Flow& flow, const Pass& pass) const {
         }
   }
   const float* gated = scan_.run(xz, width, xz + d_inner_, width, flow, pass);
-  out_proj_.reach(flow);
-  float* y = flow.take(rows * d_model_);
-  if (flow.due()) {
-    const Scratch::Frame frame(pass.scratch);
-    LinearInput input(gated, d_inner_, rows, d_inner_);
-    out_proj_.apply(input, y, d_model_, pass);
-  }
-  return y;
+  return out_proj_.stage(gated, rows, 1, flow, pass);
 }
 
 }  // namespace klens

@@ -58,15 +58,7 @@ const float* Mamba2::run(const float* x, Flow& flow, const Pass& pass) const {
     scan(xbc, dt, y, pass);
     gate_and_norm(zxbcdt, y, pass);
   }
-  out_proj_.reach(flow);
-  float* out = flow.take(rows * d_model_);
-  if (flow.due()) {
-    const Scratch::Frame frame(pass.scratch);
-    LinearInput input(y, inner, rows, inner);
-    out_proj_.apply(input, out, d_model_, pass);
-    scale(out, rows * d_model_, spec_.output_scale);
-  }
-  return out;
+  return out_proj_.stage(y, rows, spec_.output_scale, flow, pass);
 }
 
 void Mamba2::project(const float* x, float* zxbcdt, const Pass& pass) const {

@@ -66,6 +66,4 @@ class Conv1d {
   std::vector<float> bias_;    // [channels] or empty
 };
 
-void scale(float* x, int64_t count, float by);  // nothing for 1
-
 }  // namespace klens

@@ -25,15 +25,7 @@ const float* Mlp::run(const float* x, int64_t count, Flow& flow, const Pass& pas
     in_.apply(input, projected, pass);
     activate(projected, count, hidden, pass);
   }
-  down_.reach(flow);
-  float* y = flow.take(count * down_.rows());
-  if (flow.due()) {
-    const Scratch::Frame frame(pass.scratch);
-    LinearInput input(hidden, spec_.d_inner, count, spec_.d_inner);
-    down_.apply(input, y, down_.rows(), pass);
-    scale(y, count * down_.rows(), spec_.output_scale);
-  }
-  return y;
+  return down_.stage(hidden, count, spec_.output_scale, flow, pass);
 }
 
 void Mlp::activate(const float* projected, int64_t count, float* y, const Pass& pass) const {

@@ -132,12 +132,8 @@ const float* Moe::run(const float* x, Flow& flow, const Pass& pass) const {
   const float* in = x;
   int64_t width = d_model_;
   if (latent_) {
-    latent_->reach(flow);
     width = latent_->rows();
-    float* latent = flow.take(rows * width);
-    LinearInput input(x, d_model_, rows, d_model_);
-    if (flow.due()) latent_->apply(input, latent, width, pass);
-    in = latent;
+    in = latent_->stage(x, rows, 1, flow, pass);
   }
   // Sums are small beside the experts' products, so they are made anew in every pass.
   float* mixed = pass.scratch.take<float>(rows * width);

@@ -19,11 +19,6 @@ std::vector<float> transposed(const std::vector<float>& values, int64_t rows, in
   return result;
 }
 
-void scale(float* x, int64_t count, float by) {
-  if (by == 1) return;
-  for (int64_t i = 0; i < count; ++i) x[i] *= by;
-}
-
 Norm::Norm(const NormSpec& spec, int64_t cols, const Checkpoint& checkpoint)
     : cols_(cols), eps_(spec.eps), weight_(optional_values(spec.weight, checkpoint)) {}
 

@@ -26,14 +26,7 @@ const float* SharedTransformer::run(const float* x, Flow& flow, const Pass& pass
   float* normed = flow.take(rows * d_model_);
   if (flow.due()) mlp_norm_.run(attended, d_model_, normed, d_model_, rows, pass);
   const float* transformed = mlp_.run(normed, flow, pass);
-  linear_.reach(flow);
-  float* y = flow.take(rows * d_model_);
-  if (flow.due()) {
-    const Scratch::Frame frame(pass.scratch);
-    LinearInput input(transformed, d_model_, rows, d_model_);
-    linear_.apply(input, y, d_model_, pass);
-  }
-  return y;
+  return linear_.stage(transformed, rows, 1, flow, pass);
 }
 
 }  // namespace klens
