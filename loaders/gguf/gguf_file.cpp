@@ -124,7 +124,8 @@ std::string GgufFile::text(const std::string& key, std::optional<std::string> fa
   if (value->type != static_cast<uint32_t>(GgufValueType::kString))
     fail("key " + key + " is not a text" + kConvert);
   std::string_view result;
-  GgufCursor(value->bytes).text(result);
+  ByteReader reader(value->bytes);
+  read_gguf_text(reader, result);
   return std::string(result);
 }
 
@@ -161,8 +162,8 @@ std::vector<std::string_view> GgufFile::texts(const std::string& key) const {
   if (!value) return result;
   if (value->type != static_cast<uint32_t>(GgufValueType::kString))
     fail("key " + key + " is not a list of texts" + kConvert);
-  GgufCursor cursor(value->bytes);
-  for (size_t i = 0; i < value->count; ++i) cursor.text(result.emplace_back());
+  ByteReader reader(value->bytes);
+  for (size_t i = 0; i < value->count; ++i) read_gguf_text(reader, result.emplace_back());
   return result;
 }
 

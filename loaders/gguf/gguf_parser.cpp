@@ -43,7 +43,7 @@ class Parser {
   void values(std::map<std::string, GgufFile::Value>& values) {
     for (uint64_t i = 0; i < key_count_; ++i) {
       std::string_view key;
-      need(cursor_.text(key), "list of keys");
+      need(read_gguf_text(cursor_, key), "list of keys");
       if (key.empty() || key.size() > kLongestName)
         damaged("key " + std::to_string(i) + " has a name of " + std::to_string(key.size()) +
                 " bytes");
@@ -94,7 +94,7 @@ class Parser {
     if (type == GgufValueType::kString) {
       const size_t begin = cursor_.position();
       std::string_view text;
-      for (uint64_t i = 0; i < value.count; ++i) need(cursor_.text(text), where);
+      for (uint64_t i = 0; i < value.count; ++i) need(read_gguf_text(cursor_, text), where);
       value.bytes = bytes_.subspan(begin, cursor_.position() - begin);
       return value;
     }
@@ -108,7 +108,7 @@ class Parser {
 
   Row read_row(uint64_t number, uint64_t alignment) {
     std::string_view name;
-    need(cursor_.text(name), "list of tensors");
+    need(read_gguf_text(cursor_, name), "list of tensors");
     if (name.empty() || name.size() > kLongestName)
       damaged("tensor " + std::to_string(number) + " has a name of " + std::to_string(name.size()) +
               " bytes");
@@ -173,7 +173,7 @@ class Parser {
 
   std::span<const std::byte> bytes_;
   const std::string& name_;
-  GgufCursor cursor_;
+  ByteReader cursor_;
   uint64_t tensor_count_ = 0, key_count_ = 0;
 };
 

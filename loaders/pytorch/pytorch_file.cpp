@@ -2,8 +2,9 @@
 
 #include <optional>
 
+#include "loaders/byte_reader.h"
 #include "loaders/error.h"
-#include "loaders/pytorch/reader.h"
+#include "loaders/pytorch/messages.h"
 #include "loaders/pytorch/strided_tensor.h"
 #include "loaders/pytorch/unpickler.h"
 #include "loaders/pytorch/zip_archive.h"
@@ -242,7 +243,7 @@ Storages read_legacy_storages(const Objects& objects, const Unpickled& keys,
                               std::span<const std::byte> data) {
   const auto names = named_storages(objects);
   Storages storages;
-  Reader reader(data);
+  ByteReader reader(data);
   const Object& list = keys.objects[keys.root];
   if (list.kind != Kind::kList) damaged("lacks the list of its storages");
   for (const ObjectId id : list.items) {

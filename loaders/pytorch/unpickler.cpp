@@ -2,9 +2,10 @@
 
 #include <algorithm>
 
+#include "loaders/byte_reader.h"
 #include "loaders/error.h"
+#include "loaders/pytorch/messages.h"
 #include "loaders/pytorch/pickle_opcodes.h"
-#include "loaders/pytorch/reader.h"
 
 namespace klens::pytorch {
 namespace {
@@ -343,7 +344,7 @@ class Unpickler {
       unsupported("has the opcode BUILD for what is no collections.OrderedDict");
   }
 
-  Reader reader_;
+  ByteReader reader_;
   const std::string& name_;
   size_t at_ = 0;  // where the instruction begins, for messages
   Objects objects_;

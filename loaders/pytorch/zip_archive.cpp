@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "loaders/byte_reader.h"
 #include "loaders/error.h"
-#include "loaders/pytorch/reader.h"
+#include "loaders/pytorch/messages.h"
 
 namespace klens {
 namespace {
@@ -39,7 +40,7 @@ class Parser {
 
   std::vector<Entry> entries() {
     const Directory directory = find_directory();
-    Reader reader(bytes_.subspan(directory.begin, directory.bytes));
+    ByteReader reader(bytes_.subspan(directory.begin, directory.bytes));
     std::vector<Entry> entries;
     while (reader.left() > 0) {
       Entry entry = read_entry(reader);
@@ -71,7 +72,7 @@ class Parser {
     constexpr size_t kLongestComment = 65535;
     for (size_t back = kEndBytes; back <= std::min(bytes_.size(), kEndBytes + kLongestComment);
          ++back) {
-      Reader reader(bytes_.subspan(bytes_.size() - back));
+      ByteReader reader(bytes_.subspan(bytes_.size() - back));
       uint32_t magic = 0;
       uint16_t comment = 0;
       std::string_view skipped;
@@ -84,7 +85,7 @@ class Parser {
 
   Directory find_directory() const {
     size_t end = find_end();
-    Reader reader(bytes_.subspan(end + sizeof kEnd));
+    ByteReader reader(bytes_.subspan(end + sizeof kEnd));
     uint16_t disk = 0, first_disk = 0, here = 0, all = 0;
     uint32_t size = 0, offset = 0;
     reader.read(disk), reader.read(first_disk), reader.read(here), reader.read(all);
@@ -111,13 +112,13 @@ class Parser {
     uint64_t place = 0, size = 0, here = 0;
     std::string_view versions;
     if (end < kLocatorBytes) return false;
-    Reader locator(bytes_.subspan(end - kLocatorBytes, kLocatorBytes));
+    ByteReader locator(bytes_.subspan(end - kLocatorBytes, kLocatorBytes));
     if (!locator.read(magic) || magic != kLocator64) return false;
     locator.read(disk), locator.read(place), locator.read(disks);
     const size_t before = end - kLocatorBytes;
     if (disk != 0 || disks > 1 || place > before || before - place < kEnd64Bytes)
       damaged("its zip64 locator points nowhere");
-    Reader record(bytes_.subspan(place, before - place));
+    ByteReader record(bytes_.subspan(place, before - place));
     record.read(magic), record.read(size), record.take(4, versions);
     record.read(disk), record.read(first_disk), record.read(here);
     record.read(directory.entries), record.read(directory.bytes), record.read(directory.begin);
@@ -128,7 +129,7 @@ class Parser {
     return true;
   }
 
-  Entry read_entry(Reader& reader) const {
+  Entry read_entry(ByteReader& reader) const {
     uint32_t magic = 0, crc = 0, stored = 0, bytes = 0, attributes = 0, header = 0;
     uint16_t name = 0, extra = 0, comment = 0, disk = 0;
     std::string_view skipped, extras;
@@ -160,13 +161,13 @@ class Parser {
     uint64_t* const wanted[] = {&entry.bytes, &entry.stored, &entry.header};
     const bool waits = std::any_of(std::begin(wanted), std::end(wanted),
                                    [](const uint64_t* number) { return *number == kIn64; });
-    Reader reader(std::as_bytes(std::span(extras)));
+    ByteReader reader(std::as_bytes(std::span(extras)));
     while (waits && reader.left() > 0) {
       uint16_t tag = 0, size = 0;
       std::string_view field;
       if (!reader.read(tag) || !reader.read(size) || !reader.take(size, field)) break;
       if (tag != 1) continue;
-      Reader numbers(std::as_bytes(std::span(field)));
+      ByteReader numbers(std::as_bytes(std::span(field)));
       for (uint64_t* number : wanted)
         if (*number == kIn64 && !numbers.read(*number))
           damaged(entry, "lacks a number of its zip64 field");
@@ -182,7 +183,7 @@ class Parser {
     std::string_view skipped, own_name;
     if (entry.header > limit || limit - entry.header < kLocalBytes)
       damaged(entry, "lies outside the file");
-    Reader reader(bytes_.subspan(entry.header, limit - entry.header));
+    ByteReader reader(bytes_.subspan(entry.header, limit - entry.header));
     const bool read = reader.read(magic) && magic == kLocal && reader.take(2, skipped) &&
                       reader.read(flags) && reader.read(method) && reader.take(16, skipped) &&
                       reader.read(name) && reader.read(extra) && reader.take(name, own_name) &&

@@ -1,0 +1,21 @@
+#pragma once
+#include <string>
+#include <string_view>
+
+#include "loaders/json.h"
+#include "loaders/tokenizer/utf8.h"
+
+namespace klens::pytorch {
+
+inline constexpr const char* kAgain = ": the file is truncated or damaged, get it again";
+inline constexpr const char* kSaveAgain =
+    "; save the model's state_dict alone, as model.safetensors or with a current PyTorch";
+
+// A name of the file, which may be any bytes, as a message shows it.
+inline std::string shown(std::string_view name) {
+  std::string text;
+  utf8::append_lossy(text, name.substr(0, 400));
+  return brief(text);
+}
+
+}  // namespace klens::pytorch
