@@ -79,9 +79,10 @@ TEST_CASE("rotation in the newer spelling means the same", "[architectures]") {
       "low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":8192}})");
   CHECK(older.at(0).inv_freq == newer.at(0).inv_freq);
   const std::vector<RopeSpec> linear = rope_of(R"({"rope_scaling":{"type":"linear","factor":4.0,
-      "rope_type":null}})");
+      "rope_type":null,"low_freq_factor":null,"high_freq_factor":null}})");
   CHECK(linear.at(0).inv_freq.at(0) == 0.25f);
-  const std::vector<RopeSpec> dynamic = rope_of(R"({"rope_scaling":{"rope_type":"dynamic"}})");
+  const std::vector<RopeSpec> dynamic = rope_of(R"({"rope_scaling":{"rope_type":"dynamic",
+      "low_freq_factor":null,"high_freq_factor":null}})");
   REQUIRE(dynamic.at(0).dynamic);
   CHECK(dynamic.at(0).dynamic->factor == 32);
 }
