@@ -84,11 +84,7 @@ void Conversation::answer(const std::string& message,
   }
   // Templates may write past turns otherwise than they were generated: the session goes back as far
   // as it must, usually to the end of the last prompt.
-  int64_t reached = 0;
-  check([&](klens_error* e) {
-    return klens_session_rewind(session_.get(), common(prompt, context_, fed_), &reached, e);
-  });
-  fed_ = static_cast<size_t>(reached);
+  fed_ = static_cast<size_t>(klens::rewind(session_.get(), common(prompt, context_, fed_)));
   for (size_t i = fed_; i < prompt.size(); ++i) klens_sampler_accept(sampler_.get(), prompt[i]);
   context_ = std::move(prompt);
   messages_.push_back({{"role", "user"}, {"content", message}});
@@ -106,7 +102,7 @@ void Conversation::answer(const std::string& message,
   fed_ += static_cast<size_t>(prefill_.tokens);
   decode_ = {};
   if (fed_ == context_.size()) {
-    check([&](klens_error* e) { return klens_session_checkpoint(session_.get(), e); });
+    checkpoint(session_.get());
     const Continuation made = continue_session(model_, session_.get(), sampler_.get(), limit,
                                                options_.ignore_end, [&](int32_t id) {
                                                  context_.push_back(id);

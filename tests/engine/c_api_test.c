@@ -25,6 +25,18 @@ static int failures = 0;
     }                                                                       \
   } while (0)
 
+/* A wrong call: KLENS_BAD_ARGUMENT, and a line that says what is wrong. */
+#define BAD(call, says)                                                            \
+  do {                                                                             \
+    klens_error error_ = {KLENS_OK, ""};                                           \
+    klens_error* e = &error_;                                                      \
+    const klens_status status_ = (call);                                           \
+    if (status_ != KLENS_BAD_ARGUMENT || strstr(error_.message, (says)) == NULL) { \
+      printf("%s:%d: %s: %s\n", __FILE__, __LINE__, #call, error_.message);        \
+      ++failures;                                                                  \
+    }                                                                              \
+  } while (0)
+
 static char work[4096];
 
 static const char* in_work(const char* name) {
@@ -129,6 +141,140 @@ static void sessions(klens_model* model) {
   klens_session_free(loaded);
 }
 
+static int same_logits(const klens_model* model, const klens_session* a, const klens_session* b) {
+  const float *x = klens_session_logits(a), *y = klens_session_logits(b);
+  return x != NULL && y != NULL && memcmp(x, y, (size_t)klens_model_vocab(model) * sizeof(float)) == 0;
+}
+
+static void several_sessions(klens_model* model, klens_model* other_model) {
+  const int32_t ids[] = {0, 17, 300, 999, 5}, outside[] = {0, 4096};
+  const int32_t* some[2];
+  const size_t counts[] = {1, 1}, none[] = {1, 0};
+  klens_session *session[2] = {NULL, NULL}, *alone[2] = {NULL, NULL}, *mixed[2];
+  int i;
+  for (i = 0; i < 2; ++i) {
+    OK(klens_session_new(model, NULL, &session[i], e));
+    OK(klens_session_eval(session[i], ids, (size_t)(1 + 2 * i), e));
+    OK(klens_session_fork(session[i], &alone[i], e));
+    some[i] = ids + 1 + i;
+    OK(klens_session_eval(alone[i], some[i], 1, e));
+  }
+  BAD(klens_sessions_eval(NULL, some, counts, 2, e), "sessions is NULL");
+  BAD(klens_sessions_eval(session, NULL, counts, 2, e), "ids is NULL");
+  BAD(klens_sessions_eval(session, some, NULL, 2, e), "counts is NULL");
+  BAD(klens_sessions_eval(session, some, none, 2, e), "no token");
+  mixed[0] = mixed[1] = session[0];
+  BAD(klens_sessions_eval(mixed, some, counts, 2, e), "twice");
+  mixed[1] = NULL;
+  BAD(klens_sessions_eval(mixed, some, counts, 2, e), "session is NULL");
+  OK(klens_session_new(other_model, NULL, &mixed[1], e));
+  BAD(klens_sessions_eval(mixed, some, counts, 2, e), "different models");
+  klens_session_free(mixed[1]);
+  some[1] = outside + 1;
+  BAD(klens_sessions_eval(session, some, counts, 2, e), "outside the vocabulary");
+  some[1] = ids + 2;
+  CHECK(klens_session_position(session[0]) == 1 && klens_session_position(session[1]) == 3);
+  OK(klens_sessions_eval(session, some, counts, 2, e));
+  for (i = 0; i < 2; ++i) {
+    CHECK(same_logits(model, session[i], alone[i]));
+    klens_session_free(session[i]);
+    klens_session_free(alone[i]);
+  }
+}
+
+static void going_back(klens_model* model) {
+  const int32_t ids[] = {0, 17, 300, 999, 5, 8}, others[] = {0, 17, 300, 4, 4}, outside[] = {0, -1};
+  klens_session_options options = {0};
+  klens_session *session = NULL, *fresh = NULL, *kept = NULL;
+  int64_t reached = -7;
+  options.size = sizeof options;
+  options.batch = -1;
+  BAD(klens_session_new(model, &options, &session, e), "-b must be");
+  options.batch = 0;
+  options.checkpoints = -1;
+  BAD(klens_session_new(model, &options, &session, e), "checkpoints");
+  options.checkpoints = 2;
+  options.checkpoint_every = -1;
+  BAD(klens_session_new(model, &options, &session, e), "checkpoint_every");
+  CHECK(session == NULL);
+  options.checkpoint_every = 2;
+  OK(klens_session_new(model, &options, &session, e));
+
+  /* This model recurs: it goes back to checkpoints and to the beginning only. */
+  OK(klens_session_eval(session, ids, 2, e));
+  OK(klens_session_checkpoint(session, e));
+  OK(klens_session_fork(session, &kept, e));
+  OK(klens_session_eval(session, ids + 2, 3, e));
+  CHECK(klens_session_reachable(session, 1) == 0 && klens_session_reachable(session, -1) == 0);
+  CHECK(klens_session_reachable(session, 4) == 2 && klens_session_reachable(session, 99) == 5);
+  BAD(klens_session_rewind(session, -1, &reached, e), "from 0");
+  BAD(klens_session_rewind(NULL, 0, &reached, e), "session is NULL");
+  BAD(klens_session_checkpoint(NULL, e), "session is NULL");
+  CHECK(reached == -7 && klens_session_position(session) == 5);
+  OK(klens_session_rewind(session, 4, &reached, e));
+  CHECK(reached == 2 && klens_session_position(session) == 2 && same_logits(model, session, kept));
+  OK(klens_session_rewind(session, 1, NULL, e));
+  CHECK(klens_session_position(session) == 0 && klens_session_logits(session) == NULL);
+
+  /* A prompt leaves checkpoints at 2, 4 and 6; the two latest are kept. */
+  OK(klens_session_prompt(session, ids, 6, &reached, e));
+  CHECK(reached == 0 && klens_session_position(session) == 6);
+  CHECK(klens_session_reachable(session, 5) == 4 && klens_session_reachable(session, 3) == 0);
+  BAD(klens_session_prompt(session, ids, 0, &reached, e), "no token");
+  BAD(klens_session_prompt(session, NULL, 1, &reached, e), "ids is NULL");
+  BAD(klens_session_prompt(session, outside, 2, &reached, e), "outside the vocabulary");
+  CHECK(klens_session_position(session) == 6);
+  OK(klens_session_prompt(session, ids, 5, &reached, e));
+  OK(klens_session_new(model, &options, &fresh, e));
+  OK(klens_session_prompt(fresh, ids, 5, NULL, e));
+  CHECK(reached == 4 && same_logits(model, session, fresh));
+  OK(klens_session_prompt(session, others, 5, &reached, e));
+  CHECK(reached == 0);
+  klens_session_free(session);
+  klens_session_free(fresh);
+  klens_session_free(kept);
+}
+
+static void prefix_cache(klens_model* model, klens_model* other_model) {
+  const int32_t ids[] = {0, 17, 300, 999, 5}, outside[] = {4096};
+  klens_prefix_cache* cache = NULL;
+  klens_session *first = NULL, *second = NULL, *foreign = NULL;
+  int64_t reused = -7;
+  size_t bytes;
+  BAD(klens_prefix_cache_new(NULL, 0, &cache, e), "model is NULL");
+  BAD(klens_prefix_cache_new(model, 0, NULL, e), "cache is NULL");
+  OK(klens_prefix_cache_new(model, 0, &cache, e));
+  CHECK(klens_prefix_cache_bytes(cache) == 0);
+  OK(klens_session_new(model, NULL, &first, e));
+  OK(klens_session_new(model, NULL, &second, e));
+  OK(klens_session_new(other_model, NULL, &foreign, e));
+  OK(klens_prefix_cache_prompt(cache, first, ids, 3, &reused, e));
+  bytes = klens_prefix_cache_bytes(cache);
+  CHECK(reused == 0 && bytes >= klens_session_bytes(second));
+  reused = -7;
+  BAD(klens_prefix_cache_prompt(NULL, second, ids, 3, &reused, e), "cache is NULL");
+  BAD(klens_prefix_cache_prompt(cache, NULL, ids, 3, &reused, e), "session is NULL");
+  BAD(klens_prefix_cache_prompt(cache, second, NULL, 3, &reused, e), "ids is NULL");
+  BAD(klens_prefix_cache_prompt(cache, second, ids, 0, &reused, e), "no token");
+  BAD(klens_prefix_cache_prompt(cache, second, outside, 1, &reused, e), "outside the vocabulary");
+  BAD(klens_prefix_cache_prompt(cache, foreign, ids, 3, &reused, e), "another model");
+  CHECK(reused == -7 && klens_session_position(second) == 0 && klens_prefix_cache_bytes(cache) == bytes);
+  OK(klens_prefix_cache_prompt(cache, second, ids, 5, &reused, e));
+  OK(klens_session_prompt(first, ids, 5, NULL, e));
+  CHECK(reused == 3 && same_logits(model, first, second));
+  klens_prefix_cache_free(cache);
+
+  /* Less memory than one prompt takes: nothing is kept, and all is read. */
+  OK(klens_prefix_cache_new(model, 1, &cache, e));
+  OK(klens_prefix_cache_prompt(cache, second, ids, 4, NULL, e));
+  CHECK(klens_prefix_cache_bytes(cache) == 0 && klens_session_position(second) == 4);
+  klens_prefix_cache_free(cache);
+  klens_prefix_cache_free(NULL);
+  klens_session_free(first);
+  klens_session_free(second);
+  klens_session_free(foreign);
+}
+
 static void jobs(klens_model* model, const char* folder) {
   const char text[] = "The river runs past the town and on to the sea. In the spring the boats go out before the sun is up, "
                       "and the men come back in the evening with their nets full. The town has a church and a market.";
@@ -201,7 +347,7 @@ static void jobs(klens_model* model, const char* folder) {
 
 int main(int argc, char** argv) {
   klens_model_options options = {0};
-  klens_model* model = NULL;
+  klens_model *model = NULL, *other = NULL;
   klens_error error;
   if (argc != 3) return 2;
   snprintf(work, sizeof work, "%s", argv[2]);
@@ -217,13 +363,22 @@ int main(int argc, char** argv) {
   options.backend = "cpu";
   options.threads = 2;
   options.activations = KLENS_ACTIVATIONS_F32;
+  options.kv = (klens_kv)4;
+  BAD(klens_model_open(argv[1], &options, &model, e), "f32, fp16 or int8");
+  CHECK(model == NULL);
+  options.kv = KLENS_KV_INT8;
   OK(klens_model_open(argv[1], &options, &model, e));
-  if (model == NULL) return 1;
+  OK(klens_model_open(argv[1], NULL, &other, e));
+  if (model == NULL || other == NULL) return 1;
   CHECK(klens_model_vocab(model) == 4096);
   CHECK(klens_model_threads(model) >= 1);
   CHECK(klens_model_is_eos(model, 0) == 1 && klens_model_is_eos(model, 5) == 0);
   text_and_tokens(model, argv[1]);
   sessions(model);
+  several_sessions(model, other);
+  going_back(model);
+  prefix_cache(model, other);
+  klens_model_free(other);
   jobs(model, argv[1]);
   klens_model_free(model);
   klens_model_free(NULL);

@@ -86,6 +86,16 @@ inline void eval(klens_session* session, const std::vector<int32_t>& ids) {
   check([&](klens_error* e) { return klens_session_eval(session, ids.data(), ids.size(), e); });
 }
 
+inline void checkpoint(klens_session* session) {
+  check([&](klens_error* e) { return klens_session_checkpoint(session, e); });
+}
+
+inline int64_t rewind(klens_session* session, int64_t position) {
+  int64_t reached = 0;
+  check([&](klens_error* e) { return klens_session_rewind(session, position, &reached, e); });
+  return reached;
+}
+
 inline SamplerHandle new_sampler(const klens_sampler_options& options) {
   klens_sampler* sampler = nullptr;
   check([&](klens_error* e) { return klens_sampler_new(&options, &sampler, e); });
