@@ -1,5 +1,6 @@
 // `klens chat` over a pipe. On a terminal only the line editing is added.
 #include <catch2/catch.hpp>
+#include <filesystem>
 
 #include "tests/apps/run_program.h"
 
@@ -14,6 +15,37 @@ Outcome chat(const std::string& input, std::vector<std::string> options = {}) {
   call.input = input;
   return run(call);
 }
+
+// The demo model with a chat template that writes past turns otherwise than they were generated,
+// as those do that trim answers or leave out thoughts.
+struct Rewriting {
+  Rewriting() {
+    for (const char* name : {"config.json", "model.safetensors", "tokenizer.json"})
+      std::filesystem::create_symlink(kModel + "/" + name, folder / name);
+    write_text(
+        folder / "chat_template.jinja",
+        "{% for m in messages %}{{ m.role + ': ' + m.content | trim | upper + '\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}");
+  }
+  std::string prompt(const json& messages, size_t count) const {
+    std::string text;
+    for (size_t i = 0; i < count; ++i) {
+      std::string content = messages[i]["content"];
+      content.erase(0, content.find_first_not_of(" \n"));
+      content.erase(content.find_last_not_of(" \n") + 1);
+      for (char& c : content) c = 'a' <= c && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+      text += messages[i]["role"].get<std::string>() + ": " + content + "\n";
+    }
+    return text + "assistant:";
+  }
+  Outcome chat(const std::string& input, const std::vector<std::string>& options) const {
+    Call call;
+    call.arguments = std::vector<std::string>{"chat", folder / "", "-n", "8"} + options;
+    call.input = input;
+    return run(call);
+  }
+  Folder folder;
+};
 
 }  // namespace
 
@@ -50,6 +82,47 @@ TEST_CASE("a turn extends the session: answers equal those of the text fed at on
   const std::string text = "The river" + answer + "\nThen the";
   const json r = run_json({"generate", kModel, "-p", text, "-n", "8", "--greedy", "--json"});
   CHECK(both[3]["content"] == r["continuation"]);
+}
+
+TEST_CASE("a chat goes back to the end of the last prompt, and answers as if fed at once") {
+  const Rewriting model;
+  const Outcome outcome =
+      model.chat("The river\n/stats\nThe bridge\n/stats\nThe town\n/stats\nThe sea\n/stats\n",
+                 {"--json", "--greedy"});
+  REQUIRE(outcome.code == 0);
+  const json messages = json::parse(outcome.out)["messages"];
+  REQUIRE(messages.size() == 8);
+  size_t read = 0, stats = 0;
+  for (size_t turn = 0; turn < 4; ++turn) {
+    const std::string prompt = model.prompt(messages, 2 * turn + 1);
+    CAPTURE(prompt);
+    const json alone =
+        run_json({"generate", model.folder / "", "-p", prompt, "-n", "8", "--greedy", "--json"});
+    CHECK(messages[2 * turn + 1]["content"] == alone["continuation"]);
+    // Only what follows the last prompt is read.
+    const size_t tokens = alone["prompt_tokens"];
+    stats = outcome.err.find("prompt " + std::to_string(tokens - read) + " tokens", stats);
+    REQUIRE(stats != std::string::npos);
+    stats += 1;
+    read = tokens;
+  }
+}
+
+TEST_CASE("a chat that goes back is a function of the seed, also when saved and loaded") {
+  const Rewriting model;
+  const auto talk = [&](const std::string& input, const std::vector<std::string>& options) {
+    const Outcome outcome = model.chat(input, std::vector<std::string>{"--json"} + options);
+    REQUIRE(outcome.code == 0);
+    return json::parse(outcome.out)["messages"];
+  };
+  const std::string turns = "The river\nThe bridge\nThe town\n";
+  const json told = talk(turns, {"--seed", "3"});
+  CHECK(told == talk("Noise\n/reset\n" + turns, {"--seed", "3"}));
+  CHECK(told != talk(turns, {"--seed", "4"}));
+  const Folder folder;
+  const std::string file = folder / "session";
+  const json saved = talk("The river\n/save " + file + "\nThe bridge\nThe town\n", {"--greedy"});
+  CHECK(saved == talk("/load " + file + "\nThe bridge\nThe town\n", {"--greedy"}));
 }
 
 TEST_CASE("a reset chat is a new chat") {

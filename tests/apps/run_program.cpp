@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -107,7 +109,9 @@ Outcome run(const Call& call) {
     if (fds[2].revents != 0) drain(err, outcome.err);
   }
   int status = 0;
-  ::waitpid(child, &status, 0);
+  rusage usage{};
+  ::wait4(child, &status, 0, &usage);
+  outcome.peak_bytes = int64_t{usage.ru_maxrss} * 1024;
   if (WIFEXITED(status)) outcome.code = WEXITSTATUS(status);
   if (WIFSIGNALED(status)) outcome.signal = WTERMSIG(status);
   return outcome;
@@ -127,6 +131,27 @@ nlohmann::json run_json(std::vector<std::string> arguments) {
 
 bool is_one_error_line(const std::string& err) {
   return err.starts_with("klens: error: ") && err.find('\n') == err.size() - 1;
+}
+
+void check_usage_error(const std::vector<std::string>& arguments, const std::string& mentions) {
+  INFO("klens " << Catch::Detail::stringify(arguments));
+  const Outcome outcome = run(arguments);
+  CHECK(outcome.code == 2);
+  CHECK(outcome.out.empty());
+  const size_t line_end = outcome.err.find('\n');
+  REQUIRE(line_end != std::string::npos);
+  CHECK(is_one_error_line(outcome.err.substr(0, line_end + 1)));
+  CHECK_THAT(outcome.err.substr(line_end + 1), Catch::StartsWith("Try 'klens"));
+  CHECK_THAT(outcome.err, Catch::Contains(mentions));
+}
+
+void check_failure(const std::vector<std::string>& arguments, const std::string& mentions) {
+  INFO("klens " << Catch::Detail::stringify(arguments));
+  const Outcome outcome = run(arguments);
+  CHECK(outcome.code == 1);
+  CHECK(outcome.out.empty());
+  CHECK(is_one_error_line(outcome.err));
+  CHECK_THAT(outcome.err, Catch::Contains(mentions));
 }
 
 std::string read_text(const std::string& path) {

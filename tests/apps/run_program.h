@@ -25,6 +25,7 @@ struct Outcome {
   int code = -1;   // exit code; -1 if a signal ended it
   int signal = 0;  // the signal that ended it
   std::string out, err;
+  int64_t peak_bytes = 0;  // the most memory that was resident
 };
 
 Outcome run(const Call& call);
@@ -34,6 +35,11 @@ nlohmann::json run_json(std::vector<std::string> arguments);
 
 // A failure is one line that begins as promised.
 bool is_one_error_line(const std::string& err);
+
+// Exit code 2, and on standard error one line, which mentions this, and a hint.
+void check_usage_error(const std::vector<std::string>& arguments, const std::string& mentions = "");
+// Exit code 1, and on standard error exactly one line, which mentions this.
+void check_failure(const std::vector<std::string>& arguments, const std::string& mentions);
 
 std::string read_text(const std::string& path);
 void write_text(const std::string& path, const std::string& text);

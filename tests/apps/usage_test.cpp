@@ -12,30 +12,6 @@ const std::vector<std::string> kCommands = {"generate", "chat",     "perplexity"
                                             "profile",  "plan",     "quantize",   "inspect",
                                             "bench",    "tokenize", "logits"};
 
-// Exit code 2, and on standard error one line and a hint.
-void check_usage_error(const std::vector<std::string>& arguments,
-                       const std::string& mentions = "") {
-  INFO("klens " << Catch::Detail::stringify(arguments));
-  const Outcome outcome = run(arguments);
-  CHECK(outcome.code == 2);
-  CHECK(outcome.out.empty());
-  const size_t line_end = outcome.err.find('\n');
-  REQUIRE(line_end != std::string::npos);
-  CHECK(is_one_error_line(outcome.err.substr(0, line_end + 1)));
-  CHECK_THAT(outcome.err.substr(line_end + 1), Catch::StartsWith("Try 'klens"));
-  CHECK_THAT(outcome.err, Catch::Contains(mentions));
-}
-
-// Exit code 1, and on standard error exactly one line.
-void check_failure(const std::vector<std::string>& arguments, const std::string& mentions) {
-  INFO("klens " << Catch::Detail::stringify(arguments));
-  const Outcome outcome = run(arguments);
-  CHECK(outcome.code == 1);
-  CHECK(outcome.out.empty());
-  CHECK(is_one_error_line(outcome.err));
-  CHECK_THAT(outcome.err, Catch::Contains(mentions));
-}
-
 }  // namespace
 
 TEST_CASE("help and version go to standard output") {
@@ -77,6 +53,7 @@ TEST_CASE("wrong calls are told apart from failures") {
   check_usage_error({"generate", kModel, "-p"});
   check_usage_error({"generate", kModel, "extra", "-p", "x"}, "extra");
   check_usage_error({"generate", kModel, "-p", "x", "-f", "y"}, "exclude");
+  check_usage_error({"generate", kModel, "-p", "x", "--kv", "q8"}, "fp16, int8, f32");
   check_usage_error({"perplexity", kModel}, "-f");
   check_usage_error({"perplexity", kModel, "-f", kSample, "--protocol", "other"}, "klens, llama");
   check_usage_error({"compare", kModel, "-f", kSample}, "two models");
