@@ -80,7 +80,7 @@ class Reader {
   std::vector<T> values(const std::string& name, DType type) const {
     const auto from = bytes(name, type);
     std::vector<T> values(from.size() / sizeof(T));
-    std::memcpy(values.data(), from.data(), values.size() * sizeof(T));
+    if (!values.empty()) std::memcpy(values.data(), from.data(), values.size() * sizeof(T));
     return values;
   }
 
