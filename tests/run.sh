@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change is accepted: the tests of an optimised build with warnings as
 # errors, the tests under AddressSanitizer and UndefinedBehaviorSanitizer, and a while of fuzzing.
-# KLENS_FUZZ_SECONDS (60) is the time per fuzz target, KLENS_JOBS (all cores) how much runs at once.
+# KLENS_FUZZ_SECONDS (20) is the time per fuzz target, KLENS_JOBS (all cores) how much runs at once.
 # shellcheck disable=SC2317  # step calls most of these functions
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 jobs=${KLENS_JOBS:-$(nproc)}
-fuzz_seconds=${KLENS_FUZZ_SECONDS:-60}
+fuzz_seconds=${KLENS_FUZZ_SECONDS:-20}
 logs=build/test-logs
 rm -rf "$logs"
 mkdir -p "$logs"
