@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "engine/session.h"
+#include "loaders/mapped_file.h"
+#include "loaders/tokenizer/tokenizer.h"
 #include "tests/testing.h"
 
 namespace klens {
@@ -13,6 +15,23 @@ using namespace klens::testing;
 
 int32_t best(std::span<const float> logits) {
   return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+std::vector<float> logits_of(std::shared_ptr<const Model> model, std::span<const int32_t> ids) {
+  Session session(std::move(model), 512);
+  std::vector<float> logits(ids.size() * static_cast<size_t>(session.model().spec().vocab));
+  session.eval(ids, logits.data());
+  return logits;
+}
+
+// DESIGN.md: in units of 1 + |logit|.
+double distance(std::span<const float> got, std::span<const float> wanted) {
+  REQUIRE(got.size() == wanted.size());
+  double worst = 0;
+  for (size_t i = 0; i < got.size(); ++i)
+    worst =
+        std::max(worst, std::fabs(double{got[i]} - wanted[i]) / (1 + std::fabs(double{wanted[i]})));
+  return worst;
 }
 
 }  // namespace
@@ -31,14 +50,7 @@ TEST_CASE("a GGUF gives the logits of the checkpoint it was made from", "[golden
   const auto wanted = tensor_values<float>(reference, "logits");
   const auto greedy = tensor_values<int32_t>(reference, "greedy_ids");
 
-  Session session(model, 512);
-  std::vector<float> logits(wanted.size());
-  session.eval(input, logits.data());
-  double worst = 0;
-  for (size_t i = 0; i < logits.size(); ++i)
-    worst = std::max(worst,
-                     std::fabs(double{logits[i]} - wanted[i]) / (1 + std::fabs(double{wanted[i]})));
-  CHECK(worst <= 2e-4);
+  CHECK(distance(logits_of(model, input), wanted) <= 2e-4);
 
   Session decoding(model, 512);
   std::vector<int32_t> ids(greedy.begin(), greedy.begin() + 8);
@@ -48,6 +60,61 @@ TEST_CASE("a GGUF gives the logits of the checkpoint it was made from", "[golden
     decoding.eval({&ids.back(), 1}, nullptr);
   }
   CHECK(ids == greedy);
+}
+
+TEST_CASE("a converted model gives the logits of its checkpoint", "[gguf]") {
+  const std::string text_path = shared_path("data/wikitext2.test.raw.txt");
+  if (text_path.empty()) return;
+  const std::string text = read_text(text_path).substr(0, 1500);
+  for (const char* name : {"wiki-llama", "wiki-mamba", "wiki-mamba2"}) {
+    const std::string converted = shared_path("goldens/gguf/" + std::string(name) + ".f16.gguf"),
+                      original = shared_path("models/" + std::string(name));
+    if (converted.empty() || original.empty()) continue;
+    CAPTURE(name);
+    const auto gguf = open_model(converted), checkpoint = open_model(original);
+    const auto tokenizer = [](const Model& model) {
+      return Tokenizer::from_json(model.checkpoint().texts.tokenizer, "tokenizer");
+    };
+    const std::vector<int32_t> ids = tokenizer(*gguf).encode(text, true);
+    REQUIRE(ids == tokenizer(*checkpoint).encode(text, true));
+    CHECK(ids.size() > 300);
+    const std::vector<float> got = logits_of(gguf, ids), wanted = logits_of(checkpoint, ids);
+    // The converter took the exponential of A_log in FP16; with those values all bits are the same.
+    CHECK(distance(got, wanted) <= 1e-3);
+    Checkpoint rounded = open_checkpoint(original, false);
+    for (auto& [tensor, values] : rounded.small)
+      if (tensor.ends_with("A_log")) values = gguf->checkpoint().small.at(tensor);
+    CHECK((got ==
+           logits_of(std::make_shared<const Model>(std::move(rounded), ModelOptions{.threads = 2}),
+                     ids)));
+    std::cout << name << ": a GGUF's logits differ by " << distance(got, wanted) << "\n";
+  }
+}
+
+TEST_CASE("quantised GGUFs stay near the model they were made of", "[gguf]") {
+  const std::string original = shared_path("models/wiki-llama");
+  if (original.empty()) return;
+  const auto checkpoint = open_model(original);
+  std::vector<int32_t> ids;
+  for (int32_t i = 0; i < 64; ++i) ids.push_back((i * 1009 + 7) % 4096);
+  const std::vector<float> wanted = logits_of(checkpoint, ids);
+  double last = 0;
+  for (const char* type : {"f16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"}) {
+    const std::string path = shared_path("goldens/gguf/wiki-llama." + std::string(type) + ".gguf");
+    if (path.empty()) continue;
+    CAPTURE(type);
+    const std::vector<float> got = logits_of(open_model(path), ids);
+    double error = 0, power = 0;
+    for (size_t i = 0; i < got.size(); ++i) {
+      error += std::pow(double{got[i]} - wanted[i], 2);
+      power += std::pow(double{wanted[i]}, 2);
+    }
+    const double relative = std::sqrt(error / power);
+    std::cout << "wiki-llama " << type << ": relative error of the logits " << relative << "\n";
+    CHECK(relative >= last);  // fewer bits, more error
+    CHECK(relative < 0.05);
+    last = relative;
+  }
 }
 
 }  // namespace klens
