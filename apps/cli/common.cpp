@@ -79,7 +79,11 @@ ModelHandle open_model(const Arguments& arguments, const std::string& path,
 
 const klens_tokenizer* tokenizer_of(const klens_model* model, const std::string& path) {
   const klens_tokenizer* tokenizer = klens_model_tokenizer(model);
-  if (tokenizer == nullptr) throw Error(path + " has no tokenizer: put its tokenizer.json there");
+  if (tokenizer == nullptr)
+    throw Error(
+        path +
+        " has no tokenizer: give a checkpoint folder with its tokenizer.json, or a file that "
+        "was made with one");
   return tokenizer;
 }
 

@@ -18,7 +18,7 @@ Call interrupted_after(std::vector<std::string> arguments, std::chrono::millisec
 
 }  // namespace
 
-TEST_CASE("an interrupted profile goes on to the same result") {
+TEST_CASE("an interrupted profile goes on to the same result", "[long]") {
   const Folder folder;
   const std::vector<std::string> options = {"--windows", "4", "-c",        "64",          "-q",
                                             "-t",        "2", "--formats", "int8,int4g64"};

@@ -73,7 +73,7 @@ TEST_CASE("a plan is baked as it is") {
   CHECK_THAT(text, Catch::StartsWith("The river"));
 }
 
-TEST_CASE("one command quantises to a size that is never exceeded") {
+TEST_CASE("one command quantises to a size that is never exceeded", "[long]") {
   const Folder folder;
   const std::string model = folder / "m.klens";
   for (const char* size : {"3400000", "3.5M"}) {
@@ -89,7 +89,7 @@ TEST_CASE("one command quantises to a size that is never exceeded") {
   CHECK_FALSE(exists(model + ".partial"));
 }
 
-TEST_CASE("what cannot be reached is said, and a dry run writes nothing") {
+TEST_CASE("what cannot be reached is said, and a dry run writes nothing", "[long]") {
   const Folder folder;
   const std::string model = folder / "m.klens";
   const Outcome outcome = run(
@@ -106,7 +106,7 @@ TEST_CASE("what cannot be reached is said, and a dry run writes nothing") {
   CHECK(dry["kl"] == real["kl"]);
 }
 
-TEST_CASE("a killed quantize leaves no output or a whole one") {
+TEST_CASE("a killed quantize leaves no output or a whole one", "[long]") {
   using Clock = std::chrono::steady_clock;
   const Folder folder;
   const std::string model = folder / "m.klens";

@@ -136,7 +136,7 @@ TEST_CASE("inspect says what a checkpoint holds") {
   CHECK_THAT(plain.out, Catch::Contains("out_proj") && Catch::Contains("block"));
 }
 
-TEST_CASE("bench reports in four formats") {
+TEST_CASE("bench reports in four formats", "[long]") {
   const std::vector<std::string> call = {"bench", kModel, "-p", "16", "-n", "4", "-r", "2", "-q"};
   const json r = run_json(call + std::vector<std::string>{"--json"});
   check_keys(r, {"isa", "threads", "weight_bytes", "tests", "read_gb_s", "decode_gb_s"});
