@@ -73,7 +73,10 @@ void Session::eval(std::span<const int32_t> ids, const LogitSink& sink) {
 class SessionBatch {
  public:
   explicit SessionBatch(std::span<const Feed> feeds)
-      : feeds_(feeds), model_(feeds.front().session->model()), done_(feeds.size()) {
+      : feeds_(feeds),
+        model_(feeds.front().session->model()),
+        scratch_(feeds.front().session->scratch_.memory),
+        done_(feeds.size()) {
     for (const Feed& feed : feeds) {
       if (&feed.session->model() != &model_)
         throw Error(ErrorKind::kBadArgument, "sessions of different models cannot be fed together");
@@ -182,11 +185,11 @@ class SessionBatch {
 
   std::span<const Feed> feeds_;
   const Model& model_;
+  Scratch& scratch_;
   std::vector<int64_t> done_;  // tokens fed, by feed
   std::vector<int32_t> ids_;   // of the round
   std::vector<Sequence> sequences_;
   std::vector<size_t> owner_;  // of each sequence: its feed
-  Scratch scratch_;
 };
 
 void eval_together(std::span<const Feed> feeds) {

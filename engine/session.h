@@ -67,7 +67,13 @@ class Session {
     std::vector<float> fixed, logits;
     std::vector<KvCache> windows;  // caches that forget; the others are truncated
   };
-  bool restores(const KvCache& cache, int64_t position) const;
+  // Working memory, kept from one call to the next; no part of what is copied.
+  struct OwnScratch {
+    OwnScratch() = default;
+    OwnScratch(const OwnScratch&) {}
+    OwnScratch& operator=(const OwnScratch&) { return *this; }
+    Scratch memory;
+  };
   void advanced(std::span<const int32_t> ids);
 
   std::shared_ptr<const Model> model_;
@@ -77,6 +83,7 @@ class Session {
   std::vector<float> logits_;  // [vocab]
   bool has_logits_ = false;
   std::deque<Checkpoint> checkpoints_;  // ascending positions
+  OwnScratch scratch_;
 };
 
 // What one session is to be fed.
