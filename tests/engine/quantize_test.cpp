@@ -28,7 +28,8 @@ nlohmann::ordered_json quantize_with(const Model& model, const std::string& out,
 
 }  // namespace
 
-TEST_CASE("a size is never exceeded, and more of it never hurts the prediction", "[quantize]") {
+TEST_CASE("a size is never exceeded, and more of it never hurts the prediction",
+          "[quantize][long]") {
   const auto model = open_model(demo_model());
   const TemporaryFolder folder;
   double last_kl = 1e9;
@@ -50,7 +51,7 @@ TEST_CASE("a size is never exceeded, and more of it never hurts the prediction",
   CHECK(!std::filesystem::exists(folder / "none.klens"));
 }
 
-TEST_CASE("a baked file runs as its plan was measured", "[quantize]") {
+TEST_CASE("a baked file runs as its plan was measured", "[quantize][long]") {
   const auto model = open_model(demo_model());
   const TemporaryFolder folder;
   QuantizeOptions options = small_options();
@@ -135,7 +136,7 @@ TEST_CASE("a dry run says what would be written and writes nothing", "[quantize]
   CHECK(!std::filesystem::exists(folder / "dry.klens"));
 }
 
-TEST_CASE("a limit on KL is met by the measured plan", "[quantize]") {
+TEST_CASE("a limit on KL is met by the measured plan", "[quantize][long]") {
   const auto model = open_model(demo_model());
   const TemporaryFolder folder;
   QuantizeOptions options = small_options();
