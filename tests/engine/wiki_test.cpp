@@ -31,12 +31,13 @@ Tokenizer tokenizer_of(const Model& model) {
   return Tokenizer::from_json(model.checkpoint().texts.tokenizer, "tokenizer.json");
 }
 
-// Kendall's tau-b, ties counted.
-double kendall(const std::vector<double>& a, const std::vector<double>& b) {
+// Kendall's tau-b, ties counted. Pairs whose b are closer than `noise` are not compared.
+double kendall(const std::vector<double>& a, const std::vector<double>& b, double noise = 0) {
   double agree = 0, ties_a = 0, ties_b = 0, pairs = 0;
   for (size_t i = 0; i < a.size(); ++i)
     for (size_t j = 0; j < i; ++j) {
       const double da = a[i] - a[j], db = b[i] - b[j];
+      if (db != 0 && std::fabs(db) < noise) continue;
       agree += (da * db > 0) - (da * db < 0);
       ties_a += da == 0;
       ties_b += db == 0;
@@ -105,6 +106,9 @@ TEST_CASE("keys and values in INT8 cost little", "[slow][wiki]") {
   CHECK(of_int8 < 1e-3);
 }
 
+// PyTorch computes the divergences in float32, which leaves the smallest ones negative.
+constexpr double kRounding = 2e-8;
+
 TEST_CASE("single-unit KLs equal the reference", "[slow][wiki]") {
   const std::string name = GENERATE(from_range(std::begin(kModels), std::end(kModels)));
   const std::string text_path = shared_path("data/wikitext2.test.raw.txt"), path = model_path(name);
@@ -137,7 +141,6 @@ TEST_CASE("single-unit KLs equal the reference", "[slow][wiki]") {
       const nlohmann::json& r = by_name.at(unit.name)[format];
       CHECK(*unit.kurtosis == Approx(by_name.at(unit.name)["kurtosis"].get<double>()));
       const double kl = r["kl"];
-      if (kl <= 1e-6) continue;  // PyTorch's rounding, not the unit's: no order among those
       got.push_back(*c.kl);
       want.push_back(kl);
       if (kl <= 1e-4) continue;
