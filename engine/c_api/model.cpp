@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
+#include <optional>
 
 #include "engine/c_api/guard.h"
 #include "engine/c_api/handles.h"
@@ -10,38 +12,50 @@
 namespace klens {
 namespace {
 
+// An enumerator that a C caller gave, which may be any number: to load it as the enum would be
+// undefined.
+template <class Enum>
+int number_of(const Enum& value) {
+  static_assert(sizeof(Enum) == sizeof(int));
+  int number = 0;
+  std::memcpy(&number, &value, sizeof number);
+  return number;
+}
+
+Activations activations_of(int given) {
+  if (given == KLENS_ACTIVATIONS_INT8) return Activations::kInt8;
+  if (given == KLENS_ACTIVATIONS_F32) return Activations::kF32;
+  throw Error(ErrorKind::kBadArgument, "activations must be int8 or f32");
+}
+
+std::optional<cpu::KvType> kv_of(int given) {
+  switch (given) {
+    case KLENS_KV_DEFAULT:
+      return std::nullopt;
+    case KLENS_KV_F32:
+      return cpu::KvType::kF32;
+    case KLENS_KV_FP16:
+      return cpu::KvType::kF16;
+    case KLENS_KV_INT8:
+      return cpu::KvType::kI8;
+    default:
+      throw Error(ErrorKind::kBadArgument, "--kv must be f32, fp16 or int8");
+  }
+}
+
 ModelOptions model_options(const klens_model_options& options) {
   constexpr int32_t kMaxThreads = 1024;
   if (options.threads < 0 || options.threads > kMaxThreads)
     throw Error(ErrorKind::kBadArgument,
                 "-t must be from 0 (one per core) to " + std::to_string(kMaxThreads));
-  if (options.activations != KLENS_ACTIVATIONS_INT8 && options.activations != KLENS_ACTIVATIONS_F32)
-    throw Error(ErrorKind::kBadArgument, "activations must be int8 or f32");
   if (options.backend != nullptr && std::string(options.backend) != "cpu")
     throw Error(ErrorKind::kUnsupported,
                 std::string("backend \"") + options.backend + "\" is not in this build; use cpu");
-  std::optional<cpu::KvType> kv;
-  switch (options.kv) {
-    case KLENS_KV_DEFAULT:
-      break;
-    case KLENS_KV_F32:
-      kv = cpu::KvType::kF32;
-      break;
-    case KLENS_KV_FP16:
-      kv = cpu::KvType::kF16;
-      break;
-    case KLENS_KV_INT8:
-      kv = cpu::KvType::kI8;
-      break;
-    default:
-      throw Error(ErrorKind::kBadArgument, "--kv must be f32, fp16 or int8");
-  }
   const std::string isa_error = cpu::isa_variable_error();
   if (!isa_error.empty()) throw Error(ErrorKind::kBadArgument, isa_error);
   return {.threads = options.threads,
-          .activations =
-              options.activations == KLENS_ACTIVATIONS_F32 ? Activations::kF32 : Activations::kInt8,
-          .kv = kv};
+          .activations = activations_of(number_of(options.activations)),
+          .kv = kv_of(number_of(options.kv))};
 }
 
 }  // namespace

@@ -114,8 +114,8 @@ TEST_CASE("a GGUF gives the reference's text and logits") {
   const std::string copy = folder / "copy.klens";
   const json report = int8_copy(model, copy);
   CHECK(report["kl"] < 0.01);
-  for (const json& unit : run_json({"inspect", copy, "--verify", "--json"})["units"])
-    CHECK(unit["format"] == "int8");
+  const json checked = run_json({"inspect", copy, "--verify", "--json"});
+  for (const json& unit : checked["units"]) CHECK(unit["format"] == "int8");
   CHECK(greedy(copy, ids, {"-n", "4"}).size() == 28);
 }
 
