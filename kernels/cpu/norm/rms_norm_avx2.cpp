@@ -22,8 +22,7 @@ inline double sum_of_squares(const float* x, int64_t cols) {
     s0 = square_and_add(_mm256_loadu_ps(x + i), s0);
     s1 = square_and_add(_mm256_loadu_ps(x + i + 8), s1);
   }
-  for (; i < cols; i += 8)
-    s0 = square_and_add(_mm256_maskload_ps(x + i, lanes_left(cols - i)), s0);
+  for (; i < cols; i += 8) s0 = square_and_add(_mm256_maskload_ps(x + i, lanes_left(cols - i)), s0);
   const __m256d s = _mm256_add_pd(s0, s1);
   const __m128d pair = _mm_add_pd(_mm256_castpd256_pd128(s), _mm256_extractf128_pd(s, 1));
   return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
