@@ -17,7 +17,6 @@ class KvCache {
   KvCache(const KvCacheSpec& spec, cpu::KvType type);
 
   int64_t length() const { return length_; }
-  cpu::KvType type() const { return type_; }
   size_t bytes() const;
 
   // Rows for positions [position, position + rows), which forgets all that was there from

@@ -100,6 +100,20 @@ void scale(float* x, int64_t count, float by) {
   for (int64_t i = 0; i < count; ++i) x[i] *= by;
 }
 
+const float* scaled(const float* x, int64_t count, float by, Scratch& scratch) {
+  if (by == 1) return x;
+  float* product = scratch.take<float>(count);
+  for (int64_t i = 0; i < count; ++i) product[i] = x[i] * by;
+  return product;
+}
+
+std::vector<float*> fixed_states(const Pass& pass, int64_t offset, int64_t size) {
+  std::vector<float*> states;
+  for (const Sequence& s : pass.batch.sequences)
+    states.push_back(fixed_state(s, offset, size, pass.scratch));
+  return states;
+}
+
 Projection::Projection(const ProjectionSpec& spec, const Checkpoint& checkpoint)
     : spec_(spec),
       rows_(checkpoint.spec.units[spec.unit].rows),

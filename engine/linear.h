@@ -81,6 +81,11 @@ class LinearInput {
 };
 
 void scale(float* x, int64_t count, float by);  // nothing for 1
+// x itself for 1, else its product in scratch.
+const float* scaled(const float* x, int64_t count, float by, Scratch& scratch);
+
+// Every sequence's part of its state, as fixed_state gives it.
+std::vector<float*> fixed_states(const Pass& pass, int64_t offset, int64_t size);
 
 // y = W x + bias, plus a low-rank adapter where the spec has one.
 class Projection {

@@ -56,8 +56,6 @@ class Model {
                const Executor& executor, Scratch& scratch) const;
   // Positions of a sequence's own tokens begin here.
   int64_t prefix_rows() const { return spec().prefix_rows(); }
-  // Whether blocks come back to the embedding of their tokens (Batch::embedded).
-  bool needs_embedding() const { return needs_embedding_; }
 
   // The stages of a pass. x: [rows][d_model].
   void embed(std::span<const int32_t> ids, float* x, const Pass& pass) const;  // ids are in range
@@ -82,7 +80,7 @@ class Model {
   StateLayout states_;
   std::vector<Block> blocks_;
   std::optional<Norm> final_norm_;
-  bool needs_embedding_ = false;
+  bool needs_embedding_ = false;  // blocks come back to it (Batch::embedded)
   SequenceState initial_;
   mutable tbb::task_arena arena_;
   mutable std::atomic<int64_t> block_runs_{0};

@@ -49,10 +49,6 @@ void Session::become(const Session& other) {
   options_ = own;
 }
 
-void Session::advanced(std::span<const int32_t> ids) {
-  ids_.insert(ids_.end(), ids.begin(), ids.end());
-}
-
 void Session::eval(std::span<const int32_t> ids, float* all) {
   const int64_t vocab = model_->spec().vocab;
   const LogitSink copy = [&](int64_t first, int64_t count, const float* logits) {
@@ -147,8 +143,10 @@ class SessionBatch {
         give_all(feeds_[i], done_[i], x + sequence.row * d_model, sequence.tokens, pass);
       else if (sequence.tokens == left(i))
         ended.push_back(s);
-      feeds_[i].session->advanced(feeds_[i].ids.subspan(static_cast<size_t>(done_[i]),
-                                                        static_cast<size_t>(sequence.tokens)));
+      const auto fed = feeds_[i].ids.subspan(static_cast<size_t>(done_[i]),
+                                             static_cast<size_t>(sequence.tokens));
+      std::vector<int32_t>& known = feeds_[i].session->ids_;
+      known.insert(known.end(), fed.begin(), fed.end());
       done_[i] += sequence.tokens;
     }
     give_last(ended, x, pass);

@@ -74,7 +74,6 @@ class Session {
     OwnScratch& operator=(const OwnScratch&) { return *this; }
     Scratch memory;
   };
-  void advanced(std::span<const int32_t> ids);
 
   std::shared_ptr<const Model> model_;
   SessionOptions options_;

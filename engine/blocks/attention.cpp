@@ -126,12 +126,7 @@ const float* Attention::run(const float* x, Flow& flow, const Pass& pass) const 
   if (flow.due()) {
     const Scratch::Frame frame(pass.scratch);
     float* qkv = pass.scratch.take<float>(rows * width);
-    if (input_scale_ != 1) {
-      float* scaled = pass.scratch.take<float>(rows * d_in_);
-      for (int64_t i = 0; i < rows * d_in_; ++i) scaled[i] = x[i] * input_scale_;
-      x = scaled;
-    }
-    LinearInput input(x, d_in_, rows, d_in_);
+    LinearInput input(scaled(x, rows * d_in_, input_scale_, pass.scratch), d_in_, rows, d_in_);
     qkv_.apply(input, qkv, pass);
     float* k = qkv + core_.q_width();
     core_.run(qkv, k, k + core_.k_width(), width, attended, pass);

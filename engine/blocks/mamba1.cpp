@@ -80,9 +80,7 @@ void SelectiveScan::scan(const float* xc, const float* dbc, const float* dt, con
                          int64_t z_stride, float* gated, const Pass& pass) const {
   const int64_t inner = spec_.d_inner, states = spec_.d_state, channels = inner / heads();
   const int64_t width = heads() * head_width(), strips = (channels + kStrip - 1) / kStrip;
-  std::vector<float*> kept;
-  for (const Sequence& s : pass.batch.sequences)
-    kept.push_back(fixed_state(s, offset_, states * inner, pass.scratch));
+  const std::vector<float*> kept = fixed_states(pass, offset_, states * inner);
   const auto run = cpu::best_variant(cpu::selective_scan_variants(), cpu::active()).run;
   for (int64_t h = 0; h < heads(); ++h)
     over_sequences(pass, strips, kStrip * states * 16, [&](int64_t s, int64_t begin, int64_t end) {

@@ -11,7 +11,7 @@
 namespace klens {
 namespace {
 
-// Falcon-H1's multipliers of the parts of in_proj's output; its input's is folded in.
+// Falcon-H1's multipliers of the parts of in_proj's output; empty where all are 1.
 std::vector<float> part_scales(const Mamba2Spec& s) {
   std::vector<float> scales;
   const auto add = [&](int64_t count, float by) {
@@ -63,11 +63,7 @@ const float* Mamba2::run(const float* x, Flow& flow, const Pass& pass) const {
 
 void Mamba2::project(const float* x, float* zxbcdt, const Pass& pass) const {
   const int64_t rows = pass.batch.rows;
-  if (spec_.input_scale != 1) {
-    float* scaled = pass.scratch.take<float>(rows * d_model_);
-    for (int64_t i = 0; i < rows * d_model_; ++i) scaled[i] = x[i] * spec_.input_scale;
-    x = scaled;
-  }
+  x = scaled(x, rows * d_model_, spec_.input_scale, pass.scratch);
   LinearInput input(x, d_model_, rows, d_model_);
   in_proj_.apply(input, zxbcdt, in_width(), pass);
   if (in_scale_.empty()) return;
@@ -92,10 +88,8 @@ void Mamba2::time_steps(const float* from, float* dt, const Pass& pass) const {
 
 void Mamba2::scan(const float* xbc, const float* dt, float* y, const Pass& pass) const {
   const int64_t inner = spec_.d_inner, width = inner + bc_width();
-  std::vector<float*> states;
-  for (const Sequence& s : pass.batch.sequences)
-    states.push_back(
-        fixed_state(s, offset_, spec_.heads * spec_.d_state * spec_.head_dim, pass.scratch));
+  const std::vector<float*> states =
+      fixed_states(pass, offset_, spec_.heads * spec_.d_state * spec_.head_dim);
   const auto run = cpu::best_variant(cpu::ssd_scan_variants(), cpu::active()).run;
   const int64_t work = spec_.head_dim * spec_.d_state * 4;
   over_sequences(pass, spec_.heads, work, [&](int64_t s, int64_t begin, int64_t end) {

@@ -45,9 +45,7 @@ Conv1d::Conv1d(SmallId weight, const std::optional<SmallId>& bias, const MixerCo
       bias_(optional_values(bias, context.checkpoint)) {}
 
 void Conv1d::run(const float* x, int64_t x_stride, float* y, const Pass& pass) const {
-  std::vector<float*> states;
-  for (const Sequence& s : pass.batch.sequences)
-    states.push_back(fixed_state(s, offset_, (width_ - 1) * channels_, pass.scratch));
+  const std::vector<float*> states = fixed_states(pass, offset_, (width_ - 1) * channels_);
   const auto conv = cpu::best_variant(cpu::conv1d_variants(), cpu::active()).run;
   const int64_t strips = (channels_ + kStrip - 1) / kStrip;
   over_sequences(pass, strips, kStrip * width_ * 4, [&](int64_t s, int64_t begin, int64_t end) {
