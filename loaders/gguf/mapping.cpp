@@ -8,7 +8,6 @@
 namespace klens {
 namespace {
 
-constexpr const char* kCure = "; use the checkpoint that the file was made from";
 constexpr const char* kAgain = "; convert the model again";
 
 struct GgufArchitecture {
@@ -50,7 +49,7 @@ int64_t GgufMapping::common_integer(const std::string& name,
   for (const int64_t value : file_.integers(key(name), 0, kMostWidth)) {
     if (value != 0 && common != 0 && value != common)
       file_.unsupported("key " + key(name) + " differs from block to block, which klens lacks" +
-                        kCure);
+                        kGgufCure);
     if (value != 0) common = value;
   }
   return common;
@@ -68,7 +67,7 @@ void GgufMapping::ignore_keys(std::initializer_list<const char*> names) const {
 void GgufMapping::require(const std::string& name, int64_t value) const {
   if (const int64_t found = integer(name, value); found != value)
     file_.unsupported("key " + key(name) + " is " + std::to_string(found) +
-                      ", which klens lacks for this architecture" + kCure);
+                      ", which klens lacks for this architecture" + kGgufCure);
 }
 
 void GgufMapping::begin(const std::string& name, const std::string& model_type,
@@ -201,11 +200,12 @@ void GgufMapping::finish() const {
   const std::vector<std::string> keys = file_.unread(architecture_ + ".");
   if (!keys.empty())
     file_.unsupported("key " + shown_name(keys.front()) +
-                      " may change the arithmetic and is not one that klens knows" + kCure);
+                      " may change the arithmetic and is not one that klens knows" + kGgufCure);
   for (const auto& [name, tensor] : file_.tensors())
     if (!taken_.contains(name))
       file_.unsupported("tensor " + shown_name(name) + " is not one that klens reads in a " +
-                        architecture_ + " model of " + std::to_string(blocks_) + " blocks" + kCure);
+                        architecture_ + " model of " + std::to_string(blocks_) + " blocks" +
+                        kGgufCure);
 }
 
 GgufMapping map_gguf(const GgufFile& file) {
@@ -221,7 +221,7 @@ GgufMapping map_gguf(const GgufFile& file) {
     known += (known.empty() ? "" : ", ") + std::string(row.name);
   }
   file.unsupported("architecture " + shown_name(name) + " is not one that klens reads from GGUF (" +
-                   known + ")" + kCure);
+                   known + ")" + kGgufCure);
 }
 
 nlohmann::json shortest_number(float value) {

@@ -9,6 +9,9 @@
 
 namespace klens {
 
+// Ends a message about what a GGUF says and this loader cannot undo.
+inline constexpr const char* kGgufCure = "; use the checkpoint that the file was made from";
+
 // Rows of one tensor of the file. `cols` is the tensor's, or 1 where a vector counts as a column.
 struct GgufRows {
   const GgufTensor* tensor;

@@ -8,8 +8,6 @@
 namespace klens {
 namespace {
 
-constexpr const char* kCure = "; use the checkpoint that the file was made from";
-
 constexpr GgufNameRow kMlp[] = {
     {"attn_norm.weight", "input_layernorm.weight"},
     {"ffn_norm.weight", "post_attention_layernorm.weight"},
@@ -81,7 +79,7 @@ void GgufMapping::rope_factors(int64_t dims) {
     file_.unsupported("tensor rope_freqs.weight has type " +
                       std::string(ggml_type_info(found->type).name) + " and shape " +
                       shape_text(found->shape) + ", not F32 and [" + std::to_string(dims / 2) +
-                      "]" + kCure);
+                      "]" + kGgufCure);
   std::vector<float> factors(count);
   dequantize_row(found->type, found->bytes.data(), dims / 2, factors.data());
   std::vector<double> list;
@@ -102,7 +100,7 @@ void GgufMapping::rope_config(int64_t head_dim) {
     const double partial = static_cast<double>(dims) / static_cast<double>(head_dim);
     if (dims > head_dim || static_cast<int64_t>(partial * static_cast<double>(head_dim)) != dims)
       file_.unsupported("key " + key("rope.dimension_count") + " is " + std::to_string(dims) +
-                        " for heads of " + std::to_string(head_dim) + " channels" + kCure);
+                        " for heads of " + std::to_string(head_dim) + " channels" + kGgufCure);
     config_["partial_rotary_factor"] = partial;
   }
   rope_factors(dims);
@@ -113,11 +111,11 @@ void GgufMapping::rope_config(int64_t head_dim) {
     return;
   }
   if (config_.contains("rope_scaling"))
-    file_.unsupported("has both rope_freqs.weight and key " + key("rope.scaling.type") + kCure);
+    file_.unsupported("has both rope_freqs.weight and key " + key("rope.scaling.type") + kGgufCure);
   auto& scaling = config_["rope_scaling"];
   if (type != "linear" && type != "yarn")
     file_.unsupported("key " + key("rope.scaling.type") + " is \"" + shown_name(type) +
-                      "\", klens has none, linear and yarn" + kCure);
+                      "\", klens has none, linear and yarn" + kGgufCure);
   scaling["rope_type"] = type;
   scaling["factor"] =
       has_key("rope.scale_linear") ? number("rope.scale_linear") : number("rope.scaling.factor");

@@ -6,8 +6,6 @@
 namespace klens {
 namespace {
 
-constexpr const char* kCure = "; use the checkpoint that the file was made from";
-
 // ffn_norm goes without .weight in Falcon-H1's files.
 constexpr GgufNameRow kPreFeedForward[] = {
     {"attn_norm.weight", "input_layernorm.weight"},
@@ -36,7 +34,7 @@ void mamba_d_config(GgufMapping& map) {
   const int64_t heads = map.integer("ssm.time_step_rank"), inner = map.integer("ssm.inner_size");
   if (inner % heads != 0)
     map.file().unsupported("key " + map.key("ssm.inner_size") + " is " + std::to_string(inner) +
-                           ", no multiple of the number of heads" + kCure);
+                           ", no multiple of the number of heads" + kGgufCure);
   auto& config = map.config();
   config["mamba_n_heads"] = heads;
   config["mamba_d_head"] = inner / heads;
@@ -57,7 +55,7 @@ void expand_config(GgufMapping& map) {
   const int64_t inner = map.integer("ssm.inner_size");
   if (inner % map.hidden() != 0)
     map.file().unsupported("key " + map.key("ssm.inner_size") + " is " + std::to_string(inner) +
-                           ", no multiple of the model's width" + kCure);
+                           ", no multiple of the model's width" + kGgufCure);
   map.config()["mamba_expand"] = inner / map.hidden();
 }
 
