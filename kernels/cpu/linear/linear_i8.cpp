@@ -2,9 +2,11 @@
 
 namespace klens::cpu {
 
-LinearI8 linear_i8_avx2, linear_i8_scalar;  // each defined in the file of that name
+// Each defined in the file of that name.
+LinearI8 linear_i8_avx512vnni, linear_i8_avx2, linear_i8_scalar;
 
 static constexpr Variant<LinearI8> kVariants[] = {
+    {"avx512vnni", kAvx2 | kAvx512 | kAvx512Vnni, linear_i8_avx512vnni},
     {"avx2", kAvx2, linear_i8_avx2},
     {"scalar", kBaseline, linear_i8_scalar},
 };
