@@ -2,26 +2,32 @@
 
 namespace klens::cpu {
 
+Elementwise exp_avx512, silu_avx512, softplus_avx512, gelu_avx512, relu2_avx512;
 Elementwise exp_avx2, silu_avx2, softplus_avx2, gelu_avx2, relu2_avx2;
 Elementwise exp_scalar, silu_scalar, softplus_scalar, gelu_scalar, relu2_scalar;
 
 static constexpr Variant<Elementwise> kExp[] = {
+    {"avx512", kAvx2 | kAvx512, exp_avx512},
     {"avx2", kAvx2, exp_avx2},
     {"scalar", kBaseline, exp_scalar},
 };
 static constexpr Variant<Elementwise> kSilu[] = {
+    {"avx512", kAvx2 | kAvx512, silu_avx512},
     {"avx2", kAvx2, silu_avx2},
     {"scalar", kBaseline, silu_scalar},
 };
 static constexpr Variant<Elementwise> kSoftplus[] = {
+    {"avx512", kAvx2 | kAvx512, softplus_avx512},
     {"avx2", kAvx2, softplus_avx2},
     {"scalar", kBaseline, softplus_scalar},
 };
 static constexpr Variant<Elementwise> kGelu[] = {
+    {"avx512", kAvx2 | kAvx512, gelu_avx512},
     {"avx2", kAvx2, gelu_avx2},
     {"scalar", kBaseline, gelu_scalar},
 };
 static constexpr Variant<Elementwise> kRelu2[] = {
+    {"avx512", kAvx2 | kAvx512, relu2_avx512},
     {"avx2", kAvx2, relu2_avx2},
     {"scalar", kBaseline, relu2_scalar},
 };
