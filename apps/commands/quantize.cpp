@@ -40,13 +40,16 @@ void print_summary(const ordered_json& before, const ordered_json& report) {
   const double ppl_before = number_at(report, "ppl_before"),
                ppl_after = number_at(report, "ppl_after");
   const std::string evaluation = report.value("evaluation", "");
-  line("perplexity", number_or_dash(report, "ppl_before", "%.4f"),
-       number_or_dash(report, "ppl_after", "%.4f"),
-       (ppl_before > 0 && ppl_after > 0 ? formatted("%+.2f %%", 100 * (ppl_after / ppl_before - 1))
-                                        : "") +
-           (evaluation.empty() ? "" : " (" + evaluation + ")"));
-  line("KL", "", number_or_dash(report, "kl", "%.6f"),
-       "+/- " + number_or_dash(report, "kl_stderr", "%.6f") + " nats per token");
+  if (report.contains("kl")) {
+    line(
+        "perplexity", number_or_dash(report, "ppl_before", "%.4f"),
+        number_or_dash(report, "ppl_after", "%.4f"),
+        (ppl_before > 0 && ppl_after > 0 ? formatted("%+.2f %%", 100 * (ppl_after / ppl_before - 1))
+                                         : "") +
+            (evaluation.empty() ? "" : " (" + evaluation + ")"));
+    line("KL", "", number_or_dash(report, "kl", "%.6f"),
+         "+/- " + number_or_dash(report, "kl_stderr", "%.6f") + " nats per token");
+  }
   if (report.contains("predicted_kl"))
     line("KL predicted", "", number_or_dash(report, "predicted_kl", "%.6f"), "sum over the units");
   if (report.contains("measured_kl"))
@@ -87,6 +90,7 @@ void run(const Arguments& arguments) {
   options.plan.size = sizeof(options.plan);
   options.plan_json = source == "plan" ? plan.c_str() : nullptr;
   options.dry_run = dry_run ? 1 : 0;
+  options.no_measure = arguments.flag("no-measure") ? 1 : 0;
   ordered_json report, before;
   try {
     Progress progress(quiet);
@@ -120,6 +124,7 @@ Command quantize_command() {
   OptionGroup output = general_options();
   output.options.insert(output.options.begin(),
                         {{"o,output", "OUT.klens", "the model file to write"},
+                         {"no-measure", "", "do not measure the finished plan"},
                          {"dry-run", "", "show size and plan, write nothing"}});
   output.options.push_back(quiet_option());
   return {"quantize",

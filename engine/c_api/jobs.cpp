@@ -155,6 +155,7 @@ klens_status klens_quantize(klens_model* model, const char* out_path,
     if (given.plan.tensor_types != nullptr) run.tensor_types = given.plan.tensor_types;
     run.profile = profile_options(given.profile);
     run.dry_run = given.dry_run != 0;
+    run.measure = given.no_measure == 0;
     Progress progress(progress_fn(given.profile.progress, given.profile.user));
     *json = owned_json(quantize(*model->model, tokenizer_or_null(model),
                                 out_path == nullptr ? "" : out_path, run, progress));

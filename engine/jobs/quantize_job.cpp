@@ -76,6 +76,7 @@ Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const Quant
     check_covers(made.plan, model);
     for (const auto& [name, choice] : request.pinned) made.plan.units[name] = choice;
   }
+  if (!options.measure) return made;
   const ProfileOptions& p = options.profile;
   made.held_out =
       p.text && tokenizer != nullptr
@@ -111,6 +112,23 @@ void count_bytes(const Model& model, const Profile& profile, Plan& plan) {
   plan.bpw = bits_per_weight(profile, plan.bytes);
 }
 
+// The finished plan on the held-out windows, or, if the calibration left none, on samples.
+nlohmann::ordered_json measured(const Model& model, const Made& made, const ProfileOptions& options,
+                                Progress& progress) {
+  const bool held_out = !made.held_out.empty();
+  const Windows fallback = held_out ? Windows()
+                                    : calibrate_on_samples(model, options.ctx, kHeldOutWindows, 0,
+                                                           ~options.seed, progress)
+                                          .windows;
+  const PlanScore score =
+      measure_plan(model, made.plan, held_out ? made.held_out : fallback, progress);
+  return {{"kl", score.kl.mean},
+          {"kl_stderr", score.kl.stderr_of_mean},
+          {"ppl_before", std::exp(score.ce_teacher)},
+          {"ppl_after", std::exp(score.ce_student)},
+          {"evaluation", held_out ? "held-out" : "sampled from the model"}};
+}
+
 std::map<std::string, std::string> provenance(const Profile& profile, const Model& model,
                                               const nlohmann::ordered_json& report) {
   std::map<std::string, std::string> result = {
@@ -126,9 +144,11 @@ std::map<std::string, std::string> provenance(const Profile& profile, const Mode
     result["calibration_window"] = std::to_string(profile.window);
     result["calibration_seed"] = std::to_string(profile.seed);
   }
-  for (const char* key : {"kl", "kl_stderr", "ppl_before", "ppl_after"})
-    result[std::string("measured_") + key] = report[key].dump();
-  result["measured_on"] = report["evaluation"];
+  if (report.contains("kl")) {
+    for (const char* key : {"kl", "kl_stderr", "ppl_before", "ppl_after"})
+      result[std::string("measured_") + key] = report[key].dump();
+    result["measured_on"] = report["evaluation"];
+  }
   return result;
 }
 
@@ -197,23 +217,9 @@ nlohmann::ordered_json quantize(const Model& model, const Tokenizer* tokenizer,
   Made made = ready ? unmeasured_plan(model, tokenizer, options, progress)
                     : measured_plan(model, tokenizer, options, progress);
   count_bytes(model, made.profile, made.plan);
-  const bool held_out = !made.held_out.empty();
-  const Windows fallback = held_out
-                               ? Windows()
-                               : calibrate_on_samples(model, options.profile.ctx, kHeldOutWindows,
-                                                      0, ~options.profile.seed, progress)
-                                     .windows;
-  const PlanScore score =
-      measure_plan(model, made.plan, held_out ? made.held_out : fallback, progress);
-
-  nlohmann::ordered_json report = {{"bytes", 0},
-                                   {"bpw", made.plan.bpw},
-                                   {"kl", score.kl.mean},
-                                   {"kl_stderr", score.kl.stderr_of_mean},
-                                   {"ppl_before", std::exp(score.ce_teacher)},
-                                   {"ppl_after", std::exp(score.ce_student)},
-                                   {"evaluation", held_out ? "held-out" : "sampled from the model"},
-                                   {"rounds", made.rounds}};
+  nlohmann::ordered_json report = {{"bytes", 0}, {"bpw", made.plan.bpw}};
+  if (options.measure) report.update(measured(model, made, options.profile, progress));
+  report["rounds"] = made.rounds;
   if (made.plan.predicted_kl) report["predicted_kl"] = *made.plan.predicted_kl;
   if (made.plan.measured_kl) report["measured_kl"] = *made.plan.measured_kl;
   const KlensHeader header{.plan = made.plan,

@@ -13,6 +13,7 @@ struct QuantizeOptions {
   std::string tensor_types;  // lines "REGEX=FORMAT", on top of any plan
   ProfileOptions profile;
   bool dry_run = false;
+  bool measure = true;  // the finished plan, on held-out windows
 };
 
 // What klens_quantize does and reports. Profiles (windows end early once the plan no longer

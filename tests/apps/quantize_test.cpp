@@ -106,6 +106,19 @@ TEST_CASE("what cannot be reached is said, and a dry run writes nothing", "[long
   CHECK(dry["kl"] == real["kl"]);
 }
 
+TEST_CASE("a plan that is not measured makes the same file but for what was measured") {
+  const Folder folder;
+  const std::string model = folder / "m.klens";
+  const std::vector<std::string> call = {"quantize",  kModel, "-o",          model,
+                                         "--uniform", "int8", "--no-measure"};
+  const json report = run_json(call + std::vector<std::string>{"--json", "-q"});
+  for (const char* key : {"kl", "ppl_before", "ppl_after", "evaluation"})
+    CHECK_FALSE(report.contains(key));
+  CHECK(run_json({"inspect", model, "--verify", "--json"})["bpw"] == report["bpw"]);
+  const Outcome plain = run(call + std::vector<std::string>{"-q"});
+  CHECK_THAT(plain.out, Catch::Contains("bits/weight") && !Catch::Contains("perplexity"));
+}
+
 TEST_CASE("a killed quantize leaves no output or a whole one", "[long]") {
   using Clock = std::chrono::steady_clock;
   const Folder folder;

@@ -310,7 +310,9 @@ typedef struct klens_quantize_options {
   klens_plan_options plan; /* method, budget, uniform format, tensor types */
   klens_profile_options
       profile;     /* how to measure, where the plan asks for it (progress is taken from here) */
-  int32_t dry_run; /* not 0: everything but writing the file */
+  int32_t dry_run;    /* not 0: everything but writing the file */
+  int32_t no_measure; /* not 0: the finished plan is not measured, and "kl", "kl_stderr",
+                         "ppl_before", "ppl_after" and "evaluation" are left out */
 } klens_quantize_options;
 
 /* Profiles, plans, measures the whole plan, re-measures around it, and writes the model file
