@@ -1,0 +1,65 @@
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "kernels/cpu/probe/probe.h"
+
+namespace klens::cpu {
+namespace {
+
+int64_t sum_of_words(__m256i v) {
+  return _mm256_extract_epi64(v, 0) + _mm256_extract_epi64(v, 1) + _mm256_extract_epi64(v, 2) +
+         _mm256_extract_epi64(v, 3);
+}
+
+}  // namespace
+
+// Several streams, each its own pages: one alone leaves most of the line buffers empty.
+uint64_t read_probe_avx2(const void* data, int64_t bytes) {
+  constexpr int64_t kStreams = 4, kStep = 256, kAhead = 1024;
+  const int64_t part = bytes / kStreams;
+  const char* begin = static_cast<const char*>(data);
+  __m256i sums[kStreams];
+  for (__m256i& s : sums) s = _mm256_setzero_si256();
+  for (int64_t i = 0; i < part; i += kStep) {
+#pragma GCC unroll 4
+    for (int64_t s = 0; s < kStreams; ++s) {
+      const char* from = begin + s * part + i;
+      for (int64_t at = 0; at < kStep; at += 64) _mm_prefetch(from + kAhead + at, _MM_HINT_T0);
+      for (int64_t at = 0; at < kStep; at += 32) {
+        const __m256i v = _mm256_load_si256(reinterpret_cast<const __m256i*>(from + at));
+        sums[s] = _mm256_add_epi64(sums[s], v);
+      }
+    }
+  }
+  int64_t sum = 0;
+  for (const __m256i& s : sums) sum += sum_of_words(s);
+  return static_cast<uint64_t>(sum);
+}
+
+// Without VNNI the least is a multiplication of pairs and an addition of 16 bits, widened now and
+// then.
+int64_t integer_probe_avx2(int64_t multiply_adds) {
+  constexpr int kChains = 8;
+  constexpr int64_t kInner = 128;  // sums of 2 * kInner fit 16 bits
+  __m256i a = _mm256_set1_epi8(1), b = _mm256_set1_epi8(1);
+  const __m256i one = _mm256_set1_epi16(1);
+  __m256i total = _mm256_setzero_si256();
+  for (int64_t done = 0; done < multiply_adds; done += 32 * kChains * kInner) {
+    __m256i sums[kChains];
+    for (__m256i& s : sums) s = _mm256_setzero_si256();
+    for (int64_t i = 0; i < kInner; ++i) {
+      __asm__ volatile("" : "+x"(a), "+x"(b));  // or the products would be folded
+#pragma GCC unroll 8
+      for (int c = 0; c < kChains; ++c)
+        sums[c] = _mm256_add_epi16(sums[c], _mm256_maddubs_epi16(a, b));
+    }
+    __m256i round = _mm256_setzero_si256();
+    for (const __m256i& s : sums) round = _mm256_add_epi32(round, _mm256_madd_epi16(s, one));
+    const __m256i low = _mm256_and_si256(round, _mm256_set1_epi64x(0xffffffff));
+    total = _mm256_add_epi64(total, _mm256_add_epi64(low, _mm256_srli_epi64(round, 32)));
+  }
+  return sum_of_words(total);
+}
+
+}  // namespace klens::cpu
