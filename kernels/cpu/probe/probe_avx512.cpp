@@ -31,17 +31,19 @@ uint64_t read_probe_avx512(const void* data, int64_t bytes) {
 int64_t integer_probe_avx512(int64_t multiply_adds) {
   constexpr int kChains = 8;
   constexpr int64_t kInner = 128;  // sums of 2 * kInner fit 16 bits
-  __m512i a = _mm512_set1_epi8(1), b = _mm512_set1_epi8(1);
+  const __m512i a = _mm512_set1_epi8(1), b = _mm512_set1_epi8(1);
+  __m512i product;
   const __m512i one = _mm512_set1_epi16(1);
   int64_t total = 0;
   for (int64_t done = 0; done < multiply_adds; done += 64 * kChains * kInner) {
     __m512i sums[kChains];
     for (__m512i& s : sums) s = _mm512_setzero_si512();
     for (int64_t i = 0; i < kInner; ++i) {
-      __asm__ volatile("" : "+v"(a), "+v"(b));  // or the products would be folded
 #pragma GCC unroll 8
       for (int c = 0; c < kChains; ++c)
-        sums[c] = _mm512_add_epi16(sums[c], _mm512_maddubs_epi16(a, b));
+        __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0"
+                : "+v"(sums[c]), "=&v"(product)
+                : "v"(a), "v"(b));
     }
     __m512i round = _mm512_setzero_si512();
     for (const __m512i& s : sums) round = _mm512_add_epi32(round, _mm512_madd_epi16(s, one));

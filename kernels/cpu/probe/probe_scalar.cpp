@@ -12,10 +12,13 @@ uint64_t read_probe_scalar(const void* data, int64_t bytes) {
 int64_t integer_probe_scalar(int64_t multiply_adds) {
   constexpr int kChains = 4;
   int64_t sums[kChains] = {};
+  for (int64_t& sum : sums) __asm__ volatile("" : "+r"(sum));  // or all would be known to be one
   int32_t a = 1, b = 1;
   for (int64_t done = 0; done < multiply_adds; done += kChains) {
-    __asm__ volatile("" : "+r"(a), "+r"(b));  // or the products would be folded
-    for (int64_t& sum : sums) sum += int64_t{a} * b;
+    for (int64_t& sum : sums) {
+      __asm__ volatile("" : "+r"(a), "+r"(b));  // or one product would serve all
+      sum += int64_t{a} * b;
+    }
   }
   int64_t total = 0;
   for (const int64_t sum : sums) total += sum;
