@@ -21,7 +21,10 @@ struct Simd {
   static Ints high_nibbles(Ints v) { return low_nibbles(_mm512_srli_epi16(v, 4)); }
   static Ints flip_sign(Ints v) { return _mm512_xor_si512(v, _mm512_set1_epi8(-128)); }
   static Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
-  static Ints dot(Ints sum, Ints w, Ints x) { return _mm512_dpbusd_epi32(sum, w, x); }
+  // In words of assembly, as GCC 12 copies the sums of its own intrinsic from register to register.
+  static void dot(Ints& sum, Ints w, Ints x) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
+  }
   static Ints broadcast4(const int8_t* x) {
     int32_t four;
     __builtin_memcpy(&four, x, 4);
@@ -57,12 +60,6 @@ namespace klens::cpu {
 
 LinearI8 linear_i8_avx512vnni;
 
-void linear_i8_avx512vnni(const LinearI8Args& a) {
-  if (a.w.layout == Layout::kTilesI4) {
-    multiply_all<true>(a);
-  } else {
-    multiply_all<false>(a);
-  }
-}
+void linear_i8_avx512vnni(const LinearI8Args& a) { multiply_all(a); }
 
 }  // namespace klens::cpu

@@ -10,7 +10,8 @@ namespace {
 using Ints = Simd::Ints;      // int32 x Simd::kLanes, or four bytes in each lane
 using Floats = Simd::Floats;  // float x Simd::kLanes
 
-constexpr int64_t kAhead = 4096;  // bytes of a tile row that are asked for before they are needed
+constexpr int64_t kPerTile = kTileOutputs / Simd::kLanes;  // vectors
+constexpr int64_t kAhead = 2048;  // bytes of tiles that are asked for before they are needed
 
 // What a block of T tokens and V vectors of outputs reads. A vector is Simd::kLanes outputs: a tile
 // row, or half of one.
@@ -32,6 +33,27 @@ inline Outputs<V> outputs_at(const LinearI8Args& a, int64_t vector, int64_t col_
     out.scales[v] = a.w.scale + row * w_groups * kTileOutputs + lane;
   }
   return out;
+}
+
+// f(0), f(1), … f(N - 1), each with a constant of its own type. A loop is unrolled too late for GCC
+// 12 to keep the arrays that it walks in registers.
+template <int I>
+struct Index {
+  constexpr operator int() const { return I; }
+};
+template <int N, class F>
+__attribute__((always_inline)) inline void unrolled(const F& f) {
+  if constexpr (N > 0) {
+    unrolled<N - 1>(f);
+    f(Index<N - 1>());
+  }
+}
+// f(t, v) for T tokens and V vectors.
+template <int T, int V, class F>
+__attribute__((always_inline)) inline void each(const F& f) {
+  unrolled<T>([&](auto t) __attribute__((always_inline)) {
+    unrolled<V>([&](auto v) __attribute__((always_inline)) { f(t, v); });
+  });
 }
 
 template <int T, int V>
@@ -61,66 +83,64 @@ inline Rows<T> rows_at(const int8_t* x, int64_t stride) {
 
 // dots += weights (unsigned) x the four activations at `offset` of every row.
 template <int T, int V>
-inline void multiply(const Ints (&w)[V], const Rows<T>& x, int offset, Dots<T, V>& dots) {
-  for (int t = 0; t < T; ++t) {
+__attribute__((always_inline)) inline void multiply(const Ints (&w)[V], const Rows<T>& x,
+                                                    int offset, Dots<T, V>& dots) {
+  unrolled<T>([&](auto t) __attribute__((always_inline)) {
     const Ints four = Simd::broadcast4(x.at(t) + offset);
-    for (int v = 0; v < V; ++v) dots.v[t][v] = Simd::dot(dots.v[t][v], w[v], four);
-  }
+    unrolled<V>([&](auto v)
+                    __attribute__((always_inline)) { Simd::dot(dots.v[t][v], w[v], four); });
+  });
 }
 
 // VPDPBUSD multiplies unsigned by signed bytes. INT4 weights are stored as w + 8, INT8 ones become
-// w + 128 by one flipped bit, and the sums begin at -8 or -128 times the sum of the activations. Two
-// sets of sums, for the two halves of a step, where one token alone would wait for each other.
+// w + 128 by one flipped bit, and the sums begin at -8 or -128 times the sum of the activations.
+// Two sets of sums, for the two halves of a step, where few would wait for each other.
 template <int T, int V, bool Int4>
-inline Dots<T, V> dot_group(const Outputs<V>& out, int64_t tile, int64_t tiles, Rows<T> x,
-                            const int32_t* x_sum, int64_t sum_stride) {
-  constexpr bool kTwo = T * V <= 6;
-  Dots<T, V> dots, more;
-  for (int t = 0; t < T; ++t) {
-    const Ints start = Simd::minus_scaled<Int4 ? 3 : 7>(x_sum[t * sum_stride]);
-    for (int v = 0; v < V; ++v) {
-      dots.v[t][v] = start;
-      more.v[t][v] = Simd::zero();
-    }
-  }
+__attribute__((always_inline)) inline void dot_group(const Outputs<V>& out, int64_t tile,
+                                                     int64_t tiles, Rows<T> x, Dots<T, V>& dots) {
+  constexpr bool kTwo = T * V <= 6, kFull = Simd::kLanes == 8 && T == Simd::kTokens;
+  Dots<T, V> even = dots, odd;
+  if constexpr (kTwo)
+    each<T, V>([&](auto t, auto v) __attribute__((always_inline)) { odd.v[t][v] = Simd::zero(); });
   const uint8_t* at[V];
   for (int v = 0; v < V; ++v) at[v] = out.tiles[v] + tile * kTileBytes;
-  const auto load = [&](int v, int i) {
-    if (T == 1) Simd::prefetch(at[v] + i * kTileBytes + kAhead);
+  const auto load = [&](int v, int i) __attribute__((always_inline)) {
+    if (V == kPerTile && v == 0) Simd::prefetch(at[v] + i * kTileBytes + kAhead);
     return Simd::load(at[v] + i * kTileBytes);
   };
-  const auto next = [&](int count, int64_t cols) {
+  const auto next = [&](int count, int64_t cols) __attribute__((always_inline)) {
     for (int v = 0; v < V; ++v) at[v] += count * kTileBytes;
     x.advance(cols);
   };
-  Ints w[V], high[V];
+  Ints first[V], second[V];
   if constexpr (Int4) {
     for (int64_t i = 0; i < tiles; ++i, next(1, 8)) {
-      for (int v = 0; v < V; ++v) {
-        const Ints both = load(v, 0);
-        w[v] = Simd::low_nibbles(both);
-        high[v] = Simd::high_nibbles(both);
-      }
-      multiply<T, V>(w, x, 0, dots);
-      multiply<T, V>(high, x, 4, kTwo ? more : dots);
+      for (int v = 0; v < V; ++v) first[v] = Simd::low_nibbles(load(v, 0));
+      multiply<T, V>(first, x, 0, even);
+      // Read again rather than kept, where the registers are all taken.
+      if (kFull)
+        for (int v = 0; v < V; ++v) __asm__("" : "+r"(at[v]));
+      for (int v = 0; v < V; ++v) second[v] = Simd::high_nibbles(load(v, 0));
+      multiply<T, V>(second, x, 4, kTwo ? odd : even);
     }
   } else {
     int64_t i = 0;
     for (; i + 2 <= tiles; i += 2, next(2, 8)) {
-      for (int v = 0; v < V; ++v) w[v] = Simd::flip_sign(load(v, 0));
-      multiply<T, V>(w, x, 0, dots);
-      for (int v = 0; v < V; ++v) high[v] = Simd::flip_sign(load(v, 1));
-      multiply<T, V>(high, x, 4, kTwo ? more : dots);
+      for (int v = 0; v < V; ++v) first[v] = Simd::flip_sign(load(v, 0));
+      multiply<T, V>(first, x, 0, even);
+      for (int v = 0; v < V; ++v) second[v] = Simd::flip_sign(load(v, 1));
+      multiply<T, V>(second, x, 4, kTwo ? odd : even);
     }
     if (i < tiles) {
-      for (int v = 0; v < V; ++v) w[v] = Simd::flip_sign(load(v, 0));
-      multiply<T, V>(w, x, 0, dots);
+      for (int v = 0; v < V; ++v) first[v] = Simd::flip_sign(load(v, 0));
+      multiply<T, V>(first, x, 0, even);
     }
   }
-  if (kTwo)
-    for (int t = 0; t < T; ++t)
-      for (int v = 0; v < V; ++v) dots.v[t][v] = Simd::add(dots.v[t][v], more.v[t][v]);
-  return dots;
+  if constexpr (kTwo)
+    each<T, V>([&](auto t, auto v) __attribute__((always_inline)) {
+      even.v[t][v] = Simd::add(even.v[t][v], odd.v[t][v]);
+    });
+  dots = even;
 }
 
 // V vectors of outputs for T tokens. Per group, in order of k: the exact integer dot product, then
@@ -137,37 +157,41 @@ inline void block(const LinearI8Args& a, int64_t vector, int64_t t0) {
   const int8_t* x = a.x + t0 * a.x_stride;
 
   Floats sums[T][V];
-  for (int t = 0; t < T; ++t)
-    for (int v = 0; v < V; ++v) sums[t][v] = Simd::zero_floats();
+  each<T, V>([&](auto t, auto v)
+                 __attribute__((always_inline)) { sums[t][v] = Simd::zero_floats(); });
   for (int64_t g = 0; g < x_groups; ++g) {
     const int64_t begin = g * a.x_group, left = a.w.cols - begin;
     const int64_t cols = left < a.x_group ? left : a.x_group;
-    const Dots<T, V> dots = dot_group<T, V, Int4>(out, begin / kCols, (cols + kCols - 1) / kCols,
-                                                  rows_at<T>(x + begin, a.x_stride), x_sum + g,
-                                                  x_groups);
+    Dots<T, V> dots;
+    unrolled<T>([&](auto t) __attribute__((always_inline)) {
+      const Ints start = Simd::minus_scaled < Int4 ? 3 : 7 > (x_sum[t * x_groups + g]);
+      unrolled<V>([&](auto v) __attribute__((always_inline)) { dots.v[t][v] = start; });
+    });
+    dot_group<T, V, Int4>(out, begin / kCols, (cols + kCols - 1) / kCols,
+                          rows_at<T>(x + begin, a.x_stride), dots);
     if (w_groups == 1) {
-      for (int t = 0; t < T; ++t)
-        for (int v = 0; v < V; ++v)
-          sums[t][v] = Simd::multiply_add(Simd::to_floats(dots.v[t][v]),
-                                          Simd::broadcast(x_scale[t * x_groups + g]), sums[t][v]);
+      each<T, V>([&](auto t, auto v) __attribute__((always_inline)) {
+        sums[t][v] = Simd::multiply_add(Simd::to_floats(dots.v[t][v]),
+                                        Simd::broadcast(x_scale[t * x_groups + g]), sums[t][v]);
+      });
       continue;
     }
     Floats w_scale[V];
     for (int v = 0; v < V; ++v) w_scale[v] = Simd::load_f16(out.scales[v] + g * kTileOutputs);
-    for (int t = 0; t < T; ++t)
-      for (int v = 0; v < V; ++v)
-        sums[t][v] = Simd::multiply_add(
-            Simd::multiply(Simd::to_floats(dots.v[t][v]),
-                           Simd::broadcast(x_scale[t * x_groups + g])),
-            w_scale[v], sums[t][v]);
+    each<T, V>([&](auto t, auto v) __attribute__((always_inline)) {
+      const Floats scaled =
+          Simd::multiply(Simd::to_floats(dots.v[t][v]), Simd::broadcast(x_scale[t * x_groups + g]));
+      sums[t][v] = Simd::multiply_add(scaled, w_scale[v], sums[t][v]);
+    });
   }
-  for (int v = 0; v < V; ++v) {
+  unrolled<V>([&](auto v) __attribute__((always_inline)) {
     const int64_t first = (vector + v) * Simd::kLanes;
-    for (int t = 0; t < T; ++t) {
-      if (w_groups == 1) sums[t][v] = Simd::multiply(sums[t][v], Simd::load_f16(out.scales[v]));
-      Simd::store(a.y + (t0 + t) * a.y_stride + first, sums[t][v], a.w.rows - first);
-    }
-  }
+    const Floats w_scale = Simd::load_f16(out.scales[v]);
+    unrolled<T>([&](auto t) __attribute__((always_inline)) {
+      const Floats y = w_groups == 1 ? Simd::multiply(sums[t][v], w_scale) : sums[t][v];
+      Simd::store(a.y + (t0 + t) * a.y_stride + first, y, a.w.rows - first);
+    });
+  });
 }
 
 template <int V, bool Int4>
@@ -218,21 +242,32 @@ inline void all_tokens(const LinearI8Args& a, int64_t vector, int64_t t_begin, i
   }
 }
 
-// Tokens are taken so many at a time that their activations stay in the L2 cache while the weights
-// go by.
-constexpr int64_t kActivationBytes = 384 << 10;
-
+// Few tokens wait for the weights, which stream by once, in the order in which they lie. Many take
+// two vectors of outputs together, so that an activation serves twice, and so many of them at a
+// time that their activations stay in the L2 cache while the weights go by.
 template <bool Int4>
-inline void multiply_all(const LinearI8Args& a) {
-  constexpr int64_t kPerTile = kTileOutputs / Simd::kLanes;
+inline void multiply_layout(const LinearI8Args& a) {
+  constexpr int64_t kActivationBytes = 384 << 10;
   const int64_t begin = a.tile_begin * kPerTile, end = a.tile_end * kPerTile;
+  if (a.tokens <= Simd::kTokens) {
+    for (int64_t v = begin; v < end; v += kPerTile) some_tokens<kPerTile, Int4>(a, v, 0, a.tokens);
+    return;
+  }
   const int64_t fit = kActivationBytes / a.x_stride / Simd::kTokens * Simd::kTokens;
   const int64_t some = fit < Simd::kTokens ? Simd::kTokens : fit;
   for (int64_t t = 0; t < a.tokens; t += some) {
     const int64_t t_end = a.tokens - t < some ? a.tokens : t + some;
-    int64_t vector = begin;
-    for (; vector + 2 <= end; vector += 2) all_tokens<2, Int4>(a, vector, t, t_end);
-    if (vector < end) all_tokens<1, Int4>(a, vector, t, t_end);
+    int64_t v = begin;
+    for (; v + 2 <= end; v += 2) all_tokens<2, Int4>(a, v, t, t_end);
+    if (v < end) all_tokens<1, Int4>(a, v, t, t_end);
+  }
+}
+
+inline void multiply_all(const LinearI8Args& a) {
+  if (a.w.layout == Layout::kTilesI4) {
+    multiply_layout<true>(a);
+  } else {
+    multiply_layout<false>(a);
   }
 }
 
