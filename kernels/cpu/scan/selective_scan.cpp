@@ -2,9 +2,11 @@
 
 namespace klens::cpu {
 
-SelectiveScan selective_scan_avx2, selective_scan_scalar;  // each defined in the file of that name
+// Each defined in the file of that name.
+SelectiveScan selective_scan_avx512, selective_scan_avx2, selective_scan_scalar;
 
 static constexpr Variant<SelectiveScan> kVariants[] = {
+    {"avx512", kAvx2 | kAvx512, selective_scan_avx512},
     {"avx2", kAvx2, selective_scan_avx2},
     {"scalar", kBaseline, selective_scan_scalar},
 };

@@ -1,0 +1,181 @@
+// Built with -mavx512f -mavx512bw -mavx512dq -mavx512vl and AVX2's flags. See kernels/README.md for
+// the one rule of such files.
+#include "kernels/cpu/avx512_math.h"
+#include "kernels/cpu/scan/selective_scan.h"
+
+namespace klens::cpu {
+
+SelectiveScan selective_scan_avx512;
+
+namespace {
+
+constexpr int64_t kMaxStates = 256;
+constexpr float kLog2E = 0x1.715476p+0f;
+
+// The bits of 2^(i/16), less i << 19: adding (16 n + i) << 19 makes them those of 2^(n + i/16).
+alignas(64) constexpr int32_t kPowers[16] = {
+    0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532, 0x3f75fed7, 0x3f75583f,
+    0x3f7504f3, 0x3f7508a4, 0x3f75672a, 0x3f76248c, 0x3f7744fd, 0x3f78ccdf, 0x3f7ac0c7, 0x3f7d257d};
+
+// 2^(k/16 + r) for the k in the low bits of `shifted` and |r| <= 1/32: by table, and 1 + r Q(r)
+// with a relative error of 1.7e-9. It is 1 at 0 exactly, so a slow decay has no bias.
+inline __m512 power_of_two(__m512i shifted, __m512 r, __m512i table) {
+  const __m512 scale = _mm512_castsi512_ps(
+      _mm512_add_epi32(_mm512_permutexvar_epi32(shifted, table), _mm512_slli_epi32(shifted, 19)));
+  __m512 q = _mm512_fmadd_ps(_mm512_set1_ps(0x1.c6b2ecp-5f), r, _mm512_set1_ps(0x1.ebfff4p-3f));
+  q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(0x1.62e43p-1f));
+  return _mm512_fmadd_ps(_mm512_mul_ps(scale, r), q, scale);
+}
+
+// e^(dt A) for a2 = A log2(e). Multiplications are what a core has least of: this spends five, the
+// rest are additions, integers and a permutation, which run beside them; and so does the maximum of
+// integers that makes 2^t zero from 2^-127 on (a comparison would not).
+inline __m512 decay(__m512 dt, __m512 a2, __m512i table) {
+  const __m512 magic = _mm512_set1_ps(0x1.8p19f);  // t + magic has round(16 t) in its low bits
+  const __m512 least = _mm512_set1_ps(0x1.8p19f - 127.0f);
+  const __m512 t = _mm512_mul_ps(dt, a2);
+  const __m512 shifted = _mm512_add_ps(t, magic);
+  const __m512 r = _mm512_sub_ps(t, _mm512_sub_ps(shifted, magic));
+  const __m512i k = _mm512_max_epi32(_mm512_castps_si512(shifted), _mm512_castps_si512(least));
+  return power_of_two(k, r, table);
+}
+
+// One step of one state of 16 channels; adds h C to sum.
+inline __m512 step(__m512 dt, __m512 dt_x, const float* b, const float* c, __m512 a2, __m512& h,
+                   __m512i table, __m512 sum) {
+  const __m512 input = _mm512_mul_ps(dt_x, _mm512_set1_ps(*b));
+  h = _mm512_fmadd_ps(decay(dt, a2, table), h, input);
+  return _mm512_fmadd_ps(h, _mm512_set1_ps(*c), sum);
+}
+
+// One token of 16 channels.
+struct Inputs {
+  __m512 x, dt, dt_x, even, odd;  // two sums, halving the chain over states
+  const float *b, *c;
+};
+
+inline Inputs begin(const SelectiveScanArgs& a, int64_t t, int64_t c0, __mmask16 mask, __m512 d) {
+  constexpr int64_t kAhead = 8;  // rows lie in different pages, which no hardware prefetch crosses
+  if (t + kAhead < a.tokens) {
+    _mm_prefetch(a.x + (t + kAhead) * a.x_stride + c0, _MM_HINT_T0);
+    _mm_prefetch(a.dt + (t + kAhead) * a.dt_stride + c0, _MM_HINT_T0);
+    _mm_prefetch(a.z + (t + kAhead) * a.z_stride + c0, _MM_HINT_T0);
+    _mm_prefetch(a.y + (t + kAhead) * a.y_stride + c0, _MM_HINT_T0);
+  }
+  Inputs in;
+  in.x = load16(a.x + t * a.x_stride + c0, mask);
+  in.dt = load16(a.dt + t * a.dt_stride + c0, mask);
+  in.dt_x = _mm512_mul_ps(in.dt, in.x);
+  in.even = _mm512_mul_ps(d, in.x);
+  in.odd = _mm512_setzero_ps();
+  in.b = a.b + t * a.bc_stride;
+  in.c = a.c + t * a.bc_stride;
+  return in;
+}
+
+inline void end(const SelectiveScanArgs& a, int64_t t, int64_t c0, __mmask16 mask, __m512 even,
+                __m512 odd) {
+  const __m512 gate = silu16(load16(a.z + t * a.z_stride + c0, mask));
+  store16(a.y + t * a.y_stride + c0, mask, _mm512_mul_ps(_mm512_add_ps(even, odd), gate));
+}
+
+// A log2(e) of 16 channels, or those left.
+inline void gather_a(const SelectiveScanArgs& a, int64_t c0, __mmask16 mask, float* a2) {
+  for (int64_t s = 0; s < a.states; ++s) {
+    const __m512 as = load16(a.a + s * a.channels + c0, mask);
+    _mm512_store_ps(a2 + 16 * s, _mm512_mul_ps(as, _mm512_set1_ps(kLog2E)));
+  }
+}
+
+// Four states in registers: named, for compilers leave an array in memory.
+struct Four {
+  __m512 h0, h1, h2, h3;
+};
+
+inline Four load_four(const float* p, int64_t stride, __mmask16 mask) {
+  return {load16(p, mask), load16(p + stride, mask), load16(p + 2 * stride, mask),
+          load16(p + 3 * stride, mask)};
+}
+
+inline void store_four(float* p, int64_t stride, __mmask16 mask, const Four& h) {
+  store16(p, mask, h.h0);
+  store16(p + stride, mask, h.h1);
+  store16(p + 2 * stride, mask, h.h2);
+  store16(p + 3 * stride, mask, h.h3);
+}
+
+inline void step_four(Inputs& in, const float* a2, int64_t s, Four& h, __m512i table) {
+  const float *b = in.b + s, *c = in.c + s, *a4 = a2 + 16 * s;
+  in.even = step(in.dt, in.dt_x, b, c, _mm512_load_ps(a4), h.h0, table, in.even);
+  in.odd = step(in.dt, in.dt_x, b + 1, c + 1, _mm512_load_ps(a4 + 16), h.h1, table, in.odd);
+  in.even = step(in.dt, in.dt_x, b + 2, c + 2, _mm512_load_ps(a4 + 32), h.h2, table, in.even);
+  in.odd = step(in.dt, in.dt_x, b + 3, c + 3, _mm512_load_ps(a4 + 48), h.h3, table, in.odd);
+}
+
+// Scans 16 channels, or those left, of 16 states, Mamba's number: they stay in registers over all
+// tokens, as stores would take turns with the multipliers.
+inline void scan16(const SelectiveScanArgs& a, int64_t c0, __mmask16 mask) {
+  alignas(64) float a2[16 * 16];
+  gather_a(a, c0, mask, a2);
+  const __m512i table = _mm512_load_si512(kPowers);
+  const __m512 d = load16(a.d + c0, mask);
+  float* state = a.state + c0;
+  Four h0 = load_four(state, a.channels, mask);
+  Four h4 = load_four(state + 4 * a.channels, a.channels, mask);
+  Four h8 = load_four(state + 8 * a.channels, a.channels, mask);
+  Four h12 = load_four(state + 12 * a.channels, a.channels, mask);
+  for (int64_t t = 0; t < a.tokens; ++t) {
+    Inputs in = begin(a, t, c0, mask, d);
+    step_four(in, a2, 0, h0, table);
+    step_four(in, a2, 4, h4, table);
+    step_four(in, a2, 8, h8, table);
+    step_four(in, a2, 12, h12, table);
+    end(a, t, c0, mask, in.even, in.odd);
+  }
+  store_four(state, a.channels, mask, h0);
+  store_four(state + 4 * a.channels, a.channels, mask, h4);
+  store_four(state + 8 * a.channels, a.channels, mask, h8);
+  store_four(state + 12 * a.channels, a.channels, mask, h12);
+}
+
+// Any number of states, which stay in L1. Every lane does the same arithmetic wherever its channel
+// falls, so ranges do not show in the bits.
+inline void scan(const SelectiveScanArgs& a, int64_t c0, __mmask16 mask) {
+  alignas(64) float a2[kMaxStates * 16];
+  alignas(64) float state[kMaxStates * 16];
+  gather_a(a, c0, mask, a2);
+  for (int64_t s = 0; s < a.states; ++s)
+    _mm512_store_ps(state + 16 * s, load16(a.state + s * a.channels + c0, mask));
+  const __m512i table = _mm512_load_si512(kPowers);
+  const __m512 d = load16(a.d + c0, mask);
+  for (int64_t t = 0; t < a.tokens; ++t) {
+    const Inputs in = begin(a, t, c0, mask, d);
+    __m512 sum = in.even, other = in.odd;
+    for (int64_t s = 0; s < a.states; ++s) {
+      __m512 h = _mm512_load_ps(state + 16 * s);
+      const __m512 next =
+          step(in.dt, in.dt_x, in.b + s, in.c + s, _mm512_load_ps(a2 + 16 * s), h, table, sum);
+      sum = other;
+      other = next;
+      _mm512_store_ps(state + 16 * s, h);
+    }
+    end(a, t, c0, mask, sum, other);
+  }
+  for (int64_t s = 0; s < a.states; ++s)
+    store16(a.state + s * a.channels + c0, mask, _mm512_load_ps(state + 16 * s));
+}
+
+}  // namespace
+
+void selective_scan_avx512(const SelectiveScanArgs& a) {
+  for (int64_t c = a.channel_begin; c < a.channel_end; c += 16) {
+    const __mmask16 mask = first_lanes16(a.channel_end - c);
+    if (a.states == 16) {
+      scan16(a, c, mask);
+    } else {
+      scan(a, c, mask);
+    }
+  }
+}
+
+}  // namespace klens::cpu
