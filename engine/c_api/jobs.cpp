@@ -168,8 +168,8 @@ klens_status klens_bench(klens_model* model, const klens_bench_options* options,
     require(model, "model");
     require(json, "json");
     const klens_bench_options given = read_options(options);
-    if (given.depth < 0 || given.repetitions < 0)
-      throw Error(ErrorKind::kBadArgument, "-d and -r must not be negative");
+    if (given.depth < 0 || given.repetitions < 0 || given.batch < 0)
+      throw Error(ErrorKind::kBadArgument, "-d, -r and --parallel must not be negative");
     const auto or_default = [](int32_t value, int64_t fallback) {
       return value == 0 ? fallback : std::max<int64_t>(value, 0);
     };
@@ -178,7 +178,8 @@ klens_status klens_bench(klens_model* model, const klens_bench_options* options,
                              {.prompt = or_default(given.prompt, 512),
                               .generate = or_default(given.generate, 128),
                               .depth = given.depth,
-                              .repetitions = or_default(given.repetitions, 5)},
+                              .repetitions = or_default(given.repetitions, 5),
+                              .batch = or_default(given.batch, 1)},
                              progress));
   });
 }

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <random>
 
+#include "engine/jobs/machine_peaks.h"
+#include "engine/jobs/token_cost.h"
 #include "engine/session.h"
 #include "kernels/cpu/features.h"
 
@@ -12,6 +14,8 @@ namespace klens {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kPromptBatch = 512;
 
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -38,85 +42,72 @@ std::vector<int32_t> random_ids(int64_t count, int64_t vocab, uint64_t seed) {
   return ids;
 }
 
-// Best of several passes over a buffer far larger than any cache, with all of the model's threads,
-// GB/s.
-double read_bandwidth(const Model& model, Progress& progress) {
-  constexpr size_t kWords = size_t{1} << 25;  // 256 MiB
-  constexpr int kPasses = 4;
-  const std::vector<uint64_t> buffer(kWords, 1);
-  double best = 0;
-  progress.stage("memory bandwidth", kPasses);
-  for (int pass = 0; pass < kPasses; ++pass) {
-    std::atomic<uint64_t> sink{0};
-    const Clock::time_point begin = Clock::now();
-    model.run([&](const Executor& executor) {
-      executor.ranges(static_cast<int64_t>(kWords / 4096), 4096, [&](int64_t from, int64_t to) {
-        uint64_t sums[8] = {};
-        for (size_t i = static_cast<size_t>(from) * 4096; i < static_cast<size_t>(to) * 4096;
-             i += 8)
-          for (size_t j = 0; j < 8; ++j) sums[j] += buffer[i + j];
-        uint64_t sum = 0;
-        for (const uint64_t s : sums) sum += s;
-        sink += sum;
-      });
-    });
-    best = std::max(best, static_cast<double>(kWords) * 8 / seconds_since(begin) / 1e9);
-    progress.step();
-  }
-  return best;
-}
-
-// Bytes of weights that one decoded token reads: all units but an embedding table of its own.
-size_t bytes_per_token(const Model& model) {
-  size_t bytes = 0;
-  for (const LinearSpec& unit : model.units())
-    if (unit.block >= 0) bytes += model.checkpoint().units.at(unit.name).bytes;
-  for (const auto& [name, values] : model.checkpoint().small)
-    bytes += values.size() * sizeof(float);
-  return bytes;
-}
-
 struct Timing {
   std::vector<double> tok_s;
-  double first_token_ms = 0;
+  double ms = 0;  // of the median run
 };
 
-Timing time_runs(Session& session, int64_t tokens, bool decode, const BenchOptions& options,
-                 Progress& progress) {
-  const int64_t vocab = session.model().spec().vocab;
+// Times what run() does with sessions that have fed options.depth tokens; it counts for `tokens`.
+template <class Run>
+Timing time_runs(std::vector<Session>& sessions, int64_t tokens, const BenchOptions& options,
+                 Progress& progress, const Run& run) {
+  const Model& model = sessions.front().model();
+  Session before(sessions.front());
+  if (options.depth > 0) before.eval(random_ids(options.depth, model.spec().vocab, 2), nullptr);
   Timing timing;
-  std::vector<double> first;
-  const std::vector<int32_t> ids = random_ids(tokens, vocab, 1),
-                             before = random_ids(options.depth, vocab, 2);
+  std::vector<double> ms;
   for (int64_t r = -1; r < options.repetitions; ++r) {  // the first run warms up and does not count
-    session.reset();
-    if (options.depth > 0) session.eval(before, nullptr);
+    for (Session& session : sessions) session.become(before);
     const Clock::time_point begin = Clock::now();
-    if (decode) {
-      for (const int32_t& id : ids) session.eval({&id, 1}, nullptr);
-    } else {
-      session.eval(ids, nullptr);
-    }
+    run();
     const double seconds = seconds_since(begin);
-    if (r >= 0) timing.tok_s.push_back(static_cast<double>(tokens) / seconds);
-    if (r >= 0) first.push_back(1000 * seconds);
     progress.step();
+    if (r < 0) continue;
+    timing.tok_s.push_back(static_cast<double>(tokens) / seconds);
+    ms.push_back(1000 * seconds);
   }
-  timing.first_token_ms = median(first);
+  timing.ms = median(ms);
   return timing;
+}
+
+// Also the logits after the last token, which a prompt is for.
+Timing time_prefill(std::vector<Session>& sessions, const BenchOptions& options,
+                    Progress& progress) {
+  const std::vector<int32_t> ids =
+      random_ids(options.prompt, sessions.front().model().spec().vocab, 1);
+  return time_runs(sessions, options.prompt, options, progress,
+                   [&] { sessions.front().eval(ids, nullptr); });
+}
+
+// Every session is fed a token of its own in each step.
+Timing time_decode(std::vector<Session>& sessions, const BenchOptions& options,
+                   Progress& progress) {
+  const int64_t batch = static_cast<int64_t>(sessions.size()), tokens = batch * options.generate;
+  const std::vector<int32_t> ids = random_ids(tokens, sessions.front().model().spec().vocab, 1);
+  std::vector<Feed> feeds(sessions.size());
+  return time_runs(sessions, tokens, options, progress, [&] {
+    for (int64_t step = 0; step < options.generate; ++step) {
+      for (size_t s = 0; s < feeds.size(); ++s)
+        feeds[s] = {&sessions[s], {&ids[static_cast<size_t>(step * batch) + s], 1}};
+      eval_together(feeds);
+    }
+  });
 }
 
 }  // namespace
 
 nlohmann::ordered_json bench(const std::shared_ptr<const Model>& model, const BenchOptions& options,
                              Progress& progress) {
-  Session session(model, 512);
-  const double bandwidth = read_bandwidth(*model, progress);
-  const size_t bytes = bytes_per_token(*model);
+  const MachinePeaks peaks = machine_peaks(model->options().threads, progress);
+  const TokenCost cost = token_cost(*model);
   nlohmann::ordered_json report = {{"isa", cpu::level_name()},
                                    {"threads", model->options().threads},
-                                   {"weight_bytes", bytes},
-                                   {"read_gb_s", bandwidth}};
+                                   {"batch", options.batch},
+                                   {"depth", options.depth},
+                                   {"weight_bytes", static_cast<int64_t>(cost.weight_bytes)},
+                                   {"state_bytes", model->fixed_state_floats() * sizeof(float)},
+                                   {"read_gb_s", peaks.read_gb_s},
+                                   {"integer_gop_s", peaks.integer_gop_s}};
   nlohmann::ordered_json tests = nlohmann::ordered_json::array();
   const std::string depth = options.depth > 0 ? " @ d" + std::to_string(options.depth) : "";
   const auto add = [&](const std::string& name, const Timing& timing) {
@@ -128,15 +119,22 @@ nlohmann::ordered_json bench(const std::shared_ptr<const Model>& model, const Be
   progress.stage("bench", static_cast<double>((options.repetitions + 1) *
                                               ((options.prompt > 0) + (options.generate > 0))));
   if (options.prompt > 0) {
-    const Timing timing = time_runs(session, options.prompt, false, options, progress);
+    std::vector<Session> one(1, Session(model, kPromptBatch));
+    const Timing timing = time_prefill(one, options, progress);
     add("pp" + std::to_string(options.prompt), timing);
-    report["first_token_ms"] = timing.first_token_ms;
+    report["first_token_ms"] = timing.ms;
+    report["prefill_gop_s"] =
+        2 * (static_cast<double>(options.prompt) * cost.multiply_adds + cost.head_multiply_adds) /
+        (timing.ms * 1e6);
   }
   if (options.generate > 0) {
-    const Timing timing = time_runs(session, options.generate, true, options, progress);
-    add("tg" + std::to_string(options.generate), timing);
-    report["token_ms"] = 1000 / median(timing.tok_s);
-    report["decode_gb_s"] = static_cast<double>(bytes) * median(timing.tok_s) / 1e9;
+    std::vector<Session> sessions(static_cast<size_t>(options.batch), Session(model, kPromptBatch));
+    const Timing timing = time_decode(sessions, options, progress);
+    const std::string batch = options.batch > 1 ? " x" + std::to_string(options.batch) : "";
+    add("tg" + std::to_string(options.generate) + batch, timing);
+    const double step_ms = timing.ms / static_cast<double>(options.generate);
+    report["token_ms"] = step_ms;
+    report["decode_gb_s"] = cost.weight_bytes / (step_ms * 1e6);
   }
   report["tests"] = std::move(tests);
   return report;

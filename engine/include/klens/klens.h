@@ -332,11 +332,15 @@ typedef struct klens_bench_options {
   int32_t repetitions; /* 0: 5 */
   klens_progress_fn progress;
   void* user;
+  int32_t batch; /* sequences that decode together; 0: 1 */
 } klens_bench_options;
 
-/* {"isa","threads","weight_bytes","read_gb_s" (measured in the same
-   run),"decode_gb_s","first_token_ms", "tests":[{"name"
-   ("pp512","tg128@d0"),"tok_s","stddev","samples"}]} */
+/* {"isa","threads","batch","depth","weight_bytes" (a decoded token reads), "state_bytes" (of a
+   sequence, without keys and values), "read_gb_s" and "integer_gop_s" (what the machine gives to
+   these threads, measured in the same run), "first_token_ms","prefill_gop_s" (linear layers;
+   a multiply-add counts two),"token_ms" (a decoding step),"decode_gb_s" (weights),
+   "tests":[{"name" ("pp512","tg128","tg128 x4 @ d1024"),"tok_s" (median; of all sequences),
+   "stddev","samples"}]} */
 KLENS_API klens_status klens_bench(klens_model* model, const klens_bench_options* options,
                                    char** json, klens_error* error);
 

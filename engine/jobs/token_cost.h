@@ -1,0 +1,17 @@
+#pragma once
+#include "engine/model.h"
+
+namespace klens {
+
+// What the weights of a model ask of the machine for one decoded token.
+struct TokenCost {
+  // Read: units as they lie packed, one that several places share once for each, of experts those
+  // that a token goes to; small tensors; of an embedding of its own one row, which is not counted.
+  double weight_bytes = 0;
+  double multiply_adds = 0;       // of the linear layers before the head
+  double head_multiply_adds = 0;  // of the head
+};
+
+TokenCost token_cost(const Model& model);
+
+}  // namespace klens
