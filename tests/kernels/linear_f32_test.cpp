@@ -120,8 +120,17 @@ TEST_CASE("linear_f32: every number of tokens", "[linear_f32]") {
   for_each_variant(linear_f32_variants(), [&](const Variant<LinearF32>& v) {
     Rng rng(2);
     for (const Layout layout : kLayouts)
-      for (int64_t tokens = 0; tokens <= 13; ++tokens)
+      for (int64_t tokens = 0; tokens <= 37; ++tokens)
         run_case(v, Case(layout, 37, 301, 64, tokens, rng));
+  });
+}
+
+// Rows that expand a few tiles at a time do so more than once.
+TEST_CASE("linear_f32: many tiles", "[linear_f32]") {
+  for_each_variant(linear_f32_variants(), [&](const Variant<LinearF32>& v) {
+    Rng rng(3);
+    for (const Layout layout : kLayouts)
+      for (const int64_t tokens : {9, 30}) run_case(v, Case(layout, 405, 530, 96, tokens, rng));
   });
 }
 

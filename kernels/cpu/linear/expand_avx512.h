@@ -171,9 +171,11 @@ inline __attribute__((always_inline)) void unit(TilesSource<L>& s, int64_t k, in
   }
   constexpr int kPairs = TilesSource<L>::kCols / 2;  // of a tile
   const uint8_t* from = s.tiles + k / s.kCols * kTileBytes;
+#pragma GCC unroll 8  // an index of registers should be a constant
   for (int i = 0; i < 8 / kPairs; ++i) {
     const __mmask16 there = Whole || i * s.kCols < cols ? 0xffff : 0;
     const __m512i tile = _mm512_maskz_load_epi32(there, from + i * kTileBytes);
+#pragma GCC unroll 2
     for (int h = 0; h < 2; ++h) {
       if (L == Layout::kTilesF16) {
         use(i, h,
@@ -182,6 +184,7 @@ inline __attribute__((always_inline)) void unit(TilesSource<L>& s, int64_t k, in
         continue;
       }
       const __m512i dwords = _mm512_permutexvar_epi32(twice(h), tile);
+#pragma GCC unroll 4
       for (int p = 0; p < kPairs; ++p) {
         const __m512 w = L == Layout::kTilesI8 ? int8_pair(dwords, p) : int4_pair(dwords, p);
         use(i * kPairs + p, h, _mm512_mul_ps(w, s.scale[h]));
