@@ -53,7 +53,7 @@ double read_bandwidth(int threads) {
     if (parts.back() == nullptr) throw std::bad_alloc();
   }
   std::vector<uint64_t> sums(parts.size());
-  const cpu::ReadProbe* read = cpu::best_variant(cpu::read_probe_variants(), cpu::active()).run;
+  cpu::ReadProbe* read = cpu::best_variant(cpu::read_probe_variants(), cpu::active()).run;
   const double seconds = best_pass(
       threads, 20,
       [&](int thread) {  // each thread is the first to touch its own part
@@ -66,8 +66,7 @@ double read_bandwidth(int threads) {
 }
 
 double integer_peak(int threads) {
-  const cpu::IntegerProbe* multiply =
-      cpu::best_variant(cpu::integer_probe_variants(), cpu::active()).run;
+  cpu::IntegerProbe* multiply = cpu::best_variant(cpu::integer_probe_variants(), cpu::active()).run;
   const auto nothing = [](int) {};
   // Long enough that starting together does not count: some milliseconds.
   int64_t asked = cpu::kIntegerProbeRound, done = 0;
