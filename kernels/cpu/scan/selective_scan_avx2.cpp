@@ -10,36 +10,40 @@ namespace {
 
 constexpr int64_t kMaxStates = 256;
 
-// e^(dt A) as 2^(dt a2) with a2 = A log2(e): the product enters the reduction unrounded, and the
-// fraction r in [-1/2, 1/2] is exact up to one rounding. 1 + r Q(r), Q minimax of degree 5 for the
-// relative error (2.6e-9); 1 at r = 0 exactly, so a slow decay has no bias. 0 below 2^-126.
+// The bits of 2^(i/8), less i << 20: adding (8 n + i) << 20 makes them those of 2^(n + i/8).
+alignas(32) constexpr int32_t kPowers[8] = {0x3f800000, 0x3f7b95c2, 0x3f7837f0, 0x3f75fed7,
+                                            0x3f7504f3, 0x3f75672a, 0x3f7744fd, 0x3f7ac0c7};
+
+// e^(dt A) as 2^t, t = dt a2 with a2 = A log2(e): 2^(k/8) by table times 1 + r Q(r), |r| <= 1/16, Q
+// of degree 2 (relative error 2.6e-8), which is 1 at 0 exactly, so a slow decay has no bias. Of
+// multiplications a core has least: this spends five, the rest are additions, integers and a
+// permutation, which run beside them; and so does the maximum of integers that makes 2^t zero from
+// 2^-127 on (a comparison would not).
 inline __m256 decay(__m256 dt, __m256 a2) {
-  const __m256 magic = _mm256_set1_ps(0x1.8p23f);
-  const __m256 shifted = _mm256_fmadd_ps(dt, a2, magic);
-  const __m256 r = _mm256_fmsub_ps(dt, a2, _mm256_sub_ps(shifted, magic));
-  __m256 p = _mm256_set1_ps(0x1.470bbap-13f);
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.5f72acp-10f));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.3b270ep-7f));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.c6ae72p-5f));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.ebfbe2p-3f));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.62e432p-1f));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
-  const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
-  p = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent));
-  const __m256 under = _mm256_cmp_ps(shifted, _mm256_set1_ps(0x1.8p23f - 126.0f), _CMP_LT_OQ);
-  return _mm256_andnot_ps(under, p);
+  const __m256 magic = _mm256_set1_ps(0x1.8p20f);  // t + magic has round(8 t) in its low bits
+  const __m256 least = _mm256_set1_ps(0x1.8p20f - 127.0f);
+  const __m256 t = _mm256_mul_ps(dt, a2);
+  const __m256 shifted = _mm256_add_ps(t, magic);
+  const __m256 r = _mm256_sub_ps(t, _mm256_sub_ps(shifted, magic));
+  const __m256i k = _mm256_max_epi32(_mm256_castps_si256(shifted), _mm256_castps_si256(least));
+  const __m256i table = _mm256_load_si256(reinterpret_cast<const __m256i*>(kPowers));
+  const __m256 power = _mm256_castsi256_ps(
+      _mm256_add_epi32(_mm256_permutevar8x32_epi32(table, k), _mm256_slli_epi32(k, 20)));
+  __m256 q = _mm256_fmadd_ps(_mm256_set1_ps(0x1.c6ba0cp-5f), r, _mm256_set1_ps(0x1.ec0c32p-3f));
+  q = _mm256_fmadd_ps(q, r, _mm256_set1_ps(0x1.62e43p-1f));
+  return _mm256_fmadd_ps(_mm256_mul_ps(power, r), q, power);
 }
 
-// One step of one state of 8 N channels; adds h C to sum.
+// One step of one state of 8 N channels; adds h C to sum. `block` has their A log2(e), then h.
 template <int N>
-inline void step(const __m256* dt, const __m256* dt_x, float b, float c, const float* a2, float* h,
+inline void step(const __m256* dt, const __m256* dt_x, float b, float c, float* block,
                  __m256* sum) {
   const __m256 b8 = _mm256_set1_ps(b), c8 = _mm256_set1_ps(c);
   for (int i = 0; i < N; ++i) {
-    const __m256 decayed = decay(dt[i], _mm256_load_ps(a2 + 8 * i));
-    const __m256 next =
-        _mm256_fmadd_ps(decayed, _mm256_load_ps(h + 8 * i), _mm256_mul_ps(dt_x[i], b8));
-    _mm256_store_ps(h + 8 * i, next);
+    float* h = block + 8 * (N + i);
+    const __m256 decayed = decay(dt[i], _mm256_load_ps(block + 8 * i));
+    const __m256 next = _mm256_fmadd_ps(decayed, _mm256_load_ps(h), _mm256_mul_ps(dt_x[i], b8));
+    _mm256_store_ps(h, next);
     sum[i] = _mm256_fmadd_ps(next, c8, sum[i]);
   }
 }
@@ -49,19 +53,20 @@ inline void step(const __m256* dt, const __m256* dt_x, float b, float c, const f
 // arithmetic wherever its channel falls, so ranges do not show in the bits.
 template <int N, bool Masked>
 inline void scan(const SelectiveScanArgs& a, int64_t c0, __m256i mask) {
-  alignas(64) float h[kMaxStates * 8 * N];
-  alignas(64) float a2[kMaxStates * 8 * N];
+  constexpr int64_t kRow = 16 * N;
+  alignas(64) float block[kMaxStates * kRow];
   __m256 d[N];
   for (int i = 0; i < N; ++i) {
     const int64_t at = c0 + 8 * i;
     d[i] = load8<Masked>(a.d + at, mask);
     for (int64_t s = 0; s < a.states; ++s) {
       const __m256 as = load8<Masked>(a.a + s * a.channels + at, mask);
-      _mm256_store_ps(a2 + (s * N + i) * 8, _mm256_mul_ps(as, _mm256_set1_ps(0x1.715476p+0f)));
-      _mm256_store_ps(h + (s * N + i) * 8, load8<Masked>(a.state + s * a.channels + at, mask));
+      float* to = block + s * kRow + 8 * i;
+      _mm256_store_ps(to, _mm256_mul_ps(as, _mm256_set1_ps(0x1.715476p+0f)));
+      _mm256_store_ps(to + 8 * N, load8<Masked>(a.state + s * a.channels + at, mask));
     }
   }
-  constexpr int64_t kAhead = 8;  // rows lie in different pages, which no hardware prefetch crosses
+  constexpr int64_t kAhead = 2;  // rows lie in different pages, which no hardware prefetch crosses
   for (int64_t t = 0; t < a.tokens; ++t) {
     if (t + kAhead < a.tokens) {
       _mm_prefetch(a.x + (t + kAhead) * a.x_stride + c0, _MM_HINT_T0);
@@ -69,33 +74,26 @@ inline void scan(const SelectiveScanArgs& a, int64_t c0, __m256i mask) {
       _mm_prefetch(a.z + (t + kAhead) * a.z_stride + c0, _MM_HINT_T0);
       _mm_prefetch(a.y + (t + kAhead) * a.y_stride + c0, _MM_HINT_T0);
     }
-    __m256 dt[N], dt_x[N], even[N], odd[N];  // two sums, halving the chain over states
+    __m256 dt[N], dt_x[N], sum[N];
     for (int i = 0; i < N; ++i) {
       const __m256 x = load8<Masked>(a.x + t * a.x_stride + c0 + 8 * i, mask);
       dt[i] = load8<Masked>(a.dt + t * a.dt_stride + c0 + 8 * i, mask);
       dt_x[i] = _mm256_mul_ps(dt[i], x);
-      even[i] = _mm256_mul_ps(d[i], x);
-      odd[i] = _mm256_setzero_ps();
+      sum[i] = _mm256_mul_ps(d[i], x);
     }
     const float* b = a.b + t * a.bc_stride;
     const float* c = a.c + t * a.bc_stride;
-    int64_t s = 0;
-    for (; s + 2 <= a.states; s += 2) {
-      const int64_t at = s * 8 * N;
-      step<N>(dt, dt_x, b[s], c[s], a2 + at, h + at, even);
-      step<N>(dt, dt_x, b[s + 1], c[s + 1], a2 + at + 8 * N, h + at + 8 * N, odd);
-    }
-    if (s < a.states) step<N>(dt, dt_x, b[s], c[s], a2 + s * 8 * N, h + s * 8 * N, even);
+    for (int64_t s = 0; s < a.states; ++s) step<N>(dt, dt_x, b[s], c[s], block + s * kRow, sum);
     for (int i = 0; i < N; ++i) {
       const __m256 z = load8<Masked>(a.z + t * a.z_stride + c0 + 8 * i, mask);
-      const __m256 y = _mm256_mul_ps(_mm256_add_ps(even[i], odd[i]), silu8(z));
+      const __m256 y = _mm256_mul_ps(sum[i], silu8(z));
       store8<Masked>(a.y + t * a.y_stride + c0 + 8 * i, mask, y);
     }
   }
   for (int64_t s = 0; s < a.states; ++s)
     for (int i = 0; i < N; ++i)
       store8<Masked>(a.state + s * a.channels + c0 + 8 * i, mask,
-                     _mm256_load_ps(h + (s * N + i) * 8));
+                     _mm256_load_ps(block + s * kRow + 8 * (N + i)));
 }
 
 // Decoding, one token: state and A come from far away and are used once, so they are walked row by
@@ -105,7 +103,7 @@ constexpr int64_t kBlock = 128;
 
 struct Block {
   alignas(64) float dt_x[kBlock];
-  alignas(64) float sum[2][kBlock];  // even and odd states
+  alignas(64) float sum[kBlock];
 };
 
 template <bool Masked>
@@ -113,8 +111,7 @@ inline void begin_one(const SelectiveScanArgs& a, int64_t c, __m256i mask, Block
                       int64_t i) {
   const __m256 x = load8<Masked>(a.x + c + i, mask);
   _mm256_store_ps(block.dt_x + i, _mm256_mul_ps(load8<Masked>(a.dt + c + i, mask), x));
-  _mm256_store_ps(block.sum[0] + i, _mm256_mul_ps(load8<Masked>(a.d + c + i, mask), x));
-  _mm256_store_ps(block.sum[1] + i, _mm256_setzero_ps());
+  _mm256_store_ps(block.sum + i, _mm256_mul_ps(load8<Masked>(a.d + c + i, mask), x));
 }
 
 template <bool Masked>
@@ -126,15 +123,14 @@ inline void step_one(const SelectiveScanArgs& a, int64_t c, __m256i mask, Block&
   const __m256 input = _mm256_mul_ps(_mm256_load_ps(block.dt_x + i), _mm256_set1_ps(a.b[s]));
   const __m256 next = _mm256_fmadd_ps(decayed, load8<Masked>(a.state + at, mask), input);
   store8<Masked>(a.state + at, mask, next);
-  float* sum = block.sum[s % 2] + i;
+  float* sum = block.sum + i;
   _mm256_store_ps(sum, _mm256_fmadd_ps(next, _mm256_set1_ps(a.c[s]), _mm256_load_ps(sum)));
 }
 
 template <bool Masked>
 inline void end_one(const SelectiveScanArgs& a, int64_t c, __m256i mask, const Block& block,
                     int64_t i) {
-  const __m256 sum =
-      _mm256_add_ps(_mm256_load_ps(block.sum[0] + i), _mm256_load_ps(block.sum[1] + i));
+  const __m256 sum = _mm256_load_ps(block.sum + i);
   store8<Masked>(a.y + c + i, mask, _mm256_mul_ps(sum, silu8(load8<Masked>(a.z + c + i, mask))));
 }
 

@@ -28,34 +28,36 @@ inline __m512 power_of_two(__m512i shifted, __m512 r, __m512i table) {
 }
 
 // e^(dt A) for a2 = A log2(e). Multiplications are what a core has least of: this spends five, the
-// rest are additions, integers and a permutation, which run beside them; and so does the maximum of
-// integers that makes 2^t zero from 2^-127 on (a comparison would not).
+// rest are additions, integers and a permutation, which run beside them. Where 2^t may be less than
+// 2^-126, `Clamp` makes it zero from 2^-127 on.
+template <bool Clamp>
 inline __m512 decay(__m512 dt, __m512 a2, __m512i table) {
   const __m512 magic = _mm512_set1_ps(0x1.8p19f);  // t + magic has round(16 t) in its low bits
-  const __m512 least = _mm512_set1_ps(0x1.8p19f - 127.0f);
   const __m512 t = _mm512_mul_ps(dt, a2);
   const __m512 shifted = _mm512_add_ps(t, magic);
   const __m512 r = _mm512_sub_ps(t, _mm512_sub_ps(shifted, magic));
-  const __m512i k = _mm512_max_epi32(_mm512_castps_si512(shifted), _mm512_castps_si512(least));
+  __m512i k = _mm512_castps_si512(shifted);
+  if (Clamp) k = _mm512_max_epi32(k, _mm512_castps_si512(_mm512_set1_ps(0x1.8p19f - 127.0f)));
   return power_of_two(k, r, table);
 }
 
 // One step of one state of 16 channels; adds h C to sum.
+template <bool Clamp>
 inline __m512 step(__m512 dt, __m512 dt_x, const float* b, const float* c, __m512 a2, __m512& h,
                    __m512i table, __m512 sum) {
   const __m512 input = _mm512_mul_ps(dt_x, _mm512_set1_ps(*b));
-  h = _mm512_fmadd_ps(decay(dt, a2, table), h, input);
+  h = _mm512_fmadd_ps(decay<Clamp>(dt, a2, table), h, input);
   return _mm512_fmadd_ps(h, _mm512_set1_ps(*c), sum);
 }
 
 // One token of 16 channels.
 struct Inputs {
-  __m512 x, dt, dt_x, even, odd;  // two sums, halving the chain over states
+  __m512 x, dt, dt_x, sum;
   const float *b, *c;
 };
 
 inline Inputs begin(const SelectiveScanArgs& a, int64_t t, int64_t c0, __mmask16 mask, __m512 d) {
-  constexpr int64_t kAhead = 8;  // rows lie in different pages, which no hardware prefetch crosses
+  constexpr int64_t kAhead = 2;  // rows lie in different pages, which no hardware prefetch crosses
   if (t + kAhead < a.tokens) {
     _mm_prefetch(a.x + (t + kAhead) * a.x_stride + c0, _MM_HINT_T0);
     _mm_prefetch(a.dt + (t + kAhead) * a.dt_stride + c0, _MM_HINT_T0);
@@ -66,25 +68,27 @@ inline Inputs begin(const SelectiveScanArgs& a, int64_t t, int64_t c0, __mmask16
   in.x = load16(a.x + t * a.x_stride + c0, mask);
   in.dt = load16(a.dt + t * a.dt_stride + c0, mask);
   in.dt_x = _mm512_mul_ps(in.dt, in.x);
-  in.even = _mm512_mul_ps(d, in.x);
-  in.odd = _mm512_setzero_ps();
+  in.sum = _mm512_mul_ps(d, in.x);
   in.b = a.b + t * a.bc_stride;
   in.c = a.c + t * a.bc_stride;
   return in;
 }
 
-inline void end(const SelectiveScanArgs& a, int64_t t, int64_t c0, __mmask16 mask, __m512 even,
-                __m512 odd) {
+inline void end(const SelectiveScanArgs& a, int64_t t, int64_t c0, __mmask16 mask, __m512 sum) {
   const __m512 gate = silu16(load16(a.z + t * a.z_stride + c0, mask));
-  store16(a.y + t * a.y_stride + c0, mask, _mm512_mul_ps(_mm512_add_ps(even, odd), gate));
+  store16(a.y + t * a.y_stride + c0, mask, _mm512_mul_ps(sum, gate));
 }
 
-// A log2(e) of 16 channels, or those left.
-inline void gather_a(const SelectiveScanArgs& a, int64_t c0, __mmask16 mask, float* a2) {
+// A log2(e) of 16 channels, or those left; the steepest of each.
+inline __m512 gather_a(const SelectiveScanArgs& a, int64_t c0, __mmask16 mask, float* a2) {
+  __m512 steepest = _mm512_setzero_ps();
   for (int64_t s = 0; s < a.states; ++s) {
     const __m512 as = load16(a.a + s * a.channels + c0, mask);
-    _mm512_store_ps(a2 + 16 * s, _mm512_mul_ps(as, _mm512_set1_ps(kLog2E)));
+    const __m512 scaled = _mm512_mul_ps(as, _mm512_set1_ps(kLog2E));
+    _mm512_store_ps(a2 + 16 * s, scaled);
+    steepest = _mm512_min_ps(steepest, scaled);
   }
+  return steepest;
 }
 
 // Four states in registers: named, for compilers leave an array in memory.
@@ -104,19 +108,21 @@ inline void store_four(float* p, int64_t stride, __mmask16 mask, const Four& h) 
   store16(p + 3 * stride, mask, h.h3);
 }
 
+template <bool Clamp>
 inline void step_four(Inputs& in, const float* a2, int64_t s, Four& h, __m512i table) {
-  const float *b = in.b + s, *c = in.c + s, *a4 = a2 + 16 * s;
-  in.even = step(in.dt, in.dt_x, b, c, _mm512_load_ps(a4), h.h0, table, in.even);
-  in.odd = step(in.dt, in.dt_x, b + 1, c + 1, _mm512_load_ps(a4 + 16), h.h1, table, in.odd);
-  in.even = step(in.dt, in.dt_x, b + 2, c + 2, _mm512_load_ps(a4 + 32), h.h2, table, in.even);
-  in.odd = step(in.dt, in.dt_x, b + 3, c + 3, _mm512_load_ps(a4 + 48), h.h3, table, in.odd);
+  const float *b = in.b + s, *c = in.c + s;
+  const __m512* a4 = reinterpret_cast<const __m512*>(a2 + 16 * s);
+  in.sum = step<Clamp>(in.dt, in.dt_x, b, c, a4[0], h.h0, table, in.sum);
+  in.sum = step<Clamp>(in.dt, in.dt_x, b + 1, c + 1, a4[1], h.h1, table, in.sum);
+  in.sum = step<Clamp>(in.dt, in.dt_x, b + 2, c + 2, a4[2], h.h2, table, in.sum);
+  in.sum = step<Clamp>(in.dt, in.dt_x, b + 3, c + 3, a4[3], h.h3, table, in.sum);
 }
 
 // Scans 16 channels, or those left, of 16 states, Mamba's number: they stay in registers over all
 // tokens, as stores would take turns with the multipliers.
 inline void scan16(const SelectiveScanArgs& a, int64_t c0, __mmask16 mask) {
   alignas(64) float a2[16 * 16];
-  gather_a(a, c0, mask, a2);
+  const __m512 steepest = gather_a(a, c0, mask, a2);
   const __m512i table = _mm512_load_si512(kPowers);
   const __m512 d = load16(a.d + c0, mask);
   float* state = a.state + c0;
@@ -126,11 +132,19 @@ inline void scan16(const SelectiveScanArgs& a, int64_t c0, __mmask16 mask) {
   Four h12 = load_four(state + 12 * a.channels, a.channels, mask);
   for (int64_t t = 0; t < a.tokens; ++t) {
     Inputs in = begin(a, t, c0, mask, d);
-    step_four(in, a2, 0, h0, table);
-    step_four(in, a2, 4, h4, table);
-    step_four(in, a2, 8, h8, table);
-    step_four(in, a2, 12, h12, table);
-    end(a, t, c0, mask, in.even, in.odd);
+    const __m512 least = _mm512_mul_ps(in.dt, steepest);
+    if (_mm512_cmp_ps_mask(least, _mm512_set1_ps(-126.0f), _CMP_GE_OQ) == 0xffff) {
+      step_four<false>(in, a2, 0, h0, table);
+      step_four<false>(in, a2, 4, h4, table);
+      step_four<false>(in, a2, 8, h8, table);
+      step_four<false>(in, a2, 12, h12, table);
+    } else {
+      step_four<true>(in, a2, 0, h0, table);
+      step_four<true>(in, a2, 4, h4, table);
+      step_four<true>(in, a2, 8, h8, table);
+      step_four<true>(in, a2, 12, h12, table);
+    }
+    end(a, t, c0, mask, in.sum);
   }
   store_four(state, a.channels, mask, h0);
   store_four(state + 4 * a.channels, a.channels, mask, h4);
@@ -149,17 +163,14 @@ inline void scan(const SelectiveScanArgs& a, int64_t c0, __mmask16 mask) {
   const __m512i table = _mm512_load_si512(kPowers);
   const __m512 d = load16(a.d + c0, mask);
   for (int64_t t = 0; t < a.tokens; ++t) {
-    const Inputs in = begin(a, t, c0, mask, d);
-    __m512 sum = in.even, other = in.odd;
+    Inputs in = begin(a, t, c0, mask, d);
     for (int64_t s = 0; s < a.states; ++s) {
       __m512 h = _mm512_load_ps(state + 16 * s);
-      const __m512 next =
-          step(in.dt, in.dt_x, in.b + s, in.c + s, _mm512_load_ps(a2 + 16 * s), h, table, sum);
-      sum = other;
-      other = next;
+      in.sum = step<true>(in.dt, in.dt_x, in.b + s, in.c + s, _mm512_load_ps(a2 + 16 * s), h, table,
+                          in.sum);
       _mm512_store_ps(state + 16 * s, h);
     }
-    end(a, t, c0, mask, sum, other);
+    end(a, t, c0, mask, in.sum);
   }
   for (int64_t s = 0; s < a.states; ++s)
     store16(a.state + s * a.channels + c0, mask, _mm512_load_ps(state + 16 * s));
