@@ -1,6 +1,10 @@
 #include "kernels/cpu/features.h"
 
 #include <cpuid.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include <cstdlib>
 
@@ -36,6 +40,26 @@ uint64_t xcr0() {
   return uint64_t{high} << 32 | low;
 }
 
+// Eight tiles of 16 rows x 64 bytes (palette 1), which is what our AMX kernels configure.
+bool has_tile_palette() {
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (!__get_cpuid_count(0x1d, 0, &eax, &ebx, &ecx, &edx) || eax < 1) return false;
+  if (!__get_cpuid_count(0x1d, 1, &eax, &ebx, &ecx, &edx)) return false;
+  const uint32_t tile_bytes = eax >> 16, row_bytes = ebx & 0xffff, tiles = ebx >> 16;
+  return tile_bytes >= 1024 && row_bytes == 64 && tiles >= 8 && (ecx & 0xffff) >= 16;
+}
+
+// Linux saves tiles (8 KiB) only for processes that have asked; any other that touches one is
+// killed. The answer holds for all threads and may be asked for again.
+bool may_use_tiles() {
+#ifdef __linux__
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return true;
+#endif
+}
+
 const char* variable() {
   const char* word = std::getenv("KLENS_ISA");
   return word != nullptr && *word != 0 ? word : nullptr;
@@ -53,6 +77,7 @@ Features detect() {
   if (!all_set(saved, bit(1) | bit(2))) return kBaseline;  // xmm, ymm
   if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return kBaseline;
   if (!all_set(ebx, bit(5))) return kBaseline;
+  const uint32_t last_subleaf = eax;
 
   Features have = kAvx2;
   const bool zmm = all_set(saved, bit(5) | bit(6) | bit(7));
@@ -61,8 +86,10 @@ Features detect() {
     have |= kAvx512;
     if (all_set(ecx, bit(11))) have |= kAvx512Vnni;
   }
-  if (tiles && all_set(edx, bit(24) | bit(25))) have |= kAmxInt8;  // AMX-TILE, AMX-INT8
-  if (__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && all_set(eax, bit(4))) have |= kAvxVnni;
+  const bool amx_int8 = all_set(edx, bit(24) | bit(25));  // AMX-TILE, AMX-INT8
+  if (tiles && amx_int8 && has_tile_palette() && may_use_tiles()) have |= kAmxInt8;
+  if (last_subleaf >= 1 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && all_set(eax, bit(4)))
+    have |= kAvxVnni;
   return have;
 }
 

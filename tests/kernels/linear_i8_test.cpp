@@ -3,6 +3,9 @@
 #include "tests/kernels/testing.h"
 
 namespace klens::cpu {
+
+LinearI8 linear_i8_amx_emulated;
+
 namespace {
 
 using namespace klens::testing;
@@ -94,11 +97,11 @@ void run_case(const Variant<LinearI8>& v, const Case& c) {
 
   Buffer<float> cut = c.untouched;
   const int64_t tiles = c.weight.view.row_tiles();
-  const int64_t steps[] = {1, 3, 2, 5, 4};
+  const int64_t steps[] = {1, 3, 18, 2, 5, 36, 4};
   int step = 0;
   for (int64_t tile = 0; tile < tiles; ++tile)
     for (int64_t t = 0; t < s.tokens;) {
-      const int64_t count = std::min(s.tokens - t, steps[step++ % 5]);
+      const int64_t count = std::min(s.tokens - t, steps[step++ % 7]);
       LinearI8Args a = c.args(cut.data() + t * c.y_stride);
       a.x += t * c.x_stride;
       a.x_scale += t * c.x_groups;
@@ -112,13 +115,23 @@ void run_case(const Variant<LinearI8>& v, const Case& c) {
   CHECK(cut.same_bits(got));
 }
 
+// The row `amx` over a software model of the tiles, for machines that lack them.
+constexpr Variant<LinearI8> kEmulated[] = {
+    {"amx, emulated", kAvx2 | kAvx512 | kAvx512Vnni, linear_i8_amx_emulated}};
+
+template <class F>
+void for_each_row(F f) {
+  for_each_variant(linear_i8_variants(), f);
+  for_each_variant(std::span<const Variant<LinearI8>>(kEmulated), f);
+}
+
 constexpr Layout kIntegers[] = {Layout::kTilesI8, Layout::kTilesI4};
 
 TEST_CASE("linear_i8: rows agree with the specification", "[linear_i8]") {
   const int64_t all_cols[] = {1,  3,  4,  5,  7,  8,   15,  16,  17,  31,
                               32, 33, 47, 64, 80, 100, 160, 257, 640, 1030};
   const int64_t all_rows[] = {1, 2, 7, 15, 16, 17, 31, 33, 47, 80};
-  for_each_variant(linear_i8_variants(), [&](const Variant<LinearI8>& v) {
+  for_each_row([&](const Variant<LinearI8>& v) {
     Rng rng(1);
     int64_t tokens = 0;
     for (const Layout layout : kIntegers)
@@ -134,27 +147,47 @@ TEST_CASE("linear_i8: rows agree with the specification", "[linear_i8]") {
 }
 
 TEST_CASE("linear_i8: every number of tokens", "[linear_i8]") {
-  for_each_variant(linear_i8_variants(), [&](const Variant<LinearI8>& v) {
+  for_each_row([&](const Variant<LinearI8>& v) {
     Rng rng(2);
     for (const Layout layout : kIntegers)
-      for (int64_t tokens = 0; tokens <= 26; ++tokens)
+      for (int64_t tokens = 0; tokens <= 35; ++tokens)
         run_case(v, Case(layout, {37, 300, 64, 64, tokens}, rng));
+  });
+}
+
+// Beyond what few tokens reach: blocks of 16 and 32 tokens, groups that fill no step of 64 columns
+// or several, one group in several pieces, activations that do not fit the cache at once.
+TEST_CASE("linear_i8: many tokens", "[linear_i8]") {
+  const Shape shapes[] = {
+      {16, 48, 4096, 4096, 16},    {33, 48, 32, 32, 17},     {80, 80, 32, 32, 33},
+      {47, 80, 4096, 96, 35},      {17, 100, 64, 64, 40},    {64, 100, 4096, 4096, 47},
+      {7, 160, 96, 96, 48},        {33, 160, 128, 128, 64},  {48, 160, 4096, 32, 65},
+      {81, 257, 64, 64, 70},       {32, 300, 128, 128, 81},  {31, 640, 288, 288, 33},
+      {49, 1030, 320, 320, 34},    {20, 1030, 4096, 64, 50}, {33, 6200, 6208, 6208, 70},
+      {16, 13000, 1024, 1024, 49},
+  };
+  for_each_row([&](const Variant<LinearI8>& v) {
+    Rng rng(4);
+    for (const Layout layout : kIntegers)
+      for (const Shape& s : shapes) run_case(v, Case(layout, s, rng));
   });
 }
 
 // All of the same sign and of the greatest magnitude: a saturating or overflowing sum shows.
 TEST_CASE("linear_i8: extremes are exact", "[linear_i8]") {
-  for_each_variant(linear_i8_variants(), [&](const Variant<LinearI8>& v) {
+  for_each_row([&](const Variant<LinearI8>& v) {
     Rng rng(3);
     for (const Layout layout : kIntegers)
       for (const int sign : {1, -1})
         for (const int byte : {127, 129, 255, 0}) {
           if (layout == Layout::kTilesI8 && (byte == 255 || byte == 0)) continue;
-          Case c(layout, {16, 8192, 8192, 8192, 5}, rng);
-          c.weight.data.fill(static_cast<uint8_t>(byte));
-          c.x.fill(static_cast<int8_t>(sign * 127));
-          c.x_sum.fill(sign * 127 * 8192);
-          run_case(v, c);
+          for (const int64_t tokens : {5, 17}) {
+            Case c(layout, {16, 8192, 8192, 8192, tokens}, rng);
+            c.weight.data.fill(static_cast<uint8_t>(byte));
+            c.x.fill(static_cast<int8_t>(sign * 127));
+            c.x_sum.fill(sign * 127 * 8192);
+            run_case(v, c);
+          }
         }
   });
 }

@@ -1,59 +1,7 @@
-// Built with -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni. See kernels/README.md for the
-// one rule of such files.
-#include <immintrin.h>
-
-#include <cstdint>
-
-namespace klens::cpu {
-namespace {
-
-// 512-bit registers: a vector is a tile row. 12 tokens x 2 rows leave room for two weights of each.
-struct Simd {
-  using Ints = __m512i;
-  using Floats = __m512;
-  static constexpr int64_t kLanes = 16;
-  static constexpr int kTokens = 12;
-
-  static Ints zero() { return _mm512_setzero_si512(); }
-  static Ints load(const uint8_t* p) { return _mm512_load_si512(p); }
-  static void prefetch(const uint8_t* p) { _mm_prefetch(p, _MM_HINT_T0); }
-  static Ints low_nibbles(Ints v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
-  static Ints high_nibbles(Ints v) { return low_nibbles(_mm512_srli_epi16(v, 4)); }
-  static Ints flip_sign(Ints v) { return _mm512_xor_si512(v, _mm512_set1_epi8(-128)); }
-  static Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
-  // In words of assembly, as GCC 12 copies the sums of its own intrinsic from register to register.
-  static void dot(Ints& sum, Ints w, Ints x) {
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
-  }
-  static Ints broadcast4(const int8_t* x) {
-    int32_t four;
-    __builtin_memcpy(&four, x, 4);
-    return _mm512_set1_epi32(four);
-  }
-  template <int Shift>
-  static Ints minus_scaled(int32_t v) {
-    return _mm512_sub_epi32(zero(), _mm512_slli_epi32(_mm512_set1_epi32(v), Shift));
-  }
-  static Floats zero_floats() { return _mm512_setzero_ps(); }
-  static Floats broadcast(float v) { return _mm512_set1_ps(v); }
-  static Floats to_floats(Ints v) { return _mm512_cvtepi32_ps(v); }
-  static Floats load_f16(const uint16_t* p) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-  }
-  static Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
-  static Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
-  static void store(float* y, Floats v, int64_t count) {
-    if (count >= kLanes) {
-      _mm512_storeu_ps(y, v);
-    } else {
-      _mm512_mask_storeu_ps(y, static_cast<__mmask16>((1u << count) - 1), v);
-    }
-  }
-};
-
-}  // namespace
-}  // namespace klens::cpu
-
+// Built with -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni. See
+// kernels/README.md for the one rule of such files.
+#include "kernels/cpu/linear/linear_i8_vnni512.h"
+// The source that is written in terms of Simd.
 #include "kernels/cpu/linear/linear_i8_vnni.h"
 
 namespace klens::cpu {

@@ -1,5 +1,5 @@
 // Shared by the rows of linear_i8 that have VPDPBUSD: one source for 256-bit and 512-bit registers.
-// The file that includes it defines `struct Simd` (see linear_i8_avx512vnni.cpp) before. Everything
+// The file that includes it defines `struct Simd` (see linear_i8_vnni512.h) before. Everything
 // is internal to that file, so the linker can never hand its copy to another.
 #pragma once
 #include "kernels/cpu/linear/linear_i8.h"
