@@ -66,13 +66,13 @@ inline void scan(const SelectiveScanArgs& a, int64_t c0, __m256i mask) {
       _mm256_store_ps(to + 8 * N, load8<Masked>(a.state + s * a.channels + at, mask));
     }
   }
-  constexpr int64_t kAhead = 2;  // rows lie in different pages, which no hardware prefetch crosses
+  constexpr int64_t kNext = 2;  // rows lie in different pages, which no hardware prefetch crosses
   for (int64_t t = 0; t < a.tokens; ++t) {
-    if (t + kAhead < a.tokens) {
-      _mm_prefetch(a.x + (t + kAhead) * a.x_stride + c0, _MM_HINT_T0);
-      _mm_prefetch(a.dt + (t + kAhead) * a.dt_stride + c0, _MM_HINT_T0);
-      _mm_prefetch(a.z + (t + kAhead) * a.z_stride + c0, _MM_HINT_T0);
-      _mm_prefetch(a.y + (t + kAhead) * a.y_stride + c0, _MM_HINT_T0);
+    if (t + kNext < a.tokens) {
+      _mm_prefetch(a.x + (t + kNext) * a.x_stride + c0, _MM_HINT_T0);
+      _mm_prefetch(a.dt + (t + kNext) * a.dt_stride + c0, _MM_HINT_T0);
+      _mm_prefetch(a.z + (t + kNext) * a.z_stride + c0, _MM_HINT_T0);
+      _mm_prefetch(a.y + (t + kNext) * a.y_stride + c0, _MM_HINT_T0);
     }
     __m256 dt[N], dt_x[N], sum[N];
     for (int i = 0; i < N; ++i) {
@@ -99,7 +99,8 @@ inline void scan(const SelectiveScanArgs& a, int64_t c0, __m256i mask) {
 // Decoding, one token: state and A come from far away and are used once, so they are walked row by
 // row, as prefetchers like it, over blocks of channels whose sums stay in L1. The arithmetic of a
 // channel is that of scan().
-constexpr int64_t kBlock = 128;
+constexpr int64_t kBlock = 512;
+constexpr int64_t kAhead = 64;  // channels
 
 struct Block {
   alignas(64) float dt_x[kBlock];
@@ -114,24 +115,39 @@ inline void begin_one(const SelectiveScanArgs& a, int64_t c, __m256i mask, Block
   _mm256_store_ps(block.sum + i, _mm256_mul_ps(load8<Masked>(a.d + c + i, mask), x));
 }
 
-template <bool Masked>
-inline void step_one(const SelectiveScanArgs& a, int64_t c, __m256i mask, Block& block, int64_t i,
-                     int64_t s) {
-  const int64_t at = s * a.channels + c + i;
-  const __m256 a2 = _mm256_mul_ps(load8<Masked>(a.a + at, mask), _mm256_set1_ps(0x1.715476p+0f));
-  const __m256 decayed = decay(load8<Masked>(a.dt + c + i, mask), a2);
-  const __m256 input = _mm256_mul_ps(_mm256_load_ps(block.dt_x + i), _mm256_set1_ps(a.b[s]));
-  const __m256 next = _mm256_fmadd_ps(decayed, load8<Masked>(a.state + at, mask), input);
-  store8<Masked>(a.state + at, mask, next);
-  float* sum = block.sum + i;
-  _mm256_store_ps(sum, _mm256_fmadd_ps(next, _mm256_set1_ps(a.c[s]), _mm256_load_ps(sum)));
+// States [s, s + S) of eight channels.
+template <int S, bool Masked>
+inline void step_one(const SelectiveScanArgs& a, int64_t s, int64_t c, __m256i mask, Block& block,
+                     int64_t i) {
+  const __m256 dt = load8<Masked>(a.dt + c + i, mask), dt_x = _mm256_load_ps(block.dt_x + i);
+  __m256 sum = _mm256_load_ps(block.sum + i);
+  for (int64_t j = s; j < s + S; ++j) {
+    const float* a_row = a.a + j * a.channels + c + i;
+    float* row = a.state + j * a.channels + c + i;
+    _mm_prefetch(a_row + kAhead, _MM_HINT_T0);
+    _mm_prefetch(row + kAhead, _MM_HINT_T0);
+    const __m256 a2 = _mm256_mul_ps(load8<Masked>(a_row, mask), _mm256_set1_ps(0x1.715476p+0f));
+    const __m256 input = _mm256_mul_ps(dt_x, _mm256_set1_ps(a.b[j]));
+    const __m256 next = _mm256_fmadd_ps(decay(dt, a2), load8<Masked>(row, mask), input);
+    store8<Masked>(row, mask, next);
+    sum = _mm256_fmadd_ps(next, _mm256_set1_ps(a.c[j]), sum);
+  }
+  _mm256_store_ps(block.sum + i, sum);
 }
 
 template <bool Masked>
 inline void end_one(const SelectiveScanArgs& a, int64_t c, __m256i mask, const Block& block,
                     int64_t i) {
-  const __m256 sum = _mm256_load_ps(block.sum + i);
-  store8<Masked>(a.y + c + i, mask, _mm256_mul_ps(sum, silu8(load8<Masked>(a.z + c + i, mask))));
+  const __m256 gate = silu8(load8<Masked>(a.z + c + i, mask));
+  store8<Masked>(a.y + c + i, mask, _mm256_mul_ps(_mm256_load_ps(block.sum + i), gate));
+}
+
+template <int S>
+inline void step_rows(const SelectiveScanArgs& a, int64_t s, int64_t c, int64_t count,
+                      Block& block) {
+  int64_t i = 0;
+  for (; i + 8 <= count; i += 8) step_one<S, false>(a, s, c, first_lanes(8), block, i);
+  if (i < count) step_one<S, true>(a, s, c, first_lanes(count - i), block, i);
 }
 
 inline void scan_one(const SelectiveScanArgs& a, int64_t c, int64_t count) {
@@ -140,10 +156,9 @@ inline void scan_one(const SelectiveScanArgs& a, int64_t c, int64_t count) {
   const __m256i all = first_lanes(8), rest = first_lanes(count - full);
   for (int64_t i = 0; i < full; i += 8) begin_one<false>(a, c, all, block, i);
   if (full < count) begin_one<true>(a, c, rest, block, full);
-  for (int64_t s = 0; s < a.states; ++s) {
-    for (int64_t i = 0; i < full; i += 8) step_one<false>(a, c, all, block, i, s);
-    if (full < count) step_one<true>(a, c, rest, block, full, s);
-  }
+  int64_t s = 0;
+  for (; s + 4 <= a.states; s += 4) step_rows<4>(a, s, c, count, block);
+  for (; s < a.states; ++s) step_rows<1>(a, s, c, count, block);
   for (int64_t i = 0; i < full; i += 8) end_one<false>(a, c, all, block, i);
   if (full < count) end_one<true>(a, c, rest, block, full);
 }

@@ -57,12 +57,12 @@ struct Inputs {
 };
 
 inline Inputs begin(const SelectiveScanArgs& a, int64_t t, int64_t c0, __mmask16 mask, __m512 d) {
-  constexpr int64_t kAhead = 2;  // rows lie in different pages, which no hardware prefetch crosses
-  if (t + kAhead < a.tokens) {
-    _mm_prefetch(a.x + (t + kAhead) * a.x_stride + c0, _MM_HINT_T0);
-    _mm_prefetch(a.dt + (t + kAhead) * a.dt_stride + c0, _MM_HINT_T0);
-    _mm_prefetch(a.z + (t + kAhead) * a.z_stride + c0, _MM_HINT_T0);
-    _mm_prefetch(a.y + (t + kAhead) * a.y_stride + c0, _MM_HINT_T0);
+  constexpr int64_t kNext = 2;  // rows lie in different pages, which no hardware prefetch crosses
+  if (t + kNext < a.tokens) {
+    _mm_prefetch(a.x + (t + kNext) * a.x_stride + c0, _MM_HINT_T0);
+    _mm_prefetch(a.dt + (t + kNext) * a.dt_stride + c0, _MM_HINT_T0);
+    _mm_prefetch(a.z + (t + kNext) * a.z_stride + c0, _MM_HINT_T0);
+    _mm_prefetch(a.y + (t + kNext) * a.y_stride + c0, _MM_HINT_T0);
   }
   Inputs in;
   in.x = load16(a.x + t * a.x_stride + c0, mask);
@@ -176,9 +176,66 @@ inline void scan(const SelectiveScanArgs& a, int64_t c0, __mmask16 mask) {
     store16(a.state + s * a.channels + c0, mask, _mm512_load_ps(state + 16 * s));
 }
 
+// Decoding, one token: state and A come from far away and are used once, so they are walked row by
+// row, as prefetchers like it, over blocks of channels whose sums stay in L1. The arithmetic of a
+// channel is that of scan().
+constexpr int64_t kBlock = 512;
+
+constexpr int64_t kAhead = 64;  // channels
+
+struct Block {
+  alignas(64) float dt_x[kBlock];
+  alignas(64) float sum[kBlock];
+};
+
+// States [s, s + S) of channels [c, c + count).
+template <int S>
+inline void step_rows(const SelectiveScanArgs& a, int64_t s, int64_t c, int64_t count,
+                      Block& block) {
+  const __m512i table = _mm512_load_si512(kPowers);
+  const float* a_rows = a.a + s * a.channels + c;
+  float* state = a.state + s * a.channels + c;
+  for (int64_t i = 0; i < count; i += 16) {
+    const __mmask16 mask = first_lanes16(count - i);
+    const __m512 dt = load16(a.dt + c + i, mask), dt_x = _mm512_load_ps(block.dt_x + i);
+    __m512 sum = _mm512_load_ps(block.sum + i);
+    for (int j = 0; j < S; ++j) {
+      const float* a_row = a_rows + j * a.channels + i;
+      float* row = state + j * a.channels + i;
+      _mm_prefetch(a_row + kAhead, _MM_HINT_T0);
+      _mm_prefetch(row + kAhead, _MM_HINT_T0);
+      const __m512 a2 = _mm512_mul_ps(load16(a_row, mask), _mm512_set1_ps(kLog2E));
+      __m512 h = load16(row, mask);
+      sum = step<true>(dt, dt_x, a.b + s + j, a.c + s + j, a2, h, table, sum);
+      store16(row, mask, h);
+    }
+    _mm512_store_ps(block.sum + i, sum);
+  }
+}
+
+inline void scan_one(const SelectiveScanArgs& a, int64_t c, int64_t count) {
+  Block block;
+  for (int64_t i = 0; i < count; i += 16) {
+    const __mmask16 mask = first_lanes16(count - i);
+    const __m512 x = load16(a.x + c + i, mask);
+    _mm512_store_ps(block.dt_x + i, _mm512_mul_ps(load16(a.dt + c + i, mask), x));
+    _mm512_store_ps(block.sum + i, _mm512_mul_ps(load16(a.d + c + i, mask), x));
+  }
+  int64_t s = 0;
+  for (; s + 4 <= a.states; s += 4) step_rows<4>(a, s, c, count, block);
+  for (; s < a.states; ++s) step_rows<1>(a, s, c, count, block);
+  for (int64_t i = 0; i < count; i += 16)
+    end(a, 0, c + i, first_lanes16(count - i), _mm512_load_ps(block.sum + i));
+}
+
 }  // namespace
 
 void selective_scan_avx512(const SelectiveScanArgs& a) {
+  if (a.tokens == 1) {
+    for (int64_t c = a.channel_begin; c < a.channel_end; c += kBlock)
+      scan_one(a, c, a.channel_end - c < kBlock ? a.channel_end - c : kBlock);
+    return;
+  }
   for (int64_t c = a.channel_begin; c < a.channel_end; c += 16) {
     const __mmask16 mask = first_lanes16(a.channel_end - c);
     if (a.states == 16) {
