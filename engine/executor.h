@@ -1,9 +1,10 @@
 #pragma once
-#include <tbb/parallel_for.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <vector>
+
+#include "engine/step_clock.h"
+#include "engine/team.h"
 
 namespace klens {
 
@@ -12,29 +13,32 @@ namespace klens {
 // equal bits.
 class Executor {
  public:
-  // threads == 1: everything runs in the caller. Otherwise inside the tbb arena of the caller.
-  explicit Executor(int threads) : threads_(threads) {}
+  // team: null, and everything runs in the caller; else `threads` of them, the caller included.
+  explicit Executor(Team* team = nullptr, int threads = 1, StepClock* clock = nullptr)
+      : team_(team), threads_(threads), clock_(clock) {}
 
   int threads() const { return threads_; }
+  StepClock* clock() const { return clock_; }
 
   // body(begin, end) over [0, count). `work` is a rough number of operations per item: little work
-  // stays in the caller, because waking a thread costs microseconds.
+  // stays in the caller, because handing it over and waiting for it costs half a microsecond.
   template <class Body>
   void ranges(int64_t count, int64_t work, const Body& body) const {
-    constexpr int64_t kWorthAThread = 200'000;
-    const int64_t worth = std::max<int64_t>(1, count * std::max<int64_t>(work, 1) / kWorthAThread);
-    const int64_t parts = std::min({count, worth, int64_t{threads_} * 4});
-    if (threads_ == 1 || parts <= 1) {
+    constexpr int64_t kWorthAPart = 16'000, kPartsAThread = 4;
+    const int64_t worth = std::max<int64_t>(1, count * std::max<int64_t>(work, 1) / kWorthAPart);
+    const int64_t parts = std::min({count, worth, threads_ * kPartsAThread});
+    if (team_ == nullptr || parts <= 1) {
       if (count > 0) body(int64_t{0}, count);
       return;
     }
-    tbb::parallel_for(int64_t{0}, parts, [&](int64_t part) {
-      body(count * part / parts, count * (part + 1) / parts);
-    });
+    team_->run(parts,
+               [&](int64_t part) { body(count * part / parts, count * (part + 1) / parts); });
   }
 
  private:
+  Team* team_;
   int threads_;
+  StepClock* clock_;
 };
 
 // Working memory of one part of an operation, the calling thread's own: at least count floats,

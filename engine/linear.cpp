@@ -9,10 +9,9 @@ namespace klens {
 namespace {
 
 // Splits [row tiles] x [tokens] into parts for threads: by outputs where there are enough of them,
-// since each part unpacks its weights once; else by tokens too.
-template <class Kernel>
-void over_tiles(const WeightView& w, int64_t tokens, const Executor& executor,
-                const Kernel& kernel) {
+// since each part unpacks its weights once; else by tokens too. part(LinearPart).
+template <class Part>
+void over_tiles(const WeightView& w, int64_t tokens, const Executor& executor, const Part& part) {
   const int64_t tiles = w.row_tiles(), enough = executor.threads() * 4;
   const int64_t token_parts = executor.threads() == 1 || tiles >= enough
                                   ? 1
@@ -21,9 +20,9 @@ void over_tiles(const WeightView& w, int64_t tokens, const Executor& executor,
   executor.ranges(tiles * token_parts, work, [&](int64_t begin, int64_t end) {
     // A range may run over several token parts; each is a rectangle of tiles.
     while (begin < end) {
-      const int64_t part = begin / tiles, stop = std::min(end, (part + 1) * tiles);
-      kernel(begin - part * tiles, stop - part * tiles, tokens * part / token_parts,
-             tokens * (part + 1) / token_parts);
+      const int64_t at = begin / tiles, stop = std::min(end, (at + 1) * tiles);
+      part(LinearPart{begin - at * tiles, stop - at * tiles, tokens * at / token_parts,
+                      tokens * (at + 1) / token_parts});
       begin = stop;
     }
   });
@@ -31,9 +30,16 @@ void over_tiles(const WeightView& w, int64_t tokens, const Executor& executor,
 
 }  // namespace
 
-const LinearInput::Quantised& LinearInput::quantised(int64_t group, const Pass& pass) {
+const LinearInput::Quantised* LinearInput::quantised(int64_t group) const {
   for (const Quantised& done : quantised_)
-    if (done.group == group) return done;
+    if (done.group == group) return &done;
+  return nullptr;
+}
+
+void LinearInput::prepare(const Weight& w, const Pass& pass) {
+  KLENS_CHECK(w.view.cols == cols_);
+  const int64_t group = w.activation_group;
+  if (group == 0 || quantised(group) != nullptr) return;
   const int64_t stride = (cols_ + 31) / 32 * 32, groups = (cols_ + group - 1) / group;
   const Quantised made{.group = group,
                        .stride = stride,
@@ -41,7 +47,8 @@ const LinearInput::Quantised& LinearInput::quantised(int64_t group, const Pass& 
                        .scale = pass.scratch.take<float>(tokens_ * groups),
                        .sum = pass.scratch.take<int32_t>(tokens_ * groups)};
   const auto run = cpu::best_variant(cpu::quantize_activations_variants(), cpu::active()).run;
-  pass.executor.ranges(tokens_, cols_ * 4, [&](int64_t begin, int64_t end) {
+  pass.executor.ranges(tokens_, cols_ * 2, [&](int64_t begin, int64_t end) {
+    const Timed timed(pass.executor.clock(), Step::kQuantize);
     run({.x = x_ + begin * stride_,
          .x_stride = stride_,
          .tokens = end - begin,
@@ -52,47 +59,63 @@ const LinearInput::Quantised& LinearInput::quantised(int64_t group, const Pass& 
          .scale = made.scale + begin * groups,
          .sum = made.sum + begin * groups});
   });
-  return quantised_.emplace_back(made);
+  quantised_.push_back(made);
+}
+
+void LinearInput::apply_part(const Weight& w, const float* bias, float* y, int64_t y_stride,
+                             const LinearPart& part, const Pass& pass) const {
+  const Timed timed(pass.executor.clock(), Step::kLinear);
+  const WeightView view = from_tile(w.view, part.tile_begin);
+  const int64_t tokens = part.t_end - part.t_begin, tiles = part.tile_end - part.tile_begin;
+  if (const Quantised* x = quantised(w.activation_group); x != nullptr) {
+    const int64_t groups = (cols_ + x->group - 1) / x->group;
+    const auto run = cpu::best_variant(cpu::linear_i8_variants(), cpu::active()).run;
+    run({.w = view,
+         .x = x->q + part.t_begin * x->stride,
+         .x_stride = x->stride,
+         .x_scale = x->scale + part.t_begin * groups,
+         .x_sum = x->sum + part.t_begin * groups,
+         .x_group = x->group,
+         .y = y,
+         .y_stride = y_stride,
+         .tokens = tokens,
+         .tile_begin = 0,
+         .tile_end = tiles});
+  } else {
+    const auto run = cpu::best_variant(cpu::linear_f32_variants(), cpu::active()).run;
+    run({.w = view,
+         .x = x_ + part.t_begin * stride_,
+         .x_stride = stride_,
+         .y = y,
+         .y_stride = y_stride,
+         .tokens = tokens,
+         .tile_begin = 0,
+         .tile_end = tiles});
+  }
+  if (bias == nullptr) return;
+  bias += part.tile_begin * kTileOutputs;
+  const int64_t outputs = std::min(view.rows, tiles * kTileOutputs);
+  for (int64_t t = 0; t < tokens; ++t)
+    for (int64_t n = 0; n < outputs; ++n) y[t * y_stride + n] += bias[n];
 }
 
 void LinearInput::apply(const Weight& w, const float* bias, float* y, int64_t y_stride,
                         const Pass& pass) {
-  KLENS_CHECK(w.view.cols == cols_);
-  if (w.activation_group == 0) {
-    const auto run = cpu::best_variant(cpu::linear_f32_variants(), cpu::active()).run;
-    over_tiles(w.view, tokens_, pass.executor,
-               [&](int64_t tile, int64_t tile_end, int64_t t, int64_t t_end) {
-                 run({.w = w.view,
-                      .x = x_ + t * stride_,
-                      .x_stride = stride_,
-                      .y = y + t * y_stride,
-                      .y_stride = y_stride,
-                      .tokens = t_end - t,
-                      .tile_begin = tile,
-                      .tile_end = tile_end});
-               });
-  } else {
-    const Quantised& x = quantised(w.activation_group, pass);
-    const int64_t groups = (cols_ + x.group - 1) / x.group;
-    const auto run = cpu::best_variant(cpu::linear_i8_variants(), cpu::active()).run;
-    over_tiles(w.view, tokens_, pass.executor,
-               [&](int64_t tile, int64_t tile_end, int64_t t, int64_t t_end) {
-                 run({.w = w.view,
-                      .x = x.q + t * x.stride,
-                      .x_stride = x.stride,
-                      .x_scale = x.scale + t * groups,
-                      .x_sum = x.sum + t * groups,
-                      .x_group = x.group,
-                      .y = y + t * y_stride,
-                      .y_stride = y_stride,
-                      .tokens = t_end - t,
-                      .tile_begin = tile,
-                      .tile_end = tile_end});
-               });
-  }
-  if (bias == nullptr) return;
-  for (int64_t t = 0; t < tokens_; ++t)
-    for (int64_t n = 0; n < w.view.rows; ++n) y[t * y_stride + n] += bias[n];
+  prepare(w, pass);
+  over_tiles(w.view, tokens_, pass.executor, [&](const LinearPart& part) {
+    apply_part(w, bias, y + part.t_begin * y_stride + part.tile_begin * kTileOutputs, y_stride,
+               part, pass);
+  });
+}
+
+void add_scaled(float* to, const float* from, float by, int64_t count, const Pass& pass) {
+  pass.executor.ranges(count, 1, [&](int64_t begin, int64_t end) {
+    const Timed timed(pass.executor.clock(), Step::kElementwise);
+    if (by == 1)
+      for (int64_t i = begin; i < end; ++i) to[i] += from[i];
+    else
+      for (int64_t i = begin; i < end; ++i) to[i] += by * from[i];
+  });
 }
 
 void scale(float* x, int64_t count, float by) {

@@ -52,10 +52,16 @@ void over_sequences(const Pass& pass, int64_t items, int64_t work, const Body& b
   });
 }
 
+// A rectangle of a linear layer's outputs.
+struct LinearPart {
+  int64_t tile_begin, tile_end;  // of 16 outputs
+  int64_t t_begin, t_end;        // tokens
+};
+
 // The inputs of one or several linear layers, quantised at most once per group size.
 class LinearInput {
  public:
-  // x: [tokens][cols], rows `stride` floats apart. What apply() makes of it lies in the scratch
+  // x: [tokens][cols], rows `stride` floats apart. What prepare() makes of it lies in the scratch
   // frame that is open when it is called.
   LinearInput(const float* x, int64_t stride, int64_t tokens, int64_t cols)
       : x_(x), stride_(stride), tokens_(tokens), cols_(cols) {}
@@ -63,6 +69,13 @@ class LinearInput {
   // y[t][n] = sum over k of W[n][k] x[t][k] + bias[n]; y: [tokens][w.rows], rows y_stride floats
   // apart; bias may be null. x and y must not overlap.
   void apply(const Weight& w, const float* bias, float* y, int64_t y_stride, const Pass& pass);
+
+  // The same by hand, for callers that go on with each part while it is in their cache: prepare(),
+  // and then parts from any thread. y: [tokens of the part][its outputs].
+  void prepare(const Weight& w, const Pass& pass);
+  void apply_part(const Weight& w, const float* bias, float* y, int64_t y_stride,
+                  const LinearPart& part, const Pass& pass) const;
+
   int64_t tokens() const { return tokens_; }
 
  private:
@@ -73,13 +86,15 @@ class LinearInput {
     float* scale;
     int32_t* sum;
   };
-  const Quantised& quantised(int64_t group, const Pass& pass);
+  const Quantised* quantised(int64_t group) const;
 
   const float* x_;
   int64_t stride_, tokens_, cols_;
   std::vector<Quantised> quantised_;
 };
 
+// to[i] += by * from[i].
+void add_scaled(float* to, const float* from, float by, int64_t count, const Pass& pass);
 void scale(float* x, int64_t count, float by);  // nothing for 1
 // x itself for 1, else its product in scratch.
 const float* scaled(const float* x, int64_t count, float by, Scratch& scratch);

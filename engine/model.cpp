@@ -2,6 +2,7 @@
 
 #include <tbb/enumerable_thread_specific.h>
 #include <tbb/info.h>
+#include <tbb/parallel_for.h>
 
 #include <algorithm>
 
@@ -30,6 +31,7 @@ cpu::KvType default_kv(const Checkpoint& checkpoint, Activations activations) {
 Model::Model(Checkpoint checkpoint, const ModelOptions& options)
     : checkpoint_(std::move(checkpoint)), options_(options), arena_(thread_count(options.threads)) {
   options_.threads = thread_count(options.threads);
+  if (options_.threads > 1) team_ = std::make_unique<Team>(options_.threads);
   if (!options_.kv) options_.kv = default_kv(checkpoint_, options.activations);
   for (const LinearSpec& unit : units()) {
     const StoredUnit& stored = checkpoint_.units.at(unit.name);
@@ -67,8 +69,9 @@ void Model::run_prefix() {
 }
 
 void Model::run(const std::function<void(const Executor&)>& work) const {
-  if (options_.threads == 1) return work(Executor(1));
-  arena_.execute([&] { work(Executor(options_.threads)); });
+  const Executor executor(team_.get(), options_.threads, clock_);
+  if (options_.threads == 1) return work(executor);
+  arena_.execute([&] { work(executor); });
 }
 
 void Model::run_jobs(int64_t count,
@@ -80,7 +83,7 @@ void Model::run_jobs(int64_t count,
       return;
     }
     tbb::enumerable_thread_specific<Scratch> scratches;
-    const Executor alone(1);
+    const Executor alone;
     tbb::parallel_for(
         int64_t{0}, count, [&](int64_t i) { job(i, alone, scratches.local()); },
         tbb::simple_partitioner());

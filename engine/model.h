@@ -42,7 +42,8 @@ class Model {
   SequenceState transient_state() const;
   size_t fixed_state_floats() const { return static_cast<size_t>(states_.size()); }
 
-  // Runs work with this model's threads.
+  // Runs work with this model's threads. While another thread has them, work is done by its caller
+  // alone.
   void run(const std::function<void(const Executor&)>& work) const;
   // Runs job(i, scratch) for i in [0, count): side by side, one thread each, if there are enough of
   // them to keep the threads busy (job's executor is then serial), else one after the other with
@@ -65,6 +66,9 @@ class Model {
   // logits [rows][vocab] = head(final_norm(x)).
   void head(const float* x, int64_t rows, float* logits, const Pass& pass) const;
 
+  // From now on what run() does is timed by steps; null: no longer. For `klens bench --profile`.
+  void time_steps(StepClock* clock) const { clock_ = clock; }
+
   // Blocks run since the model was made, for tests that prove where passes start.
   int64_t block_runs() const { return block_runs_.load(std::memory_order_relaxed); }
 
@@ -82,7 +86,9 @@ class Model {
   std::optional<Norm> final_norm_;
   bool needs_embedding_ = false;  // blocks come back to it (Batch::embedded)
   SequenceState initial_;
-  mutable tbb::task_arena arena_;
+  mutable tbb::task_arena arena_;  // for run_jobs, and whatever else uses oneTBB
+  std::unique_ptr<Team> team_;     // for the steps of a pass; null for one thread
+  mutable std::atomic<StepClock*> clock_{nullptr};
   mutable std::atomic<int64_t> block_runs_{0};
 };
 

@@ -56,6 +56,22 @@ constexpr size_t tiles_bytes(Layout layout, int64_t rows, int64_t cols) {
   return static_cast<size_t>(w.row_tiles() * w.col_tiles() * kTileBytes);
 }
 
+// Bytes of a number of a row layout.
+constexpr int64_t row_layout_bytes(Layout layout) { return layout == Layout::kRowsF32 ? 4 : 2; }
+
+// W from output 16 * tile on.
+inline WeightView from_tile(const WeightView& w, int64_t tile) {
+  WeightView part = w;
+  const bool rows =
+      w.layout == Layout::kRowsF32 || w.layout == Layout::kRowsF16 || w.layout == Layout::kRowsBf16;
+  const int64_t bytes =
+      rows ? kTileOutputs * w.cols * row_layout_bytes(w.layout) : w.col_tiles() * kTileBytes;
+  part.data = static_cast<const uint8_t*>(w.data) + tile * bytes;
+  if (w.scale != nullptr) part.scale += tile * w.groups() * kTileOutputs;
+  part.rows -= tile * kTileOutputs;
+  return part;
+}
+
 // Row `row` of W as FP32 into out [cols]. Any layout; used for embedding lookup. Scalar. Exact: an
 // integer times an FP16 scale fits FP32.
 void expand_row(const WeightView& w, int64_t row, float* out);

@@ -82,10 +82,7 @@ void Block::run(float* x, Flow& flow, const Pass& pass) const {
     norm_.run(in, d_model_, normed, d_model_, rows, pass);
   }
   const float* delta = mixer_->run(normed, flow, pass);
-  if (residual_scale_ == 1)
-    for (int64_t i = 0; i < size; ++i) x[i] += delta[i];
-  else
-    for (int64_t i = 0; i < size; ++i) x[i] += residual_scale_ * delta[i];
+  add_scaled(x, delta, residual_scale_, size, pass);
 }
 
 }  // namespace klens

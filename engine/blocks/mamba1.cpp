@@ -36,9 +36,7 @@ const float* SelectiveScan::run(const float* x, int64_t x_stride, const float* z
   float* gated = flow.take(rows * inner);
   if (flow.due()) {
     const Scratch::Frame frame(pass.scratch);
-    float* dt = pass.scratch.take<float>(rows * inner);
-    project_dt(dbc, dt, pass);
-    scan(xc, dbc, dt, z, z_stride, gated, pass);
+    for (int64_t h = 0; h < heads(); ++h) scan(h, xc, dbc, z, z_stride, gated, pass);
   }
   return gated;
 }
@@ -57,56 +55,74 @@ void SelectiveScan::project_dt_b_c(const float* xc, float* dbc, const Pass& pass
   }
 }
 
-void SelectiveScan::project_dt(const float* dbc, float* dt, const Pass& pass) const {
-  const int64_t rows = pass.batch.rows, inner = spec_.d_inner, channels = inner / heads();
-  for (int64_t h = 0; h < heads(); ++h)
-    LinearInput(dbc + h * head_width(), heads() * head_width(), rows, spec_.dt_rank)
-        .apply(pass.weights[spec_.dt_proj[static_cast<size_t>(h)]], nullptr, dt + h * channels,
-               inner, pass);
-  const auto softplus = cpu::best_variant(cpu::softplus_variants(), cpu::active()).run;
-  pass.executor.ranges(rows, inner * 16, [&](int64_t begin, int64_t end) {
-    float* part = dt + begin * inner;
-    softplus({.x = part,
-              .x_stride = inner,
-              .y = part,
-              .y_stride = inner,
-              .bias = dt_bias_.data(),
-              .tokens = end - begin,
-              .cols = inner});
-  });
+// Time steps, scan and gate of one head, strip by strip: a strip's time steps are used while they
+// are in cache, and no thread waits in between.
+void SelectiveScan::scan(int64_t head, const float* xc, const float* dbc, const float* z,
+                         int64_t z_stride, float* gated, const Pass& pass) const {
+  const int64_t channels = spec_.d_inner / heads(), width = heads() * head_width();
+  const int64_t work = spec_.d_state * 12 + spec_.dt_rank;
+  const std::vector<float*> states = fixed_states(pass, offset_, spec_.d_state * spec_.d_inner);
+  const Weight& dt_proj = pass.weights[spec_.dt_proj[static_cast<size_t>(head)]];
+  const float* from = dbc + head * head_width();
+  LinearInput input(from, width, pass.batch.rows, spec_.dt_rank);
+  input.prepare(dt_proj, pass);
+  over_sequences(
+      pass, (channels + kStrip - 1) / kStrip, kStrip * work,
+      [&](int64_t s, int64_t begin, int64_t end) {
+        const Sequence& sequence = pass.batch.sequences[static_cast<size_t>(s)];
+        // A token alone wants its state in long rows.
+        const int64_t step = sequence.tokens == 1 ? end - begin : 1;
+        for (int64_t strip = begin; strip < end; strip += step) {
+          const int64_t first = strip * kStrip, last = std::min(channels, (strip + step) * kStrip);
+          float* dt = thread_work(sequence.tokens * (last - first));
+          time_steps(input, head, sequence, first, last, dt, pass);
+          const Timed timed(pass.executor.clock(), Step::kScan);
+          const int64_t at = head * channels + first, row = sequence.row;
+          const float* b = from + row * width + spec_.dt_rank;
+          const auto run = cpu::best_variant(cpu::selective_scan_variants(), cpu::active()).run;
+          run({.x = xc + row * spec_.d_inner + at,
+               .x_stride = spec_.d_inner,
+               .dt = dt,
+               .dt_stride = last - first,
+               .z = z + row * z_stride + at,
+               .z_stride = z_stride,
+               .b = b,
+               .c = b + spec_.d_state,
+               .bc_stride = width,
+               .a = a_.data() + at,
+               .d = d_.data() + at,
+               .state = states[static_cast<size_t>(s)] + at,
+               .y = gated + row * spec_.d_inner + at,
+               .y_stride = spec_.d_inner,
+               .tokens = sequence.tokens,
+               .channels = spec_.d_inner,
+               .states = spec_.d_state,
+               .channel_begin = 0,
+               .channel_end = last - first});
+        }
+      });
 }
 
-void SelectiveScan::scan(const float* xc, const float* dbc, const float* dt, const float* z,
-                         int64_t z_stride, float* gated, const Pass& pass) const {
-  const int64_t inner = spec_.d_inner, states = spec_.d_state, channels = inner / heads();
-  const int64_t width = heads() * head_width(), strips = (channels + kStrip - 1) / kStrip;
-  const std::vector<float*> kept = fixed_states(pass, offset_, states * inner);
-  const auto run = cpu::best_variant(cpu::selective_scan_variants(), cpu::active()).run;
-  for (int64_t h = 0; h < heads(); ++h)
-    over_sequences(pass, strips, kStrip * states * 16, [&](int64_t s, int64_t begin, int64_t end) {
-      const Sequence& sequence = pass.batch.sequences[static_cast<size_t>(s)];
-      const int64_t row = sequence.row;
-      const float* b = dbc + row * width + h * head_width() + spec_.dt_rank;
-      run({.x = xc + row * inner,
-           .x_stride = inner,
-           .dt = dt + row * inner,
-           .dt_stride = inner,
-           .z = z + row * z_stride,
-           .z_stride = z_stride,
-           .b = b,
-           .c = b + states,
-           .bc_stride = width,
-           .a = a_.data(),
-           .d = d_.data(),
-           .state = kept[static_cast<size_t>(s)],
-           .y = gated + row * inner,
-           .y_stride = inner,
-           .tokens = sequence.tokens,
-           .channels = inner,
-           .states = states,
-           .channel_begin = h * channels + begin * kStrip,
-           .channel_end = h * channels + std::min(channels, end * kStrip)});
-    });
+// dt [tokens][last - first] = softplus(dt_proj + bias) of a head's channels [first, last); `first`
+// begins a tile of the projection.
+void SelectiveScan::time_steps(const LinearInput& input, int64_t head, const Sequence& sequence,
+                               int64_t first, int64_t last, float* dt, const Pass& pass) const {
+  const LinearPart part{.tile_begin = first / kTileOutputs,
+                        .tile_end = (last + kTileOutputs - 1) / kTileOutputs,
+                        .t_begin = sequence.row,
+                        .t_end = sequence.row + sequence.tokens};
+  const int64_t cols = last - first;
+  input.apply_part(pass.weights[spec_.dt_proj[static_cast<size_t>(head)]], nullptr, dt, cols, part,
+                   pass);
+  const Timed timed(pass.executor.clock(), Step::kElementwise);
+  const auto softplus = cpu::best_variant(cpu::softplus_variants(), cpu::active()).run;
+  softplus({.x = dt,
+            .x_stride = cols,
+            .y = dt,
+            .y_stride = cols,
+            .bias = dt_bias_.data() + head * (spec_.d_inner / heads()) + first,
+            .tokens = sequence.tokens,
+            .cols = cols});
 }
 
 Mamba1::Mamba1(const Mamba1Spec& spec, const MixerContext& context)

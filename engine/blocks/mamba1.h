@@ -15,9 +15,10 @@ class SelectiveScan {
 
  private:
   void project_dt_b_c(const float* xc, float* dbc, const Pass& pass) const;
-  void project_dt(const float* dbc, float* dt, const Pass& pass) const;
-  void scan(const float* xc, const float* dbc, const float* dt, const float* z, int64_t z_stride,
+  void scan(int64_t head, const float* xc, const float* dbc, const float* z, int64_t z_stride,
             float* gated, const Pass& pass) const;
+  void time_steps(const LinearInput& input, int64_t head, const Sequence& sequence, int64_t first,
+                  int64_t last, float* dt, const Pass& pass) const;
   int64_t heads() const { return static_cast<int64_t>(spec_.x_proj.size()); }
   int64_t head_width() const { return spec_.dt_rank + 2 * spec_.d_state; }
 

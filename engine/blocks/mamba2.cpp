@@ -75,15 +75,18 @@ void Mamba2::project(const float* x, float* zxbcdt, const Pass& pass) const {
 // dt = clamp(softplus(dt + dt_bias), dt_min, dt_max)
 void Mamba2::time_steps(const float* from, float* dt, const Pass& pass) const {
   const auto softplus = cpu::best_variant(cpu::softplus_variants(), cpu::active()).run;
-  softplus({.x = from,
-            .x_stride = in_width(),
-            .y = dt,
-            .y_stride = spec_.heads,
-            .bias = dt_bias_.data(),
-            .tokens = pass.batch.rows,
-            .cols = spec_.heads});
-  for (int64_t i = 0; i < pass.batch.rows * spec_.heads; ++i)
-    dt[i] = std::clamp(dt[i], spec_.dt_min, spec_.dt_max);
+  pass.executor.ranges(pass.batch.rows, spec_.heads * 16, [&](int64_t begin, int64_t end) {
+    const Timed timed(pass.executor.clock(), Step::kElementwise);
+    softplus({.x = from + begin * in_width(),
+              .x_stride = in_width(),
+              .y = dt + begin * spec_.heads,
+              .y_stride = spec_.heads,
+              .bias = dt_bias_.data(),
+              .tokens = end - begin,
+              .cols = spec_.heads});
+    for (int64_t i = begin * spec_.heads; i < end * spec_.heads; ++i)
+      dt[i] = std::clamp(dt[i], spec_.dt_min, spec_.dt_max);
+  });
 }
 
 void Mamba2::scan(const float* xbc, const float* dt, float* y, const Pass& pass) const {
@@ -93,6 +96,7 @@ void Mamba2::scan(const float* xbc, const float* dt, float* y, const Pass& pass)
   const auto run = cpu::best_variant(cpu::ssd_scan_variants(), cpu::active()).run;
   const int64_t work = spec_.head_dim * spec_.d_state * 4;
   over_sequences(pass, spec_.heads, work, [&](int64_t s, int64_t begin, int64_t end) {
+    const Timed timed(pass.executor.clock(), Step::kScan);
     const Sequence& sequence = pass.batch.sequences[static_cast<size_t>(s)];
     const float* x = xbc + sequence.row * width;
     cpu::SsdScanArgs args{.x = x,
@@ -124,7 +128,8 @@ void Mamba2::gate_and_norm(const float* zxbcdt, float* y, const Pass& pass) cons
   const int64_t inner = spec_.d_inner, group = inner / spec_.norm_groups;
   const auto gated = cpu::best_variant(cpu::gated_silu_variants(), cpu::active()).run;
   const auto norm = cpu::best_variant(cpu::rms_norm_variants(), cpu::active()).run;
-  pass.executor.ranges(pass.batch.rows, inner * 16, [&](int64_t begin, int64_t end) {
+  pass.executor.ranges(pass.batch.rows, inner * 8, [&](int64_t begin, int64_t end) {
+    const Timed timed(pass.executor.clock(), Step::kNorm);
     float* part = y + begin * inner;
     const auto gate = [&] {
       gated({.gate = zxbcdt + begin * in_width(),

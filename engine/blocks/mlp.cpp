@@ -32,7 +32,8 @@ void Mlp::activate(const float* projected, int64_t count, float* y, const Pass& 
   const int64_t inner = spec_.d_inner, width = in_.rows();
   const auto plain = [&](std::span<const cpu::Variant<cpu::Elementwise>> rows) {
     const auto run = cpu::best_variant(rows, cpu::active()).run;
-    pass.executor.ranges(count, inner * 16, [&](int64_t begin, int64_t end) {
+    pass.executor.ranges(count, inner * 8, [&](int64_t begin, int64_t end) {
+      const Timed timed(pass.executor.clock(), Step::kElementwise);
       run({.x = projected + begin * width,
            .x_stride = width,
            .y = y + begin * inner,
@@ -44,7 +45,8 @@ void Mlp::activate(const float* projected, int64_t count, float* y, const Pass& 
   };
   const auto gated = [&](std::span<const cpu::Variant<cpu::Gated>> rows) {
     const auto run = cpu::best_variant(rows, cpu::active()).run;
-    pass.executor.ranges(count, inner * 16, [&](int64_t begin, int64_t end) {
+    pass.executor.ranges(count, inner * 8, [&](int64_t begin, int64_t end) {
+      const Timed timed(pass.executor.clock(), Step::kElementwise);
       const float* gate = projected + begin * width;
       run({.gate = gate,
            .gate_stride = width,

@@ -152,8 +152,7 @@ const float* Moe::run(const float* x, Flow& flow, const Pass& pass) const {
   } else {
     std::copy_n(mixed, rows * d_model_, y);
   }
-  if (shared != nullptr)
-    for (int64_t i = 0; i < rows * d_model_; ++i) y[i] += shared[i];
+  if (shared != nullptr) add_scaled(y, shared, 1, rows * d_model_, pass);
   return y;
 }
 

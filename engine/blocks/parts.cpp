@@ -25,7 +25,8 @@ Norm::Norm(const NormSpec& spec, int64_t cols, const Checkpoint& checkpoint)
 void Norm::run(const float* x, int64_t x_stride, float* y, int64_t y_stride, int64_t rows,
                const Pass& pass) const {
   const auto norm = cpu::best_variant(cpu::rms_norm_variants(), cpu::active()).run;
-  pass.executor.ranges(rows, cols_ * 4, [&](int64_t begin, int64_t end) {
+  pass.executor.ranges(rows, cols_ * 2, [&](int64_t begin, int64_t end) {
+    const Timed timed(pass.executor.clock(), Step::kNorm);
     norm({.x = x + begin * x_stride,
           .x_stride = x_stride,
           .y = y + begin * y_stride,
@@ -49,6 +50,7 @@ void Conv1d::run(const float* x, int64_t x_stride, float* y, const Pass& pass) c
   const auto conv = cpu::best_variant(cpu::conv1d_variants(), cpu::active()).run;
   const int64_t strips = (channels_ + kStrip - 1) / kStrip;
   over_sequences(pass, strips, kStrip * width_ * 4, [&](int64_t s, int64_t begin, int64_t end) {
+    const Timed timed(pass.executor.clock(), Step::kConv);
     const Sequence& sequence = pass.batch.sequences[static_cast<size_t>(s)];
     conv({.x = x + sequence.row * x_stride,
           .x_stride = x_stride,
