@@ -166,6 +166,46 @@ void check_bound(const Case& k, const Buffer<float>& got, const Buffer<float>& w
   }
 }
 
+AttentionArgs some(AttentionArgs a, int64_t t, int64_t tokens) {
+  a.q += t * a.q_stride;
+  a.y += t * a.y_stride;
+  a.position += t;
+  a.tokens = tokens;
+  return a;
+}
+
+// One query over 128 keys at a time, joined as AttentionPart says.
+void join_parts(const Variant<Attention>& v, AttentionArgs a, const Shape& s) {
+  float* const y = a.y;
+  const auto heads = static_cast<size_t>(s.heads), dim = static_cast<size_t>(s.v_dim);
+  std::vector<AttentionPart> parts;
+  std::vector<std::vector<float>> results;
+  for (int64_t begin = 0; begin <= a.position; begin += 128) {
+    Buffer<float> result(s.heads * s.v_dim);
+    std::vector<AttentionPart> part(heads);
+    a.y = result.data();
+    a.part = part.data();
+    a.key_begin = begin;
+    a.key_end = begin + 128;
+    run(v, a);
+    parts.insert(parts.end(), part.begin(), part.end());
+    results.emplace_back(result.data(), result.data() + result.size());
+  }
+  for (size_t h = 0; h < heads; ++h) {
+    float max = -INFINITY;
+    double total = 0;
+    for (size_t p = 0; p < results.size(); ++p) max = std::max(max, parts[p * heads + h].max);
+    std::vector<double> sum(dim);
+    for (size_t p = 0; p < results.size(); ++p) {
+      const AttentionPart& part = parts[p * heads + h];
+      const double weight = part.total * std::exp(double{part.max} - max);
+      total += weight;
+      for (size_t i = 0; i < dim; ++i) sum[i] += weight * results[p][h * dim + i];
+    }
+    for (size_t i = 0; i < dim; ++i) y[h * dim + i] = static_cast<float>(sum[i] / total);
+  }
+}
+
 void run_case(const Variant<Attention>& v, const Shape& s, KvType type, Rng& rng) {
   INFO("position " << s.position << " tokens " << s.tokens << " heads " << s.heads << "/"
                    << s.kv_heads << " dims " << s.k_dim << " " << s.v_dim << " reach " << s.reach
@@ -177,24 +217,39 @@ void run_case(const Variant<Attention>& v, const Shape& s, KvType type, Rng& rng
   run(v, k.args(whole, got));
   check_bound(k, got, want);
 
-  // Other segments; query by query, and a few KV heads at a time: the same bits.
+  // Other segments; a few queries and KV heads at a time: the same bits.
   const Cache pieces(s, type, k.k, k.v, {1, 64, 13, 100, 7}, true);
   Buffer<float> cut = k.untouched;
   run(v, k.args(pieces, cut));
   CHECK(cut.same_bits(got));
-  Buffer<float> single = k.untouched;
-  for (int64_t t = 0, size = 1; t < s.tokens; t += size, size = size % 7 + 2)
+  Buffer<float> few = k.untouched;
+  for (int64_t t = 0, size = 2; t < s.tokens; t += size, size = size % 7 + 2) {
+    if (s.tokens - t - size <= 1) size = s.tokens - t;  // none alone
     for (int64_t h = 0; h < s.kv_heads; h += 2) {
-      AttentionArgs a = k.args(t % 2 == 0 ? whole : pieces, single);
-      a.q += t * k.q_stride;
-      a.y += t * k.y_stride;
-      a.position += t;
-      a.tokens = std::min(size, s.tokens - t);
+      AttentionArgs a = some(k.args(t % 2 == 0 ? whole : pieces, few), t, size);
       a.kv_head_begin = h;
       a.kv_head_end = std::min(s.kv_heads, h + 2);
       run(v, a);
     }
-  CHECK(single.same_bits(got));
+  }
+  CHECK(few.same_bits(got));
+
+  // Query by query, and each over parts of the keys: the same within the bound. Other segments and
+  // heads still give the same bits.
+  Buffer<float> alone = k.untouched, by_head = k.untouched, joined = k.untouched;
+  for (int64_t t = 0; t < s.tokens; ++t) {
+    run(v, some(k.args(whole, alone), t, 1));
+    for (int64_t h = 0; h < s.kv_heads; ++h) {
+      AttentionArgs a = some(k.args(pieces, by_head), t, 1);
+      a.kv_head_begin = h;
+      a.kv_head_end = h + 1;
+      run(v, a);
+    }
+    join_parts(v, some(k.args(pieces, joined), t, 1), s);
+  }
+  CHECK(by_head.same_bits(alone));
+  check_bound(k, alone, want);
+  check_bound(k, joined, want);
 }
 
 TEST_CASE("attention: rows agree with the specification", "[attention]") {

@@ -2,21 +2,23 @@
 
 namespace klens::cpu {
 
-Attention attention_avx2, attention_scalar;  // each defined in the file of that name
+Attention attention_avx512, attention_avx2,
+    attention_scalar;  // each defined in the file of that name
 
 static constexpr Variant<Attention> kVariants[] = {
+    {"avx512", kAvx2 | kAvx512, attention_avx512},
     {"avx2", kAvx2, attention_avx2},
     {"scalar", kBaseline, attention_scalar},
 };
 
 std::span<const Variant<Attention>> attention_variants() { return kVariants; }
 
-// See the pieces of Work in attention_avx2.cpp, the one row that needs any.
+// See the pieces of Work in attention_simd.h.
 int64_t attention_work(const AttentionArgs& args) {
   constexpr int64_t kKeys = 64, kTileRows = 96;
   const int64_t group = args.heads / args.kv_heads;
   const int64_t rows = group > kTileRows ? group : kTileRows;
-  const int64_t k_dim = args.k_dim + 7, v_dim = args.v_dim + 7;
+  const int64_t k_dim = args.k_dim + 15, v_dim = args.v_dim + 15;
   return kKeys * (k_dim + v_dim) + rows * (v_dim + 2);
 }
 

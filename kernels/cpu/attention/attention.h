@@ -16,6 +16,13 @@ struct KvSegment {
   int64_t position;  // of the first row
 };
 
+// What joins results over parts of the keys: with m the greatest max, y is the sum over parts of
+// total e^(max - m) y, divided by that of total e^(max - m).
+struct AttentionPart {
+  float max;    // greatest score; minus infinity, and y 0, where no key was seen
+  float total;  // sum of e^(score - max)
+};
+
 // Causal attention of some queries of one sequence over its cache (arXiv 1706.03762), grouped
 // queries (arXiv 2305.13245: query head j reads KV head j / (heads / kv_heads)), with the online
 // softmax of arXiv 2205.14135: one pass over the keys, never a tokens x tokens matrix. A query at
@@ -37,14 +44,19 @@ struct AttentionArgs {
   int64_t y_stride;
   int64_t kv_head_begin, kv_head_end;  // only the query heads of these KV heads are computed
   float* work;  // [attention_work(*this)] floats, uninitialised; the call's own
+  // Only keys at positions [key_begin, key_end) are seen; both are multiples of 64, or the end is
+  // beyond the last key.
+  int64_t key_begin = 0, key_end = INT64_MAX;
+  AttentionPart* part = nullptr;  // [tokens][heads], of the heads computed; may be null
 };
 
 // Floats of working memory that a call needs on any row of the table.
 int64_t attention_work(const AttentionArgs& args);
 
 // No allocation, errors or globals; nothing grows with tokens x keys. A query's result has the same
-// bits whatever other queries, heads or segments the call holds: keys are taken in blocks that are
-// aligned in absolute position. Rows that no query of the call sees may hold anything; the others
+// bits whatever other heads or segments the call holds, and whatever other queries, but for one
+// alone (decoding), which may take another path: keys are taken in blocks that are aligned in
+// absolute position. Rows that no query of the call sees may hold anything; the others
 // are finite. With S the greatest sum over i of |scale q[i] k[i]|:
 //   |y - y_scalar| <= (8 k_dim + keys + 64) eps (1 + S) max |v|
 using Attention = void(const AttentionArgs&);
