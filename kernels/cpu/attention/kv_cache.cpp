@@ -2,9 +2,10 @@
 
 namespace klens::cpu {
 
-StoreKv store_kv_avx2, store_kv_scalar;  // each defined in kv_cache_<isa>.cpp
+StoreKv store_kv_avx512, store_kv_avx2, store_kv_scalar;  // each defined in kv_cache_<isa>.cpp
 
 static constexpr Variant<StoreKv> kVariants[] = {
+    {"avx512", kAvx2 | kAvx512, store_kv_avx512},
     {"avx2", kAvx2, store_kv_avx2},
     {"scalar", kBaseline, store_kv_scalar},
 };
