@@ -13,11 +13,11 @@ static constexpr Variant<SsdScan> kVariants[] = {
 
 std::span<const Variant<SsdScan>> ssd_scan_variants() { return kVariants; }
 
-// See the pieces of Work in ssd_scan_avx2.cpp, which needs the most, and in ssd_scan_avx512.cpp.
+// The most of the pieces of Work in ssd_scan_avx2.cpp and ssd_scan_avx512.cpp.
 int64_t ssd_scan_work(const SsdScanArgs& args) {
-  constexpr int64_t kChunk = 64, kRows = 6, kCols = 16;
-  const int64_t states = args.states + 15;  // rows padded to sixteens, eights or sixes
-  return states * (kChunk + kCols) + 2 * (kChunk + kRows) * kChunk + 2 * kChunk * kCols;
+  constexpr int64_t kChunk = 32;
+  const int64_t states = args.states + 15;  // rows padded to sixteens or eights
+  return states * (kChunk + 16) + 4 * kChunk * kChunk;
 }
 
 }  // namespace klens::cpu

@@ -8,9 +8,10 @@ SsdScan ssd_scan_avx2;
 
 namespace {
 
-constexpr int64_t kChunk = 64;      // tokens
+constexpr int64_t kChunk = 32;      // tokens
 constexpr int64_t kFewTokens = 12;  // up to here the recurrence is faster
 constexpr int64_t kRows = 6;        // of a tile: tokens or states
+constexpr int64_t kAhead = 32;      // channels: rows lie in different pages
 constexpr int64_t kCols = 16;       // of a tile: channels or earlier tokens
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -195,6 +196,9 @@ inline void gather(const SsdScanArgs& a, const Chunk& chunk, int64_t h, int64_t 
                    const Decays& d, const Work& w) {
   for (int64_t t = 0; t < chunk.tokens; ++t) {
     const float* x = a.x + (chunk.begin + t) * a.x_stride + h * a.head_dim + p;
+    const float* y = a.y + (chunk.begin + t) * a.y_stride + h * a.head_dim + p;
+    _mm_prefetch(x + kAhead, _MM_HINT_T1);
+    _mm_prefetch(y + kAhead, _MM_HINT_T1);
     const __m256 dt = _mm256_set1_ps(a.dt[(chunk.begin + t) * a.dt_stride + h]);
     const __m256 to_end = _mm256_set1_ps(d.to_end[t]);
     for (int v = 0; v < 2; ++v) {

@@ -9,7 +9,7 @@ SsdScan ssd_scan_avx512;
 
 namespace {
 
-constexpr int64_t kChunk = 64;      // tokens
+constexpr int64_t kChunk = 32;      // tokens
 constexpr int64_t kFewTokens = 12;  // up to here the recurrence is faster
 constexpr int64_t kRows = 8;        // of a tile: tokens or states
 
@@ -65,7 +65,8 @@ struct Work {
   float* b;    // [states to a multiple of 16][kChunk]: B of a group, transposed
   float* cb;   // [kChunk][kChunk]: C B^T of a group, as far as tiles meet s <= t
   float* mix;  // [kChunk][kChunk]: cb times dt and decays from s to t, 0 where s > t
-  float* end;  // [kChunk][32]: dt x decayed to the end of the chunk, of some channels
+  float* x;    // [kChunk][32]: x of some channels, gathered from rows far apart
+  float* end;  // [kChunk][32]: dt x decayed to the end of the chunk
 };
 
 inline Work pieces(const SsdScanArgs& a) {
@@ -73,7 +74,8 @@ inline Work pieces(const SsdScanArgs& a) {
   w.b = a.work;
   w.cb = w.b + (a.states + 15) / 16 * 16 * kChunk;
   w.mix = w.cb + kChunk * kChunk;
-  w.end = w.mix + kChunk * kChunk;
+  w.x = w.mix + kChunk * kChunk;
+  w.end = w.x + kChunk * 32;
   return w;
 }
 
@@ -86,6 +88,8 @@ struct Cols {
   int64_t head, begin;
   __mmask16 mask[2];
 };
+
+constexpr Cols kAll = {0, 0, {0xffff, 0xffff}};
 
 // Eight rows of a product, each 16 V wide.
 template <int V>
@@ -164,13 +168,12 @@ inline void transpose_b(const SsdScanArgs& a, const Chunk& chunk, const Work& w)
 
 inline void multiply_cb(const SsdScanArgs& a, const Chunk& chunk, const Work& w) {
   const float* c = a.c + chunk.begin * a.bc_stride + chunk.group * a.states;
-  const Cols all = {0, 0, {0xffff, 0xffff}};
   for (int64_t t = 0; t < chunk.tokens; t += kRows) {
     const float* rows[kRows];
     tile_rows(c, a.bc_stride, t, chunk.tokens, rows);
     for (int64_t s = 0; s < t + kRows; s += 16) {
       Tile<1> tile = {};
-      multiply(rows, 1, w.b + s, kChunk, all, a.states, tile);
+      multiply(rows, 1, w.b + s, kChunk, kAll, a.states, tile);
       for (int64_t r = 0; r < kRows; ++r)
         _mm512_storeu_ps(w.cb + (t + r) * kChunk + s, tile.v[r][0]);
     }
@@ -190,13 +193,32 @@ inline void mix_decays(const Chunk& chunk, const Decays& d, const Work& w) {
   }
 }
 
+template <int V>
+inline void gather(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, const Decays& d,
+                   const Work& w) {
+  const float* x = a.x + chunk.begin * a.x_stride + cols.head * a.head_dim + cols.begin;
+  const float* y = a.y + chunk.begin * a.y_stride + cols.head * a.head_dim + cols.begin;
+  for (int64_t t = 0; t < chunk.tokens; ++t) {
+    const __m512 scale = _mm512_set1_ps(d.dt[t] * d.to_end[t]);
+    // The next channels: rows lie in different pages, which no hardware prefetch crosses.
+    _mm_prefetch(x + t * a.x_stride + 32, _MM_HINT_T1);
+    _mm_prefetch(x + t * a.x_stride + 48, _MM_HINT_T1);
+    _mm_prefetch(y + t * a.y_stride + 32, _MM_HINT_T1);
+    _mm_prefetch(y + t * a.y_stride + 48, _MM_HINT_T1);
+    for (int v = 0; v < V; ++v) {
+      const __m512 xv = load16(x + t * a.x_stride + 16 * v, cols.mask[v]);
+      _mm512_storeu_ps(w.x + (t * V + v) * 16, xv);
+      _mm512_storeu_ps(w.end + (t * V + v) * 16, _mm512_mul_ps(scale, xv));
+    }
+  }
+}
+
 // y = decay from the start * C state + mix * x + D x
 template <int V>
 inline void output(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, const Decays& d,
                    const Work& w) {
   const int64_t at = cols.head * a.head_dim + cols.begin;
   const float* c = a.c + chunk.begin * a.bc_stride + chunk.group * a.states;
-  const float* x = a.x + chunk.begin * a.x_stride + at;
   const float* state = a.state + cols.head * a.states * a.head_dim + cols.begin;
   float* y = a.y + chunk.begin * a.y_stride + at;
   const __m512 skip = _mm512_set1_ps(a.d[cols.head]);
@@ -210,10 +232,10 @@ inline void output(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, c
         tile.v[r][v] = _mm512_mul_ps(tile.v[r][v], _mm512_set1_ps(d.from_start[t + r]));
     const int64_t count = least(kRows, chunk.tokens - t);
     tile_rows(w.mix, kChunk, t, chunk.tokens, rows);
-    multiply(rows, 1, x, a.x_stride, cols, t + count, tile);
+    multiply(rows, 1, w.x, 16 * V, kAll, t + count, tile);
     for (int64_t r = 0; r < count; ++r)
       for (int v = 0; v < V; ++v) {
-        const __m512 xv = load16(x + (t + r) * a.x_stride + 16 * v, cols.mask[v]);
+        const __m512 xv = _mm512_loadu_ps(w.x + ((t + r) * V + v) * 16);
         store16(y + (t + r) * a.y_stride + 16 * v, cols.mask[v],
                 _mm512_fmadd_ps(skip, xv, tile.v[r][v]));
       }
@@ -224,17 +246,9 @@ inline void output(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, c
 template <int V>
 inline void advance(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, const Decays& d,
                     const Work& w) {
-  const float* x = a.x + chunk.begin * a.x_stride + cols.head * a.head_dim + cols.begin;
-  for (int64_t t = 0; t < chunk.tokens; ++t)
-    for (int v = 0; v < V; ++v) {
-      const __m512 xv = load16(x + t * a.x_stride + 16 * v, cols.mask[v]);
-      const __m512 dt_x = _mm512_mul_ps(_mm512_set1_ps(d.dt[t]), xv);
-      _mm512_storeu_ps(w.end + (t * V + v) * 16, _mm512_mul_ps(dt_x, _mm512_set1_ps(d.to_end[t])));
-    }
   const __m512 decay = _mm512_set1_ps(d.from_start[chunk.tokens - 1]);
   const float* b = a.b + chunk.begin * a.bc_stride + chunk.group * a.states;
   float* state = a.state + cols.head * a.states * a.head_dim + cols.begin;
-  const Cols all = {0, 0, {0xffff, 0xffff}};
   for (int64_t n = 0; n < a.states; n += kRows) {
     const float* rows[kRows];
     tile_rows(b, 1, n, a.states, rows);
@@ -244,7 +258,7 @@ inline void advance(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, 
       for (int v = 0; v < V; ++v)
         tile.v[r][v] =
             _mm512_mul_ps(decay, load16(state + (n + r) * a.head_dim + 16 * v, cols.mask[v]));
-    multiply(rows, a.bc_stride, w.end, 16 * V, all, chunk.tokens, tile);
+    multiply(rows, a.bc_stride, w.end, 16 * V, kAll, chunk.tokens, tile);
     for (int64_t r = 0; r < count; ++r)
       for (int v = 0; v < V; ++v)
         store16(state + (n + r) * a.head_dim + 16 * v, cols.mask[v], tile.v[r][v]);
@@ -264,10 +278,12 @@ inline void scan_group(const SsdScanArgs& a, const Chunk& chunk, int64_t begin, 
       const int64_t left = a.head_dim - p;
       if (left > 16) {
         const Cols cols = {h, p, {0xffff, first_lanes16(left - 16)}};
+        gather<2>(a, chunk, cols, d, w);
         output<2>(a, chunk, cols, d, w);
         advance<2>(a, chunk, cols, d, w);
       } else {
         const Cols cols = {h, p, {first_lanes16(left), 0}};
+        gather<1>(a, chunk, cols, d, w);
         output<1>(a, chunk, cols, d, w);
         advance<1>(a, chunk, cols, d, w);
       }
