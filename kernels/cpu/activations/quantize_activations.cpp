@@ -2,10 +2,12 @@
 
 namespace klens::cpu {
 
-QuantizeActivations quantize_activations_avx2,
-    quantize_activations_scalar;  // each defined in the file of that name
+// Each defined in the file of that name.
+QuantizeActivations quantize_activations_avx512, quantize_activations_avx2,
+    quantize_activations_scalar;
 
 static constexpr Variant<QuantizeActivations> kVariants[] = {
+    {"avx512", kAvx2 | kAvx512, quantize_activations_avx512},
     {"avx2", kAvx2, quantize_activations_avx2},
     {"scalar", kBaseline, quantize_activations_scalar},
 };

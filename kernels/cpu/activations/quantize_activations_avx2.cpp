@@ -59,18 +59,25 @@ inline int32_t quantize_group(const float* x, int64_t cols, float factor, int8_t
 
 }  // namespace
 
+// A token's maxima come before its rounding: either by itself is short enough for a core to work on
+// many groups at once, and the row is in L1 the second time.
 void quantize_activations_avx2(const QuantizeActivationsArgs& a) {
   const int64_t groups = (a.cols + a.group - 1) / a.group;
   for (int64_t t = 0; t < a.tokens; ++t) {
     const float* x = a.x + t * a.x_stride;
+    float* scale = a.scale + t * groups;
     for (int64_t g = 0; g < groups; ++g) {
       const int64_t begin = g * a.group, left = a.cols - begin;
-      const int64_t cols = left < a.group ? left : a.group;
-      const float max = max_magnitude(x + begin, cols);
+      scale[g] = max_magnitude(x + begin, left < a.group ? left : a.group);
+    }
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t begin = g * a.group, left = a.cols - begin;
+      const float max = scale[g];
       const bool zero = max < kQuantizeActivationsFloor;
-      a.scale[t * groups + g] = zero ? 0.0f : max / 127.0f;
+      scale[g] = zero ? 0.0f : max / 127.0f;
       a.sum[t * groups + g] =
-          quantize_group(x + begin, cols, zero ? 0.0f : 127.0f / max, a.q + t * a.q_stride + begin);
+          quantize_group(x + begin, left < a.group ? left : a.group, zero ? 0.0f : 127.0f / max,
+                         a.q + t * a.q_stride + begin);
     }
   }
 }

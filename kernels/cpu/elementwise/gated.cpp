@@ -2,14 +2,17 @@
 
 namespace klens::cpu {
 
+Gated gated_silu_avx512, gated_gelu_avx512;  // gated_avx512.cpp
 Gated gated_silu_avx2, gated_gelu_avx2;      // gated_avx2.cpp
 Gated gated_silu_scalar, gated_gelu_scalar;  // gated_scalar.cpp
 
 static constexpr Variant<Gated> kSilu[] = {
+    {"avx512", kAvx2 | kAvx512, gated_silu_avx512},
     {"avx2", kAvx2, gated_silu_avx2},
     {"scalar", kBaseline, gated_silu_scalar},
 };
 static constexpr Variant<Gated> kGelu[] = {
+    {"avx512", kAvx2 | kAvx512, gated_gelu_avx512},
     {"avx2", kAvx2, gated_gelu_avx2},
     {"scalar", kBaseline, gated_gelu_scalar},
 };

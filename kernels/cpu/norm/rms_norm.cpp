@@ -2,9 +2,10 @@
 
 namespace klens::cpu {
 
-RmsNorm rms_norm_avx2, rms_norm_scalar;  // each defined in the file of that name
+RmsNorm rms_norm_avx512, rms_norm_avx2, rms_norm_scalar;  // each defined in the file of that name
 
 static constexpr Variant<RmsNorm> kVariants[] = {
+    {"avx512", kAvx2 | kAvx512, rms_norm_avx512},
     {"avx2", kAvx2, rms_norm_avx2},
     {"scalar", kBaseline, rms_norm_scalar},
 };
