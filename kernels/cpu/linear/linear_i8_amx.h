@@ -158,22 +158,26 @@ inline Floats w_scale_at(const Call& c, int64_t n, int64_t g) {
   return Simd::load_f16(c.a.w.scale + (n * c.w_groups + g) * kTileOutputs);
 }
 
-// Adds work.dots of group g to work.sums for one block, as block() of linear_i8_vnni.h does.
+// Adds work.dots of group g to work.sums for one block, as block() of linear_i8_vnni.h does. What
+// the loop needs is in variables of its own: the compiler must take its stores to change anything
+// that it reads through a reference.
 template <int R>
 inline void add_dots(const Call& c, int64_t n, int64_t g, int slot, int64_t token) {
   const bool one_scale = c.w_groups == 1;
-  const float* x_scale = c.a.x_scale + token * c.x_groups + g;
+  const int64_t x_groups = c.x_groups;
+  const float* x_scale = c.a.x_scale + token * x_groups + g;
+  int32_t(*dots)[kBlock][kTileOutputs] = c.work.dots[slot];
+  float(*sums)[kBlock][kTileOutputs] = c.work.sums[slot];
   Floats w_scale[R];
   for (int r = 0; r < R; ++r) w_scale[r] = w_scale_at(c, n + r, one_scale ? 0 : g);
-  for (int t = 0; t < kBlock; ++t) {
-    const Floats scale = Simd::broadcast(x_scale[t * c.x_groups]);
+  for (int t = 0; t < kBlock; ++t, x_scale += x_groups) {
+    const Floats scale = Simd::broadcast(*x_scale);
     for (int r = 0; r < R; ++r) {
-      float* at = c.work.sums[slot][r][t];
-      const Floats sum = _mm512_load_ps(at);
-      const Floats dot = Simd::to_floats(_mm512_load_si512(c.work.dots[slot][r][t]));
-      _mm512_store_ps(at, one_scale
-                              ? Simd::multiply_add(dot, scale, sum)
-                              : Simd::multiply_add(Simd::multiply(dot, scale), w_scale[r], sum));
+      const Floats sum = _mm512_load_ps(sums[r][t]);
+      const Floats dot = Simd::to_floats(_mm512_load_si512(dots[r][t]));
+      _mm512_store_ps(sums[r][t],
+                      one_scale ? Simd::multiply_add(dot, scale, sum)
+                                : Simd::multiply_add(Simd::multiply(dot, scale), w_scale[r], sum));
     }
   }
 }
