@@ -7,7 +7,8 @@ namespace {
 
 using namespace klens::testing;
 
-enum class Decay { kMixed, kNone, kTotal };
+// kSome: decays that underflow on some tokens and channels beside others that do not.
+enum class Decay { kMixed, kNone, kTotal, kSome };
 
 struct Case {
   int64_t tokens, channels, states;
@@ -36,6 +37,8 @@ struct Case {
     fill_uniform(d, rng, -1, 1);
     fill_uniform(state, rng, -2, 2);
     for (int64_t i = 0; i < dt.size(); ++i) dt[i] = std::exp(uniform(rng, -7, 0));
+    if (decay == Decay::kSome)
+      for (int64_t i = 0; i < dt.size(); i += 37) dt[i] = 60;
     for (int64_t i = 0; i < a.size(); ++i) {
       a[i] = -std::exp(uniform(rng, -2, 3));
       if (decay == Decay::kNone) a[i] = -1e-6f;
@@ -131,6 +134,10 @@ TEST_CASE("selective_scan: rows agree with the specification", "[selective_scan]
           run_case(v, Case(tokens, channels, states, Decay::kMixed, rng));
     for (const int64_t states : {128, 255, 256})
       run_case(v, Case(5, 19, states, Decay::kMixed, rng));
+    for (const int64_t channels :
+         {512, 1045})  // blocks of channels, where one token goes by itself
+      for (const int64_t states : {4, 6})
+        run_case(v, Case(1, channels, states, Decay::kMixed, rng));
   });
 }
 
@@ -139,6 +146,7 @@ TEST_CASE("selective_scan: decays near 1 and 0", "[selective_scan]") {
     Rng rng(2);
     run_case(v, Case(200, 21, 16, Decay::kNone, rng));
     run_case(v, Case(50, 21, 16, Decay::kTotal, rng));
+    for (const int64_t states : {5, 16}) run_case(v, Case(90, 47, states, Decay::kSome, rng));
   });
 }
 
