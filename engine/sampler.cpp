@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "kernels/check.h"
 
@@ -21,22 +22,39 @@ void Sampler::penalise() {
   std::sort(recent.begin(), recent.end());
   recent.erase(std::unique(recent.begin(), recent.end()), recent.end());
   for (const int32_t id : recent) {
-    if (id < 0 || static_cast<size_t>(id) >= entries_.size()) continue;
-    float& logit = entries_[static_cast<size_t>(id)].logit;
+    if (id < 0 || static_cast<size_t>(id) >= logits_.size()) continue;
+    float& logit = logits_[static_cast<size_t>(id)];
     logit = logit > 0 ? logit / options_.repeat_penalty : logit * options_.repeat_penalty;
   }
 }
 
-// Keeps the entries that top-k, top-p and min-p allow, likeliest first.
-void Sampler::cut() {
+// Fills entries_ with the `count` likeliest, in order. The vocabulary is not sorted: whatever is
+// below the least of the best so far is passed over, and of the rest only some times `count` are
+// looked at together.
+void Sampler::take_likeliest(size_t count) {
   const auto likelier = [](const Entry& a, const Entry& b) {
     return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
   };
-  size_t keep = entries_.size();
-  if (options_.top_k > 0) keep = std::min(keep, static_cast<size_t>(options_.top_k));
-  std::partial_sort(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(keep),
-                    entries_.end(), likelier);
-  entries_.resize(keep);
+  count = std::min(count, logits_.size());
+  const auto end = static_cast<std::ptrdiff_t>(count);
+  entries_.clear();
+  float least = -std::numeric_limits<float>::infinity();
+  for (size_t i = 0; i < logits_.size(); ++i) {
+    // An equal one with a greater id comes after those that are already there.
+    if (entries_.size() >= count && logits_[i] <= least) continue;
+    entries_.push_back({static_cast<int32_t>(i), logits_[i], 0});
+    if (entries_.size() < 4 * count) continue;
+    std::nth_element(entries_.begin(), entries_.begin() + end - 1, entries_.end(), likelier);
+    entries_.resize(count);
+    least = entries_.back().logit;
+  }
+  std::partial_sort(entries_.begin(), entries_.begin() + end, entries_.end(), likelier);
+  entries_.resize(count);
+}
+
+// Keeps the entries that top-k, top-p and min-p allow, likeliest first.
+void Sampler::cut() {
+  take_likeliest(options_.top_k > 0 ? static_cast<size_t>(options_.top_k) : logits_.size());
   double total = 0;
   for (Entry& entry : entries_)
     total += entry.weight = std::exp(double{entry.logit} - entries_[0].logit);
@@ -67,15 +85,12 @@ int32_t Sampler::draw() {
 
 int32_t Sampler::sample(std::span<const float> logits) {
   KLENS_CHECK(!logits.empty());
-  entries_.clear();
-  for (size_t i = 0; i < logits.size(); ++i)
-    entries_.push_back({static_cast<int32_t>(i), logits[i], 0});
+  logits_.assign(logits.begin(), logits.end());
   penalise();
   int32_t chosen = 0;
   if (options_.temperature == 0) {
-    chosen = std::max_element(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) {
-               return a.logit < b.logit;
-             })->id;
+    chosen =
+        static_cast<int32_t>(std::max_element(logits_.begin(), logits_.end()) - logits_.begin());
   } else {
     cut();
     chosen = draw();

@@ -34,13 +34,15 @@ class Sampler {
     double weight;  // exp(logit - largest), then of the tempered logit
   };
   void penalise();
+  void take_likeliest(size_t count);
   void cut();
   int32_t draw();
 
   SamplerOptions options_;
   std::mt19937_64 random_;
   std::deque<int32_t> recent_;
-  std::vector<Entry> entries_;
+  std::vector<float> logits_;   // [vocab], penalised
+  std::vector<Entry> entries_;  // those to draw from, likeliest first
 };
 
 }  // namespace klens

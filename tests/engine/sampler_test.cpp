@@ -1,8 +1,12 @@
 #include "engine/sampler.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <map>
+#include <numeric>
+#include <random>
+#include <set>
 
 namespace klens {
 namespace {
@@ -78,6 +82,25 @@ TEST_CASE("a seed fixes the choices", "[sampler]") {
   };
   CHECK(run(3) == run(3));
   CHECK(run(3) != run(4));
+}
+
+// Against sorting, over a vocabulary in which many are equal.
+TEST_CASE("top-k of a large vocabulary takes the largest, of equal ones the first", "[sampler]") {
+  std::mt19937 random(1);
+  std::vector<float> logits(20011);
+  for (float& l : logits) l = static_cast<float>(random() % 300) * 0.25f;
+  std::vector<int32_t> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)];
+  });
+  for (const int32_t k : {1, 2, 7, 40, 333}) {
+    const std::set<int32_t> likeliest(order.begin(), order.begin() + k);
+    std::set<int32_t> drawn;
+    Sampler sampler({.temperature = 1e4f, .top_k = k});
+    for (int i = 0; i < 12 * k + 20; ++i) drawn.insert(sampler.sample(logits));
+    CHECK(drawn == likeliest);
+  }
 }
 
 }  // namespace klens
