@@ -8,22 +8,34 @@ RmsNorm rms_norm_avx2;
 
 namespace {
 
-inline __m256d square_and_add(__m256 x, __m256d sum) {
+struct Sums {
+  __m256d low, high;
+};
+
+inline void square_and_add(__m256 x, Sums& sums) {
   const __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(x));
   const __m256d high = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
-  return _mm256_fmadd_pd(high, high, _mm256_fmadd_pd(low, low, sum));
+  sums.low = _mm256_fmadd_pd(low, low, sums.low);
+  sums.high = _mm256_fmadd_pd(high, high, sums.high);
 }
 
-// In FP64: an error of the sum is one of all the outputs together, which deep models amplify.
+// In FP64: an error of the sum is one of all the outputs together, which deep models amplify. Eight
+// chains, or their latency would be the time.
 inline double sum_of_squares(const float* x, int64_t cols) {
-  __m256d s0 = _mm256_setzero_pd(), s1 = s0;
+  const __m256d zero = _mm256_setzero_pd();
+  Sums s0 = {zero, zero}, s1 = s0, s2 = s0, s3 = s0;
   int64_t i = 0;
-  for (; i + 16 <= cols; i += 16) {
-    s0 = square_and_add(_mm256_loadu_ps(x + i), s0);
-    s1 = square_and_add(_mm256_loadu_ps(x + i + 8), s1);
+  for (; i + 32 <= cols; i += 32) {
+    square_and_add(_mm256_loadu_ps(x + i), s0);
+    square_and_add(_mm256_loadu_ps(x + i + 8), s1);
+    square_and_add(_mm256_loadu_ps(x + i + 16), s2);
+    square_and_add(_mm256_loadu_ps(x + i + 24), s3);
   }
-  for (; i < cols; i += 8) s0 = square_and_add(_mm256_maskload_ps(x + i, lanes_left(cols - i)), s0);
-  const __m256d s = _mm256_add_pd(s0, s1);
+  for (; i < cols; i += 8) square_and_add(_mm256_maskload_ps(x + i, lanes_left(cols - i)), s0);
+  const __m256d low = _mm256_add_pd(_mm256_add_pd(s0.low, s1.low), _mm256_add_pd(s2.low, s3.low));
+  const __m256d high =
+      _mm256_add_pd(_mm256_add_pd(s0.high, s1.high), _mm256_add_pd(s2.high, s3.high));
+  const __m256d s = _mm256_add_pd(low, high);
   const __m128d pair = _mm_add_pd(_mm256_castpd256_pd128(s), _mm256_extractf128_pd(s, 1));
   return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
 }
