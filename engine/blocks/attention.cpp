@@ -1,6 +1,8 @@
 #include "engine/blocks/attention.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "kernels/cpu/norm/rms_norm.h"
 #include "kernels/cpu/rope/rope.h"
@@ -10,6 +12,89 @@ namespace {
 
 // Queries that one part of the work takes: enough to share the keys they read.
 constexpr int64_t kQueries = 64;
+
+// Keys that one part takes of a query that is alone (decoding): as many whatever the threads, so
+// that their number does not show in the result.
+constexpr int64_t kKeys = 2048;
+
+// The parts of the keys that a query sees: those of the pinned ones, and those of its window.
+struct KeyParts {
+  int64_t pinned, window, count;  // parts with pinned keys; first part of the window; of both
+
+  KeyParts(const KvCacheSpec& cache, int64_t position)
+      : pinned((std::min(cache.pinned, position + 1) + kKeys - 1) / kKeys),
+        window(std::max(pinned, std::max<int64_t>(position - cache.reach, 0) / kKeys)),
+        count(pinned + std::max<int64_t>(position / kKeys - window + 1, 0)) {}
+  int64_t begin(int64_t part) const {
+    return (part < pinned ? part : window + part - pinned) * kKeys;
+  }
+};
+
+// Where the results of a query over parts of its keys wait to be joined.
+struct Partial {
+  float* y = nullptr;                   // [parts][heads * v_dim]
+  cpu::AttentionPart* parts = nullptr;  // [parts][heads]
+};
+
+void run(cpu::AttentionArgs args) {
+  static const auto kernel = cpu::best_variant(cpu::attention_variants(), cpu::active()).run;
+  args.work = thread_work(cpu::attention_work(args));
+  kernel(args);
+}
+
+// Items [begin, end) of KV heads times `parts` of the queries.
+void run_queries(const cpu::AttentionArgs& all, int64_t parts, int64_t begin, int64_t end) {
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t from = item % parts * kQueries;
+    if (from >= all.tokens) continue;
+    cpu::AttentionArgs args = all;
+    args.q += from * args.q_stride;
+    args.y += from * args.y_stride;
+    args.position += from;
+    args.tokens = std::min(kQueries, all.tokens - from);
+    args.kv_head_begin = item / parts;
+    args.kv_head_end = args.kv_head_begin + 1;
+    run(args);
+  }
+}
+
+// Items [begin, end) of parts of the keys times KV heads, for the only query there is. Neighbouring
+// heads of a part go together, as they lie in memory.
+void run_alone(const cpu::AttentionArgs& all, const KeyParts& keys, const Partial& to,
+               int64_t begin, int64_t end) {
+  end = std::min(end, keys.count * all.kv_heads);
+  while (begin < end) {
+    const int64_t part = begin / all.kv_heads;
+    const int64_t stop = std::min(end, (part + 1) * all.kv_heads);
+    cpu::AttentionArgs args = all;
+    args.kv_head_begin = begin - part * all.kv_heads;
+    args.kv_head_end = stop - part * all.kv_heads;
+    if (keys.count > 1) {
+      args.key_begin = keys.begin(part);
+      args.key_end = args.key_begin + kKeys;
+      args.y = to.y + part * all.heads * all.v_dim;
+      args.part = to.parts + part * all.heads;
+    }
+    run(args);
+    begin = stop;
+  }
+}
+
+// See AttentionPart. y: [v_dim] of one head.
+void join(const Partial& from, int64_t parts, int64_t heads, int64_t head, int64_t v_dim,
+          float* y) {
+  float max = -std::numeric_limits<float>::infinity(), total = 0;
+  for (int64_t p = 0; p < parts; ++p) max = std::max(max, from.parts[p * heads + head].max);
+  std::fill_n(y, v_dim, 0.0f);
+  for (int64_t p = 0; p < parts; ++p) {
+    const cpu::AttentionPart& part = from.parts[p * heads + head];
+    const float weight = part.total * std::exp(part.max - max);
+    const float* values = from.y + (p * heads + head) * v_dim;
+    total += weight;
+    for (int64_t i = 0; i < v_dim; ++i) y[i] += weight * values[i];
+  }
+  for (int64_t i = 0; i < v_dim; ++i) y[i] /= total;
+}
 
 }  // namespace
 
@@ -68,47 +153,67 @@ void AttentionCore::run(float* q, float* k, const float* v, int64_t stride, floa
   attend(q, stride, y, pass);
 }
 
+// Parts of the work: a KV head and some queries, or for a query that is alone some keys.
 void AttentionCore::attend(const float* q, int64_t stride, float* y, const Pass& pass) const {
+  const Scratch::Frame frame(pass.scratch);
   std::vector<KvCache::Segments> segments;
-  int64_t most = 1, longest = 1;  // queries, keys
+  std::vector<Partial> partial;
+  int64_t parts = 1, longest = 1, most_joined = 1;  // longest: keys
   for (const Sequence& s : pass.batch.sequences) {
     segments.push_back(s.state->caches[spec_.cache].segments());
-    most = std::max(most, s.tokens);
     longest = std::max(longest, std::min(s.position + s.tokens, cache_.reach));
+    partial.emplace_back();
+    if (s.tokens != 1) {
+      parts = std::max(parts, (s.tokens + kQueries - 1) / kQueries);
+      continue;
+    }
+    const int64_t count = KeyParts(cache_, s.position).count;
+    parts = std::max(parts, count);
+    if (count == 1) continue;
+    most_joined = std::max(most_joined, count);
+    partial.back().y = pass.scratch.take<float>(count * y_width());
+    partial.back().parts = pass.scratch.take<cpu::AttentionPart>(count * spec_.heads);
   }
-  const auto run = cpu::best_variant(cpu::attention_variants(), cpu::active()).run;
-  const int64_t parts = (most + kQueries - 1) / kQueries;
   const int64_t work =
       longest * (cache_.k_dim + cache_.v_dim) * spec_.heads / cache_.kv_heads / parts;
   over_sequences(pass, cache_.kv_heads * parts, work, [&](int64_t i, int64_t begin, int64_t end) {
     const Sequence& s = pass.batch.sequences[static_cast<size_t>(i)];
     const KvCache::Segments& keys = segments[static_cast<size_t>(i)];
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t head = item / parts, from = item % parts * kQueries;
-      if (from >= s.tokens) continue;
-      cpu::AttentionArgs args{.q = q + (s.row + from) * stride,
-                              .q_stride = stride,
-                              .type = type_,
-                              .segments = keys.runs.data(),
-                              .segment_count = keys.count,
-                              .scale = spec_.scale,
-                              .reach = cache_.reach,
-                              .pinned = cache_.pinned,
-                              .position = s.position + from,
-                              .tokens = std::min(kQueries, s.tokens - from),
-                              .heads = spec_.heads,
-                              .kv_heads = cache_.kv_heads,
-                              .k_dim = cache_.k_dim,
-                              .v_dim = cache_.v_dim,
-                              .y = y + (s.row + from) * y_width(),
-                              .y_stride = y_width(),
-                              .kv_head_begin = head,
-                              .kv_head_end = head + 1,
-                              .work = nullptr};
-      args.work = thread_work(cpu::attention_work(args));
-      run(args);
+    const cpu::AttentionArgs args{.q = q + s.row * stride,
+                                  .q_stride = stride,
+                                  .type = type_,
+                                  .segments = keys.runs.data(),
+                                  .segment_count = keys.count,
+                                  .scale = spec_.scale,
+                                  .reach = cache_.reach,
+                                  .pinned = cache_.pinned,
+                                  .position = s.position,
+                                  .tokens = s.tokens,
+                                  .heads = spec_.heads,
+                                  .kv_heads = cache_.kv_heads,
+                                  .k_dim = cache_.k_dim,
+                                  .v_dim = cache_.v_dim,
+                                  .y = y + s.row * y_width(),
+                                  .y_stride = y_width(),
+                                  .kv_head_begin = 0,
+                                  .kv_head_end = cache_.kv_heads,
+                                  .work = nullptr};
+    if (s.tokens == 1) {
+      run_alone(args, KeyParts(cache_, s.position), partial[static_cast<size_t>(i)], begin, end);
+    } else {
+      run_queries(args, parts, begin, end);
     }
   });
+  if (most_joined == 1) return;
+  over_sequences(pass, spec_.heads, most_joined * cache_.v_dim,
+                 [&](int64_t i, int64_t begin, int64_t end) {
+                   const Sequence& s = pass.batch.sequences[static_cast<size_t>(i)];
+                   const Partial& from = partial[static_cast<size_t>(i)];
+                   if (from.y == nullptr) return;
+                   for (int64_t head = begin; head < end; ++head)
+                     join(from, KeyParts(cache_, s.position).count, spec_.heads, head, cache_.v_dim,
+                          y + s.row * y_width() + head * cache_.v_dim);
+                 });
 }
 
 Attention::Attention(const AttentionSpec& spec, const MixerContext& context)

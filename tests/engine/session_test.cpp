@@ -239,4 +239,28 @@ TEST_CASE("a window keeps what it needs and no more", "[session]") {
   CHECK(windows < (model->spec().caches.size() - 2) * (6 + 13 + 64 + 512) * row);
 }
 
+// One query reads thousands of keys in parts, which threads share; windows and pinned keys among
+// them.
+TEST_CASE("far into a text decoding is what prefill is, whatever the threads", "[session]") {
+  const std::string name = GENERATE("llama", "hymba", "mistral");
+  CAPTURE(name);
+  const std::vector<int32_t> ids = golden_ids(name);
+  std::vector<int32_t> many;
+  while (many.size() < 4500) many.insert(many.end(), ids.begin(), ids.end());
+  const std::span<const int32_t> all(many);
+  const auto last = [&](int threads, bool apart) {
+    const auto model = std::make_shared<const Model>(
+        open_checkpoint(data_path("goldens/" + name), true), ModelOptions{.threads = threads});
+    Session session(model, 512);
+    // Two tokens at least at a time, or it would be decoding.
+    session.eval(all.first(all.size() - 2), nullptr);
+    if (apart) session.eval(all.subspan(all.size() - 2, 1), nullptr);
+    session.eval(all.last(apart ? 1 : 2), nullptr);
+    return logits_of(session);
+  };
+  const std::vector<float> decoded = last(1, true);
+  CHECK(decoded == last(3, true));
+  CHECK(close(decoded, last(1, false)));
+}
+
 }  // namespace klens
