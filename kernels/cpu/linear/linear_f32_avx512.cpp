@@ -14,8 +14,8 @@ namespace {
 
 constexpr int64_t kChunk = 256;
 constexpr int64_t kPanel = kChunk * kTileOutputs;  // floats: a quarter to a half of an L1
-constexpr int64_t kPanels = 8;  // expanded at a time, in L2, so that activations are packed
-                                // once for all of them
+constexpr int64_t kPanels = 16;  // expanded at a time, in L2, so that activations are packed
+                                 // once for all of them
 constexpr int64_t kPackStride = kChunk + 16;  // apart in the sets of an L1
 constexpr int kPanelTokens = 12;  // 12 x 2 accumulators, 2 weights, an activation pair: 27 of 32
 constexpr int kDirectTokens = 8;  // up to here weights go from registers to FMA without a panel
