@@ -1,10 +1,11 @@
 #include <nlohmann/json.hpp>
 
+#include "apps/bench_sweep.h"
 #include "apps/cli/command.h"
 #include "apps/cli/common.h"
 #include "apps/cli/error.h"
+#include "apps/cli/files.h"
 #include "apps/cli/output.h"
-#include "apps/terminal/progress.h"
 
 namespace klens::apps {
 namespace {
@@ -14,12 +15,6 @@ using nlohmann::ordered_json;
 // "pp512", "tg128@d0": a test of `count` tokens, or of none if that is 0, which the library calls
 // negative.
 int32_t tokens_or_none(int64_t count) { return count == 0 ? -1 : static_cast<int32_t>(count); }
-
-std::string csv_field(const std::string& text) {
-  std::string quoted = "\"";
-  for (const char c : text) quoted += c == '"' ? "\"\"" : std::string(1, c);
-  return quoted + "\"";
-}
 
 void print_markdown(const std::string& model, const ordered_json& r) {
   const std::string isa = r.value("isa", ""), threads = number_or_dash(r, "threads", "%.0f");
@@ -31,10 +26,12 @@ void print_markdown(const std::string& model, const ordered_json& r) {
           threads + " | " + test.value("name", "") + " | " +
           with_error(test, "tok_s", "stddev", "%.2f") + " |\n");
   }
-  print("\nweights read at " + number_or_dash(r, "decode_gb_s", "%.2f") +
-        " GB/s while decoding, of " + number_or_dash(r, "read_gb_s", "%.2f") +
-        " GB/s that memory gives; first token after " +
-        number_or_dash(r, "first_token_ms", "%.1f") + " ms\n");
+  print("\n" + report_line("first token", number_or_dash(r, "first_token_ms", "%.1f") + " ms"));
+  print(report_line("prefill", number_or_dash(r, "prefill_gop_s", "%.0f") + " GOP/s of " +
+                                   number_or_dash(r, "integer_gop_s", "%.0f") +
+                                   " that 8-bit multiply-adds reach in registers"));
+  print(report_line("decode", number_or_dash(r, "decode_gb_s", "%.2f") + " GB/s of weights of " +
+                                  number_or_dash(r, "read_gb_s", "%.2f") + " that memory gives"));
 }
 
 void print_csv(const std::string& model, const ordered_json& r) {
@@ -63,28 +60,7 @@ void print_json_lines(const std::string& model, ordered_json r) {
   }
 }
 
-void run(const Arguments& arguments) {
-  const std::string path = model_path(arguments);
-  klens_bench_options options{};
-  options.size = sizeof(options);
-  options.prompt = tokens_or_none(arguments.count("n-prompt", 512, 0, 1 << 24));
-  options.generate = tokens_or_none(arguments.count("n-gen", 128, 0, 1 << 24));
-  options.depth = static_cast<int32_t>(arguments.count("n-depth", 0, 0, 1 << 24));
-  options.repetitions = static_cast<int32_t>(arguments.count("repetitions", 5, 1, 1 << 20));
-  if (options.prompt < 0 && options.generate < 0)
-    throw UsageError("-p 0 and -n 0 leave nothing to do");
-  std::string format = arguments.choice("output-format", {"md", "csv", "json", "jsonl"});
-  if (arguments.flag("json")) format = "json";
-  const bool quiet = arguments.flag("quiet");
-  const ModelHandle model = open_model(arguments, path);
-  ordered_json report;
-  {
-    Progress progress(quiet);
-    options.progress = Progress::callback;
-    options.user = &progress;
-    report = report_of(
-        [&](char** text, klens_error* e) { return klens_bench(model.get(), &options, text, e); });
-  }
+void print_report(const std::string& format, const std::string& path, const ordered_json& report) {
   if (format == "json") {
     print_json(report);
   } else if (format == "csv") {
@@ -96,6 +72,54 @@ void run(const Arguments& arguments) {
   }
 }
 
+void print_sweep(const std::string& format, const ordered_json& sweep) {
+  if (format == "json") {
+    print_json(sweep);
+  } else if (format == "jsonl") {
+    for (const ordered_json& model : sweep["models"])
+      for (const ordered_json& point : model["points"]) print_json_lines(model["model"], point);
+  } else {
+    print(format == "csv" ? sweep_csv(sweep) : sweep_markdown(sweep));
+  }
+}
+
+klens_bench_options read_options(const Arguments& arguments, bool sweeps) {
+  klens_bench_options options{};
+  options.size = sizeof(options);
+  options.prompt = tokens_or_none(arguments.count("n-prompt", 512, 0, 1 << 24));
+  options.generate = tokens_or_none(arguments.count("n-gen", sweeps ? 32 : 128, 0, 1 << 24));
+  options.depth = static_cast<int32_t>(arguments.count("n-depth", 0, 0, 1 << 24));
+  options.batch = static_cast<int32_t>(arguments.count("parallel", 1, 1, 4096));
+  options.repetitions =
+      static_cast<int32_t>(arguments.count("repetitions", sweeps ? 3 : 5, 1, 1 << 20));
+  if (options.prompt < 0 && options.generate < 0)
+    throw UsageError("-p 0 and -n 0 leave nothing to do");
+  return options;
+}
+
+void run(const Arguments& arguments) {
+  const std::string kind =
+      arguments.choice("sweep", {"none", "batch", "length", "threads", "size"});
+  const bool sweeps = kind != "none";
+  const klens_bench_options options = read_options(arguments, sweeps);
+  std::string format = arguments.choice("output-format", {"md", "csv", "json", "jsonl"});
+  if (arguments.flag("json")) format = "json";
+  const std::string svg = arguments.text_or("svg", "");
+  if (!sweeps) {
+    if (!svg.empty()) throw UsageError("--svg draws a --sweep");
+    const std::string path = model_path(arguments);
+    return print_report(format, path, bench_once(open_model(arguments, path), options, arguments));
+  }
+  if ((kind == "batch" || kind == "length") && options.generate < 0)
+    throw UsageError("-n 0 leaves nothing to sweep");
+  std::vector<std::string> models = arguments.positionals();
+  if (models.empty()) models.push_back(model_path(arguments));
+  if (!svg.empty()) check_writable(svg);
+  const ordered_json sweep = run_sweep(kind, models, arguments, options);
+  print_sweep(format, sweep);
+  if (!svg.empty()) write_file(svg, sweep_svg(sweep));
+}
+
 }  // namespace
 
 Command bench_command() {
@@ -104,18 +128,25 @@ Command bench_command() {
                         {"o,output-format,output", "FORMAT", "md (default), csv, json or jsonl"});
   output.options.push_back(quiet_option());
   return {"bench",
-          "MODEL [options]",
+          "MODEL [MODEL ...] [options]",
           "speed of prompt processing and of generation",
           "Times a prompt of -p tokens (pp) and the generation of -n tokens (tg), each -r times, "
-          "and how fast the weights are read while generating, against what this machine's memory "
-          "gives in the same run.",
+          "against what this machine gives in the same run: memory read from end to end, and 8-bit "
+          "multiply-adds in registers. --sweep repeats that over one quantity, for one or several "
+          "models, prints a table and draws it: batch (1 to 32 sequences that decode together), "
+          "length (1024 tokens beforehand, doubled up to -d, 65536), threads, or size (one "
+          "point per model).",
           "  klens bench MODEL\n"
-          "  klens bench MODEL -p 256 -n 64 -d 1024 -t 4 -o csv\n",
+          "  klens bench MODEL -p 256 -n 64 -d 1024 -t 4 -o csv\n"
+          "  klens bench A.klens B.klens --sweep batch --svg batch.svg\n",
           {{"Tests",
             {{"p,n-prompt", "N", "tokens of the prompt; 0: not tested (default 512)"},
-             {"n,n-gen", "N", "tokens generated; 0: not tested (default 128)"},
+             {"n,n-gen", "N", "tokens generated; 0: not tested (default 128; in a sweep 32)"},
              {"d,n-depth", "N", "tokens in the session beforehand (default 0)"},
-             {"r,repetitions", "N", "times each test is run (default 5)"}}},
+             {"parallel", "N", "sequences that decode together (default 1)"},
+             {"r,repetitions", "N", "times each test is run (default 5; in a sweep 3)"},
+             {"sweep", "KIND", "batch, length, threads or size"},
+             {"svg", "FILE", "draw the sweep"}}},
            model_options(),
            output},
           run};

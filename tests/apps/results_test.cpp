@@ -1,7 +1,9 @@
 // What the commands print: the promised keys, on standard output and nowhere else, the same every
 // time.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <filesystem>
 
 #include "tests/apps/run_program.h"
 
@@ -148,4 +150,39 @@ TEST_CASE("bench reports in four formats", "[long]") {
   CHECK(json::parse(run(call + std::vector<std::string>{"-o", "json"}).out).contains("tests"));
   const std::string lines = run(call + std::vector<std::string>{"-o", "jsonl"}).out;
   CHECK(json::parse(lines.substr(0, lines.find('\n'))).contains("tok_s"));
+}
+
+TEST_CASE("bench sweeps one quantity for several models, as a table and as a drawing", "[long]") {
+  const Folder folder;
+  const std::string odd = folder / "a&<b", drawing = folder / "sweep.svg";
+  std::filesystem::create_directory_symlink(std::filesystem::absolute(kModel), odd);
+  const std::vector<std::string> call = {"bench", kModel, odd,  "-p", "8",
+                                         "-n",    "2",    "-r", "1",  "-q"};
+  const auto sweep = [&](const char* kind, const std::vector<std::string>& more) {
+    return call + std::vector<std::string>{"--sweep", kind} + more;
+  };
+  const json batch = run_json(sweep("batch", {"--json", "--svg", drawing}));
+  REQUIRE(batch["models"].size() == 2);
+  std::vector<int> batches;
+  for (const json& point : batch["models"][1]["points"]) {
+    batches.push_back(point["batch"]);
+    REQUIRE(point["tests"].size() == 1);  // decoding alone
+    check_keys(point, {"token_ms", "decode_gb_s", "read_gb_s"});
+  }
+  CHECK(batches == std::vector<int>{1, 2, 4, 8, 16, 32});
+  const std::string svg = read_text(drawing);
+  CHECK_THAT(svg, Catch::StartsWith("<svg") && Catch::EndsWith("</svg>\n"));
+  CHECK_THAT(svg, Catch::Contains("tokens/s") && Catch::Contains("prefers-color-scheme: dark"));
+  CHECK_THAT(svg, Catch::Contains("a&amp;&lt;b") && !Catch::Contains("a&<"));
+
+  const json length = run_json(sweep("length", {"--json", "-d", "2500"}));
+  const json& points = length["models"][0]["points"];
+  REQUIRE(points.size() == 2);
+  CHECK(points[0]["depth"] == 1024);
+  CHECK(points[1]["depth"] == 2048);
+  CHECK(run_json(sweep("threads", {"--json", "-t", "1"}))["models"][0]["points"].size() == 1);
+  CHECK_THAT(run(sweep("size", {})).out, Catch::StartsWith("| model | weights read"));
+  CHECK_THAT(run(sweep("size", {"-o", "csv"})).out, Catch::StartsWith("model,weight_bytes,"));
+  const std::string lines = run(sweep("size", {"-o", "jsonl"})).out;
+  CHECK(std::count(lines.begin(), lines.end(), '\n') == 4);  // two tests of two models
 }

@@ -64,6 +64,10 @@ TEST_CASE("wrong calls are told apart from failures") {
   check_usage_error({"plan", "p.json"}, "--bpw");
   check_usage_error({"logits", kModel, "-o", "x"}, "--ids");
   check_usage_error({"bench", kModel, "-p", "0", "-n", "0"});
+  check_usage_error({"bench", kModel, kModel});
+  check_usage_error({"bench", kModel, "--svg", "x.svg"}, "--sweep");
+  check_usage_error({"bench", kModel, "--sweep", "batches"}, "batch");
+  check_usage_error({"bench", kModel, "--sweep", "batch", "-n", "0"}, "-n 0");
 }
 
 TEST_CASE("numbers are read strictly") {
