@@ -1,0 +1,146 @@
+#include "bench/kernels/bench.h"
+#include "kernels/cpu/activations/quantize_activations.h"
+#include "kernels/cpu/linear/linear_f32.h"
+#include "kernels/cpu/linear/linear_i8.h"
+
+namespace klens::cpu {
+namespace {
+
+const char* layout_name(Layout layout) {
+  switch (layout) {
+    case Layout::kRowsF32:
+      return "rows_f32";
+    case Layout::kRowsF16:
+      return "rows_f16";
+    case Layout::kRowsBf16:
+      return "rows_bf16";
+    case Layout::kTilesF16:
+      return "tiles_f16";
+    case Layout::kTilesI8:
+      return "tiles_i8";
+    case Layout::kTilesI4:
+      return "tiles_i4";
+  }
+  return "?";
+}
+
+int64_t weight_bytes(Layout layout, int64_t rows, int64_t cols) {
+  switch (layout) {
+    case Layout::kRowsF32:
+      return rows * cols * 4;
+    case Layout::kRowsF16:
+    case Layout::kRowsBf16:
+      return rows * cols * 2;
+    default:
+      return static_cast<int64_t>(tiles_bytes(layout, rows, cols));
+  }
+}
+
+constexpr int64_t kGroup = 64;
+
+// Any bytes serve as weights but for numbers that would be slow or not finite: the half 0x2c2c and
+// the int8 pair 44, 44 are as good as any.
+struct Weight {
+  Block<uint8_t> data;
+  Block<uint16_t> scale;
+  WeightView view;
+
+  Weight(Layout layout, int64_t rows, int64_t cols)
+      : data(weight_bytes(layout, rows, cols), 44, 44.5f),
+        scale((rows + 15) / 16 * 16 * ((cols + kGroup - 1) / kGroup), 0x2c00, 0x2c01),
+        view{layout, rows, cols, kGroup, data.data(), scale.data()} {}
+};
+
+struct Shape {
+  int64_t rows, cols;
+};
+
+// Outputs and inputs as models have them: x_proj and dt_proj of Mamba-1, sizes that fill no tile,
+// in_proj and out_proj of 130 M and of 1.3 G parameters, an MLP.
+constexpr Shape kShapes[] = {{80, 1536},   {1536, 48},   {160, 4096}, {4096, 160}, {100, 768},
+                             {768, 100},   {48, 80},     {768, 1536}, {1536, 768}, {3072, 768},
+                             {2048, 4096}, {8192, 2048}, {2048, 8192}};
+// A vocabulary's, which prefill does not see.
+constexpr Shape kHeads[] = {{50280, 768}, {50280, 2048}};
+constexpr int64_t kTokens[] = {1, 8, 512};
+
+std::string name_of(Layout layout, const Shape& s, int64_t tokens) {
+  return std::string(layout_name(layout)) + "/" + std::to_string(s.rows) + "x" +
+         std::to_string(s.cols) + "/t" + std::to_string(tokens);
+}
+
+double operations_of(const Shape& s, int64_t tokens) {
+  return 2.0 * static_cast<double>(s.rows * s.cols * tokens);
+}
+
+void add_f32(Layout layout, const Shape& s, int64_t tokens) {
+  const double operations = operations_of(s, tokens);
+  add(
+      "linear_f32", linear_f32_variants(), name_of(layout, s, tokens),
+      [=](State& state, LinearF32* run) {
+        const Weight w(layout, s.rows, s.cols);
+        const Block<float> x(tokens * s.cols), y(tokens * s.rows);
+        const LinearF32Args a{w.view, x.data(), s.cols, y.data(),
+                              s.rows, tokens,   0,      w.view.row_tiles()};
+        for (auto _ : state) run(a);
+        report(state, operations, static_cast<double>(weight_bytes(layout, s.rows, s.cols)));
+      },
+      operations);
+}
+
+void add_i8(Layout layout, const Shape& s, int64_t tokens) {
+  const double operations = operations_of(s, tokens);
+  add(
+      "linear_i8", linear_i8_variants(), name_of(layout, s, tokens),
+      [=](State& state, LinearI8* run) {
+        const Weight w(layout, s.rows, s.cols);
+        const int64_t groups = w.view.groups(), stride = (s.cols + 31) / 32 * 32;
+        const Block<int8_t> x(tokens * stride, -127, 127);
+        for (int64_t t = 0; t < tokens; ++t)
+          std::memset(x.data() + t * stride + s.cols, 0, static_cast<size_t>(stride - s.cols));
+        const Block<float> scale(tokens * groups), y(tokens * s.rows);
+        const Block<int32_t> sum(tokens * groups, -1000, 1000);
+        const LinearI8Args a{
+            w.view, x.data(), stride, scale.data(),      sum.data(), kGroup, y.data(),
+            s.rows, tokens,   0,      w.view.row_tiles()};
+        for (auto _ : state) run(a);
+        report(state, operations, static_cast<double>(weight_bytes(layout, s.rows, s.cols)),
+               Arithmetic::kInteger);
+      },
+      operations);
+}
+
+void add_quantize(int64_t cols, int64_t tokens) {
+  add("quantize_activations", quantize_activations_variants(),
+      std::to_string(cols) + "/t" + std::to_string(tokens),
+      [=](State& state, QuantizeActivations* run) {
+        const int64_t stride = (cols + 31) / 32 * 32, groups = (cols + kGroup - 1) / kGroup;
+        const Block<float> x(tokens * cols), scale(tokens * groups);
+        const Block<int8_t> q(tokens * stride);
+        const Block<int32_t> sum(tokens * groups);
+        for (auto _ : state)
+          run({x.data(), cols, tokens, cols, kGroup, q.data(), stride, scale.data(), sum.data()});
+        report(state, 0, 5.0 * static_cast<double>(tokens * cols));
+      });
+}
+
+}  // namespace
+
+void add_linear() {
+  for (const Layout layout : {Layout::kTilesI8, Layout::kTilesI4}) {
+    for (const Shape& s : kShapes)
+      for (const int64_t tokens : kTokens) add_i8(layout, s, tokens);
+    for (const Shape& s : kHeads)
+      for (const int64_t tokens : {1, 8}) add_i8(layout, s, tokens);
+  }
+  for (const Layout layout : {Layout::kRowsF32, Layout::kRowsF16, Layout::kRowsBf16,
+                              Layout::kTilesF16, Layout::kTilesI8, Layout::kTilesI4}) {
+    for (const Shape& s : kShapes)
+      for (const int64_t tokens : kTokens) add_f32(layout, s, tokens);
+    for (const Shape& s : kHeads) add_f32(layout, s, 1);
+  }
+  for (const int64_t cols : {48, 80, 100, 160, 768, 1536, 2048, 4096, 8192})
+    for (const int64_t tokens : kTokens) add_quantize(cols, tokens);
+}
+
+}  // namespace klens::cpu

@@ -1,0 +1,83 @@
+#include "bench/kernels/bench.h"
+#include "kernels/cpu/conv1d/conv1d.h"
+#include "kernels/cpu/scan/selective_scan.h"
+#include "kernels/cpu/scan/ssd_scan.h"
+
+namespace klens::cpu {
+namespace {
+
+// Gstep/s: a step of one state is one exponential, two multiply-adds and a multiplication.
+void add_selective(int64_t channels, int64_t tokens) {
+  constexpr int64_t kStates = 16;
+  const int64_t count = tokens * channels;
+  const double steps = static_cast<double>(count * kStates);
+  add(
+      "selective_scan", selective_scan_variants(),
+      std::to_string(channels) + "/s16/t" + std::to_string(tokens),
+      [=](State& state, SelectiveScan* run) {
+        const Block<float> x(count), dt(count, 0.001f, 0.1f), z(count), y(count), d(channels);
+        const Block<float> b(tokens * kStates), c(tokens * kStates), a(channels * kStates, -8, -1);
+        const Block<float> h(channels * kStates);
+        for (auto _ : state)
+          run({x.data(), channels, dt.data(), channels, z.data(), channels, b.data(), c.data(),
+               kStates, a.data(), d.data(), h.data(), y.data(), channels, tokens, channels, kStates,
+               0, channels});
+        report(state, 0, 16.0 * static_cast<double>(count));
+        state.counters["Gstep/s"] =
+            Counter(steps * static_cast<double>(state.iterations()) / 1e9, Counter::kIsRate);
+      },
+      steps);
+}
+
+// Operations of the recurrence, whatever way a row takes: it updates and reads every state. Bytes:
+// states, read and written.
+void add_ssd(int64_t heads, int64_t dim, int64_t states, int64_t tokens) {
+  const int64_t cols = heads * dim;
+  const double operations = 5.0 * static_cast<double>(tokens * cols * states);
+  add(
+      "ssd_scan", ssd_scan_variants(),
+      std::to_string(heads) + "x" + std::to_string(dim) + "/s" + std::to_string(states) + "/t" +
+          std::to_string(tokens),
+      [=](State& state, SsdScan* run) {
+        const Block<float> x(tokens * cols), y(tokens * cols), dt(tokens * heads, 0.001f, 0.1f);
+        const Block<float> b(tokens * states), c(tokens * states), a(heads, -8, -1), d(heads);
+        const Block<float> h(cols * states);
+        SsdScanArgs args{x.data(), cols,     dt.data(), heads,    b.data(), c.data(), states,
+                         a.data(), d.data(), h.data(),  y.data(), cols,     tokens,   heads,
+                         dim,      1,        states,    0,        heads,    nullptr};
+        const Block<float> work(ssd_scan_work(args));
+        args.work = work.data();
+        for (auto _ : state) run(args);
+        report(state, operations, 8.0 * static_cast<double>(cols * states));
+      },
+      operations);
+}
+
+void add_conv(int64_t channels, int64_t tokens) {
+  const int64_t count = tokens * channels;
+  add("conv1d", conv1d_variants(), std::to_string(channels) + "/t" + std::to_string(tokens),
+      [=](State& state, Conv1d* run) {
+        const Block<float> x(count), y(count), w(4 * channels), b(channels), s(3 * channels);
+        for (auto _ : state)
+          run({x.data(), channels, y.data(), channels, w.data(), b.data(), s.data(), tokens,
+               channels, 4, 0, channels});
+        report(state, 0, 8.0 * static_cast<double>(count));
+      });
+}
+
+}  // namespace
+
+void add_scan() {
+  for (const int64_t tokens : {1, 8, 512}) {
+    for (const int64_t channels : {1536, 4096}) {
+      add_selective(channels, tokens);
+      add_conv(channels, tokens);
+    }
+    add_conv(1792, tokens);  // Mamba-2 130 M: x, B and C
+    add_ssd(24, 64, 128, tokens);
+    add_ssd(64, 64, 128, tokens);
+    add_ssd(64, 80, 64, tokens);
+  }
+}
+
+}  // namespace klens::cpu
