@@ -18,9 +18,11 @@ struct Format {
 
 inline constexpr int64_t kWholeRow = int64_t{1} << 40;
 
-// Most precise first. Adding a format is a row here and its layout's kernels.
+// Most precise first. Adding a format is a row here and its layout's kernels. INT8 weights lose so
+// little that their activations would be what is lost: those have a scale for every 32 columns,
+// because out_proj's have outliers (bench/RESULTS.md, "What INT8 activations cost").
 inline constexpr Format kFormats[] = {
-    {"fp16", Layout::kTilesF16, 0, 0},        {"int8", Layout::kTilesI8, kWholeRow, 128},
+    {"fp16", Layout::kTilesF16, 0, 0},        {"int8", Layout::kTilesI8, kWholeRow, 32},
     {"int4g32", Layout::kTilesI4, 32, 32},    {"int4g64", Layout::kTilesI4, 64, 64},
     {"int4g128", Layout::kTilesI4, 128, 128},
 };

@@ -190,7 +190,7 @@ inline void store_block(const Call& c, int64_t n, int slot, int64_t token) {
     for (int t = 0; t < kBlock; ++t) {
       const Floats sum = _mm512_load_ps(c.work.sums[slot][r][t]);
       const Floats y = c.w_groups == 1 ? Simd::multiply(sum, w_scale) : sum;
-      Simd::store(c.a.y + (token + t) * c.a.y_stride + first, y, c.a.w.rows - first);
+      Simd::store_some(c.a.y + (token + t) * c.a.y_stride + first, y, c.a.w.rows - first);
     }
   }
 }

@@ -61,29 +61,24 @@ struct Dots {
   Ints v[T][V];
 };
 
-// Rows of activations three to a pointer: x86 addresses base, base + stride and base + 2 stride, so
-// that twelve rows take four registers.
-template <int T>
+// T rows, three to a pointer: x86 addresses base, base + stride and base + 2 stride, so that twelve
+// rows take four registers.
+template <int T, class E>
 struct Rows {
-  const int8_t* base[(T + 2) / 3];
+  const E* base[(T + 2) / 3];
   int64_t stride;
-  const int8_t* at(int t) const { return base[t / 3] + t % 3 * stride; }
-  void advance(int64_t bytes) {
-    for (const int8_t*& b : base) b += bytes;
+  Rows(const E* first, int64_t row_stride) : stride(row_stride) {
+    for (int i = 0; i < (T + 2) / 3; ++i) base[i] = first + 3 * i * stride;
+  }
+  const E* at(int t) const { return base[t / 3] + t % 3 * stride; }
+  void advance(int64_t count) {
+    for (const E*& b : base) b += count;
   }
 };
 
-template <int T>
-inline Rows<T> rows_at(const int8_t* x, int64_t stride) {
-  Rows<T> rows;
-  rows.stride = stride;
-  for (int i = 0; i < (T + 2) / 3; ++i) rows.base[i] = x + 3 * i * stride;
-  return rows;
-}
-
 // dots += weights (unsigned) x the four activations at `offset` of every row.
 template <int T, int V>
-__attribute__((always_inline)) inline void multiply(const Ints (&w)[V], const Rows<T>& x,
+__attribute__((always_inline)) inline void multiply(const Ints (&w)[V], const Rows<T, int8_t>& x,
                                                     int offset, Dots<T, V>& dots) {
   unrolled<T>([&](auto t) __attribute__((always_inline)) {
     const Ints four = Simd::broadcast4(x.at(t) + offset);
@@ -97,7 +92,8 @@ __attribute__((always_inline)) inline void multiply(const Ints (&w)[V], const Ro
 // Two sets of sums, for the two halves of a step, where few would wait for each other.
 template <int T, int V, bool Int4>
 __attribute__((always_inline)) inline void dot_group(const Outputs<V>& out, int64_t tile,
-                                                     int64_t tiles, Rows<T> x, Dots<T, V>& dots) {
+                                                     int64_t tiles, Rows<T, int8_t> x,
+                                                     Dots<T, V>& dots) {
   constexpr bool kTwo = T * V <= 6, kFull = Simd::kLanes == 8 && T == Simd::kTokens;
   Dots<T, V> even = dots, odd;
   if constexpr (kTwo)
@@ -152,27 +148,27 @@ inline void block(const LinearI8Args& a, int64_t vector, int64_t t0) {
   const int64_t x_groups = (a.w.cols + a.x_group - 1) / a.x_group;
   const int64_t w_groups = (a.w.cols + a.w.group - 1) / a.w.group;
   const Outputs<V> out = outputs_at<V>(a, vector, (a.w.cols + kCols - 1) / kCols, w_groups);
-  const float* x_scale = a.x_scale + t0 * x_groups;
-  const int32_t* x_sum = a.x_sum + t0 * x_groups;
+  Rows<T, float> x_scale(a.x_scale + t0 * x_groups, x_groups);
+  Rows<T, int32_t> x_sum(a.x_sum + t0 * x_groups, x_groups);
   const int8_t* x = a.x + t0 * a.x_stride;
 
   Floats sums[T][V];
   each<T, V>([&](auto t, auto v)
                  __attribute__((always_inline)) { sums[t][v] = Simd::zero_floats(); });
-  for (int64_t g = 0; g < x_groups; ++g) {
+  for (int64_t g = 0; g < x_groups; ++g, x_scale.advance(1), x_sum.advance(1)) {
     const int64_t begin = g * a.x_group, left = a.w.cols - begin;
     const int64_t cols = left < a.x_group ? left : a.x_group;
     Dots<T, V> dots;
     unrolled<T>([&](auto t) __attribute__((always_inline)) {
-      const Ints start = Simd::minus_scaled < Int4 ? 3 : 7 > (x_sum[t * x_groups + g]);
+      const Ints start = Simd::minus_scaled < Int4 ? 3 : 7 > (*x_sum.at(t));
       unrolled<V>([&](auto v) __attribute__((always_inline)) { dots.v[t][v] = start; });
     });
     dot_group<T, V, Int4>(out, begin / kCols, (cols + kCols - 1) / kCols,
-                          rows_at<T>(x + begin, a.x_stride), dots);
+                          Rows<T, int8_t>(x + begin, a.x_stride), dots);
     if (w_groups == 1) {
       each<T, V>([&](auto t, auto v) __attribute__((always_inline)) {
         sums[t][v] = Simd::multiply_add(Simd::to_floats(dots.v[t][v]),
-                                        Simd::broadcast(x_scale[t * x_groups + g]), sums[t][v]);
+                                        Simd::broadcast(*x_scale.at(t)), sums[t][v]);
       });
       continue;
     }
@@ -180,18 +176,25 @@ inline void block(const LinearI8Args& a, int64_t vector, int64_t t0) {
     for (int v = 0; v < V; ++v) w_scale[v] = Simd::load_f16(out.scales[v] + g * kTileOutputs);
     each<T, V>([&](auto t, auto v) __attribute__((always_inline)) {
       const Floats scaled =
-          Simd::multiply(Simd::to_floats(dots.v[t][v]), Simd::broadcast(x_scale[t * x_groups + g]));
+          Simd::multiply(Simd::to_floats(dots.v[t][v]), Simd::broadcast(*x_scale.at(t)));
       sums[t][v] = Simd::multiply_add(scaled, w_scale[v], sums[t][v]);
     });
   }
-  unrolled<V>([&](auto v) __attribute__((always_inline)) {
-    const int64_t first = (vector + v) * Simd::kLanes;
-    const Floats w_scale = Simd::load_f16(out.scales[v]);
-    unrolled<T>([&](auto t) __attribute__((always_inline)) {
-      const Floats y = w_groups == 1 ? Simd::multiply(sums[t][v], w_scale) : sums[t][v];
-      Simd::store(a.y + (t0 + t) * a.y_stride + first, y, a.w.rows - first);
+  if (w_groups == 1)
+    unrolled<V>([&](auto v) __attribute__((always_inline)) {
+      const Floats w_scale = Simd::load_f16(out.scales[v]);
+      unrolled<T>([&](auto t) __attribute__((always_inline)) {
+        sums[t][v] = Simd::multiply(sums[t][v], w_scale);
+      });
     });
-  });
+  float* y = a.y + t0 * a.y_stride + vector * Simd::kLanes;
+  const int64_t left = a.w.rows - vector * Simd::kLanes;
+  for (int t = 0; t < T; ++t, y += a.y_stride)
+    for (int v = 0; v < V; ++v)
+      if (left >= V * Simd::kLanes)
+        Simd::store(y + v * Simd::kLanes, sums[t][v]);
+      else
+        Simd::store_some(y + v * Simd::kLanes, sums[t][v], left - v * Simd::kLanes);
 }
 
 template <int V, bool Int4>

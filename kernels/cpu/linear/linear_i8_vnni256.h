@@ -49,14 +49,12 @@ struct Simd {
   }
   static Floats multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
   static Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
-  static void store(float* y, Floats v, int64_t count) {
-    if (count >= kLanes) {
-      _mm256_storeu_ps(y, v);
-    } else if (count > 0) {
-      alignas(32) float all[kLanes];
-      _mm256_store_ps(all, v);
-      for (int64_t i = 0; i < count; ++i) y[i] = all[i];
-    }
+  static void store(float* y, Floats v) { _mm256_storeu_ps(y, v); }
+  // The first `count` lanes, if any.
+  static void store_some(float* y, Floats v, int64_t count) {
+    alignas(32) float all[kLanes];
+    _mm256_store_ps(all, v);
+    for (int64_t i = 0; i < count && i < kLanes; ++i) y[i] = all[i];
   }
 };
 

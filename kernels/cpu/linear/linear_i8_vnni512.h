@@ -42,12 +42,11 @@ struct Simd {
   }
   static Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
   static Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
-  static void store(float* y, Floats v, int64_t count) {
-    if (count >= kLanes) {
-      _mm512_storeu_ps(y, v);
-    } else {
-      _mm512_mask_storeu_ps(y, static_cast<__mmask16>((1u << count) - 1), v);
-    }
+  static void store(float* y, Floats v) { _mm512_storeu_ps(y, v); }
+  // The first `count` lanes, if any.
+  static void store_some(float* y, Floats v, int64_t count) {
+    const int64_t lanes = count < 0 ? 0 : count < kLanes ? count : kLanes;
+    _mm512_mask_storeu_ps(y, static_cast<__mmask16>((1u << lanes) - 1), v);
   }
 };
 
