@@ -71,9 +71,11 @@ def main(path, prompt, gen, threads, repetitions):
     def feed(ids, position):
         count = len(ids)
         given = {"input_ids": np.array([ids], np.int64), "attention_mask": np.ones((1, position + count), np.int64),
-                 "position_ids": np.arange(position, position + count, dtype=np.int64)[None],
-                 "cache_position": np.arange(position, position + count, dtype=np.int64), "beam_idx": np.zeros(1, np.int32)}
-        request.infer({name: value for name, value in given.items() if name in names})
+                 "position_ids": np.arange(position, position + count, dtype=np.int64)[None], "beam_idx": np.zeros(1, np.int32)}
+        if "cache_position" in names:  # a Mamba: four positions, its convolution's width, mean a prompt; no mask of the past
+            given["cache_position"] = np.array([position], np.int64) if position else np.arange(4, dtype=np.int64)
+            given["attention_mask"] = np.ones((1, count), np.int64)
+        return request.infer({name: value for name, value in given.items() if name in names})
 
     result = {"prefill": [], "decode": []}
     for number in range(repetitions + 1):  # the first run warms up
