@@ -31,8 +31,8 @@ struct SelectiveScanArgs {
 };
 
 // No allocation, errors or globals. Bit-equal however tokens are cut into calls and channels into
-// ranges. A decay exp(dt A) has a relative error of at most (1.5 + 1.2 |dt A|) eps, as A log2(e) and
-// its product with dt are rounded; it is 1 at 0 exactly, and 0 or next to it below 2^-126. |dt A| is
+// ranges. A decay exp(dt A) has a relative error of at most (1.5 + 1.2 |dt A|) eps, as dt log2(e)
+// is rounded; it is 1 at 0 exactly, and 0 or next to it below 2^-126. |dt A| is
 // below 1e25. The recurrence sums these:
 // |y - y_scalar| <= 8 * (states + 8) * eps * (sum over s of H[s] |C[s]| + |D x|) * |silu(z)|, where
 // H is the recurrence run on absolute values times (1 + number of steps since the state mattered,

@@ -9,22 +9,23 @@ SelectiveScan selective_scan_avx2;
 namespace {
 
 constexpr int64_t kMaxStates = 256;
+constexpr float kLog2E = 0x1.715476p+0f;
 
 // The bits of 2^(i/8), less i << 20: adding (8 n + i) << 20 makes them those of 2^(n + i/8).
 alignas(32) constexpr int32_t kPowers[8] = {0x3f800000, 0x3f7b95c2, 0x3f7837f0, 0x3f75fed7,
                                             0x3f7504f3, 0x3f75672a, 0x3f7744fd, 0x3f7ac0c7};
 
-// e^(dt A) as 2^t, t = dt a2 with a2 = A log2(e): 2^(k/8) by table times 1 + r Q(r), |r| <= 1/16, Q
-// of degree 2 (relative error 2.6e-8), which is 1 at 0 exactly, so a slow decay has no bias. Of
-// multiplications a core has least: this spends five, the rest are additions, integers and a
-// permutation, which run beside them; and so does the maximum of integers that makes 2^t zero from
-// 2^-127 on (a comparison would not).
-inline __m256 decay(__m256 dt, __m256 a2) {
+// e^(dt A) as 2^t, t = dt2 A with dt2 = dt log2(e): 2^(k/8) by table times 1 + r Q(r), |r| <= 1/16,
+// Q of degree 2 (relative error 2.6e-8), which is 1 at 0 exactly, so a slow decay has no bias. The
+// product enters the reduction unrounded; and it is dt that log2(e) has rounded, not A, which would
+// bend a decay the same way at every token. Of multiplications a core has least: this spends six,
+// the rest are additions, integers and a permutation, which run beside them; and so does the
+// maximum of integers that makes 2^t zero from 2^-127 on (a comparison would not).
+inline __m256 decay(__m256 dt2, __m256 a) {
   const __m256 magic = _mm256_set1_ps(0x1.8p20f);  // t + magic has round(8 t) in its low bits
   const __m256 least = _mm256_set1_ps(0x1.8p20f - 127.0f);
-  const __m256 t = _mm256_mul_ps(dt, a2);
-  const __m256 shifted = _mm256_add_ps(t, magic);
-  const __m256 r = _mm256_sub_ps(t, _mm256_sub_ps(shifted, magic));
+  const __m256 shifted = _mm256_fmadd_ps(dt2, a, magic);
+  const __m256 r = _mm256_fmsub_ps(dt2, a, _mm256_sub_ps(shifted, magic));
   const __m256i k = _mm256_max_epi32(_mm256_castps_si256(shifted), _mm256_castps_si256(least));
   const __m256i table = _mm256_load_si256(reinterpret_cast<const __m256i*>(kPowers));
   const __m256 power = _mm256_castsi256_ps(
@@ -34,14 +35,14 @@ inline __m256 decay(__m256 dt, __m256 a2) {
   return _mm256_fmadd_ps(_mm256_mul_ps(power, r), q, power);
 }
 
-// One step of one state of 8 N channels; adds h C to sum. `block` has their A log2(e), then h.
+// One step of one state of 8 N channels; adds h C to sum. `block` has their A, then h.
 template <int N>
-inline void step(const __m256* dt, const __m256* dt_x, float b, float c, float* block,
+inline void step(const __m256* dt2, const __m256* dt_x, float b, float c, float* block,
                  __m256* sum) {
   const __m256 b8 = _mm256_set1_ps(b), c8 = _mm256_set1_ps(c);
   for (int i = 0; i < N; ++i) {
     float* h = block + 8 * (N + i);
-    const __m256 decayed = decay(dt[i], _mm256_load_ps(block + 8 * i));
+    const __m256 decayed = decay(dt2[i], _mm256_load_ps(block + 8 * i));
     const __m256 next = _mm256_fmadd_ps(decayed, _mm256_load_ps(h), _mm256_mul_ps(dt_x[i], b8));
     _mm256_store_ps(h, next);
     sum[i] = _mm256_fmadd_ps(next, c8, sum[i]);
@@ -62,7 +63,7 @@ inline void scan(const SelectiveScanArgs& a, int64_t c0, __m256i mask) {
     for (int64_t s = 0; s < a.states; ++s) {
       const __m256 as = load8<Masked>(a.a + s * a.channels + at, mask);
       float* to = block + s * kRow + 8 * i;
-      _mm256_store_ps(to, _mm256_mul_ps(as, _mm256_set1_ps(0x1.715476p+0f)));
+      _mm256_store_ps(to, as);
       _mm256_store_ps(to + 8 * N, load8<Masked>(a.state + s * a.channels + at, mask));
     }
   }
@@ -74,16 +75,17 @@ inline void scan(const SelectiveScanArgs& a, int64_t c0, __m256i mask) {
       _mm_prefetch(a.z + (t + kNext) * a.z_stride + c0, _MM_HINT_T0);
       _mm_prefetch(a.y + (t + kNext) * a.y_stride + c0, _MM_HINT_T0);
     }
-    __m256 dt[N], dt_x[N], sum[N];
+    __m256 dt2[N], dt_x[N], sum[N];  // dt2: dt log2(e)
     for (int i = 0; i < N; ++i) {
       const __m256 x = load8<Masked>(a.x + t * a.x_stride + c0 + 8 * i, mask);
-      dt[i] = load8<Masked>(a.dt + t * a.dt_stride + c0 + 8 * i, mask);
-      dt_x[i] = _mm256_mul_ps(dt[i], x);
+      const __m256 dt = load8<Masked>(a.dt + t * a.dt_stride + c0 + 8 * i, mask);
+      dt2[i] = _mm256_mul_ps(dt, _mm256_set1_ps(kLog2E));
+      dt_x[i] = _mm256_mul_ps(dt, x);
       sum[i] = _mm256_mul_ps(d[i], x);
     }
     const float* b = a.b + t * a.bc_stride;
     const float* c = a.c + t * a.bc_stride;
-    for (int64_t s = 0; s < a.states; ++s) step<N>(dt, dt_x, b[s], c[s], block + s * kRow, sum);
+    for (int64_t s = 0; s < a.states; ++s) step<N>(dt2, dt_x, b[s], c[s], block + s * kRow, sum);
     for (int i = 0; i < N; ++i) {
       const __m256 z = load8<Masked>(a.z + t * a.z_stride + c0 + 8 * i, mask);
       const __m256 y = _mm256_mul_ps(sum[i], silu8(z));
@@ -119,16 +121,17 @@ inline void begin_one(const SelectiveScanArgs& a, int64_t c, __m256i mask, Block
 template <int S, bool Masked>
 inline void step_one(const SelectiveScanArgs& a, int64_t s, int64_t c, __m256i mask, Block& block,
                      int64_t i) {
-  const __m256 dt = load8<Masked>(a.dt + c + i, mask), dt_x = _mm256_load_ps(block.dt_x + i);
+  const __m256 dt2 = _mm256_mul_ps(load8<Masked>(a.dt + c + i, mask), _mm256_set1_ps(kLog2E));
+  const __m256 dt_x = _mm256_load_ps(block.dt_x + i);
   __m256 sum = _mm256_load_ps(block.sum + i);
   for (int64_t j = s; j < s + S; ++j) {
     const float* a_row = a.a + j * a.channels + c + i;
     float* row = a.state + j * a.channels + c + i;
     _mm_prefetch(a_row + kAhead, _MM_HINT_T0);
     _mm_prefetch(row + kAhead, _MM_HINT_T0);
-    const __m256 a2 = _mm256_mul_ps(load8<Masked>(a_row, mask), _mm256_set1_ps(0x1.715476p+0f));
+    const __m256 as = load8<Masked>(a_row, mask);
     const __m256 input = _mm256_mul_ps(dt_x, _mm256_set1_ps(a.b[j]));
-    const __m256 next = _mm256_fmadd_ps(decay(dt, a2), load8<Masked>(row, mask), input);
+    const __m256 next = _mm256_fmadd_ps(decay(dt2, as), load8<Masked>(row, mask), input);
     store8<Masked>(row, mask, next);
     sum = _mm256_fmadd_ps(next, _mm256_set1_ps(a.c[j]), sum);
   }

@@ -27,15 +27,15 @@ inline __m512 power_of_two(__m512i shifted, __m512 r, __m512i table) {
   return _mm512_fmadd_ps(_mm512_mul_ps(scale, r), q, scale);
 }
 
-// e^(dt A) for a2 = A log2(e). Multiplications are what a core has least of: this spends five, the
-// rest are additions, integers and a permutation, which run beside them. Where 2^t may be less than
-// 2^-126, `Clamp` makes it zero from 2^-127 on.
+// e^(dt A) for dt2 = dt log2(e). Multiplications are what a core has least of: this spends six, the
+// rest are additions, integers and a permutation, which run beside them. The product enters the
+// reduction unrounded; and it is dt that log2(e) has rounded, not A, which would bend a decay the
+// same way at every token. Where 2^t may be less than 2^-126, `Clamp` makes it zero from 2^-127 on.
 template <bool Clamp>
-inline __m512 decay(__m512 dt, __m512 a2, __m512i table) {
+inline __m512 decay(__m512 dt2, __m512 a, __m512i table) {
   const __m512 magic = _mm512_set1_ps(0x1.8p19f);  // t + magic has round(16 t) in its low bits
-  const __m512 t = _mm512_mul_ps(dt, a2);
-  const __m512 shifted = _mm512_add_ps(t, magic);
-  const __m512 r = _mm512_sub_ps(t, _mm512_sub_ps(shifted, magic));
+  const __m512 shifted = _mm512_fmadd_ps(dt2, a, magic);
+  const __m512 r = _mm512_fmsub_ps(dt2, a, _mm512_sub_ps(shifted, magic));
   __m512i k = _mm512_castps_si512(shifted);
   if (Clamp) k = _mm512_max_epi32(k, _mm512_castps_si512(_mm512_set1_ps(0x1.8p19f - 127.0f)));
   return power_of_two(k, r, table);
@@ -43,16 +43,16 @@ inline __m512 decay(__m512 dt, __m512 a2, __m512i table) {
 
 // One step of one state of 16 channels; adds h C to sum.
 template <bool Clamp>
-inline __m512 step(__m512 dt, __m512 dt_x, const float* b, const float* c, __m512 a2, __m512& h,
+inline __m512 step(__m512 dt2, __m512 dt_x, const float* b, const float* c, __m512 a, __m512& h,
                    __m512i table, __m512 sum) {
   const __m512 input = _mm512_mul_ps(dt_x, _mm512_set1_ps(*b));
-  h = _mm512_fmadd_ps(decay<Clamp>(dt, a2, table), h, input);
+  h = _mm512_fmadd_ps(decay<Clamp>(dt2, a, table), h, input);
   return _mm512_fmadd_ps(h, _mm512_set1_ps(*c), sum);
 }
 
 // One token of 16 channels.
 struct Inputs {
-  __m512 x, dt, dt_x, sum;
+  __m512 x, dt2, dt_x, sum;  // dt2: dt log2(e)
   const float *b, *c;
 };
 
@@ -66,8 +66,9 @@ inline Inputs begin(const SelectiveScanArgs& a, int64_t t, int64_t c0, __mmask16
   }
   Inputs in;
   in.x = load16(a.x + t * a.x_stride + c0, mask);
-  in.dt = load16(a.dt + t * a.dt_stride + c0, mask);
-  in.dt_x = _mm512_mul_ps(in.dt, in.x);
+  const __m512 dt = load16(a.dt + t * a.dt_stride + c0, mask);
+  in.dt2 = _mm512_mul_ps(dt, _mm512_set1_ps(kLog2E));
+  in.dt_x = _mm512_mul_ps(dt, in.x);
   in.sum = _mm512_mul_ps(d, in.x);
   in.b = a.b + t * a.bc_stride;
   in.c = a.c + t * a.bc_stride;
@@ -79,14 +80,13 @@ inline void end(const SelectiveScanArgs& a, int64_t t, int64_t c0, __mmask16 mas
   store16(a.y + t * a.y_stride + c0, mask, _mm512_mul_ps(sum, gate));
 }
 
-// A log2(e) of 16 channels, or those left; the steepest of each.
-inline __m512 gather_a(const SelectiveScanArgs& a, int64_t c0, __mmask16 mask, float* a2) {
+// A of 16 channels, or those left; the steepest of each.
+inline __m512 gather_a(const SelectiveScanArgs& a, int64_t c0, __mmask16 mask, float* rows) {
   __m512 steepest = _mm512_setzero_ps();
   for (int64_t s = 0; s < a.states; ++s) {
     const __m512 as = load16(a.a + s * a.channels + c0, mask);
-    const __m512 scaled = _mm512_mul_ps(as, _mm512_set1_ps(kLog2E));
-    _mm512_store_ps(a2 + 16 * s, scaled);
-    steepest = _mm512_min_ps(steepest, scaled);
+    _mm512_store_ps(rows + 16 * s, as);
+    steepest = _mm512_min_ps(steepest, as);
   }
   return steepest;
 }
@@ -109,20 +109,20 @@ inline void store_four(float* p, int64_t stride, __mmask16 mask, const Four& h) 
 }
 
 template <bool Clamp>
-inline void step_four(Inputs& in, const float* a2, int64_t s, Four& h, __m512i table) {
+inline void step_four(Inputs& in, const float* rows, int64_t s, Four& h, __m512i table) {
   const float *b = in.b + s, *c = in.c + s;
-  const __m512* a4 = reinterpret_cast<const __m512*>(a2 + 16 * s);
-  in.sum = step<Clamp>(in.dt, in.dt_x, b, c, a4[0], h.h0, table, in.sum);
-  in.sum = step<Clamp>(in.dt, in.dt_x, b + 1, c + 1, a4[1], h.h1, table, in.sum);
-  in.sum = step<Clamp>(in.dt, in.dt_x, b + 2, c + 2, a4[2], h.h2, table, in.sum);
-  in.sum = step<Clamp>(in.dt, in.dt_x, b + 3, c + 3, a4[3], h.h3, table, in.sum);
+  const __m512* a4 = reinterpret_cast<const __m512*>(rows + 16 * s);
+  in.sum = step<Clamp>(in.dt2, in.dt_x, b, c, a4[0], h.h0, table, in.sum);
+  in.sum = step<Clamp>(in.dt2, in.dt_x, b + 1, c + 1, a4[1], h.h1, table, in.sum);
+  in.sum = step<Clamp>(in.dt2, in.dt_x, b + 2, c + 2, a4[2], h.h2, table, in.sum);
+  in.sum = step<Clamp>(in.dt2, in.dt_x, b + 3, c + 3, a4[3], h.h3, table, in.sum);
 }
 
 // Scans 16 channels, or those left, of 16 states, Mamba's number: they stay in registers over all
 // tokens, as stores would take turns with the multipliers.
 inline void scan16(const SelectiveScanArgs& a, int64_t c0, __mmask16 mask) {
-  alignas(64) float a2[16 * 16];
-  const __m512 steepest = gather_a(a, c0, mask, a2);
+  alignas(64) float rows[16 * 16];
+  const __m512 steepest = gather_a(a, c0, mask, rows);
   const __m512i table = _mm512_load_si512(kPowers);
   const __m512 d = load16(a.d + c0, mask);
   float* state = a.state + c0;
@@ -132,17 +132,17 @@ inline void scan16(const SelectiveScanArgs& a, int64_t c0, __mmask16 mask) {
   Four h12 = load_four(state + 12 * a.channels, a.channels, mask);
   for (int64_t t = 0; t < a.tokens; ++t) {
     Inputs in = begin(a, t, c0, mask, d);
-    const __m512 least = _mm512_mul_ps(in.dt, steepest);
+    const __m512 least = _mm512_mul_ps(in.dt2, steepest);
     if (_mm512_cmp_ps_mask(least, _mm512_set1_ps(-126.0f), _CMP_GE_OQ) == 0xffff) {
-      step_four<false>(in, a2, 0, h0, table);
-      step_four<false>(in, a2, 4, h4, table);
-      step_four<false>(in, a2, 8, h8, table);
-      step_four<false>(in, a2, 12, h12, table);
+      step_four<false>(in, rows, 0, h0, table);
+      step_four<false>(in, rows, 4, h4, table);
+      step_four<false>(in, rows, 8, h8, table);
+      step_four<false>(in, rows, 12, h12, table);
     } else {
-      step_four<true>(in, a2, 0, h0, table);
-      step_four<true>(in, a2, 4, h4, table);
-      step_four<true>(in, a2, 8, h8, table);
-      step_four<true>(in, a2, 12, h12, table);
+      step_four<true>(in, rows, 0, h0, table);
+      step_four<true>(in, rows, 4, h4, table);
+      step_four<true>(in, rows, 8, h8, table);
+      step_four<true>(in, rows, 12, h12, table);
     }
     end(a, t, c0, mask, in.sum);
   }
@@ -155,9 +155,9 @@ inline void scan16(const SelectiveScanArgs& a, int64_t c0, __mmask16 mask) {
 // Any number of states, which stay in L1. Every lane does the same arithmetic wherever its channel
 // falls, so ranges do not show in the bits.
 inline void scan(const SelectiveScanArgs& a, int64_t c0, __mmask16 mask) {
-  alignas(64) float a2[kMaxStates * 16];
+  alignas(64) float rows[kMaxStates * 16];
   alignas(64) float state[kMaxStates * 16];
-  gather_a(a, c0, mask, a2);
+  gather_a(a, c0, mask, rows);
   for (int64_t s = 0; s < a.states; ++s)
     _mm512_store_ps(state + 16 * s, load16(a.state + s * a.channels + c0, mask));
   const __m512i table = _mm512_load_si512(kPowers);
@@ -166,8 +166,8 @@ inline void scan(const SelectiveScanArgs& a, int64_t c0, __mmask16 mask) {
     Inputs in = begin(a, t, c0, mask, d);
     for (int64_t s = 0; s < a.states; ++s) {
       __m512 h = _mm512_load_ps(state + 16 * s);
-      in.sum = step<true>(in.dt, in.dt_x, in.b + s, in.c + s, _mm512_load_ps(a2 + 16 * s), h, table,
-                          in.sum);
+      in.sum = step<true>(in.dt2, in.dt_x, in.b + s, in.c + s, _mm512_load_ps(rows + 16 * s), h,
+                          table, in.sum);
       _mm512_store_ps(state + 16 * s, h);
     }
     end(a, t, c0, mask, in.sum);
@@ -197,16 +197,16 @@ inline void step_rows(const SelectiveScanArgs& a, int64_t s, int64_t c, int64_t 
   float* state = a.state + s * a.channels + c;
   for (int64_t i = 0; i < count; i += 16) {
     const __mmask16 mask = first_lanes16(count - i);
-    const __m512 dt = load16(a.dt + c + i, mask), dt_x = _mm512_load_ps(block.dt_x + i);
+    const __m512 dt2 = _mm512_mul_ps(load16(a.dt + c + i, mask), _mm512_set1_ps(kLog2E));
+    const __m512 dt_x = _mm512_load_ps(block.dt_x + i);
     __m512 sum = _mm512_load_ps(block.sum + i);
     for (int j = 0; j < S; ++j) {
       const float* a_row = a_rows + j * a.channels + i;
       float* row = state + j * a.channels + i;
       _mm_prefetch(a_row + kAhead, _MM_HINT_T0);
       _mm_prefetch(row + kAhead, _MM_HINT_T0);
-      const __m512 a2 = _mm512_mul_ps(load16(a_row, mask), _mm512_set1_ps(kLog2E));
       __m512 h = load16(row, mask);
-      sum = step<true>(dt, dt_x, a.b + s + j, a.c + s + j, a2, h, table, sum);
+      sum = step<true>(dt2, dt_x, a.b + s + j, a.c + s + j, load16(a_row, mask), h, table, sum);
       store16(row, mask, h);
     }
     _mm512_store_ps(block.sum + i, sum);
