@@ -36,7 +36,9 @@ int64_t weight_bytes(Layout layout, int64_t rows, int64_t cols) {
   }
 }
 
-constexpr int64_t kGroup = 64;
+// Columns to a scale as the formats int8 and int4g64 have them.
+int64_t weight_group(Layout layout, int64_t cols) { return layout == Layout::kTilesI8 ? cols : 64; }
+int64_t activation_group(Layout layout) { return layout == Layout::kTilesI8 ? 32 : 64; }
 
 // Any bytes serve as weights but for numbers that would be slow or not finite: the half 0x2c2c and
 // the int8 pair 44, 44 are as good as any.
@@ -47,8 +49,13 @@ struct Weight {
 
   Weight(Layout layout, int64_t rows, int64_t cols)
       : data(weight_bytes(layout, rows, cols), 44, 44.5f),
-        scale((rows + 15) / 16 * 16 * ((cols + kGroup - 1) / kGroup), 0x2c00, 0x2c01),
-        view{layout, rows, cols, kGroup, data.data(), scale.data()} {}
+        scale((rows + 15) / 16 * 16 * groups_of(layout, cols), 0x2c00, 0x2c01),
+        view{layout, rows, cols, weight_group(layout, cols), data.data(), scale.data()} {}
+
+  static int64_t groups_of(Layout layout, int64_t cols) {
+    const int64_t group = weight_group(layout, cols);
+    return (cols + group - 1) / group;
+  }
 };
 
 struct Shape {
@@ -94,14 +101,15 @@ void add_i8(Layout layout, const Shape& s, int64_t tokens) {
       "linear_i8", linear_i8_variants(), name_of(layout, s, tokens),
       [=](State& state, LinearI8* run) {
         const Weight w(layout, s.rows, s.cols);
-        const int64_t groups = w.view.groups(), stride = (s.cols + 31) / 32 * 32;
+        const int64_t group = activation_group(layout), groups = (s.cols + group - 1) / group;
+        const int64_t stride = (s.cols + 31) / 32 * 32;
         const Block<int8_t> x(tokens * stride, -127, 127);
         for (int64_t t = 0; t < tokens; ++t)
           std::memset(x.data() + t * stride + s.cols, 0, static_cast<size_t>(stride - s.cols));
         const Block<float> scale(tokens * groups), y(tokens * s.rows);
         const Block<int32_t> sum(tokens * groups, -1000, 1000);
         const LinearI8Args a{
-            w.view, x.data(), stride, scale.data(),      sum.data(), kGroup, y.data(),
+            w.view, x.data(), stride, scale.data(),      sum.data(), group, y.data(),
             s.rows, tokens,   0,      w.view.row_tiles()};
         for (auto _ : state) run(a);
         report(state, operations, static_cast<double>(weight_bytes(layout, s.rows, s.cols)),
@@ -110,16 +118,16 @@ void add_i8(Layout layout, const Shape& s, int64_t tokens) {
       operations);
 }
 
-void add_quantize(int64_t cols, int64_t tokens) {
+void add_quantize(int64_t cols, int64_t tokens, int64_t group) {
   add("quantize_activations", quantize_activations_variants(),
-      std::to_string(cols) + "/t" + std::to_string(tokens),
+      "g" + std::to_string(group) + "/" + std::to_string(cols) + "/t" + std::to_string(tokens),
       [=](State& state, QuantizeActivations* run) {
-        const int64_t stride = (cols + 31) / 32 * 32, groups = (cols + kGroup - 1) / kGroup;
+        const int64_t stride = (cols + 31) / 32 * 32, groups = (cols + group - 1) / group;
         const Block<float> x(tokens * cols), scale(tokens * groups);
         const Block<int8_t> q(tokens * stride);
         const Block<int32_t> sum(tokens * groups);
         for (auto _ : state)
-          run({x.data(), cols, tokens, cols, kGroup, q.data(), stride, scale.data(), sum.data()});
+          run({x.data(), cols, tokens, cols, group, q.data(), stride, scale.data(), sum.data()});
         report(state, 0, 5.0 * static_cast<double>(tokens * cols));
       });
 }
@@ -140,7 +148,8 @@ void add_linear() {
     for (const Shape& s : kHeads) add_f32(layout, s, 1);
   }
   for (const int64_t cols : {48, 80, 100, 160, 768, 1536, 2048, 4096, 8192})
-    for (const int64_t tokens : kTokens) add_quantize(cols, tokens);
+    for (const int64_t tokens : kTokens)
+      for (const int64_t group : {32, 64}) add_quantize(cols, tokens, group);
 }
 
 }  // namespace klens::cpu
