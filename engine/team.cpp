@@ -12,7 +12,7 @@ namespace {
 // is being generated, sampling included.
 constexpr auto kAwake = std::chrono::microseconds(400);
 // A wait that is worth working alone for twenty times as long, or so.
-constexpr auto kStalled = std::chrono::microseconds(50);
+constexpr auto kStalled = std::chrono::milliseconds(1);
 constexpr auto kLongestAlone = std::chrono::milliseconds(200);
 // Turns of waiting, about 20 ns each, between looks at the clock, or before a core is offered to
 // whom it was taken from.
@@ -65,7 +65,7 @@ void Team::start(int64_t parts, Call* call, const void* body) {
   wake_.notify_all();
 }
 
-// A worker that has not finished its part two parts' time after the caller's last is not running.
+// A worker that has not finished its part four parts' time after the caller's last is not running.
 void Team::wait_for(int64_t parts, Clock::time_point begin, int64_t own) {
   const auto finished = [&] { return done_.load(std::memory_order_acquire) == parts; };
   for (int turn = 0; turn < kTurns; ++turn) {
@@ -78,7 +78,7 @@ void Team::wait_for(int64_t parts, Clock::time_point begin, int64_t own) {
     _mm_pause();
   }
   const auto waited = Clock::now() - since;
-  if (waited > kStalled && waited > 2 * (since - begin) / std::max<int64_t>(own, 1))
+  if (waited > kStalled && waited > 4 * (since - begin) / std::max<int64_t>(own, 1))
     alone_until_ = since + waited + std::min<Clock::duration>(20 * waited, kLongestAlone);
 }
 

@@ -13,14 +13,14 @@ class AlignedBuffer {
   explicit AlignedBuffer(size_t bytes);
   std::byte* data() { return data_.get(); }
   const std::byte* data() const { return data_.get(); }
-  size_t size() const { return size_; }
+  size_t size() const { return data_.get_deleter().bytes; }
 
  private:
   struct Free {
+    size_t bytes = 0;
     void operator()(std::byte* p) const;
   };
   std::unique_ptr<std::byte, Free> data_;
-  size_t size_ = 0;
 };
 
 // A unit's weights in one of the formats, as a model file stores them.

@@ -1,6 +1,7 @@
 #include "engine/blocks/block.h"
 
 #include "engine/blocks/hymba.h"
+#include "engine/blocks/mamba1.h"
 #include "engine/blocks/mamba2.h"
 #include "engine/blocks/moe.h"
 

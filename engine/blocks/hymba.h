@@ -1,6 +1,6 @@
 #pragma once
 #include "engine/blocks/attention.h"
-#include "engine/blocks/mamba1.h"
+#include "engine/blocks/selective_scan.h"
 
 namespace klens {
 

@@ -1,33 +1,7 @@
 #pragma once
-#include "engine/blocks/mixer.h"
+#include "engine/blocks/selective_scan.h"
 
 namespace klens {
-
-// Mamba-1's inside (arXiv 2312.00752, fig. 3): conv1d, x_proj, dt_proj, selective scan, gate.
-class SelectiveScan {
- public:
-  SelectiveScan(const SelectiveScanSpec& spec, const MixerContext& context);
-
-  // The gated output [rows][d_inner] of x and z [rows][d_inner], which the stage that is running
-  // has made.
-  const float* run(const float* x, int64_t x_stride, const float* z, int64_t z_stride, Flow& flow,
-                   const Pass& pass) const;
-
- private:
-  void project_dt_b_c(const float* xc, float* dbc, const Pass& pass) const;
-  void scan(int64_t head, const float* xc, const float* dbc, const float* z, int64_t z_stride,
-            float* gated, const Pass& pass) const;
-  void time_steps(const LinearInput& input, int64_t head, const Sequence& sequence, int64_t first,
-                  int64_t last, float* dt, const Pass& pass) const;
-  int64_t heads() const { return static_cast<int64_t>(spec_.x_proj.size()); }
-  int64_t head_width() const { return spec_.dt_rank + 2 * spec_.d_state; }
-
-  SelectiveScanSpec spec_;
-  Conv1d conv_;
-  int64_t offset_;                      // of the SSM state [d_state][d_inner]
-  std::vector<Norm> bcdt_norms_;        // of dt, B, C; or empty
-  std::vector<float> dt_bias_, a_, d_;  // [d_inner]; a_: -exp(A_log), [d_state][d_inner]
-};
 
 class Mamba1 : public Mixer {
  public:
