@@ -1,3 +1,4 @@
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "apps/bench_sweep.h"
@@ -32,6 +33,13 @@ void print_markdown(const std::string& model, const ordered_json& r) {
                                    " that 8-bit multiply-adds reach in registers"));
   print(report_line("decode", number_or_dash(r, "decode_gb_s", "%.2f") + " GB/s of weights of " +
                                   number_or_dash(r, "read_gb_s", "%.2f") + " that memory gives"));
+  for (const ordered_json& test : r.at("tests")) {
+    std::string shares;
+    for (const auto& [step, share] : test.at("shares").items())
+      shares += (shares.empty() ? "" : ", ") + step + " " +
+                std::to_string(std::lround(100 * share.get<double>()));
+    print(report_line("% of " + test.value("name", ""), shares));
+  }
 }
 
 void print_csv(const std::string& model, const ordered_json& r) {

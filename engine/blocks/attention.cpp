@@ -125,6 +125,7 @@ void AttentionCore::rotate(float* x, int64_t stride, int64_t heads, const Pass& 
   const auto run = cpu::best_variant(cpu::rope_variants(), cpu::active()).run;
   const int64_t pairs = static_cast<int64_t>(rope_.inv_freq.size());
   pass.executor.ranges(pass.batch.rows, heads * pairs * 8, [&](int64_t begin, int64_t end) {
+    const Timed timed(pass.executor.clock(), Step::kElementwise);
     run({.x = x + begin * stride,
          .x_stride = stride,
          .cos = table.cos.data() + begin * pairs,
@@ -177,6 +178,7 @@ void AttentionCore::attend(const float* q, int64_t stride, float* y, const Pass&
   const int64_t work =
       longest * (cache_.k_dim + cache_.v_dim) * spec_.heads / cache_.kv_heads / parts;
   over_sequences(pass, cache_.kv_heads * parts, work, [&](int64_t i, int64_t begin, int64_t end) {
+    const Timed timed(pass.executor.clock(), Step::kAttention);
     const Sequence& s = pass.batch.sequences[static_cast<size_t>(i)];
     const KvCache::Segments& keys = segments[static_cast<size_t>(i)];
     const cpu::AttentionArgs args{.q = q + s.row * stride,

@@ -44,8 +44,30 @@ std::vector<int32_t> random_ids(int64_t count, int64_t vocab, uint64_t seed) {
 
 struct Timing {
   std::vector<double> tok_s;
-  double ms = 0;  // of the median run
+  double ms = 0;                  // of the median run
+  nlohmann::ordered_json shares;  // of the threads' time, by step; of one more run
 };
+
+// What of all threads' time a run spends on each step. The rest is waiting, for each other or for
+// a step's beginning, and what is too small to be timed.
+template <class Run>
+nlohmann::ordered_json shares_of(const Model& model, const Run& run) {
+  StepClock clock;
+  model.time_steps(&clock);
+  const Clock::time_point begin = Clock::now();
+  run();
+  const double all = seconds_since(begin) * 1e9 * model.options().threads;
+  model.time_steps(nullptr);
+  nlohmann::ordered_json shares;
+  double rest = 1;
+  for (int step = 0; step < kSteps; ++step) {
+    const double share = static_cast<double>(clock.spent(step)) / all;
+    if (share > 0) shares[kStepNames[step]] = share;
+    rest -= share;
+  }
+  shares["rest"] = std::max(0.0, rest);
+  return shares;
+}
 
 // Times what run() does with sessions that have fed options.depth tokens; it counts for `tokens`.
 template <class Run>
@@ -67,6 +89,8 @@ Timing time_runs(std::vector<Session>& sessions, int64_t tokens, const BenchOpti
     ms.push_back(1000 * seconds);
   }
   timing.ms = median(ms);
+  for (Session& session : sessions) session.become(before);
+  timing.shares = shares_of(model, run);
   return timing;
 }
 
@@ -114,7 +138,8 @@ nlohmann::ordered_json bench(const std::shared_ptr<const Model>& model, const Be
     tests.push_back({{"name", name + depth},
                      {"tok_s", median(timing.tok_s)},
                      {"stddev", deviation(timing.tok_s)},
-                     {"samples", timing.tok_s}});
+                     {"samples", timing.tok_s},
+                     {"shares", timing.shares}});
   };
   progress.stage("bench", static_cast<double>((options.repetitions + 1) *
                                               ((options.prompt > 0) + (options.generate > 0))));

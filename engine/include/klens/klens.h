@@ -340,7 +340,8 @@ typedef struct klens_bench_options {
    these threads, measured in the same run), "first_token_ms","prefill_gop_s" (linear layers;
    a multiply-add counts two),"token_ms" (a decoding step),"decode_gb_s" (weights),
    "tests":[{"name" ("pp512","tg128","tg128 x4 @ d1024"),"tok_s" (median; of all sequences),
-   "stddev","samples"}]} */
+   "stddev","samples","shares" (of all threads' time, of one more run: {"linear": 0.8, …,
+   "rest": what no step is timed for, and waiting})}]} */
 KLENS_API klens_status klens_bench(klens_model* model, const klens_bench_options* options,
                                    char** json, klens_error* error);
 
