@@ -22,17 +22,27 @@ class Executor {
 
   // body(begin, end) over [0, count). `work` is a rough number of operations per item: little work
   // stays in the caller, because handing it over and waiting for it costs half a microsecond.
+  // Threads begin with one large part each, where memory streams longest, and share the rest in
+  // small ones, so that they end together.
   template <class Body>
   void ranges(int64_t count, int64_t work, const Body& body) const {
-    constexpr int64_t kWorthAPart = 16'000, kPartsAThread = 4;
+    constexpr int64_t kWorthAPart = 16'000, kSmallParts = 4;  // a thread
     const int64_t worth = std::max<int64_t>(1, count * std::max<int64_t>(work, 1) / kWorthAPart);
-    const int64_t parts = std::min({count, worth, threads_ * kPartsAThread});
-    if (team_ == nullptr || parts <= 1) {
+    const int64_t all = std::min(count, worth), shares = 2 * kSmallParts * threads_;
+    if (team_ == nullptr || all <= 1) {
       if (count > 0) body(int64_t{0}, count);
       return;
     }
-    team_->run(parts,
-               [&](int64_t part) { body(count * part / parts, count * (part + 1) / parts); });
+    // In shares of the whole: a large part has kSmallParts of them, a small one has one.
+    const bool both = all >= shares;
+    const int64_t parts =
+        both ? (kSmallParts + 1) * threads_ : std::min(all, threads_ * kSmallParts);
+    const auto edge = [&](int64_t part) {
+      if (!both) return count * part / parts;
+      const int64_t large = std::min<int64_t>(part, threads_);
+      return count * (large * kSmallParts + part - large) / shares;
+    };
+    team_->run(parts, [&](int64_t part) { body(edge(part), edge(part + 1)); });
   }
 
  private:
