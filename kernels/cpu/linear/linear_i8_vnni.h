@@ -11,23 +11,25 @@ using Ints = Simd::Ints;      // int32 x Simd::kLanes, or four bytes in each lan
 using Floats = Simd::Floats;  // float x Simd::kLanes
 
 constexpr int64_t kPerTile = kTileOutputs / Simd::kLanes;  // vectors
-constexpr int64_t kAhead = 2048;  // bytes of tiles that are asked for before they are needed
+constexpr int64_t kAhead = 1024;  // bytes of tiles that are asked for before they are needed
 
-// What a block of T tokens and V vectors of outputs reads. A vector is Simd::kLanes outputs: a tile
-// row, or half of one.
+// What V vectors of outputs are read from. A vector is
+// Simd::kLanes outputs: a tile row, or half of one.
 template <int V>
 struct Outputs {
   const uint8_t* tiles[V];
   const uint16_t* scales[V];
+  int64_t first[V];  // output
 };
 
+// Whole tile rows, `apart` vectors from each other; for two vectors of 16 outputs 1, the next.
 template <int V>
-inline Outputs<V> outputs_at(const LinearI8Args& a, int64_t vector, int64_t col_tiles,
-                             int64_t w_groups) {
+inline Outputs<V> outputs_at(const LinearI8Args& a, int64_t vector, int64_t apart,
+                             int64_t col_tiles, int64_t w_groups) {
   Outputs<V> out;
   for (int v = 0; v < V; ++v) {
-    const int64_t first = (vector + v) * Simd::kLanes;
-    const int64_t row = first / kTileOutputs, lane = first % kTileOutputs;
+    out.first[v] = (vector + v % kPerTile + v / kPerTile * apart) * Simd::kLanes;
+    const int64_t row = out.first[v] / kTileOutputs, lane = out.first[v] % kTileOutputs;
     const auto* data = static_cast<const uint8_t*>(a.w.data);
     out.tiles[v] = data + row * col_tiles * kTileBytes + lane * 4;
     out.scales[v] = a.w.scale + row * w_groups * kTileOutputs + lane;
@@ -39,6 +41,7 @@ inline Outputs<V> outputs_at(const LinearI8Args& a, int64_t vector, int64_t col_
 // 12 to keep the arrays that it walks in registers.
 template <int I>
 struct Index {
+  static constexpr int kValue = I;
   constexpr operator int() const { return I; }
 };
 template <int N, class F>
@@ -90,18 +93,18 @@ __attribute__((always_inline)) inline void multiply(const Ints (&w)[V], const Ro
 // VPDPBUSD multiplies unsigned by signed bytes. INT4 weights are stored as w + 8, INT8 ones become
 // w + 128 by one flipped bit, and the sums begin at -8 or -128 times the sum of the activations.
 // Two sets of sums, for the two halves of a step, where few would wait for each other.
-template <int T, int V, bool Int4>
+template <int T, int V, bool Int4, bool Stream>
 __attribute__((always_inline)) inline void dot_group(const Outputs<V>& out, int64_t tile,
                                                      int64_t tiles, Rows<T, int8_t> x,
                                                      Dots<T, V>& dots) {
-  constexpr bool kTwo = T * V <= 6, kFull = Simd::kLanes == 8 && T == Simd::kTokens;
+  constexpr bool kTwo = T * V <= 6, kFull = Simd::kLanes == 8 && (T == Simd::kTokens || V > 2);
   Dots<T, V> even = dots, odd;
   if constexpr (kTwo)
     each<T, V>([&](auto t, auto v) __attribute__((always_inline)) { odd.v[t][v] = Simd::zero(); });
   const uint8_t* at[V];
   for (int v = 0; v < V; ++v) at[v] = out.tiles[v] + tile * kTileBytes;
   const auto load = [&](int v, int i) __attribute__((always_inline)) {
-    if (V == kPerTile && v == 0) Simd::prefetch(at[v] + i * kTileBytes + kAhead);
+    if (Stream && v % kPerTile == 0) Simd::prefetch(at[v] + i * kTileBytes + kAhead);
     return Simd::load(at[v] + i * kTileBytes);
   };
   const auto next = [&](int count, int64_t cols) __attribute__((always_inline)) {
@@ -142,12 +145,12 @@ __attribute__((always_inline)) inline void dot_group(const Outputs<V>& out, int6
 // V vectors of outputs for T tokens. Per group, in order of k: the exact integer dot product, then
 // FP32: sum = (dot * x_scale) * w_scale + sum, or, with one scale per output, sum = dot * x_scale +
 // sum and the scale at the end. The same for any T and V, so ranges do not show in the bits.
-template <int T, int V, bool Int4>
-inline void block(const LinearI8Args& a, int64_t vector, int64_t t0) {
+template <int T, int V, bool Int4, bool Stream>
+inline void block(const LinearI8Args& a, int64_t vector, int64_t apart, int64_t t0) {
   constexpr int64_t kCols = Int4 ? 8 : 4;  // of a tile
   const int64_t x_groups = (a.w.cols + a.x_group - 1) / a.x_group;
   const int64_t w_groups = (a.w.cols + a.w.group - 1) / a.w.group;
-  const Outputs<V> out = outputs_at<V>(a, vector, (a.w.cols + kCols - 1) / kCols, w_groups);
+  const Outputs<V> out = outputs_at<V>(a, vector, apart, (a.w.cols + kCols - 1) / kCols, w_groups);
   Rows<T, float> x_scale(a.x_scale + t0 * x_groups, x_groups);
   Rows<T, int32_t> x_sum(a.x_sum + t0 * x_groups, x_groups);
   const int8_t* x = a.x + t0 * a.x_stride;
@@ -163,8 +166,8 @@ inline void block(const LinearI8Args& a, int64_t vector, int64_t t0) {
       const Ints start = Simd::minus_scaled < Int4 ? 3 : 7 > (*x_sum.at(t));
       unrolled<V>([&](auto v) __attribute__((always_inline)) { dots.v[t][v] = start; });
     });
-    dot_group<T, V, Int4>(out, begin / kCols, (cols + kCols - 1) / kCols,
-                          Rows<T, int8_t>(x + begin, a.x_stride), dots);
+    dot_group<T, V, Int4, Stream>(out, begin / kCols, (cols + kCols - 1) / kCols,
+                                  Rows<T, int8_t>(x + begin, a.x_stride), dots);
     if (w_groups == 1) {
       each<T, V>([&](auto t, auto v) __attribute__((always_inline)) {
         sums[t][v] = Simd::multiply_add(Simd::to_floats(dots.v[t][v]),
@@ -187,82 +190,63 @@ inline void block(const LinearI8Args& a, int64_t vector, int64_t t0) {
         sums[t][v] = Simd::multiply(sums[t][v], w_scale);
       });
     });
-  float* y = a.y + t0 * a.y_stride + vector * Simd::kLanes;
-  const int64_t left = a.w.rows - vector * Simd::kLanes;
+  float* y = a.y + t0 * a.y_stride;
   for (int t = 0; t < T; ++t, y += a.y_stride)
     for (int v = 0; v < V; ++v)
-      if (left >= V * Simd::kLanes)
-        Simd::store(y + v * Simd::kLanes, sums[t][v]);
+      if (out.first[v] + Simd::kLanes <= a.w.rows)
+        Simd::store(y + out.first[v], sums[t][v]);
       else
-        Simd::store_some(y + v * Simd::kLanes, sums[t][v], left - v * Simd::kLanes);
+        Simd::store_some(y + out.first[v], sums[t][v], a.w.rows - out.first[v]);
 }
 
-template <int V, bool Int4>
-inline void some_tokens(const LinearI8Args& a, int64_t vector, int64_t t0, int64_t count) {
-  switch (count) {
-    case 1:
-      return block<1, V, Int4>(a, vector, t0);
-    case 2:
-      return block<2, V, Int4>(a, vector, t0);
-    case 3:
-      return block<3, V, Int4>(a, vector, t0);
-    case 4:
-      return block<4, V, Int4>(a, vector, t0);
-    case 5:
-      return block<5, V, Int4>(a, vector, t0);
-    case 6:
-      return block<6, V, Int4>(a, vector, t0);
-    default:
-      break;
-  }
-  if constexpr (Simd::kTokens > 6) {
-    switch (count) {
-      case 7:
-        return block<7, V, Int4>(a, vector, t0);
-      case 8:
-        return block<8, V, Int4>(a, vector, t0);
-      case 9:
-        return block<9, V, Int4>(a, vector, t0);
-      case 10:
-        return block<10, V, Int4>(a, vector, t0);
-      case 11:
-        return block<11, V, Int4>(a, vector, t0);
-      case 12:
-        return block<12, V, Int4>(a, vector, t0);
-      default:
-        break;
-    }
-  }
+// f(Index<count>()) for a count from 1 to N.
+template <int N, class F>
+inline void with_constant(int64_t count, const F& f) {
+  if (count == N) return f(Index<N>());
+  if constexpr (N > 1) with_constant<N - 1>(count, f);
 }
 
-// Tokens [t_begin, t_end) in blocks as even as can be.
+// Few tokens wait for the weights, which stream by once. One stream does not fill the memory's
+// queues: a call's tile rows are cut into several that are read in turn.
+template <bool Int4>
+inline void few_tokens(const LinearI8Args& a) {
+  with_constant<Simd::kTokens>(a.tokens, [&](auto tokens) {
+    constexpr int T = decltype(tokens)::kValue, S = Simd::streams(T);
+    const int64_t each = (a.tile_end - a.tile_begin) / S * kPerTile;
+    int64_t v = a.tile_begin * kPerTile;
+    for (; v < a.tile_begin * kPerTile + each; v += kPerTile)
+      block<T, S * kPerTile, Int4, true>(a, v, each, 0);
+    for (v += (S - 1) * each; v < a.tile_end * kPerTile; v += kPerTile)
+      block<T, kPerTile, Int4, true>(a, v, 0, 0);
+  });
+}
+
+// Tokens [t_begin, t_end) of V neighbouring vectors, in blocks as even as can be.
 template <int V, bool Int4>
-inline void all_tokens(const LinearI8Args& a, int64_t vector, int64_t t_begin, int64_t t_end) {
+inline void many_tokens(const LinearI8Args& a, int64_t vector, int64_t t_begin, int64_t t_end) {
   const int64_t tokens = t_end - t_begin, blocks = (tokens + Simd::kTokens - 1) / Simd::kTokens;
   for (int64_t i = 0; i < blocks; ++i) {
     const int64_t from = tokens * i / blocks, to = tokens * (i + 1) / blocks;
-    some_tokens<V, Int4>(a, vector, t_begin + from, to - from);
+    with_constant<Simd::kTokens>(to - from, [&](auto count) {
+      block<decltype(count)::kValue, V, Int4, false>(a, vector, 1, t_begin + from);
+    });
   }
 }
 
-// Few tokens wait for the weights, which stream by once, in the order in which they lie. Many take
-// two vectors of outputs together, so that an activation serves twice, and so many of them at a
-// time that their activations stay in the L2 cache while the weights go by.
+// Many tokens take two vectors of outputs together, so that an activation serves twice, and so many
+// of them at a time that their activations stay in the L2 cache while the weights go by.
 template <bool Int4>
 inline void multiply_layout(const LinearI8Args& a) {
   constexpr int64_t kActivationBytes = 384 << 10;
+  if (a.tokens <= Simd::kTokens) return few_tokens<Int4>(a);
   const int64_t begin = a.tile_begin * kPerTile, end = a.tile_end * kPerTile;
-  if (a.tokens <= Simd::kTokens) {
-    for (int64_t v = begin; v < end; v += kPerTile) some_tokens<kPerTile, Int4>(a, v, 0, a.tokens);
-    return;
-  }
   const int64_t fit = kActivationBytes / a.x_stride / Simd::kTokens * Simd::kTokens;
   const int64_t some = fit < Simd::kTokens ? Simd::kTokens : fit;
   for (int64_t t = 0; t < a.tokens; t += some) {
     const int64_t t_end = a.tokens - t < some ? a.tokens : t + some;
     int64_t v = begin;
-    for (; v + 2 <= end; v += 2) all_tokens<2, Int4>(a, v, t, t_end);
-    if (v < end) all_tokens<1, Int4>(a, v, t, t_end);
+    for (; v + 2 <= end; v += 2) many_tokens<2, Int4>(a, v, t, t_end);
+    if (v < end) many_tokens<1, Int4>(a, v, t, t_end);
   }
 }
 

@@ -14,6 +14,8 @@ struct Simd {
   using Floats = __m256;
   static constexpr int64_t kLanes = 8;
   static constexpr int kTokens = 6;
+  // Runs of weights that so many tokens read in turn.
+  static constexpr int streams(int tokens) { return tokens == 1 ? 2 : 1; }
 
   static Ints zero() { return _mm256_setzero_si256(); }
   static Ints load(const uint8_t* p) {

@@ -13,6 +13,8 @@ struct Simd {
   using Floats = __m512;
   static constexpr int64_t kLanes = 16;
   static constexpr int kTokens = 12;
+  // Runs of weights that so many tokens read in turn.
+  static constexpr int streams(int tokens) { return tokens <= 3 ? 4 : 2; }
 
   static Ints zero() { return _mm512_setzero_si512(); }
   static Ints load(const uint8_t* p) { return _mm512_load_si512(p); }
