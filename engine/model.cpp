@@ -1,5 +1,6 @@
 #include "engine/model.h"
 
+#include <sys/mman.h>
 #include <tbb/enumerable_thread_specific.h>
 #include <tbb/info.h>
 #include <tbb/parallel_for.h>
@@ -43,9 +44,33 @@ Model::Model(Checkpoint checkpoint, const ModelOptions& options)
     needs_embedding_ = needs_embedding_ || block.shared.has_value();
   }
   final_norm_.emplace(spec().final_norm, spec().d_model, checkpoint_);
-  initial_ = transient_state();
-  initial_.fixed.assign(fixed_state_floats(), 0.0f);
+  fetch_weights();
   if (spec().prefix) run_prefix();
+}
+
+// Maps the weights' pages at once, by all threads: one by one, at the first token, it takes longer
+// than reading them.
+void Model::fetch_weights() const {
+#ifdef MADV_POPULATE_READ
+  constexpr uintptr_t kPage = 4096;
+  const auto& units = spec().units;
+  run([&](const Executor&) {
+    tbb::parallel_for(size_t{0}, units.size(), [&](size_t i) {
+      const StoredUnit& stored = checkpoint_.units.at(units[i].name);
+      const auto begin = reinterpret_cast<uintptr_t>(stored.view.data) / kPage * kPage;
+      const auto end = reinterpret_cast<uintptr_t>(stored.view.data) + stored.bytes;
+      // Only advice: what it returns changes nothing.
+      ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_READ);
+    });
+  });
+#endif
+}
+
+SequenceState Model::initial_state() const {
+  if (after_prefix_) return *after_prefix_;
+  SequenceState state = transient_state();
+  state.fixed.assign(fixed_state_floats(), 0.0f);
+  return state;
 }
 
 SequenceState Model::transient_state() const {
@@ -56,16 +81,18 @@ SequenceState Model::transient_state() const {
 
 void Model::run_prefix() {
   const int64_t rows = spec().prefix_rows();
+  SequenceState state = initial_state();
   run([&](const Executor& executor) {
     Scratch scratch;
     const Sequence sequences[] = {
-        {.state = &initial_, .row = 0, .tokens = rows, .position = 0, .horizon = rows}};
+        {.state = &state, .row = 0, .tokens = rows, .position = 0, .horizon = rows}};
     const Batch batch(sequences);
     const Pass pass{executor, scratch, weights_, batch};
     float* x = scratch.take<float>(rows * spec().d_model);
     embed_prefix(x);
     run_blocks(0, blocks(), x, pass);
   });
+  after_prefix_ = std::move(state);
 }
 
 void Model::run(const std::function<void(const Executor&)>& work) const {

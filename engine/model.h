@@ -37,7 +37,7 @@ class Model {
 
   // The state of a sequence at its beginning: zeros and empty caches, or, for a model with a
   // prefix, what the prefix leaves.
-  const SequenceState& initial_state() const { return initial_; }
+  SequenceState initial_state() const;
   // A state for one pass over a whole fresh sequence, prefix included, that is not gone on from.
   SequenceState transient_state() const;
   size_t fixed_state_floats() const { return static_cast<size_t>(states_.size()); }
@@ -77,6 +77,7 @@ class Model {
 
  private:
   void run_prefix();
+  void fetch_weights() const;
 
   Checkpoint checkpoint_;
   ModelOptions options_;
@@ -85,7 +86,7 @@ class Model {
   std::vector<Block> blocks_;
   std::optional<Norm> final_norm_;
   bool needs_embedding_ = false;  // blocks come back to it (Batch::embedded)
-  SequenceState initial_;
+  std::optional<SequenceState> after_prefix_;
   mutable tbb::task_arena arena_;  // for run_jobs, and whatever else uses oneTBB
   std::unique_ptr<Team> team_;     // for the steps of a pass; null for one thread
   mutable std::atomic<StepClock*> clock_{nullptr};

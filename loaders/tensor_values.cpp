@@ -1,5 +1,9 @@
 #include "loaders/tensor_values.h"
 
+#include <tbb/parallel_for.h>
+
+#include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 
@@ -10,20 +14,23 @@ namespace klens {
 namespace {
 
 // Whether any element has all exponent bits set, that is, is NaN or infinite. Elements may be
-// unaligned.
+// unaligned. By all cores: opening a model waits for it.
 template <class Word>
 bool any_non_finite(std::span<const std::byte> bytes, Word exponent_bits) {
-  constexpr size_t kBlock = 4096;
-  Word block[kBlock];
-  for (size_t i = 0; i < bytes.size(); i += sizeof block) {
-    const size_t part = std::min(sizeof block, bytes.size() - i);
-    std::memcpy(block, bytes.data() + i, part);
-    unsigned found = 0;
-    for (size_t j = 0; j < part / sizeof(Word); ++j)
-      found |= static_cast<Word>(block[j] & exponent_bits) == exponent_bits;
-    if (found != 0) return true;
-  }
-  return false;
+  constexpr size_t kBlock = 16384;  // elements
+  const size_t blocks = (bytes.size() / sizeof(Word) + kBlock - 1) / kBlock;
+  std::atomic<bool> found{false};
+  tbb::parallel_for(size_t{0}, blocks, [&](size_t block) {
+    Word words[kBlock];
+    const auto part = bytes.subspan(block * sizeof words);
+    const size_t count = std::min(kBlock, part.size() / sizeof(Word));
+    std::memcpy(words, part.data(), count * sizeof(Word));
+    unsigned bad = 0;
+    for (size_t i = 0; i < count; ++i)
+      bad |= static_cast<Word>(words[i] & exponent_bits) == exponent_bits;
+    if (bad != 0) found = true;
+  });
+  return found;
 }
 
 float element(const TensorView& tensor, size_t i) {
