@@ -1,6 +1,6 @@
 // Shared by the rows of linear_i8 that have VPDPBUSD: one source for 256-bit and 512-bit registers.
-// The file that includes it defines `struct Simd` (see linear_i8_vnni512.h) before. Everything
-// is internal to that file, so the linker can never hand its copy to another.
+// The file that includes it defines `struct Simd` (see linear_i8_vnni512.h) before. Everything is
+// internal to that file, so the linker can never hand its copy to another.
 #pragma once
 #include "kernels/cpu/linear/linear_i8.h"
 
@@ -13,8 +13,8 @@ using Floats = Simd::Floats;  // float x Simd::kLanes
 constexpr int64_t kPerTile = kTileOutputs / Simd::kLanes;  // vectors
 constexpr int64_t kAhead = 1024;  // bytes of tiles that are asked for before they are needed
 
-// What V vectors of outputs are read from. A vector is
-// Simd::kLanes outputs: a tile row, or half of one.
+// What V vectors of outputs are read from. A vector is Simd::kLanes outputs: a tile row, or half of
+// one.
 template <int V>
 struct Outputs {
   const uint8_t* tiles[V];
