@@ -70,8 +70,16 @@ TEST_CASE("bench decodes sequences together, after tokens that are not timed") {
   // Of all three sequences: a step of 3 tokens takes token_ms.
   const double step_ms = report["token_ms"], tok_s = report["tests"][1]["tok_s"];
   CHECK(step_ms * tok_s / 1000 == Approx(3).epsilon(0.5));
-  // Prefill: depth, then three runs; decode: depth, then three runs of four steps.
-  CHECK(model->block_runs() == model->blocks() * (1 + 3 + 1 + 3 * 4));
+  // Prefill: depth, then four runs (one warms up, one is timed by steps); decode: depth, then four
+  // runs of four steps.
+  CHECK(model->block_runs() == model->blocks() * (1 + 4 + 1 + 4 * 4));
+  for (const auto& test : report["tests"]) {
+    double all = 0;
+    for (const auto& share : test["shares"]) all += share.get<double>();
+    CHECK(test["shares"].at("linear") > 0);
+    CHECK(test["shares"].at("scan") > 0);
+    CHECK(all == Approx(1).margin(0.05));
+  }
 }
 
 }  // namespace klens
