@@ -17,3 +17,8 @@ function(klens_library name)
   add_library(${name} STATIC ${arg_SOURCES})
   target_link_libraries(${name} PUBLIC klens_options ${arg_LINKS} PRIVATE ${arg_PRIVATE_LINKS})
 endfunction()
+
+# Sanitizers instrument every line of what kernels unroll: those then unroll less.
+if(CMAKE_CXX_FLAGS MATCHES "sanitize")
+  target_compile_definitions(klens_options INTERFACE KLENS_SANITIZED)
+endif()

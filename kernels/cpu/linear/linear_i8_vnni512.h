@@ -12,7 +12,11 @@ struct Simd {
   using Ints = __m512i;
   using Floats = __m512;
   static constexpr int64_t kLanes = 16;
+#ifdef KLENS_SANITIZED
+  static constexpr int kTokens = 2;  // more takes compilers minutes
+#else
   static constexpr int kTokens = 12;
+#endif
   // Runs of weights that so many tokens read in turn.
   static constexpr int streams(int tokens) { return tokens <= 3 ? 4 : 2; }
 
