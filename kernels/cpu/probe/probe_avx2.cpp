@@ -7,9 +7,10 @@
 namespace klens::cpu {
 namespace {
 
-int64_t sum_of_words(__m256i v) {
-  return _mm256_extract_epi64(v, 0) + _mm256_extract_epi64(v, 1) + _mm256_extract_epi64(v, 2) +
-         _mm256_extract_epi64(v, 3);
+uint64_t sum_of_words(__m256i v) {  // unsigned, it wraps
+  uint64_t words[4];
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(words), v);
+  return words[0] + words[1] + words[2] + words[3];
 }
 
 }  // namespace
@@ -32,9 +33,9 @@ uint64_t read_probe_avx2(const void* data, int64_t bytes) {
       }
     }
   }
-  int64_t sum = 0;
+  uint64_t sum = 0;
   for (const __m256i& s : sums) sum += sum_of_words(s);
-  return static_cast<uint64_t>(sum);
+  return sum;
 }
 
 // In assembly, or the compiler would know what ones add up to. Without VNNI the least is a

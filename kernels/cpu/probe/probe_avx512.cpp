@@ -24,7 +24,10 @@ uint64_t read_probe_avx512(const void* data, int64_t bytes) {
   }
   const __m512i sum =
       _mm512_add_epi64(_mm512_add_epi64(sums[0], sums[1]), _mm512_add_epi64(sums[2], sums[3]));
-  return static_cast<uint64_t>(_mm512_reduce_add_epi64(sum));
+  uint64_t words[8], total = 0;  // unsigned, it wraps
+  _mm512_storeu_si512(words, sum);
+  for (const uint64_t word : words) total += word;
+  return total;
 }
 
 // As the AVX2 row, twice as wide.
