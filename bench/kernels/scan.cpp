@@ -31,20 +31,38 @@ void add_selective(int64_t channels, int64_t tokens) {
 
 // Operations of the recurrence, whatever way a row takes: it updates and reads every state. Bytes:
 // states, read and written.
-void add_ssd(int64_t heads, int64_t dim, int64_t states, int64_t tokens) {
-  const int64_t cols = heads * dim;
+void add_ssd(int64_t heads, int64_t dim, int64_t states, int64_t tokens, bool rounded) {
+  const int64_t cols = heads * dim,
+                width = cols + 2 * states;  // rows of x, B and C, as after conv1d
   const double operations = 5.0 * static_cast<double>(tokens * cols * states);
   add(
       "ssd_scan", ssd_scan_variants(),
       std::to_string(heads) + "x" + std::to_string(dim) + "/s" + std::to_string(states) + "/t" +
-          std::to_string(tokens),
+          std::to_string(tokens) + (rounded ? "/rounded" : ""),
       [=](State& state, SsdScan* run) {
-        const Block<float> x(tokens * cols), y(tokens * cols), dt(tokens * heads, 0.001f, 0.1f);
-        const Block<float> b(tokens * states), c(tokens * states), a(heads, -8, -1), d(heads);
-        const Block<float> h(cols * states);
-        SsdScanArgs args{x.data(), cols,     dt.data(), heads,    b.data(), c.data(), states,
-                         a.data(), d.data(), h.data(),  y.data(), cols,     tokens,   heads,
-                         dim,      1,        states,    0,        heads,    nullptr};
+        const Block<float> x(tokens * width), y(tokens * cols), dt(tokens * heads, 0.001f, 0.1f);
+        const Block<float> a(heads, -8, -1), d(heads), h(cols * states);
+        SsdScanArgs args{.x = x.data(),
+                         .x_stride = width,
+                         .dt = dt.data(),
+                         .dt_stride = heads,
+                         .b = x.data() + cols,
+                         .c = x.data() + cols + states,
+                         .bc_stride = width,
+                         .a = a.data(),
+                         .d = d.data(),
+                         .state = h.data(),
+                         .y = y.data(),
+                         .y_stride = cols,
+                         .tokens = tokens,
+                         .heads = heads,
+                         .head_dim = dim,
+                         .groups = 1,
+                         .states = states,
+                         .head_begin = 0,
+                         .head_end = heads,
+                         .work = nullptr,
+                         .rounded = rounded};
         const Block<float> work(ssd_scan_work(args));
         args.work = work.data();
         for (auto _ : state) run(args);
@@ -74,9 +92,11 @@ void add_scan() {
       add_conv(channels, tokens);
     }
     add_conv(1792, tokens);  // Mamba-2 130 M: x, B and C
-    add_ssd(24, 64, 128, tokens);
-    add_ssd(64, 64, 128, tokens);
-    add_ssd(64, 80, 64, tokens);
+    for (const bool rounded : {false, true}) {
+      add_ssd(24, 64, 128, tokens, rounded);
+      add_ssd(64, 64, 128, tokens, rounded);
+      add_ssd(64, 80, 64, tokens, rounded);
+    }
   }
 }
 

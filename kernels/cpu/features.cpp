@@ -20,7 +20,7 @@ struct Level {
 // Lowest first; each allows all that the ones before it allow. Zen 4 has AVX-512 without AVX-VNNI,
 // therefore `required` is less than `bits`.
 constexpr Features kUpToVnni = kAvx2 | kAvxVnni;
-constexpr Features kUpToAvx512 = kUpToVnni | kAvx512 | kAvx512Vnni;
+constexpr Features kUpToAvx512 = kUpToVnni | kAvx512 | kAvx512Vnni | kAvx512Bf16;
 constexpr Level kLevels[] = {
     {"scalar", kBaseline, kBaseline},
     {"avx2", kAvx2, kAvx2},
@@ -88,8 +88,10 @@ Features detect() {
   }
   const bool amx_int8 = all_set(edx, bit(24) | bit(25));  // AMX-TILE, AMX-INT8
   if (tiles && amx_int8 && has_tile_palette() && may_use_tiles()) have |= kAmxInt8;
-  if (last_subleaf >= 1 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && all_set(eax, bit(4)))
-    have |= kAvxVnni;
+  if (last_subleaf >= 1 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx)) {
+    if (all_set(eax, bit(4))) have |= kAvxVnni;
+    if (all_set(eax, bit(5)) && covers(have, kAvx512)) have |= kAvx512Bf16;
+  }
   return have;
 }
 

@@ -12,7 +12,8 @@ inline constexpr Features kAvx2 = 1u << 0;     // AVX2 + FMA + F16C, and the OS 
 inline constexpr Features kAvxVnni = 1u << 1;  // VEX-encoded VPDPBUSD
 inline constexpr Features kAvx512 = 1u << 2;   // F + BW + DQ + VL, and the OS saves zmm
 inline constexpr Features kAvx512Vnni = 1u << 3;
-inline constexpr Features kAmxInt8 = 1u << 4;  // AMX-TILE + AMX-INT8, and the OS lets us use tiles
+inline constexpr Features kAvx512Bf16 = 1u << 4;
+inline constexpr Features kAmxInt8 = 1u << 5;  // AMX-TILE + AMX-INT8, and the OS lets us use tiles
 
 // What this process can run, from CPUID and XCR0. On Linux it asks for the AMX tiles.
 Features detect();

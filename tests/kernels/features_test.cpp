@@ -9,7 +9,8 @@ namespace {
 
 TEST_CASE("features: each word allows itself and all below", "[features]") {
   const char* words[] = {"scalar", "avx2", "avxvnni", "avx512", "amx"};
-  const Features own[] = {kBaseline, kAvx2, kAvxVnni, kAvx512 | kAvx512Vnni, kAmxInt8};
+  const Features own[] = {kBaseline, kAvx2, kAvxVnni, kAvx512 | kAvx512Vnni | kAvx512Bf16,
+                          kAmxInt8};
   Features sum = kBaseline;
   for (int i = 0; i < 5; ++i) {
     sum |= own[i];
@@ -47,6 +48,7 @@ TEST_CASE("features: KLENS_ISA lowers and never raises", "[features]") {
 TEST_CASE("features: an extension implies what it builds on", "[features]") {
   if (covers(detect(), kAvx512)) CHECK(covers(detect(), kAvx2));
   if (covers(detect(), kAvx512Vnni)) CHECK(covers(detect(), kAvx512));
+  if (covers(detect(), kAvx512Bf16)) CHECK(covers(detect(), kAvx512));
 }
 
 TEST_CASE("variants: the first covered row is taken", "[features]") {

@@ -27,7 +27,8 @@ struct SsdScanArgs {
   int64_t tokens;
   int64_t heads, head_dim, groups, states;  // any sizes; groups divides heads
   int64_t head_begin, head_end;             // only these heads are read, written and updated
-  float* work;  // [ssd_scan_work(*this)] floats, uninitialised; the call's own
+  float* work;           // [ssd_scan_work(*this)] floats, uninitialised; the call's own
+  bool rounded = false;  // rows that can may round what chunks multiply to BF16
 };
 
 // Floats of working memory that a call needs on any row of the table.
@@ -38,7 +39,8 @@ int64_t ssd_scan_work(const SsdScanArgs& args);
 //   |y - y_scalar| <= 16 (states + 72 + tokens / 8) eps (sum over n of H[n] |C[n]| + |D x|)
 // where H is the recurrence run on absolute values; and likewise the state, by H[n]. A decay has a
 // relative error of (1.5 + |dt A|) eps; the tokens count as the state is FP32 between them (scalar)
-// or between chunks.
+// or between chunks. Where `rounded`, 2^-6 is added to the bound's factor (four
+// roundings to 8 bits), and magnitudes below 2^-126 count as zero.
 using SsdScan = void(const SsdScanArgs&);
 
 std::span<const Variant<SsdScan>> ssd_scan_variants();

@@ -1,0 +1,115 @@
+// What the AVX-512 rows of ssd_scan share: a chunk's decays and channels. See kernels/README.md for
+// the one rule of such files.
+#pragma once
+#include "kernels/cpu/avx512_math.h"
+#include "kernels/cpu/scan/ssd_scan.h"
+
+namespace klens::cpu {
+namespace {
+
+constexpr int64_t kChunk = 32;      // tokens
+constexpr int64_t kFewTokens = 12;  // up to here the recurrence is faster
+constexpr int64_t kRows = 8;        // of a tile: tokens or states
+
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+struct Chunk {
+  int64_t begin, tokens, group;
+};
+
+// 16 V channels of a head, the last of them masked.
+struct Cols {
+  int64_t head, begin;
+  __mmask16 mask[2];
+};
+
+// Eight rows of a product, each 16 V wide. Rows beyond the chunk's tokens or the states are
+// computed too, of what work holds there, and not used.
+template <int V>
+struct Tile {
+  __m512 v[kRows][V];
+};
+
+// [16][n] to [n][16] elements of 32 bits; rows lie `stride` apart, those not in the mask are zeros.
+inline void transpose16(const void* from, int64_t stride, __mmask16 rows, int64_t n, void* to,
+                        int64_t to_stride) {
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i at = _mm512_mullo_epi32(lane, _mm512_set1_epi32(static_cast<int32_t>(stride)));
+  for (int64_t i = 0; i < n; ++i)
+    _mm512_storeu_si512(static_cast<float*>(to) + i * to_stride,
+                        _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), rows, at,
+                                                    static_cast<const float*>(from) + i, 4));
+}
+
+// What a head's decays are within a chunk. The logarithms add up in FP64: a difference of two large
+// sums still has the digits of a small one, and is never above zero.
+struct Decays {
+  double log[kChunk];  // from before the chunk to after token t
+  float dt[kChunk];
+  float from_start[kChunk];
+  float to_end[kChunk];
+};
+
+// e^(to - from) of 16 tokens.
+inline __m512 exp_of_differences(__m512d from_low, __m512d from_high, __m512d to) {
+  const __m256 low = _mm512_cvtpd_ps(_mm512_sub_pd(to, from_low));
+  const __m256 high = _mm512_cvtpd_ps(_mm512_sub_pd(to, from_high));
+  const __m512 log = _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+  return exp_negative16(_mm512_min_ps(log, _mm512_setzero_ps()));
+}
+
+inline void find_decays(const SsdScanArgs& a, const Chunk& chunk, int64_t h, Decays& d) {
+  double sum = 0;
+  for (int64_t t = 0; t < kChunk; ++t) {
+    d.dt[t] = t < chunk.tokens ? a.dt[(chunk.begin + t) * a.dt_stride + h] : 0.0f;
+    d.log[t] = sum += double{d.dt[t]} * double{a.a[h]};
+  }
+  const __m512d zero = _mm512_setzero_pd();
+  for (int64_t t = 0; t < kChunk; t += 16) {
+    const __m512d low = _mm512_loadu_pd(d.log + t), high = _mm512_loadu_pd(d.log + t + 8);
+    const __m512d minus_low = _mm512_sub_pd(zero, low), minus_high = _mm512_sub_pd(zero, high);
+    _mm512_storeu_ps(d.from_start + t, exp_of_differences(minus_low, minus_high, zero));
+    _mm512_storeu_ps(d.to_end + t, exp_of_differences(low, high, _mm512_set1_pd(sum)));
+  }
+}
+
+// What tokens s … s + 15 still give to token t: cb times dt and the decays from s to t, 0 where s >
+// t.
+inline __m512 mixed(const Decays& d, int64_t t, int64_t s, __m512 cb) {
+  const __m512 decay = exp_of_differences(_mm512_loadu_pd(d.log + s),
+                                          _mm512_loadu_pd(d.log + s + 8), _mm512_set1_pd(d.log[t]));
+  return _mm512_maskz_mul_ps(first_lanes16(t + 1 - s), _mm512_mul_ps(cb, _mm512_loadu_ps(d.dt + s)),
+                             decay);
+}
+
+// The next channels of a row: rows lie in different pages, which no hardware prefetch crosses.
+inline void fetch_next(const float* row) {
+  _mm_prefetch(row + 32, _MM_HINT_T1);
+  _mm_prefetch(row + 48, _MM_HINT_T1);
+}
+
+// scan(tokens of a chunk, first head, last head) for the heads of each group, which share C B^T.
+template <class Scan>
+inline void over_groups(const SsdScanArgs& a, int64_t begin, int64_t tokens, const Scan& scan) {
+  const int64_t group_heads = a.heads / a.groups;
+  for (int64_t h = a.head_begin; h < a.head_end;) {
+    const int64_t group = h / group_heads, end = least(a.head_end, (group + 1) * group_heads);
+    scan(Chunk{begin, tokens, group}, h, end);
+    h = end;
+  }
+}
+
+// part(Cols, width in vectors) for all channels of a head.
+template <class Part>
+inline void over_cols(const SsdScanArgs& a, int64_t h, const Part& part) {
+  for (int64_t p = 0; p < a.head_dim; p += 32) {
+    const int64_t left = a.head_dim - p;
+    if (left > 16)
+      part.template operator()<2>(Cols{h, p, {0xffff, first_lanes16(left - 16)}});
+    else
+      part.template operator()<1>(Cols{h, p, {first_lanes16(left), 0}});
+  }
+}
+
+}  // namespace
+}  // namespace klens::cpu

@@ -1,0 +1,244 @@
+// Built with AVX-512's flags and -mavx512bf16. See kernels/README.md for the one rule of such
+// files.
+#include "kernels/cpu/scan/ssd_chunks_avx512.h"
+
+namespace klens::cpu {
+
+SsdScan ssd_scan_avx512, ssd_scan_avx512bf16;
+
+namespace {
+
+using Pair = uint32_t;  // two BF16: elements 2 i and 2 i + 1 of what a product adds up over
+
+constexpr int64_t kPairs = kChunk / 2;  // of a chunk's tokens
+
+// The pieces of args.work; ssd_scan_work() counts them.
+struct Work {
+  int64_t states;  // to a multiple of 16
+  Pair* row;       // [kChunk][states / 2]: B or C of a group
+  Pair* c;         // [states / 2][kChunk]: C of a group, transposed
+  Pair* b;         // [states / 2][kChunk]: B likewise
+  Pair* b_token;   // [kPairs][states]: B of a group, pairs of tokens
+  float* cb;       // [kChunk][kChunk]: C B^T of a group, as far as tiles meet s <= t
+  Pair* mix;       // [kChunk][kPairs]: cb times dt and decays from s to t, 0 where s > t
+  Pair* x;         // [kPairs][32]: x of some channels
+  Pair* end;       // [kPairs][32]: dt x decayed to the end of the chunk
+  Pair* state;     // [states / 2][32]: some channels of a head's state before the chunk
+};
+
+inline Work pieces(const SsdScanArgs& a) {
+  Work w;
+  w.states = (a.states + 15) / 16 * 16;
+  w.cb = a.work;
+  w.row = reinterpret_cast<Pair*>(w.cb + kChunk * kChunk);
+  w.c = w.row + kPairs * w.states;
+  w.b = w.c + kPairs * w.states;
+  w.b_token = w.b + kPairs * w.states;
+  w.mix = w.b_token + kPairs * w.states;
+  w.x = w.mix + kChunk * kPairs;
+  w.end = w.x + kPairs * 32;
+  w.state = w.end + kPairs * 32;
+  return w;
+}
+
+// Thirty-two floats that lie one after the other.
+inline void store_row(Pair* to, __m512 first, __m512 second) {
+  _mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh(second, first));
+}
+
+// Two rows of sixteen, element by element.
+inline void store_pairs(Pair* to, __m512 even, __m512 odd) {
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
+                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  const __m512i rows = (__m512i)_mm512_cvtne2ps_pbh(odd, even);
+  _mm512_storeu_si512(to, _mm512_permutexvar_epi16(order, rows));
+}
+
+// tile[r] += sum over i < count of rows[r * apart + i * step] . columns[i]; rows of columns are
+// `stride` apart. Each element is one chain of products in the order of i, so the shape of tiles
+// never shows in the bits.
+template <int64_t apart, int V>
+inline void multiply(const Pair* rows, int64_t step, const Pair* columns, int64_t stride,
+                     int64_t count, Tile<V>& tile) {
+  Tile<V> sums = tile;
+  for (int64_t i = 0; i < count; ++i) {
+    __m512i column[V];
+    for (int v = 0; v < V; ++v) column[v] = _mm512_loadu_si512(columns + i * stride + 16 * v);
+    for (int r = 0; r < kRows; ++r) {
+      const __m512i row = _mm512_set1_epi32(static_cast<int32_t>(rows[r * apart + i * step]));
+      for (int v = 0; v < V; ++v)
+        sums.v[r][v] = _mm512_dpbf16_ps(sums.v[r][v], (__m512bh)row, (__m512bh)column[v]);
+    }
+  }
+  tile = sums;
+}
+
+// Sixteen of a token's B or C, from state n on; zeros after the last of them and of the chunk.
+inline __m512 load_states(const SsdScanArgs& a, const Chunk& chunk, const float* from, int64_t t,
+                          int64_t n) {
+  const int64_t lanes = t < chunk.tokens && n < a.states ? a.states - n : 0;
+  return load16(from + (t * a.bc_stride + n) * (lanes > 0), first_lanes16(lanes));
+}
+
+// [states / 2][kChunk] of B or C.
+inline void pack_states(const SsdScanArgs& a, const Chunk& chunk, const float* from, const Work& w,
+                        Pair* to) {
+  for (int64_t t = 0; t < kChunk; ++t)
+    for (int64_t n = 0; n < w.states; n += 16)
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(w.row + (t * w.states + n) / 2),
+                          (__m256i)_mm512_cvtneps_pbh(load_states(a, chunk, from, t, n)));
+  for (int64_t t = 0; t < kChunk; t += 16)
+    transpose16(w.row + t * w.states / 2, w.states / 2, 0xffff, w.states / 2, to + t, kChunk);
+}
+
+inline void pack_bc(const SsdScanArgs& a, const Chunk& chunk, const Work& w) {
+  const int64_t at = chunk.begin * a.bc_stride + chunk.group * a.states;
+  pack_states(a, chunk, a.b + at, w, w.b);
+  pack_states(a, chunk, a.c + at, w, w.c);
+  for (int64_t t = 0; t < kChunk; t += 2)
+    for (int64_t n = 0; n < w.states; n += 16)
+      store_pairs(w.b_token + t / 2 * w.states + n, load_states(a, chunk, a.b + at, t, n),
+                  load_states(a, chunk, a.b + at, t + 1, n));
+}
+
+inline void multiply_cb(const Chunk& chunk, const Work& w) {
+  for (int64_t t = 0; t < chunk.tokens; t += kRows)
+    for (int64_t s = 0; s < t + kRows; s += 16) {
+      Tile<1> tile = {};
+      multiply<1>(w.c + t, kChunk, w.b + s, kChunk, w.states / 2, tile);
+      for (int64_t r = 0; r < kRows; ++r)
+        _mm512_storeu_ps(w.cb + (t + r) * kChunk + s, tile.v[r][0]);
+    }
+}
+
+inline void mix_decays(const Chunk& chunk, const Decays& d, const Work& w) {
+  for (int64_t t = 0; t < chunk.tokens; ++t) {
+    const float* cb = w.cb + t * kChunk;
+    const __m512 first = mixed(d, t, 0, _mm512_loadu_ps(cb));
+    const __m512 second = t < 16 ? _mm512_setzero_ps() : mixed(d, t, 16, _mm512_loadu_ps(cb + 16));
+    store_row(w.mix + t * kPairs, first, second);
+  }
+}
+
+template <int V>
+inline void gather(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, const Decays& d,
+                   const Work& w) {
+  const int64_t at = cols.head * a.head_dim + cols.begin;
+  for (int64_t t = 0; t < chunk.tokens; t += 2) {
+    const float* x = a.x + (chunk.begin + t) * a.x_stride + at;
+    const float* y = a.y + (chunk.begin + t) * a.y_stride + at;
+    const bool both = t + 1 < chunk.tokens;
+    const float* next = x + (both ? a.x_stride : 0);
+    fetch_next(x);
+    fetch_next(y);
+    fetch_next(next);
+    fetch_next(y + (both ? a.y_stride : 0));
+    const __m512 even_scale = _mm512_set1_ps(d.dt[t] * d.to_end[t]);
+    const __m512 odd_scale = _mm512_set1_ps(d.dt[t + 1] * d.to_end[t + 1]);
+    for (int v = 0; v < V; ++v) {
+      const __m512 even = load16(x + 16 * v, cols.mask[v]);
+      const __m512 odd = load16(next + 16 * v, both ? cols.mask[v] : __mmask16{0});
+      store_pairs(w.x + t / 2 * 32 + 16 * v, even, odd);
+      store_pairs(w.end + t / 2 * 32 + 16 * v, _mm512_mul_ps(even_scale, even),
+                  _mm512_mul_ps(odd_scale, odd));
+    }
+  }
+  const float* state = a.state + cols.head * a.states * a.head_dim + cols.begin;
+  for (int64_t n = 0; n + 1 < a.states; n += 2, state += 2 * a.head_dim)
+    for (int v = 0; v < V; ++v)
+      store_pairs(w.state + n * 16 + 16 * v, load16(state + 16 * v, cols.mask[v]),
+                  load16(state + a.head_dim + 16 * v, cols.mask[v]));
+  if (a.states % 2 == 0) return;
+  for (int v = 0; v < V; ++v)
+    store_pairs(w.state + (a.states - 1) * 16 + 16 * v, load16(state + 16 * v, cols.mask[v]),
+                _mm512_setzero_ps());
+}
+
+// y = decay from the start * C state + mix * x + D x
+template <int V>
+inline void output(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, const Decays& d,
+                   const Work& w) {
+  const int64_t at = cols.head * a.head_dim + cols.begin;
+  const float* x = a.x + chunk.begin * a.x_stride + at;
+  float* y = a.y + chunk.begin * a.y_stride + at;
+  const __m512 skip = _mm512_set1_ps(a.d[cols.head]);
+  for (int64_t t = 0; t < chunk.tokens; t += kRows) {
+    Tile<V> tile = {};
+    multiply<1>(w.c + t, kChunk, w.state, 32, (a.states + 1) / 2, tile);
+    for (int64_t r = 0; r < kRows; ++r)
+      for (int v = 0; v < V; ++v)
+        tile.v[r][v] = _mm512_mul_ps(tile.v[r][v], _mm512_set1_ps(d.from_start[t + r]));
+    const int64_t count = least(kRows, chunk.tokens - t);
+    multiply<kPairs>(w.mix + t * kPairs, 1, w.x, 32, (t + count + 1) / 2, tile);
+    for (int64_t r = 0; r < count; ++r)
+      for (int v = 0; v < V; ++v) {
+        const __m512 xv = load16(x + (t + r) * a.x_stride + 16 * v, cols.mask[v]);
+        store16(y + (t + r) * a.y_stride + 16 * v, cols.mask[v],
+                _mm512_fmadd_ps(skip, xv, tile.v[r][v]));
+      }
+  }
+}
+
+// state = decay over the chunk * state + B^T (dt x decayed to the end)
+template <int V>
+inline void advance(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, const Decays& d,
+                    const Work& w) {
+  const __m512 decay = _mm512_set1_ps(d.from_start[chunk.tokens - 1]);
+  float* state = a.state + cols.head * a.states * a.head_dim + cols.begin;
+  for (int64_t n = 0; n < a.states; n += kRows) {
+    Tile<V> tile;
+    for (int64_t r = 0; r < kRows; ++r) {
+      const float* row = state + least(n + r, a.states - 1) * a.head_dim;
+      for (int v = 0; v < V; ++v)
+        tile.v[r][v] = _mm512_mul_ps(decay, load16(row + 16 * v, cols.mask[v]));
+    }
+    multiply<1>(w.b_token + n, w.states, w.end, 32, (chunk.tokens + 1) / 2, tile);
+    const int64_t count = least(kRows, a.states - n);
+    for (int64_t r = 0; r < count; ++r)
+      for (int v = 0; v < V; ++v)
+        store16(state + (n + r) * a.head_dim + 16 * v, cols.mask[v], tile.v[r][v]);
+  }
+}
+
+inline void scan_group(const SsdScanArgs& a, const Chunk& chunk, int64_t begin, int64_t end,
+                       const Work& w) {
+  pack_bc(a, chunk, w);
+  multiply_cb(chunk, w);
+  for (int64_t h = begin; h < end; ++h) {
+    Decays d;
+    find_decays(a, chunk, h, d);
+    mix_decays(chunk, d, w);
+    over_cols(a, h, [&]<int V>(const Cols& cols) {
+      gather<V>(a, chunk, cols, d, w);
+      output<V>(a, chunk, cols, d, w);
+      advance<V>(a, chunk, cols, d, w);
+    });
+  }
+}
+
+// The last tokens, or all of them, by the row without BF16.
+inline void scan_rest(SsdScanArgs a, int64_t from) {
+  a.x += from * a.x_stride;
+  a.dt += from * a.dt_stride;
+  a.b += from * a.bc_stride;
+  a.c += from * a.bc_stride;
+  a.y += from * a.y_stride;
+  a.tokens -= from;
+  ssd_scan_avx512(a);
+}
+
+}  // namespace
+
+void ssd_scan_avx512bf16(const SsdScanArgs& a) {
+  if (!a.rounded) return ssd_scan_avx512(a);
+  const Work w = pieces(a);
+  for (int64_t t = 0; t < a.tokens; t += kChunk) {
+    const int64_t tokens = least(kChunk, a.tokens - t);
+    if (tokens <= kFewTokens) return scan_rest(a, t);
+    over_groups(a, t, tokens, [&](const Chunk& chunk, int64_t begin, int64_t end) {
+      scan_group(a, chunk, begin, end, w);
+    });
+  }
+}
+
+}  // namespace klens::cpu
