@@ -68,21 +68,22 @@ struct Dots {
 // rows take four registers.
 template <int T, class E>
 struct Rows {
-  const E* base[(T + 2) / 3];
+  E* base[(T + 2) / 3];
   int64_t stride;
-  Rows(const E* first, int64_t row_stride) : stride(row_stride) {
+  Rows(E* first, int64_t row_stride) : stride(row_stride) {
     for (int i = 0; i < (T + 2) / 3; ++i) base[i] = first + 3 * i * stride;
   }
-  const E* at(int t) const { return base[t / 3] + t % 3 * stride; }
+  E* at(int t) const { return base[t / 3] + t % 3 * stride; }
   void advance(int64_t count) {
-    for (const E*& b : base) b += count;
+    for (E*& b : base) b += count;
   }
 };
 
 // dots += weights (unsigned) x the four activations at `offset` of every row.
 template <int T, int V>
-__attribute__((always_inline)) inline void multiply(const Ints (&w)[V], const Rows<T, int8_t>& x,
-                                                    int offset, Dots<T, V>& dots) {
+__attribute__((always_inline)) inline void multiply(const Ints (&w)[V],
+                                                    const Rows<T, const int8_t>& x, int offset,
+                                                    Dots<T, V>& dots) {
   unrolled<T>([&](auto t) __attribute__((always_inline)) {
     const Ints four = Simd::broadcast4(x.at(t) + offset);
     unrolled<V>([&](auto v)
@@ -95,7 +96,7 @@ __attribute__((always_inline)) inline void multiply(const Ints (&w)[V], const Ro
 // Two sets of sums, for the two halves of a step, where few would wait for each other.
 template <int T, int V, bool Int4, bool Stream>
 __attribute__((always_inline)) inline void dot_group(const Outputs<V>& out, int64_t tile,
-                                                     int64_t tiles, Rows<T, int8_t> x,
+                                                     int64_t tiles, Rows<T, const int8_t> x,
                                                      Dots<T, V>& dots) {
   constexpr bool kTwo = T * V <= 6, kFull = Simd::kLanes == 8 && (T == Simd::kTokens || V > 2);
   Dots<T, V> even = dots, odd;
@@ -151,9 +152,16 @@ inline void block(const LinearI8Args& a, int64_t vector, int64_t apart, int64_t 
   const int64_t x_groups = (a.w.cols + a.x_group - 1) / a.x_group;
   const int64_t w_groups = (a.w.cols + a.w.group - 1) / a.w.group;
   const Outputs<V> out = outputs_at<V>(a, vector, apart, (a.w.cols + kCols - 1) / kCols, w_groups);
-  Rows<T, float> x_scale(a.x_scale + t0 * x_groups, x_groups);
-  Rows<T, int32_t> x_sum(a.x_sum + t0 * x_groups, x_groups);
+  Rows<T, const float> x_scale(a.x_scale + t0 * x_groups, x_groups);
+  Rows<T, const int32_t> x_sum(a.x_sum + t0 * x_groups, x_groups);
   const int8_t* x = a.x + t0 * a.x_stride;
+
+  // Outputs are written once a block, each to a line of its own: asked for now, they are there
+  // then.
+  const Rows<T, float> y(a.y + t0 * a.y_stride, a.y_stride);
+  each<T, V>([&](auto t, auto v) __attribute__((always_inline)) {
+    __asm__ volatile("prefetchw %0" : : "m"(*(y.at(t) + out.first[v])));
+  });
 
   Floats sums[T][V];
   each<T, V>([&](auto t, auto v)
@@ -167,7 +175,7 @@ inline void block(const LinearI8Args& a, int64_t vector, int64_t apart, int64_t 
       unrolled<V>([&](auto v) __attribute__((always_inline)) { dots.v[t][v] = start; });
     });
     dot_group<T, V, Int4, Stream>(out, begin / kCols, (cols + kCols - 1) / kCols,
-                                  Rows<T, int8_t>(x + begin, a.x_stride), dots);
+                                  Rows<T, const int8_t>(x + begin, a.x_stride), dots);
     if (w_groups == 1) {
       each<T, V>([&](auto t, auto v) __attribute__((always_inline)) {
         sums[t][v] = Simd::multiply_add(Simd::to_floats(dots.v[t][v]),
@@ -190,13 +198,13 @@ inline void block(const LinearI8Args& a, int64_t vector, int64_t apart, int64_t 
         sums[t][v] = Simd::multiply(sums[t][v], w_scale);
       });
     });
-  float* y = a.y + t0 * a.y_stride;
-  for (int t = 0; t < T; ++t, y += a.y_stride)
-    for (int v = 0; v < V; ++v)
-      if (out.first[v] + Simd::kLanes <= a.w.rows)
-        Simd::store(y + out.first[v], sums[t][v]);
-      else
-        Simd::store_some(y + out.first[v], sums[t][v], a.w.rows - out.first[v]);
+  each<T, V>([&](auto t, auto v) __attribute__((always_inline)) {
+    float* to = y.at(t) + out.first[v];
+    if (out.first[v] + Simd::kLanes <= a.w.rows)
+      Simd::store(to, sums[t][v]);
+    else
+      Simd::store_some(to, sums[t][v], a.w.rows - out.first[v]);
+  });
 }
 
 // f(Index<count>()) for a count from 1 to N.
@@ -210,7 +218,7 @@ inline void with_constant(int64_t count, const F& f) {
 // queues: a call's tile rows are cut into several that are read in turn.
 template <bool Int4>
 inline void few_tokens(const LinearI8Args& a) {
-  with_constant<Simd::kTokens>(a.tokens, [&](auto tokens) {
+  with_constant<Simd::kFewTokens>(a.tokens, [&](auto tokens) {
     constexpr int T = decltype(tokens)::kValue, S = Simd::streams(T);
     const int64_t each = (a.tile_end - a.tile_begin) / S * kPerTile;
     int64_t v = a.tile_begin * kPerTile;
@@ -221,12 +229,23 @@ inline void few_tokens(const LinearI8Args& a) {
   });
 }
 
+// Part i of n of what comes next, so that it is in the L2 cache when its turn comes.
+inline void fetch_share(const uint8_t* next, int64_t bytes, int64_t i, int64_t n) {
+  for (int64_t at = bytes * i / n / 64 * 64; at < bytes * (i + 1) / n; at += 64)
+    _mm_prefetch(next + at, _MM_HINT_T1);
+}
+
 // Tokens [t_begin, t_end) of V neighbouring vectors, in blocks as even as can be.
 template <int V, bool Int4>
 inline void many_tokens(const LinearI8Args& a, int64_t vector, int64_t t_begin, int64_t t_end) {
   const int64_t tokens = t_end - t_begin, blocks = (tokens + Simd::kTokens - 1) / Simd::kTokens;
+  const int64_t row_bytes = (a.w.cols + (Int4 ? 7 : 3)) / (Int4 ? 8 : 4) * kTileBytes;
+  const int64_t next_vector = vector + V, left = a.tile_end * kPerTile - next_vector;
+  const auto* next = static_cast<const uint8_t*>(a.w.data) + next_vector / kPerTile * row_bytes;
+  const int64_t next_bytes = (left < V ? left : V) * row_bytes / kPerTile;
   for (int64_t i = 0; i < blocks; ++i) {
     const int64_t from = tokens * i / blocks, to = tokens * (i + 1) / blocks;
+    fetch_share(next, next_bytes, i, blocks);
     with_constant<Simd::kTokens>(to - from, [&](auto count) {
       block<decltype(count)::kValue, V, Int4, false>(a, vector, 1, t_begin + from);
     });
@@ -238,12 +257,13 @@ inline void many_tokens(const LinearI8Args& a, int64_t vector, int64_t t_begin, 
 template <bool Int4>
 inline void multiply_layout(const LinearI8Args& a) {
   constexpr int64_t kActivationBytes = 384 << 10;
-  if (a.tokens <= Simd::kTokens) return few_tokens<Int4>(a);
+  if (a.tokens <= Simd::kFewTokens) return few_tokens<Int4>(a);
   const int64_t begin = a.tile_begin * kPerTile, end = a.tile_end * kPerTile;
   const int64_t fit = kActivationBytes / a.x_stride / Simd::kTokens * Simd::kTokens;
   const int64_t some = fit < Simd::kTokens ? Simd::kTokens : fit;
-  for (int64_t t = 0; t < a.tokens; t += some) {
-    const int64_t t_end = a.tokens - t < some ? a.tokens : t + some;
+  const int64_t parts = (a.tokens + some - 1) / some;
+  for (int64_t i = 0; i < parts; ++i) {
+    const int64_t t = a.tokens * i / parts, t_end = a.tokens * (i + 1) / parts;
     int64_t v = begin;
     for (; v + 2 <= end; v += 2) many_tokens<2, Int4>(a, v, t, t_end);
     if (v < end) many_tokens<1, Int4>(a, v, t, t_end);

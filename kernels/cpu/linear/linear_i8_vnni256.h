@@ -14,9 +14,9 @@ struct Simd {
   using Floats = __m256;
   static constexpr int64_t kLanes = 8;
 #ifdef KLENS_SANITIZED
-  static constexpr int kTokens = 2;  // more takes compilers minutes
+  static constexpr int kTokens = 2, kFewTokens = 2;  // more takes compilers minutes
 #else
-  static constexpr int kTokens = 6;
+  static constexpr int kTokens = 6, kFewTokens = 6;
 #endif
   // Runs of weights that so many tokens read in turn.
   static constexpr int streams(int tokens) { return tokens == 1 ? 2 : 1; }

@@ -1,5 +1,6 @@
 // Shared by linear_i8_avx512vnni.cpp and linear_i8_amx.h only, for linear_i8_vnni.h: 512-bit
-// registers, so a vector is a tile row. 12 tokens x 2 rows leave room for two weights of each.
+// registers, so a vector is a tile row. The integer and the FP32 sums of 7 tokens x 2 rows all lie
+// in registers; with more, a group of 32 columns is too short to hide that the latter do not.
 #pragma once
 #include <immintrin.h>
 
@@ -13,9 +14,9 @@ struct Simd {
   using Floats = __m512;
   static constexpr int64_t kLanes = 16;
 #ifdef KLENS_SANITIZED
-  static constexpr int kTokens = 2;  // more takes compilers minutes
+  static constexpr int kTokens = 2, kFewTokens = 2;  // more takes compilers minutes
 #else
-  static constexpr int kTokens = 12;
+  static constexpr int kTokens = 7, kFewTokens = 8;
 #endif
   // Runs of weights that so many tokens read in turn.
   static constexpr int streams(int tokens) { return tokens <= 3 ? 4 : 2; }
