@@ -13,35 +13,46 @@
 namespace klens {
 namespace {
 
-// Whether any element has all exponent bits set, that is, is NaN or infinite. Elements may be
-// unaligned. By all cores: opening a model waits for it.
+constexpr size_t kBlock = 16384;  // elements that a thread takes at a time
+
+// each(block of elements' bytes, index of its first element), by all cores: opening a model waits
+// for it.
+template <class Word, class Each>
+void over_blocks(std::span<const std::byte> bytes, const Each& each) {
+  const size_t count = bytes.size() / sizeof(Word);
+  tbb::parallel_for(size_t{0}, (count + kBlock - 1) / kBlock, [&](size_t block) {
+    const size_t first = block * kBlock, some = std::min(kBlock, count - first);
+    each(bytes.subspan(first * sizeof(Word), some * sizeof(Word)), first);
+  });
+}
+
+// Elements may be unaligned.
+template <class Word>
+Word word_at(std::span<const std::byte> bytes, size_t i) {
+  Word word;
+  std::memcpy(&word, bytes.data() + i * sizeof(Word), sizeof(Word));
+  return word;
+}
+
+// Whether any element has all exponent bits set, that is, is NaN or infinite.
 template <class Word>
 bool any_non_finite(std::span<const std::byte> bytes, Word exponent_bits) {
-  constexpr size_t kBlock = 16384;  // elements
-  const size_t blocks = (bytes.size() / sizeof(Word) + kBlock - 1) / kBlock;
   std::atomic<bool> found{false};
-  tbb::parallel_for(size_t{0}, blocks, [&](size_t block) {
-    Word words[kBlock];
-    const auto part = bytes.subspan(block * sizeof words);
-    const size_t count = std::min(kBlock, part.size() / sizeof(Word));
-    std::memcpy(words, part.data(), count * sizeof(Word));
+  over_blocks<Word>(bytes, [&](std::span<const std::byte> block, size_t) {
     unsigned bad = 0;
-    for (size_t i = 0; i < count; ++i)
-      bad |= static_cast<Word>(words[i] & exponent_bits) == exponent_bits;
+    for (size_t i = 0; i < block.size() / sizeof(Word); ++i)
+      bad |= static_cast<Word>(word_at<Word>(block, i) & exponent_bits) == exponent_bits;
     if (bad != 0) found = true;
   });
   return found;
 }
 
-float element(const TensorView& tensor, size_t i) {
-  if (tensor.dtype == DType::kF32) {
-    float value;
-    std::memcpy(&value, tensor.bytes.data() + 4 * i, sizeof value);
-    return value;
-  }
-  uint16_t half;
-  std::memcpy(&half, tensor.bytes.data() + 2 * i, sizeof half);
-  return tensor.dtype == DType::kF16 ? f16_to_f32(half) : bf16_to_f32(half);
+template <class Word, class Convert>
+void convert(std::span<const std::byte> bytes, std::vector<float>& to, const Convert& one) {
+  over_blocks<Word>(bytes, [&](std::span<const std::byte> block, size_t first) {
+    float* out = to.data() + first;
+    for (size_t i = 0; i < block.size() / sizeof(Word); ++i) out[i] = one(word_at<Word>(block, i));
+  });
 }
 
 }  // namespace
@@ -81,7 +92,17 @@ void refuse_non_finite(const TensorView& tensor, const std::string& where) {
 std::vector<float> to_f32(const TensorView& tensor, const std::string& where) {
   refuse_non_finite(tensor, where);
   std::vector<float> values(static_cast<size_t>(tensor.elements()));
-  for (size_t i = 0; i < values.size(); ++i) values[i] = element(tensor, i);
+  switch (tensor.dtype) {
+    case DType::kF32:
+      convert<float>(tensor.bytes, values, [](float v) { return v; });
+      break;
+    case DType::kF16:
+      convert<uint16_t>(tensor.bytes, values, f16_to_f32);
+      break;
+    default:
+      convert<uint16_t>(tensor.bytes, values, bf16_to_f32);
+      break;
+  }
   return values;
 }
 

@@ -1,6 +1,7 @@
 // Built with -mavx2 -mfma -mf16c. See kernels/README.md for the one rule of such files.
+#include "kernels/cpu/linear/linear_i8_avx2.h"
+
 #include "kernels/cpu/avx2_math.h"
-#include "kernels/cpu/linear/linear_i8.h"
 
 namespace klens::cpu {
 
@@ -8,163 +9,205 @@ LinearI8 linear_i8_avx2;
 
 namespace {
 
-constexpr int kTokens = 4;  // side by side, sharing each unpacked tile
+inline __m256 load_f16(const uint16_t* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
 
-// int32 dot products of T tokens x 8 H outputs: H = 2 is a whole tile row. Several tokens take one
-// half of the tiles after the other (H = 1), so that all their sums stay in registers; one token
-// takes both halves, so that the tiles stream by once.
-template <int T, int H>
-struct Dots {
-  __m256i v[T][H];
+// sums += dots, scaled.
+template <int T>
+__attribute__((always_inline)) inline void add_scaled(const Dots<T>& dots,
+                                                      const Rows<T, const float>& x_scale,
+                                                      const uint16_t* scale, __m256 (&sums)[T][2]) {
+  if (scale == nullptr) {
+    unrolled<T>([&](auto t) __attribute__((always_inline)) {
+      const __m256 one = _mm256_set1_ps(*x_scale.at(t));
+      unrolled<2>([&](auto h) __attribute__((always_inline)) {
+        sums[t][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots.v[t][h]), one, sums[t][h]);
+      });
+    });
+    return;
+  }
+  const __m256 w_scale[2] = {load_f16(scale), load_f16(scale + 8)};
+  unrolled<T>([&](auto t) __attribute__((always_inline)) {
+    const __m256 one = _mm256_set1_ps(*x_scale.at(t));
+    unrolled<2>([&](auto h) __attribute__((always_inline)) {
+      const __m256 both = _mm256_mul_ps(w_scale[h], one);
+      sums[t][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots.v[t][h]), both, sums[t][h]);
+    });
+  });
+}
+
+// Writes the sums of tile row n, multiplied by their scale where an output has only one.
+template <int T>
+__attribute__((always_inline)) inline void store(const LinearI8Args& a, int64_t n,
+                                                 const Rows<T, float>& y, const uint16_t* one_scale,
+                                                 const __m256 (&sums)[T][2]) {
+  const int64_t outputs = a.w.rows - n * kTileOutputs;
+  each<T>([&](auto t, auto h) __attribute__((always_inline)) {
+    float* to = y.at(t) + n * kTileOutputs + 8 * h;
+    const __m256 sum =
+        one_scale != nullptr ? _mm256_mul_ps(sums[t][h], load_f16(one_scale + 8 * h)) : sums[t][h];
+    if (outputs >= kTileOutputs) {
+      _mm256_storeu_ps(to, sum);
+    } else if (outputs > 8 * h) {
+      _mm256_maskstore_ps(to, lanes_left(outputs - 8 * h), sum);
+    }
+  });
+}
+
+// The weights and scales of tile row n and those after it.
+template <bool Int4>
+struct Tiles {
+  static constexpr int64_t kCols = Int4 ? 8 : 4;  // of a tile
+  int64_t groups, row_bytes;
+  const uint8_t* tiles;
+  const uint16_t* scales;
+  Tiles(const LinearI8Args& a, int64_t n)
+      : groups((a.w.cols + a.w.group - 1) / a.w.group),
+        row_bytes((a.w.cols + kCols - 1) / kCols * kTileBytes),
+        tiles(static_cast<const uint8_t*>(a.w.data) + n * row_bytes),
+        scales(a.w.scale + n * groups * kTileOutputs) {}
+  // Of group g of tile row n + r, or null; the only one of tile row n + r, or null.
+  const uint16_t* scale(int64_t r, int64_t g) const {
+    return groups == 1 ? nullptr : scales + (r * groups + g) * kTileOutputs;
+  }
+  const uint16_t* one_scale(int64_t r) const {
+    return groups == 1 ? scales + r * kTileOutputs : nullptr;
+  }
 };
 
-// Four activations, repeated for eight outputs. A copy into an integer becomes one VPBROADCASTD
-// from memory; the load intrinsics for 32 bits do not, in GCC 12.
-inline __m256i broadcast4(const int8_t* x) {
-  int32_t four;
-  __builtin_memcpy(&four, x, 4);
-  return _mm256_set1_epi32(four);
-}
-
-// Adds the pairs of 16-bit sums to a 32-bit accumulator.
-inline __m256i widen_add(__m256i acc, __m256i pairs) {
-  return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-}
-
-// Computes v here and now. GCC otherwise regroups the integer sums of several tiles into a tree,
-// whose leaves do not fit the registers.
-inline void settle(__m256i& v) { __asm__("" : "+x"(v)); }
-
-inline __m256i load32(const uint8_t* p) {
-  return _mm256_load_si256(reinterpret_cast<const __m256i*>(p));
-}
-
-// INT8: w x = |w| (sign(w) x), an unsigned by signed product as VPMADDUBSW wants. Both factors are
-// at most 127, so a pair's sum, at most 32258, does not saturate.
-template <int T, int H>
-inline void dot_i8(const uint8_t* tile, const int8_t* x, int64_t x_stride, int64_t cols,
-                   Dots<T, H>& dots) {
-  for (int64_t k = 0; k < cols; k += 4, tile += kTileBytes) {
-    for (int h = 0; h < H; ++h) {
-      const __m256i w = load32(tile + 32 * h), magnitude = _mm256_abs_epi8(w);
-      for (int t = 0; t < T; ++t) {
-        const __m256i signed_x = _mm256_sign_epi8(broadcast4(x + t * x_stride + k), w);
-        dots.v[t][h] = widen_add(dots.v[t][h], _mm256_maddubs_epi16(magnitude, signed_x));
-      }
-    }
-  }
-}
-
-// One INT4 tile: u in 0..15 unsigned by x signed, a pair's sum at most 2 * 15 * 127 = 3810.
-template <int T, int H>
-inline void dot_i4_tile(const uint8_t* tile, const int8_t* x, int64_t x_stride, Dots<T, H>& pairs) {
-  const __m256i nibble = _mm256_set1_epi8(15);
-  for (int h = 0; h < H; ++h) {
-    const __m256i w = load32(tile + 32 * h), low = _mm256_and_si256(w, nibble);
-    const __m256i high = _mm256_and_si256(_mm256_srli_epi16(w, 4), nibble);
-    for (int t = 0; t < T; ++t) {
-      const int8_t* xt = x + t * x_stride;
-      __m256i& sum = pairs.v[t][h];
-      sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(low, broadcast4(xt)));
-      settle(sum);
-      sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(high, broadcast4(xt + 4)));
-      settle(sum);
-    }
-  }
-}
-
-// INT4: four tiles' sums, at most 8 * 3810, fit 16 bits before they are widened.
-template <int T, int H>
-inline void dot_i4(const uint8_t* tile, const int8_t* x, int64_t x_stride, int64_t cols,
-                   Dots<T, H>& dots) {
-  int64_t tiles = (cols + 7) / 8;
-  while (tiles > 0) {
-    Dots<T, H> pairs;
-    for (int t = 0; t < T; ++t)
-      for (int h = 0; h < H; ++h) pairs.v[t][h] = _mm256_setzero_si256();
-    const int64_t step = tiles >= 4 ? 4 : 1;
-    if (step == 4) {
-      for (int i = 0; i < 4; ++i)
-        dot_i4_tile<T, H>(tile + i * kTileBytes, x + i * 8, x_stride, pairs);
-    } else {
-      dot_i4_tile<T, H>(tile, x, x_stride, pairs);
-    }
-    for (int t = 0; t < T; ++t)
-      for (int h = 0; h < H; ++h) dots.v[t][h] = widen_add(dots.v[t][h], pairs.v[t][h]);
-    tile += step * kTileBytes;
-    x += step * 8;
-    tiles -= step;
-  }
-}
-
-// The 16 outputs of tile row n for T tokens from t0. Per group, in order of k: the exact integer
-// dot product, then one FP32 step acc = dot * (w_scale * x_scale) + acc.
-template <int T, bool Int4>
-inline void tile_row(const LinearI8Args& a, int64_t n, int64_t t0) {
-  constexpr int H = T == 1 ? 2 : 1;
-  constexpr int64_t cols_per_tile = Int4 ? 8 : 4;
-  const int64_t x_groups = (a.w.cols + a.x_group - 1) / a.x_group;
-  const int64_t w_groups = (a.w.cols + a.w.group - 1) / a.w.group;
-  const int64_t col_tiles = (a.w.cols + cols_per_tile - 1) / cols_per_tile;
-  const auto* tiles = static_cast<const uint8_t*>(a.w.data) + n * col_tiles * kTileBytes;
-  const uint16_t* scales = a.w.scale + n * w_groups * kTileOutputs;
-  const int8_t* x = a.x + t0 * a.x_stride;
-  const float* x_scale = a.x_scale + t0 * x_groups;
-  const int32_t* x_sum = a.x_sum + t0 * x_groups;
-
-  __m256 sums[T][2];
-  for (int t = 0; t < T; ++t) sums[t][0] = sums[t][1] = _mm256_setzero_ps();
-  for (int64_t g = 0; g < x_groups; ++g) {
-    const int64_t begin = g * a.x_group, left = a.w.cols - begin;
-    const int64_t cols = left < a.x_group ? left : a.x_group;
-    const uint8_t* tile = tiles + begin / cols_per_tile * kTileBytes;
-    const uint16_t* scale = scales + (w_groups == 1 ? 0 : g) * kTileOutputs;
-    for (int i = 0; i < 2; i += H) {
-      Dots<T, H> dots;
-      for (int t = 0; t < T; ++t) {
-        // INT4 weights are u - 8: start at -8 sum(x). Of activations that have overflowed to
-        // infinity the sum means nothing and may be any integer; unsigned, it wraps.
-        const uint32_t sum = Int4 ? static_cast<uint32_t>(x_sum[t * x_groups + g]) : 0;
-        for (int h = 0; h < H; ++h)
-          dots.v[t][h] = _mm256_set1_epi32(static_cast<int32_t>(sum * -8u));
-      }
-      if constexpr (Int4) {
-        dot_i4<T, H>(tile + 32 * i, x + begin, a.x_stride, cols, dots);
-      } else {
-        dot_i8<T, H>(tile + 32 * i, x + begin, a.x_stride, cols, dots);
-      }
-      for (int h = 0; h < H; ++h) {
-        const auto* at = reinterpret_cast<const __m128i*>(scale + 8 * (i + h));
-        const __m256 w_scale = _mm256_cvtph_ps(_mm_loadu_si128(at));
-        for (int t = 0; t < T; ++t) {
-          const __m256 both = _mm256_mul_ps(w_scale, _mm256_set1_ps(x_scale[t * x_groups + g]));
-          __m256& sum = sums[t][i + h];
-          sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots.v[t][h]), both, sum);
-        }
-      }
-    }
-  }
-  const int64_t outputs = a.w.rows - n * kTileOutputs;
-  for (int t = 0; t < T; ++t) {
-    float* y = a.y + (t0 + t) * a.y_stride + n * kTileOutputs;
-    if (outputs >= kTileOutputs) {
-      _mm256_storeu_ps(y, sums[t][0]);
-      _mm256_storeu_ps(y + 8, sums[t][1]);
-    } else {
-      _mm256_maskstore_ps(y, lanes_left(outputs), sums[t][0]);
-      if (outputs > 8) _mm256_maskstore_ps(y + 8, first_lanes(outputs - 8), sums[t][1]);
-    }
-  }
-}
-
+// Tile row n, for one token.
 template <bool Int4>
-inline void tile_rows(const LinearI8Args& a) {
-  for (int64_t n = a.tile_begin; n < a.tile_end; ++n) {
-    int64_t t = 0;
-    for (; t + kTokens <= a.tokens; t += kTokens) tile_row<kTokens, Int4>(a, n, t);
-    if (a.tokens - t == 3) tile_row<3, Int4>(a, n, t);
-    if (a.tokens - t == 2) tile_row<2, Int4>(a, n, t);
-    if (a.tokens - t == 1) tile_row<1, Int4>(a, n, t);
+inline void one_token(const LinearI8Args& a, int64_t n) {
+  const Tiles<Int4> w(a, n);
+  const Rows<1, float> y(a.y, a.y_stride);
+  __m256 sums[1][2] = {{_mm256_setzero_ps(), _mm256_setzero_ps()}};
+  for (int64_t k = 0, g = 0; k < a.w.cols; k += a.x_group, ++g) {
+    const int64_t left = a.w.cols - k, cols = left < a.x_group ? left : a.x_group;
+    Dots<1> dots;
+    const uint32_t start = Int4 ? static_cast<uint32_t>(a.x_sum[g]) * -8u : 0;
+    dots.v[0][0] = dots.v[0][1] = _mm256_set1_epi32(static_cast<int32_t>(start));
+    const uint8_t* tile = w.tiles + k / w.kCols * kTileBytes;
+    if constexpr (Int4) {
+      one_dot_i4(tile, a.x + k, cols, dots);
+    } else {
+      one_dot_i8(tile, a.x + k, cols, dots);
+    }
+    add_scaled<1>(dots, Rows<1, const float>(a.x_scale + g, 0), w.scale(0, g), sums);
+  }
+  store<1>(a, n, y, w.one_scale(0), sums);
+}
+
+constexpr int64_t kTileRows = 4;
+
+// Tile rows [n, n + rows) for T tokens from t0; rows at most kTileRows. Per group, in order of k:
+// the exact integer dot product, then FP32: sum = (dot * x_scale) * w_scale + sum, or, with one
+// scale per output, sum = dot * x_scale + sum and the scale at the end. The same for any T, so
+// ranges do not show in the bits. `starts`: of the T tokens, where not null.
+template <int T, bool Int4, bool Starts>
+inline void block(const LinearI8Args& a, const int32_t* starts, int64_t n, int64_t rows,
+                  int64_t t0) {
+  const Tiles<Int4> w(a, n);
+  const int64_t x_groups = (a.w.cols + a.x_group - 1) / a.x_group;
+  Rows<T, const float> x_scale(a.x_scale + t0 * x_groups, x_groups);
+  Rows<T, const int32_t> x_sum(Starts ? starts : a.x_sum + t0 * x_groups, x_groups);
+  Rows<T, const int8_t> x(a.x + t0 * a.x_stride, a.x_stride);
+  const Rows<T, float> y(a.y + t0 * a.y_stride, a.y_stride);
+
+  __m256 sums[kTileRows][T][2];
+  for (int64_t r = 0; r < rows; ++r) {
+    each<T>([&](auto t, auto h)
+                __attribute__((always_inline)) { sums[r][t][h] = _mm256_setzero_ps(); });
+    // Outputs are written once a block, each row to a line of its own: asked for now, they are
+    // there then.
+    unrolled<T>([&](auto t) __attribute__((always_inline)) {
+      const float* to = y.at(t) + (n + r) * kTileOutputs;
+      __asm__ volatile("prefetchw %0" : : "m"(*to));
+    });
+  }
+  Wide<T> wide;
+  for (int64_t k = 0, g = 0; k < a.w.cols; k += a.x_group, ++g) {
+    const int64_t left = a.w.cols - k, cols = left < a.x_group ? left : a.x_group;
+    for (int64_t r = 0; r < rows; ++r) {
+      // GCC otherwise keeps every activation that is broadcast, on the stack, for the next row.
+      __asm__ volatile("" : : "r"(&wide), "r"(&sums) : "memory");
+      const uint8_t* tile = w.tiles + r * w.row_bytes + k / w.kCols * kTileBytes;
+      Dots<T> dots;
+      if constexpr (Starts) {
+        group64_i4<T>(tile, x, x_sum, dots);
+      } else if constexpr (Int4) {
+        group_i4<T>(tile, x, x_sum, cols, dots);
+      } else {
+        group_i8<T>(tile, x, cols, r > 0 && cols <= 32, wide, dots);
+      }
+      add_scaled<T>(dots, x_scale, w.scale(r, g), sums[r]);
+    }
+    x.advance(a.x_group);
+    x_scale.advance(1);
+    x_sum.advance(1);
+  }
+  for (int64_t r = 0; r < rows; ++r) store<T>(a, n + r, y, w.one_scale(r), sums[r]);
+}
+
+// f(Index<count>()) for a count from 1 to N.
+template <int N, class F>
+inline void with_constant(int64_t count, const F& f) {
+  if (count == N) return f(Index<N>());
+  if constexpr (N > 1) with_constant<N - 1>(count, f);
+}
+
+// Part i of n of what comes next, so that it is in the L2 cache when its turn comes.
+inline void fetch_share(const uint8_t* next, int64_t bytes, int64_t i, int64_t n) {
+  for (int64_t at = bytes * i / n / 64 * 64; at < bytes * (i + 1) / n; at += 64)
+    _mm_prefetch(next + at, _MM_HINT_T1);
+}
+
+// Tokens [t_begin, t_end), in blocks as even as can be, of every tile row. Several tile rows
+// together share the work on activations, as long as they are few enough to stay in L2 as well.
+template <bool Int4, bool Starts>
+inline void all_rows(const LinearI8Args& a, const int32_t* starts, int64_t t_begin, int64_t t_end) {
+  constexpr int64_t kWeightBytes = 128 << 10;
+  const int64_t tokens = t_end - t_begin, blocks = (tokens + kTokens - 1) / kTokens;
+  const int64_t x_groups = (a.w.cols + a.x_group - 1) / a.x_group;
+  const int64_t row_bytes = (a.w.cols + (Int4 ? 7 : 3)) / (Int4 ? 8 : 4) * kTileBytes;
+  const int64_t fit = kWeightBytes / row_bytes;
+  const int64_t most = fit < 1 ? 1 : fit < kTileRows ? fit : kTileRows;
+  for (int64_t n = a.tile_begin, rows; n < a.tile_end; n += rows) {
+    const int64_t left = a.tile_end - n;
+    rows = left < most ? left : most;
+    const int64_t next = left - rows < most ? left - rows : most;
+    const auto* next_tiles = static_cast<const uint8_t*>(a.w.data) + (n + rows) * row_bytes;
+    for (int64_t i = 0; i < blocks; ++i) {
+      const int64_t from = tokens * i / blocks, to = tokens * (i + 1) / blocks;
+      if (blocks > 1) fetch_share(next_tiles, next * row_bytes, i, blocks);
+      with_constant<kTokens>(to - from, [&](auto count) {
+        block<decltype(count)::kValue, Int4, Starts>(a, starts + (Starts ? from * x_groups : 0), n,
+                                                     rows, t_begin + from);
+      });
+    }
+  }
+}
+
+// So many tokens at a time that their activations stay in the L2 cache while the weights go by.
+template <bool Int4>
+inline void multiply_layout(const LinearI8Args& a) {
+  if (a.tokens == 1) {
+    for (int64_t n = a.tile_begin; n < a.tile_end; ++n) one_token<Int4>(a, n);
+    return;
+  }
+  const int64_t fit = kActivationBytes / a.x_stride / kTokens * kTokens;
+  const int64_t some = fit < kTokens ? kTokens : fit;
+  const int64_t parts = (a.tokens + some - 1) / some;
+  const bool sixty_four = Int4 && a.x_group == 64 && a.w.cols % 64 == 0;
+  int32_t starts[Int4 ? kStarts : 1];
+  for (int64_t i = 0; i < parts; ++i) {
+    const int64_t t = a.tokens * i / parts, t_end = a.tokens * (i + 1) / parts;
+    if (sixty_four && (t_end - t) * (a.w.cols / 64) <= kStarts) {
+      sum_pairs(a, t, t_end, starts);
+      all_rows<Int4, Int4>(a, starts, t, t_end);
+    } else {
+      all_rows<Int4, false>(a, starts, t, t_end);
+    }
   }
 }
 
@@ -172,9 +215,9 @@ inline void tile_rows(const LinearI8Args& a) {
 
 void linear_i8_avx2(const LinearI8Args& a) {
   if (a.w.layout == Layout::kTilesI4) {
-    tile_rows<true>(a);
+    multiply_layout<true>(a);
   } else {
-    tile_rows<false>(a);
+    multiply_layout<false>(a);
   }
 }
 
