@@ -151,7 +151,8 @@ TEST_CASE("linear_i8: every number of tokens", "[linear_i8]") {
     Rng rng(2);
     for (const Layout layout : kIntegers)
       for (int64_t tokens = 0; tokens <= 35; ++tokens)
-        run_case(v, Case(layout, {37, 300, 64, 64, tokens}, rng));
+        for (const int64_t cols : {300, 320})
+          run_case(v, Case(layout, {37, cols, 64, 64, tokens}, rng));
   });
 }
 
@@ -164,7 +165,7 @@ TEST_CASE("linear_i8: many tokens", "[linear_i8]") {
       {7, 160, 96, 96, 48},        {33, 160, 128, 128, 64},  {48, 160, 4096, 32, 65},
       {81, 257, 64, 64, 70},       {32, 300, 128, 128, 81},  {31, 640, 288, 288, 33},
       {49, 1030, 320, 320, 34},    {20, 1030, 4096, 64, 50}, {33, 6200, 6208, 6208, 70},
-      {16, 13000, 1024, 1024, 49},
+      {16, 13000, 1024, 1024, 49}, {71, 640, 4096, 64, 35},  {40, 6208, 64, 64, 70},
   };
   for_each_row([&](const Variant<LinearI8>& v) {
     Rng rng(4);
@@ -181,13 +182,14 @@ TEST_CASE("linear_i8: extremes are exact", "[linear_i8]") {
       for (const int sign : {1, -1})
         for (const int byte : {127, 129, 255, 0}) {
           if (layout == Layout::kTilesI8 && (byte == 255 || byte == 0)) continue;
-          for (const int64_t tokens : {5, 17}) {
-            Case c(layout, {16, 8192, 8192, 8192, tokens}, rng);
-            c.weight.data.fill(static_cast<uint8_t>(byte));
-            c.x.fill(static_cast<int8_t>(sign * 127));
-            c.x_sum.fill(sign * 127 * 8192);
-            run_case(v, c);
-          }
+          for (const int64_t tokens : {5, 17})
+            for (const int64_t group : {32, 64, 8192}) {
+              Case c(layout, {16, 8192, group, group, tokens}, rng);
+              c.weight.data.fill(static_cast<uint8_t>(byte));
+              c.x.fill(static_cast<int8_t>(sign * 127));
+              c.x_sum.fill(static_cast<int32_t>(sign * 127 * group));
+              run_case(v, c);
+            }
         }
   });
 }

@@ -13,7 +13,7 @@ inline __m256 load_f16(const uint16_t* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 
-// sums += dots, scaled.
+// sums += dots, multiplied by the scales of x and, where not null, those of the group's weights.
 template <int T>
 __attribute__((always_inline)) inline void add_scaled(const Dots<T>& dots,
                                                       const Rows<T, const float>& x_scale,
@@ -67,7 +67,7 @@ struct Tiles {
         row_bytes((a.w.cols + kCols - 1) / kCols * kTileBytes),
         tiles(static_cast<const uint8_t*>(a.w.data) + n * row_bytes),
         scales(a.w.scale + n * groups * kTileOutputs) {}
-  // Of group g of tile row n + r, or null; the only one of tile row n + r, or null.
+  // Of tile row n + r: the scales of group g, or null if there is only one; that one, or null.
   const uint16_t* scale(int64_t r, int64_t g) const {
     return groups == 1 ? nullptr : scales + (r * groups + g) * kTileOutputs;
   }
@@ -98,12 +98,12 @@ inline void one_token(const LinearI8Args& a, int64_t n) {
   store<1>(a, n, y, w.one_scale(0), sums);
 }
 
-constexpr int64_t kTileRows = 4;
+constexpr int64_t kTileRows = 4;  // that share the loads and the widening of activations
 
 // Tile rows [n, n + rows) for T tokens from t0; rows at most kTileRows. Per group, in order of k:
-// the exact integer dot product, then FP32: sum = (dot * x_scale) * w_scale + sum, or, with one
-// scale per output, sum = dot * x_scale + sum and the scale at the end. The same for any T, so
-// ranges do not show in the bits. `starts`: of the T tokens, where not null.
+// the exact integer dot product, then FP32: sum = dot * (w_scale * x_scale) + sum, or, with one
+// scale per output, sum = dot * x_scale + sum and the scale at the end. The same for any T, and in
+// one_token, so ranges do not show in the bits. `starts`: of these tokens, by sum_pairs, if Starts.
 template <int T, bool Int4, bool Starts>
 inline void block(const LinearI8Args& a, const int32_t* starts, int64_t n, int64_t rows,
                   int64_t t0) {

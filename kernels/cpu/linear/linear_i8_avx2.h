@@ -17,6 +17,7 @@ constexpr int kTokens = 2;  // more takes compilers minutes
 #else
 constexpr int kTokens = 6;
 #endif
+
 // f(0), f(1), … f(N - 1), each with a constant of its own type. A loop is unrolled too late for GCC
 // 12 to keep the arrays that it walks in registers.
 template <int I>
@@ -153,8 +154,9 @@ __attribute__((always_inline)) inline void group_i4(const uint8_t* tile, Rows<T,
   for (; tiles > 0; --tiles) add(Index<1>());
 }
 
-// A group of 64 columns in 16-bit sums: of w x over 32 columns they are at most 32 * 7 * 127 =
-// 28448, so that sums of u x that start at -8 sum(x) of the same columns end there, modulo 2^16.
+// A group of 64 columns in 16-bit sums: of w x over 32 columns they are at most 32 * 8 * 127 =
+// 32512, so that sums of u x that start at -8 sum(x) of the same columns end there, whatever
+// overflows (modulo 2^16) on the way.
 template <int T>
 __attribute__((always_inline)) inline void group64_i4(const uint8_t* tile,
                                                       const Rows<T, const int8_t>& x,
@@ -170,8 +172,8 @@ __attribute__((always_inline)) inline void group64_i4(const uint8_t* tile,
 constexpr int64_t kActivationBytes = 384 << 10;  // of a part of the tokens, to stay in L2
 constexpr int64_t kStarts = kActivationBytes / 64;
 
-// For group64_i4 and every group of 64 columns: -8 times the sum of the columns 0 and 1 of every
-// four, and of 2 and 3.
+// What group64_i4 starts at, for every group of 64 columns: -8 times the sum of the columns 0 and 1
+// of every four, and of 2 and 3.
 inline void sum_pairs(const LinearI8Args& a, int64_t t_begin, int64_t t_end, int32_t* starts) {
   const __m256i eight = _mm256_set1_epi8(8);
   for (int64_t t = t_begin; t < t_end; ++t)
@@ -257,8 +259,10 @@ inline void one_dot_i8(const uint8_t* tile, const int8_t* x, int64_t cols, Dots<
   }
 }
 
-// INT4: four tiles' 16-bit sums, at most 8 * 2 * 15 * 127 = 30480, before they are widened.
+// Computes v here and now. GCC otherwise regroups the sums of several tiles into a tree.
 __attribute__((always_inline)) inline void settle(__m256i& v) { __asm__("" : "+x"(v)); }
+
+// INT4: four tiles' 16-bit sums, at most 8 * 2 * 15 * 127 = 30480, before they are widened.
 inline void one_dot_i4(const uint8_t* tile, const int8_t* x, int64_t cols, Dots<1>& dots) {
   const __m256i nibble = _mm256_set1_epi8(15);
   for (int64_t tiles = (cols + 7) / 8, count; tiles > 0; tiles -= count) {
