@@ -17,8 +17,12 @@ constexpr int64_t kPanel = kChunk * kTileOutputs;  // floats: a quarter to a hal
 constexpr int64_t kPanels = 16;  // expanded at a time, in L2, so that activations are packed
                                  // once for all of them
 constexpr int64_t kPackStride = kChunk + 16;  // apart in the sets of an L1
+#ifdef KLENS_SANITIZED
+constexpr int kPanelTokens = 2, kDirectTokens = 2;  // more takes compilers a minute
+#else
 constexpr int kPanelTokens = 12;  // 12 x 2 accumulators, 2 weights, an activation pair: 27 of 32
 constexpr int kDirectTokens = 8;  // up to here weights go from registers to FMA without a panel
+#endif
 
 // Sums of T tokens x 16 outputs, even and odd columns apart, in the unit's register order.
 template <int T>
