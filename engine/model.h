@@ -77,7 +77,7 @@ class Model {
 
  private:
   void run_prefix();
-  void fetch_weights() const;
+  void fetch_weights(std::atomic<size_t>& next_unit) const;
 
   Checkpoint checkpoint_;
   ModelOptions options_;

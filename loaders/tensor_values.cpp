@@ -47,6 +47,7 @@ bool any_non_finite(std::span<const std::byte> bytes, Word exponent_bits) {
   return found;
 }
 
+// `one` is a lambda, not a function's address, so that compilers vectorise it.
 template <class Word, class Convert>
 void convert(std::span<const std::byte> bytes, std::vector<float>& to, const Convert& one) {
   over_blocks<Word>(bytes, [&](std::span<const std::byte> block, size_t first) {
@@ -97,10 +98,10 @@ std::vector<float> to_f32(const TensorView& tensor, const std::string& where) {
       convert<float>(tensor.bytes, values, [](float v) { return v; });
       break;
     case DType::kF16:
-      convert<uint16_t>(tensor.bytes, values, f16_to_f32);
+      convert<uint16_t>(tensor.bytes, values, [](uint16_t h) { return f16_to_f32(h); });
       break;
     default:
-      convert<uint16_t>(tensor.bytes, values, bf16_to_f32);
+      convert<uint16_t>(tensor.bytes, values, [](uint16_t h) { return bf16_to_f32(h); });
       break;
   }
   return values;

@@ -16,8 +16,8 @@ std::vector<float> rates(const std::vector<float>& a_log, int64_t inner, int64_t
   constexpr int64_t kStep = 256;
   std::vector<float> a(a_log.size());
   tbb::parallel_for(int64_t{0}, (inner + kStep - 1) / kStep, [&](int64_t step) {
-    for (int64_t c = step * kStep; c < std::min(inner, (step + 1) * kStep); ++c)
-      for (int64_t s = 0; s < states; ++s)
+    for (int64_t s = 0; s < states; ++s)
+      for (int64_t c = step * kStep; c < std::min(inner, (step + 1) * kStep); ++c)
         a[static_cast<size_t>(s * inner + c)] =
             -std::exp(a_log[static_cast<size_t>(c * states + s)]);
   });
