@@ -45,7 +45,6 @@ class Klens:
     def __init__(self, program, work, isa):
         self.program, self.work = program, work
         self.env = {**os.environ, **({"KLENS_ISA": isa} if isa else {})}
-        self.machine = {}  # by threads: the best that any of its runs measured
 
     def file_of(self, shape, fmt):
         return os.path.join(self.work, f"{shape}-{fmt}.klens")
@@ -63,9 +62,6 @@ class Klens:
         for count in threads:
             report = json.loads(run([self.program, "bench", self.file_of(shape, fmt), "-p", str(prompt), "-n", str(gen), "-r",
                                      str(repetitions), "-t", str(count), "--json", "-q"], self.env))
-            best = self.machine.setdefault(count, {"read_gb_s": 0, "integer_gop_s": 0})
-            for key in best:
-                best[key] = max(best[key], report[key])
             samples["prefill"][count], samples["decode"][count] = (test["samples"] for test in report["tests"])
             samples["reports"][count] = [report]
         return samples
@@ -126,12 +122,12 @@ def rows(results, engines, args):
             ours = merged["klens", fmt]
             for phase in ("decode", "prefill"):
                 threads, speed = best_of(ours[phase])
-                report = ours["reports"][threads][0]
-                done = [r["decode_gb_s" if phase == "decode" else "prefill_gop_s"] for r in ours["reports"][threads]]
-                peak = klens.machine[threads]["read_gb_s" if phase == "decode" else "integer_gop_s"]
+                reports = ours["reports"][threads]
+                rate, peak = ("decode_gb_s", "read_gb_s") if phase == "decode" else ("prefill_gop_s", "integer_gop_s")
                 row = {"shape": shape, "phase": phase, "format": fmt, "threads": threads, "tok_s": speed,
-                       "bytes": os.path.getsize(klens.file_of(shape, fmt)), "weight_bytes": report["weight_bytes"],
-                       "rate": statistics.median(done), "peak": peak, "peers": {}}
+                       "bytes": os.path.getsize(klens.file_of(shape, fmt)), "weight_bytes": reports[0]["weight_bytes"],
+                       "rate": statistics.median(r[rate] for r in reports), "peak": statistics.median(r[peak] for r in reports),
+                       "share": statistics.median(r[rate] / r[peak] for r in reports), "peers": {}}
                 for peer in peers:
                     theirs = merged.get((peer.name, fmt), {}).get(phase)
                     if theirs:
@@ -154,7 +150,7 @@ def table(phase, all_rows, peers, args):
             other = row["peers"].get(peer.name)
             cells += [f"{other['type']}, {other['bytes'] / 1e6:.0f}", f"{other['tok_s']:.1f} ({other['threads']})",
                       f"**{other['ratio']:.2f} x**"] if other else ["-", "-", "-"]
-        cells += [f"{row['rate']:.1f}", f"{100 * row['rate'] / row['peak']:.0f} % of {row['peak']:.0f}"]
+        cells += [f"{row['rate']:.1f}", f"{100 * row['share']:.0f} % of {row['peak']:.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

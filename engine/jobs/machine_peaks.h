@@ -1,14 +1,15 @@
 #pragma once
-#include "engine/jobs/progress.h"
 
 namespace klens {
 
-// What this machine gives to `threads` threads at once, best of several passes.
-struct MachinePeaks {
-  double read_gb_s = 0;      // memory, read once from end to end
-  double integer_gop_s = 0;  // 8-bit multiply-adds in registers, of the best row; one counts two
-};
+// What this machine gives to `threads` threads at once. Takes a tenth of a second or two.
 
-MachinePeaks machine_peaks(int threads, Progress& progress);
+// Memory, read once from end to end, in GB/s: the median of several passes, as other users of the
+// same memory come and go.
+double read_bandwidth(int threads);
+
+// 8-bit multiply-adds in registers, of the best row, in GOP/s, one counting two: the best of
+// several passes.
+double integer_peak(int threads);
 
 }  // namespace klens

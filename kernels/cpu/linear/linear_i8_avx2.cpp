@@ -43,7 +43,7 @@ __attribute__((always_inline)) inline void store(const LinearI8Args& a, int64_t 
                                                  const Rows<T, float>& y, const uint16_t* one_scale,
                                                  const __m256 (&sums)[T][2]) {
   const int64_t outputs = a.w.rows - n * kTileOutputs;
-  each<T>([&](auto t, auto h) __attribute__((always_inline)) {
+  each<T, 2>([&](auto t, auto h) __attribute__((always_inline)) {
     float* to = y.at(t) + n * kTileOutputs + 8 * h;
     const __m256 sum =
         one_scale != nullptr ? _mm256_mul_ps(sums[t][h], load_f16(one_scale + 8 * h)) : sums[t][h];
@@ -116,13 +116,10 @@ inline void block(const LinearI8Args& a, const int32_t* starts, int64_t n, int64
 
   __m256 sums[kTileRows][T][2];
   for (int64_t r = 0; r < rows; ++r) {
-    each<T>([&](auto t, auto h)
-                __attribute__((always_inline)) { sums[r][t][h] = _mm256_setzero_ps(); });
-    // Outputs are written once a block, each row to a line of its own: asked for now, they are
-    // there then.
+    each<T, 2>([&](auto t, auto h)
+                   __attribute__((always_inline)) { sums[r][t][h] = _mm256_setzero_ps(); });
     unrolled<T>([&](auto t) __attribute__((always_inline)) {
-      const float* to = y.at(t) + (n + r) * kTileOutputs;
-      __asm__ volatile("prefetchw %0" : : "m"(*to));
+      fetch_to_write(y.at(t) + (n + r) * kTileOutputs);
     });
   }
   Wide<T> wide;
@@ -147,19 +144,6 @@ inline void block(const LinearI8Args& a, const int32_t* starts, int64_t n, int64
     x_sum.advance(1);
   }
   for (int64_t r = 0; r < rows; ++r) store<T>(a, n + r, y, w.one_scale(r), sums[r]);
-}
-
-// f(Index<count>()) for a count from 1 to N.
-template <int N, class F>
-inline void with_constant(int64_t count, const F& f) {
-  if (count == N) return f(Index<N>());
-  if constexpr (N > 1) with_constant<N - 1>(count, f);
-}
-
-// Part i of n of what comes next, so that it is in the L2 cache when its turn comes.
-inline void fetch_share(const uint8_t* next, int64_t bytes, int64_t i, int64_t n) {
-  for (int64_t at = bytes * i / n / 64 * 64; at < bytes * (i + 1) / n; at += 64)
-    _mm_prefetch(next + at, _MM_HINT_T1);
 }
 
 // Tokens [t_begin, t_end), in blocks as even as can be, of every tile row. Several tile rows

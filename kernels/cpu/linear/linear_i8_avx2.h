@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/linear/linear_i8.h"
+#include "kernels/cpu/unrolled.h"
 
 namespace klens::cpu {
 namespace {
@@ -18,46 +19,10 @@ constexpr int kTokens = 2;  // more takes compilers minutes
 constexpr int kTokens = 6;
 #endif
 
-// f(0), f(1), … f(N - 1), each with a constant of its own type. A loop is unrolled too late for GCC
-// 12 to keep the arrays that it walks in registers.
-template <int I>
-struct Index {
-  static constexpr int kValue = I;
-  constexpr operator int() const { return I; }
-};
-template <int N, class F>
-__attribute__((always_inline)) inline void unrolled(const F& f) {
-  if constexpr (N > 0) {
-    unrolled<N - 1>(f);
-    f(Index<N - 1>());
-  }
-}
-// f(t, h) for T tokens and the two halves of a tile row.
-template <int T, class F>
-__attribute__((always_inline)) inline void each(const F& f) {
-  unrolled<T>([&](auto t) __attribute__((always_inline)) {
-    unrolled<2>([&](auto h) __attribute__((always_inline)) { f(t, h); });
-  });
-}
-
 // Sums of T tokens for one tile row. 32 bits each, or pairs of 16 bits.
 template <int T>
 struct Dots {
   __m256i v[T][2];
-};
-
-// T rows, three to a pointer: x86 addresses base, base + stride and base + 2 stride.
-template <int T, class E>
-struct Rows {
-  E* base[(T + 2) / 3];
-  int64_t stride;
-  Rows(E* first, int64_t row_stride) : stride(row_stride) {
-    for (int i = 0; i < (T + 2) / 3; ++i) base[i] = first + 3 * i * stride;
-  }
-  E* at(int t) const { return base[t / 3] + t % 3 * stride; }
-  void advance(int64_t count) {
-    for (E*& b : base) b += count;
-  }
 };
 
 // Four bytes of activations, repeated for eight outputs. A copy into an integer becomes one
@@ -135,10 +100,10 @@ __attribute__((always_inline)) inline void group_i4(const uint8_t* tile, Rows<T,
                                                     int64_t cols, Dots<T>& dots) {
   const auto add = [&](auto tiles) __attribute__((always_inline)) {
     Dots<T> pairs;
-    each<T>([&](auto t, auto h)
-                __attribute__((always_inline)) { pairs.v[t][h] = _mm256_setzero_si256(); });
+    each<T, 2>([&](auto t, auto h)
+                   __attribute__((always_inline)) { pairs.v[t][h] = _mm256_setzero_si256(); });
     dot_i4<T, decltype(tiles)::kValue>(tile, x, pairs);
-    each<T>([&](auto t, auto h) __attribute__((always_inline)) {
+    each<T, 2>([&](auto t, auto h) __attribute__((always_inline)) {
       add_pairs(pairs.v[t][h]);
       dots.v[t][h] = _mm256_add_epi32(dots.v[t][h], pairs.v[t][h]);
     });
@@ -166,7 +131,7 @@ __attribute__((always_inline)) inline void group64_i4(const uint8_t* tile,
     dots.v[t][0] = dots.v[t][1] = broadcast4(starts.at(t));
   });
   dot_i4<T, 8>(tile, x, dots);
-  each<T>([&](auto t, auto h) __attribute__((always_inline)) { add_pairs(dots.v[t][h]); });
+  each<T, 2>([&](auto t, auto h) __attribute__((always_inline)) { add_pairs(dots.v[t][h]); });
 }
 
 constexpr int64_t kActivationBytes = 384 << 10;  // of a part of the tokens, to stay in L2
@@ -229,8 +194,8 @@ template <int T>
 __attribute__((always_inline)) inline void group_i8(const uint8_t* tile, Rows<T, const int8_t> x,
                                                     int64_t cols, bool widened, Wide<T>& wide,
                                                     Dots<T>& dots) {
-  each<T>([&](auto t, auto h)
-              __attribute__((always_inline)) { dots.v[t][h] = _mm256_setzero_si256(); });
+  each<T, 2>([&](auto t, auto h)
+                 __attribute__((always_inline)) { dots.v[t][h] = _mm256_setzero_si256(); });
   for (int64_t left = cols; left > 0; left -= 32, x.advance(32)) {
     if (!widened) widen<T>(x, wide);
     if (left >= 32) {

@@ -3,6 +3,7 @@
 // internal to that file, so the linker can never hand its copy to another.
 #pragma once
 #include "kernels/cpu/linear/linear_i8.h"
+#include "kernels/cpu/unrolled.h"
 
 namespace klens::cpu {
 namespace {
@@ -37,46 +38,9 @@ inline Outputs<V> outputs_at(const LinearI8Args& a, int64_t vector, int64_t apar
   return out;
 }
 
-// f(0), f(1), … f(N - 1), each with a constant of its own type. A loop is unrolled too late for GCC
-// 12 to keep the arrays that it walks in registers.
-template <int I>
-struct Index {
-  static constexpr int kValue = I;
-  constexpr operator int() const { return I; }
-};
-template <int N, class F>
-__attribute__((always_inline)) inline void unrolled(const F& f) {
-  if constexpr (N > 0) {
-    unrolled<N - 1>(f);
-    f(Index<N - 1>());
-  }
-}
-// f(t, v) for T tokens and V vectors.
-template <int T, int V, class F>
-__attribute__((always_inline)) inline void each(const F& f) {
-  unrolled<T>([&](auto t) __attribute__((always_inline)) {
-    unrolled<V>([&](auto v) __attribute__((always_inline)) { f(t, v); });
-  });
-}
-
 template <int T, int V>
 struct Dots {
   Ints v[T][V];
-};
-
-// T rows, three to a pointer: x86 addresses base, base + stride and base + 2 stride, so that twelve
-// rows take four registers.
-template <int T, class E>
-struct Rows {
-  E* base[(T + 2) / 3];
-  int64_t stride;
-  Rows(E* first, int64_t row_stride) : stride(row_stride) {
-    for (int i = 0; i < (T + 2) / 3; ++i) base[i] = first + 3 * i * stride;
-  }
-  E* at(int t) const { return base[t / 3] + t % 3 * stride; }
-  void advance(int64_t count) {
-    for (E*& b : base) b += count;
-  }
 };
 
 // dots += weights (unsigned) x the four activations at `offset` of every row.
@@ -156,12 +120,9 @@ inline void block(const LinearI8Args& a, int64_t vector, int64_t apart, int64_t 
   Rows<T, const int32_t> x_sum(a.x_sum + t0 * x_groups, x_groups);
   const int8_t* x = a.x + t0 * a.x_stride;
 
-  // Outputs are written once a block, each to a line of its own: asked for now, they are there
-  // then.
   const Rows<T, float> y(a.y + t0 * a.y_stride, a.y_stride);
-  each<T, V>([&](auto t, auto v) __attribute__((always_inline)) {
-    __asm__ volatile("prefetchw %0" : : "m"(*(y.at(t) + out.first[v])));
-  });
+  each<T, V>([&](auto t, auto v)
+                 __attribute__((always_inline)) { fetch_to_write(y.at(t) + out.first[v]); });
 
   Floats sums[T][V];
   each<T, V>([&](auto t, auto v)
@@ -207,13 +168,6 @@ inline void block(const LinearI8Args& a, int64_t vector, int64_t apart, int64_t 
   });
 }
 
-// f(Index<count>()) for a count from 1 to N.
-template <int N, class F>
-inline void with_constant(int64_t count, const F& f) {
-  if (count == N) return f(Index<N>());
-  if constexpr (N > 1) with_constant<N - 1>(count, f);
-}
-
 // Few tokens wait for the weights, which stream by once. One stream does not fill the memory's
 // queues: a call's tile rows are cut into several that are read in turn.
 template <bool Int4>
@@ -227,12 +181,6 @@ inline void few_tokens(const LinearI8Args& a) {
     for (v += (S - 1) * each; v < a.tile_end * kPerTile; v += kPerTile)
       block<T, kPerTile, Int4, true>(a, v, 0, 0);
   });
-}
-
-// Part i of n of what comes next, so that it is in the L2 cache when its turn comes.
-inline void fetch_share(const uint8_t* next, int64_t bytes, int64_t i, int64_t n) {
-  for (int64_t at = bytes * i / n / 64 * 64; at < bytes * (i + 1) / n; at += 64)
-    _mm_prefetch(next + at, _MM_HINT_T1);
 }
 
 // Tokens [t_begin, t_end) of V neighbouring vectors, in blocks as even as can be.
