@@ -196,7 +196,7 @@ def main():
     all_rows = list(rows(results, engines, args))
     if args.json:
         with open(args.json, "w", encoding="utf-8") as out:
-            json.dump({"rows": all_rows, "machine": engines[0].machine,
+            json.dump({"rows": all_rows,
                        "samples": {s: {" ".join(k): v for k, v in merged.items()} for s, merged in results.items()}}, out, indent=1)
     print("\n\n".join(table(phase, all_rows, engines[1:], args) for phase in ("decode", "prefill")))
 
