@@ -95,8 +95,9 @@ void Mamba2::scan(const float* xbc, const float* dt, float* y, const Pass& pass)
       fixed_states(pass, offset_, spec_.heads * spec_.d_state * spec_.head_dim);
   const auto run = cpu::best_variant(cpu::ssd_scan_variants(), cpu::active()).run;
   const int64_t work = spec_.head_dim * spec_.d_state * 4;
-  // What out_proj is to round to 8 bits need not be more precise than BF16 products.
-  const bool rounded = pass.weights[spec_.out_proj.unit].activation_group != 0;
+  // x, B and C that in_proj made of 8-bit activations are no more precise than BF16 products. It is
+  // not out_proj that decides: a student of that is given what its teacher scanned.
+  const bool rounded = pass.weights[spec_.in_proj.unit].activation_group != 0;
   over_sequences(pass, spec_.heads, work, [&](int64_t s, int64_t begin, int64_t end) {
     const Timed timed(pass.executor.clock(), Step::kScan);
     const Sequence& sequence = pass.batch.sequences[static_cast<size_t>(s)];
