@@ -88,6 +88,44 @@ inline void fetch_next(const float* row) {
   _mm_prefetch(row + 48, _MM_HINT_T1);
 }
 
+// tile[r] *= by[r]
+template <int V>
+inline void scale_rows(Tile<V>& tile, const float* by) {
+  for (int64_t r = 0; r < kRows; ++r)
+    for (int v = 0; v < V; ++v) tile.v[r][v] = _mm512_mul_ps(tile.v[r][v], _mm512_set1_ps(by[r]));
+}
+
+// y = tile + D x for `count` tokens.
+template <int V>
+inline void store_outputs(const Tile<V>& tile, __m512 skip, const float* x, int64_t x_stride,
+                          float* y, int64_t y_stride, const Cols& cols, int64_t count) {
+  for (int64_t r = 0; r < count; ++r)
+    for (int v = 0; v < V; ++v) {
+      const __m512 xv = load16(x + r * x_stride + 16 * v, cols.mask[v]);
+      store16(y + r * y_stride + 16 * v, cols.mask[v], _mm512_fmadd_ps(skip, xv, tile.v[r][v]));
+    }
+}
+
+// state = decay * state + add(n, tile), tile after tile of states; add(n, tile) adds to states from
+// n.
+template <int V, class Add>
+inline void advance_state(const SsdScanArgs& a, const Cols& cols, float decay, const Add& add) {
+  float* state = a.state + cols.head * a.states * a.head_dim + cols.begin;
+  for (int64_t n = 0; n < a.states; n += kRows) {
+    Tile<V> tile;
+    for (int64_t r = 0; r < kRows; ++r) {
+      const float* row = state + least(n + r, a.states - 1) * a.head_dim;
+      for (int v = 0; v < V; ++v)
+        tile.v[r][v] = _mm512_mul_ps(_mm512_set1_ps(decay), load16(row + 16 * v, cols.mask[v]));
+    }
+    add(n, tile);
+    const int64_t count = least(kRows, a.states - n);
+    for (int64_t r = 0; r < count; ++r)
+      for (int v = 0; v < V; ++v)
+        store16(state + (n + r) * a.head_dim + 16 * v, cols.mask[v], tile.v[r][v]);
+  }
+}
+
 // scan(tokens of a chunk, first head, last head) for the heads of each group, which share C B^T.
 template <class Scan>
 inline void over_groups(const SsdScanArgs& a, int64_t begin, int64_t tokens, const Scan& scan) {

@@ -148,17 +148,11 @@ inline void output(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, c
   for (int64_t t = 0; t < chunk.tokens; t += kRows) {
     Tile<V> tile = {};
     multiply<V, 1, kChunk>(w.c + t, state, a.head_dim, cols, a.states, tile);
-    for (int64_t r = 0; r < kRows; ++r)
-      for (int v = 0; v < V; ++v)
-        tile.v[r][v] = _mm512_mul_ps(tile.v[r][v], _mm512_set1_ps(d.from_start[t + r]));
+    scale_rows(tile, d.from_start + t);
     const int64_t count = least(kRows, chunk.tokens - t);
     multiply<V, kChunk, 1>(w.mix + t * kChunk, w.x, 16 * V, kAll, t + count, tile);
-    for (int64_t r = 0; r < count; ++r)
-      for (int v = 0; v < V; ++v) {
-        const __m512 xv = _mm512_loadu_ps(w.x + ((t + r) * V + v) * 16);
-        store16(y + (t + r) * a.y_stride + 16 * v, cols.mask[v],
-                _mm512_fmadd_ps(skip, xv, tile.v[r][v]));
-      }
+    store_outputs(tile, skip, w.x + t * 16 * V, 16 * V, y + t * a.y_stride, a.y_stride, cols,
+                  count);
   }
 }
 
@@ -166,21 +160,9 @@ inline void output(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, c
 template <int V>
 inline void advance(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, const Decays& d,
                     const Work& w) {
-  const __m512 decay = _mm512_set1_ps(d.from_start[chunk.tokens - 1]);
-  float* state = a.state + cols.head * a.states * a.head_dim + cols.begin;
-  for (int64_t n = 0; n < a.states; n += kRows) {
-    Tile<V> tile;
-    for (int64_t r = 0; r < kRows; ++r) {
-      const float* row = state + least(n + r, a.states - 1) * a.head_dim;
-      for (int v = 0; v < V; ++v)
-        tile.v[r][v] = _mm512_mul_ps(decay, load16(row + 16 * v, cols.mask[v]));
-    }
+  advance_state<V>(a, cols, d.from_start[chunk.tokens - 1], [&](int64_t n, Tile<V>& tile) {
     multiply<V, kChunk, 1>(w.b + n * kChunk, w.end, 16 * V, kAll, chunk.tokens, tile);
-    const int64_t count = least(kRows, a.states - n);
-    for (int64_t r = 0; r < count; ++r)
-      for (int v = 0; v < V; ++v)
-        store16(state + (n + r) * a.head_dim + 16 * v, cols.mask[v], tile.v[r][v]);
-  }
+  });
 }
 
 inline void scan_group(const SsdScanArgs& a, const Chunk& chunk, int64_t begin, int64_t end,
