@@ -109,8 +109,7 @@ void LinearInput::apply(const Weight& w, const float* bias, float* y, int64_t y_
 }
 
 void add_scaled(float* to, const float* from, float by, int64_t count, const Pass& pass) {
-  pass.executor.ranges(count, 1, [&](int64_t begin, int64_t end) {
-    const Timed timed(pass.executor.clock(), Step::kElementwise);
+  over_rows(pass, count, 1, [&](int64_t begin, int64_t end) {
     if (by == 1)
       for (int64_t i = begin; i < end; ++i) to[i] += from[i];
     else
@@ -118,15 +117,20 @@ void add_scaled(float* to, const float* from, float by, int64_t count, const Pas
   });
 }
 
-void scale(float* x, int64_t count, float by) {
+void scale(float* x, int64_t rows, int64_t width, int64_t stride, float by, const Pass& pass) {
   if (by == 1) return;
-  for (int64_t i = 0; i < count; ++i) x[i] *= by;
+  over_rows(pass, rows, width, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t)
+      for (int64_t i = 0; i < width; ++i) x[t * stride + i] *= by;
+  });
 }
 
-const float* scaled(const float* x, int64_t count, float by, Scratch& scratch) {
+const float* scaled(const float* x, int64_t count, float by, const Pass& pass) {
   if (by == 1) return x;
-  float* product = scratch.take<float>(count);
-  for (int64_t i = 0; i < count; ++i) product[i] = x[i] * by;
+  float* product = pass.scratch.take<float>(count);
+  over_rows(pass, count, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) product[i] = x[i] * by;
+  });
   return product;
 }
 
@@ -160,8 +164,10 @@ void Projection::apply(LinearInput& x, float* y, int64_t y_stride, const Pass& p
   x.apply(pass.weights[spec_.adapter->down], nullptr, low, rank_, pass);
   LinearInput(low, rank_, x.tokens(), rank_)
       .apply(pass.weights[spec_.adapter->up], nullptr, high, rows_, pass);
-  for (int64_t t = 0; t < x.tokens(); ++t)
-    for (int64_t n = 0; n < rows_; ++n) y[t * y_stride + n] += high[t * rows_ + n];
+  over_rows(pass, x.tokens(), rows_, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t)
+      for (int64_t n = 0; n < rows_; ++n) y[t * y_stride + n] += high[t * rows_ + n];
+  });
 }
 
 const float* Projection::stage(const float* x, int64_t tokens, float by, Flow& flow,
@@ -172,7 +178,7 @@ const float* Projection::stage(const float* x, int64_t tokens, float by, Flow& f
   const Scratch::Frame frame(pass.scratch);
   LinearInput input(x, cols_, tokens, cols_);
   apply(input, y, rows_, pass);
-  scale(y, tokens * rows_, by);
+  scale(y, tokens, rows_, rows_, by, pass);
   return y;
 }
 

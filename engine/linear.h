@@ -52,6 +52,15 @@ void over_sequences(const Pass& pass, int64_t items, int64_t work, const Body& b
   });
 }
 
+// body(begin, end) over [0, rows) of rows of `width` floats, for what reads and writes each once.
+template <class Body>
+void over_rows(const Pass& pass, int64_t rows, int64_t width, const Body& body) {
+  pass.executor.ranges(rows, width, [&](int64_t begin, int64_t end) {
+    const Timed timed(pass.executor.clock(), Step::kElementwise);
+    body(begin, end);
+  });
+}
+
 // A rectangle of a linear layer's outputs.
 struct LinearPart {
   int64_t tile_begin, tile_end;  // of 16 outputs
@@ -95,9 +104,10 @@ class LinearInput {
 
 // to[i] += by * from[i].
 void add_scaled(float* to, const float* from, float by, int64_t count, const Pass& pass);
-void scale(float* x, int64_t count, float by);  // nothing for 1
+// x *= by, [rows][width], rows `stride` apart; nothing for 1.
+void scale(float* x, int64_t rows, int64_t width, int64_t stride, float by, const Pass& pass);
 // x itself for 1, else its product in scratch.
-const float* scaled(const float* x, int64_t count, float by, Scratch& scratch);
+const float* scaled(const float* x, int64_t count, float by, const Pass& pass);
 
 // Every sequence's part of its state, as fixed_state gives it.
 std::vector<float*> fixed_states(const Pass& pass, int64_t offset, int64_t size);

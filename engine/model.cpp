@@ -144,7 +144,7 @@ void Model::embed(std::span<const int32_t> ids, float* x, const Pass& pass) cons
   const WeightView& table = pass.weights[spec().embedding].view;
   for (size_t t = 0; t < ids.size(); ++t)
     expand_row(table, ids[t], x + static_cast<int64_t>(t) * table.cols);
-  scale(x, static_cast<int64_t>(ids.size()) * table.cols, spec().embedding_scale);
+  scale(x, static_cast<int64_t>(ids.size()), table.cols, table.cols, spec().embedding_scale, pass);
 }
 
 void Model::embed_prefix(float* x) const {
@@ -172,7 +172,7 @@ void Model::head(const float* x, int64_t rows, float* logits, const Pass& pass) 
   final_norm_->run(x, d_model, normed, d_model, rows, pass);
   LinearInput(normed, d_model, rows, d_model)
       .apply(pass.weights[spec().head], nullptr, logits, spec().vocab, pass);
-  scale(logits, rows * spec().vocab, spec().logit_scale);
+  scale(logits, rows, spec().vocab, spec().vocab, spec().logit_scale, pass);
 }
 
 void stream_logits(const Model& model, const float* x, int64_t rows, const Pass& pass,

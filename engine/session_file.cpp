@@ -12,7 +12,7 @@
 namespace klens {
 namespace {
 
-constexpr const char* kVersion = "2";
+constexpr const char* kVersion = "3";
 constexpr const char* kSessionKey = "klens.session";
 constexpr const char* kModelKey = "klens.model";
 constexpr const char* kCachesKey = "klens.caches";  // "first length" of each, by spaces

@@ -17,8 +17,8 @@ OptionGroup model_options() {
         "int8: INT8 and INT4 weights run on integer arithmetic (default); f32: the same weights, "
         "activations in FP32"},
        {"kv", "KIND",
-        "how attention keeps keys and values: fp16, int8 or f32 (default: fp16, or f32 where the "
-        "model computes in FP32 throughout)"},
+        "how attention keeps keys and values, and Mamba-2 its states: fp16, int8 (states fp16) or "
+        "f32 (default: fp16, or f32 where the model computes in FP32 throughout)"},
        {"backend", "NAME", "where to compute: cpu (default)"}}};
 }
 

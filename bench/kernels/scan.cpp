@@ -30,7 +30,7 @@ void add_selective(int64_t channels, int64_t tokens) {
 }
 
 // Operations of the recurrence, whatever way a row takes: it updates and reads every state. Bytes:
-// states, read and written.
+// states, read, and written unless a token comes alone.
 void add_ssd(int64_t heads, int64_t dim, int64_t states, int64_t tokens, bool rounded) {
   const int64_t cols = heads * dim,
                 width = cols + 2 * states;  // rows of x, B and C, as after conv1d
@@ -42,6 +42,7 @@ void add_ssd(int64_t heads, int64_t dim, int64_t states, int64_t tokens, bool ro
       [=](State& state, SsdScan* run) {
         const Block<float> x(tokens * width), y(tokens * cols), dt(tokens * heads, 0.001f, 0.1f);
         const Block<float> a(heads, -8, -1), d(heads), h(cols * states);
+        const Block<float> pending(ssd_pending_size(heads, dim, 1, states));
         SsdScanArgs args{.x = x.data(),
                          .x_stride = width,
                          .dt = dt.data(),
@@ -52,6 +53,9 @@ void add_ssd(int64_t heads, int64_t dim, int64_t states, int64_t tokens, bool ro
                          .a = a.data(),
                          .d = d.data(),
                          .state = h.data(),
+                         .half_state = nullptr,
+                         .pending = ssd_pending_at(pending.data(), heads, dim, 1, states),
+                         .position = 0,
                          .y = y.data(),
                          .y_stride = cols,
                          .tokens = tokens,
@@ -65,8 +69,12 @@ void add_ssd(int64_t heads, int64_t dim, int64_t states, int64_t tokens, bool ro
                          .rounded = rounded};
         const Block<float> work(ssd_scan_work(args));
         args.work = work.data();
-        for (auto _ : state) run(args);
-        report(state, operations, 8.0 * static_cast<double>(cols * states));
+        for (auto _ : state) {
+          if (tokens == 1) ssd_keep_b(args);
+          run(args);
+          args.position += tokens;
+        }
+        report(state, operations, (tokens == 1 ? 4.0 : 8.0) * static_cast<double>(cols * states));
       },
       operations);
 }

@@ -142,9 +142,7 @@ void AttentionCore::run(float* q, float* k, const float* v, int64_t stride, floa
   if (spec_.q_norm) norm(*spec_.q_norm, q_norm_, q, stride, spec_.heads, pass);
   if (spec_.rope) rotate(q, stride, spec_.heads, pass);
   if (spec_.makes_kv) {
-    if (spec_.key_scale != 1)
-      for (int64_t t = 0; t < pass.batch.rows; ++t)
-        scale(k + t * stride, k_width(), spec_.key_scale);
+    scale(k, pass.batch.rows, k_width(), stride, spec_.key_scale, pass);
     if (spec_.k_norm) norm(*spec_.k_norm, k_norm_, k, stride, cache_.kv_heads, pass);
     if (spec_.rope) rotate(k, stride, cache_.kv_heads, pass);
     for (const Sequence& s : pass.batch.sequences)
@@ -233,7 +231,7 @@ const float* Attention::run(const float* x, Flow& flow, const Pass& pass) const 
   if (flow.due()) {
     const Scratch::Frame frame(pass.scratch);
     float* qkv = pass.scratch.take<float>(rows * width);
-    LinearInput input(scaled(x, rows * d_in_, input_scale_, pass.scratch), d_in_, rows, d_in_);
+    LinearInput input(scaled(x, rows * d_in_, input_scale_, pass), d_in_, rows, d_in_);
     qkv_.apply(input, qkv, pass);
     float* k = qkv + core_.q_width();
     core_.run(qkv, k, k + core_.k_width(), width, attended, pass);

@@ -22,8 +22,10 @@ class Parallel : public Mixer {
     flow.independent([&] { b = attention_.run(x, flow, pass); });
     flow.join();
     float* y = flow.take(pass.batch.rows * d_model_);
-    if (flow.due())
-      for (int64_t i = 0; i < pass.batch.rows * d_model_; ++i) y[i] = a[i] + b[i];
+    if (!flow.due()) return y;
+    over_rows(pass, pass.batch.rows, d_model_, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin * d_model_; i < end * d_model_; ++i) y[i] = a[i] + b[i];
+    });
     return y;
   }
 
@@ -77,7 +79,9 @@ void Block::run(float* x, Flow& flow, const Pass& pass) const {
   if (flow.due()) {
     const float* in = x;
     if (shared != nullptr) {
-      for (int64_t i = 0; i < size; ++i) normed[i] = x[i] + shared[i];
+      over_rows(pass, rows, d_model_, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin * d_model_; i < end * d_model_; ++i) normed[i] = x[i] + shared[i];
+      });
       in = normed;
     }
     norm_.run(in, d_model_, normed, d_model_, rows, pass);

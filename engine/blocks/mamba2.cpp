@@ -6,7 +6,6 @@
 #include "kernels/cpu/elementwise/elementwise.h"
 #include "kernels/cpu/elementwise/gated.h"
 #include "kernels/cpu/norm/rms_norm.h"
-#include "kernels/cpu/scan/ssd_scan.h"
 
 namespace klens {
 namespace {
@@ -31,16 +30,27 @@ std::vector<float> part_scales(const Mamba2Spec& s) {
 Mamba2::Mamba2(const Mamba2Spec& spec, const MixerContext& context)
     : spec_(spec),
       d_model_(context.checkpoint.spec.d_model),
+      half_(context.kv != cpu::KvType::kF32),
       in_proj_(spec.in_proj, context.checkpoint),
       out_proj_(spec.out_proj, context.checkpoint),
       conv_(spec.conv_weight, spec.conv_bias, context),
-      offset_(context.states.take(spec.heads * spec.d_state * spec.head_dim)),
+      offset_(context.states.take(state_size())),
       in_scale_(part_scales(spec)),
       dt_bias_(context.checkpoint.small_values(spec.dt_bias)),
       a_(context.checkpoint.small_values(spec.a_log)),
       d_(context.checkpoint.small_values(spec.d)) {
   for (float& a : a_) a = -std::exp(a);
   if (spec.norm) norm_ = optional_values(spec.norm->weight, context.checkpoint);
+}
+
+int64_t Mamba2::ssm_size() const {
+  const int64_t size = spec_.heads * spec_.d_state * spec_.head_dim;
+  return half_ ? (size + 1) / 2 : size;
+}
+
+int64_t Mamba2::state_size() const {
+  return ssm_size() +
+         cpu::ssd_pending_size(spec_.heads, spec_.head_dim, spec_.groups, spec_.d_state);
 }
 
 const float* Mamba2::run(const float* x, Flow& flow, const Pass& pass) const {
@@ -63,13 +73,15 @@ const float* Mamba2::run(const float* x, Flow& flow, const Pass& pass) const {
 
 void Mamba2::project(const float* x, float* zxbcdt, const Pass& pass) const {
   const int64_t rows = pass.batch.rows;
-  x = scaled(x, rows * d_model_, spec_.input_scale, pass.scratch);
+  x = scaled(x, rows * d_model_, spec_.input_scale, pass);
   LinearInput input(x, d_model_, rows, d_model_);
   in_proj_.apply(input, zxbcdt, in_width(), pass);
   if (in_scale_.empty()) return;
-  for (int64_t t = 0; t < rows; ++t)
-    for (size_t i = 0; i < in_scale_.size(); ++i)
-      zxbcdt[t * in_width() + static_cast<int64_t>(i)] *= in_scale_[i];
+  over_rows(pass, rows, in_width(), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t)
+      for (size_t i = 0; i < in_scale_.size(); ++i)
+        zxbcdt[t * in_width() + static_cast<int64_t>(i)] *= in_scale_[i];
+  });
 }
 
 // dt = clamp(softplus(dt + dt_bias), dt_min, dt_max)
@@ -89,40 +101,53 @@ void Mamba2::time_steps(const float* from, float* dt, const Pass& pass) const {
   });
 }
 
-void Mamba2::scan(const float* xbc, const float* dt, float* y, const Pass& pass) const {
+cpu::SsdScanArgs Mamba2::scan_args(const Sequence& sequence, const float* xbc, const float* dt,
+                                   float* state, float* y) const {
   const int64_t inner = spec_.d_inner, width = inner + bc_width();
-  const std::vector<float*> states =
-      fixed_states(pass, offset_, spec_.heads * spec_.d_state * spec_.head_dim);
+  const float* x = xbc + sequence.row * width;
+  return {.x = x,
+          .x_stride = width,
+          .dt = dt + sequence.row * spec_.heads,
+          .dt_stride = spec_.heads,
+          .b = x + inner,
+          .c = x + inner + bc_width() / 2,
+          .bc_stride = width,
+          .a = a_.data(),
+          .d = d_.data(),
+          .state = half_ ? nullptr : state,
+          .half_state = half_ ? reinterpret_cast<uint16_t*>(state) : nullptr,
+          .pending = cpu::ssd_pending_at(state + ssm_size(), spec_.heads, spec_.head_dim,
+                                         spec_.groups, spec_.d_state),
+          .position = sequence.position,
+          .y = y + sequence.row * inner,
+          .y_stride = inner,
+          .tokens = sequence.tokens,
+          .heads = spec_.heads,
+          .head_dim = spec_.head_dim,
+          .groups = spec_.groups,
+          .states = spec_.d_state,
+          .head_begin = 0,
+          .head_end = spec_.heads,
+          .work = nullptr};
+}
+
+void Mamba2::scan(const float* xbc, const float* dt, float* y, const Pass& pass) const {
+  const std::vector<float*> states = fixed_states(pass, offset_, state_size());
+  std::vector<cpu::SsdScanArgs> all;
+  for (size_t s = 0; s < states.size(); ++s) {
+    all.push_back(scan_args(pass.batch.sequences[s], xbc, dt, states[s], y));
+    // x, B and C that in_proj made of 8-bit activations are no more precise than BF16 products. It
+    // is not out_proj that decides: a student of that is given what its teacher scanned.
+    all.back().rounded = pass.weights[spec_.in_proj.unit].activation_group != 0;
+    if (all.back().tokens == 1) cpu::ssd_keep_b(all.back());
+  }
   const auto run = cpu::best_variant(cpu::ssd_scan_variants(), cpu::active()).run;
   const int64_t work = spec_.head_dim * spec_.d_state * 4;
-  // x, B and C that in_proj made of 8-bit activations are no more precise than BF16 products. It is
-  // not out_proj that decides: a student of that is given what its teacher scanned.
-  const bool rounded = pass.weights[spec_.in_proj.unit].activation_group != 0;
   over_sequences(pass, spec_.heads, work, [&](int64_t s, int64_t begin, int64_t end) {
     const Timed timed(pass.executor.clock(), Step::kScan);
-    const Sequence& sequence = pass.batch.sequences[static_cast<size_t>(s)];
-    const float* x = xbc + sequence.row * width;
-    cpu::SsdScanArgs args{.x = x,
-                          .x_stride = width,
-                          .dt = dt + sequence.row * spec_.heads,
-                          .dt_stride = spec_.heads,
-                          .b = x + inner,
-                          .c = x + inner + bc_width() / 2,
-                          .bc_stride = width,
-                          .a = a_.data(),
-                          .d = d_.data(),
-                          .state = states[static_cast<size_t>(s)],
-                          .y = y + sequence.row * inner,
-                          .y_stride = inner,
-                          .tokens = sequence.tokens,
-                          .heads = spec_.heads,
-                          .head_dim = spec_.head_dim,
-                          .groups = spec_.groups,
-                          .states = spec_.d_state,
-                          .head_begin = begin,
-                          .head_end = end,
-                          .work = nullptr,
-                          .rounded = rounded};
+    cpu::SsdScanArgs args = all[static_cast<size_t>(s)];
+    args.head_begin = begin;
+    args.head_end = end;
     args.work = thread_work(cpu::ssd_scan_work(args));
     run(args);
   });

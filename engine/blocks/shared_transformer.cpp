@@ -16,10 +16,12 @@ const float* SharedTransformer::run(const float* x, Flow& flow, const Pass& pass
   const int64_t rows = pass.batch.rows, width = 2 * d_model_;
   float* both = flow.take(rows * width);
   if (flow.due()) {
-    for (int64_t t = 0; t < rows; ++t) {
-      std::copy_n(x + t * d_model_, d_model_, both + t * width);
-      std::copy_n(pass.batch.embedded + t * d_model_, d_model_, both + t * width + d_model_);
-    }
+    over_rows(pass, rows, width, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) {
+        std::copy_n(x + t * d_model_, d_model_, both + t * width);
+        std::copy_n(pass.batch.embedded + t * d_model_, d_model_, both + t * width + d_model_);
+      }
+    });
     input_norm_.run(both, width, both, width, rows, pass);
   }
   const float* attended = attention_.run(both, flow, pass);

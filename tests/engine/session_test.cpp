@@ -194,7 +194,7 @@ TEST_CASE("keys and values in FP16 and INT8 stay close, and take less", "[sessio
 }
 
 TEST_CASE("saved sessions are restored with every kind of cache", "[session]") {
-  const std::string name = GENERATE("llama", "hymba", "mistral", "zamba");
+  const std::string name = GENERATE("llama", "hymba", "mistral", "zamba", "falcon_h1", "mamba2");
   const cpu::KvType kv = GENERATE(cpu::KvType::kF32, cpu::KvType::kF16, cpu::KvType::kI8);
   CAPTURE(name, static_cast<int>(kv));
   const auto model = open_with_kv(name, kv);
@@ -202,7 +202,9 @@ TEST_CASE("saved sessions are restored with every kind of cache", "[session]") {
   const std::span<const int32_t> all(ids);
   const TemporaryFolder folder;
   Session session(model, 512);
-  session.eval(all.first(30), nullptr);
+  // The last tokens alone: Mamba-2 keeps them beside its states.
+  session.eval(all.first(26), nullptr);
+  for (size_t t = 26; t < 30; ++t) session.eval(all.subspan(t, 1), nullptr);
   session.save(folder / "session");
   Session restored(model, 512);
   restored.load(folder / "session");

@@ -7,6 +7,7 @@
 #include "engine/jobs/perplexity.h"
 #include "engine/jobs/profile_job.h"
 #include "engine/jobs/quantize_job.h"
+#include "engine/session.h"
 #include "loaders/json.h"
 #include "loaders/mapped_file.h"
 #include "tests/testing.h"
@@ -104,6 +105,48 @@ TEST_CASE("keys and values in INT8 cost little", "[slow][wiki]") {
             << "\n";
   CHECK(of_half < 1e-6);
   CHECK(of_int8 < 1e-3);
+}
+
+// The mean KL of b's next-token distributions from a's; [rows][vocab] logits.
+double mean_kl(const std::vector<float>& a, const std::vector<float>& b, size_t vocab) {
+  const auto log_sum = [&](const float* x) {
+    const double most = *std::max_element(x, x + vocab);
+    double sum = 0;
+    for (size_t i = 0; i < vocab; ++i) sum += std::exp(x[i] - most);
+    return most + std::log(sum);
+  };
+  double total = 0;
+  for (size_t at = 0; at < a.size(); at += vocab) {
+    const double of_a = log_sum(&a[at]), of_b = log_sum(&b[at]);
+    for (size_t i = at; i < at + vocab; ++i)
+      total += std::exp(a[i] - of_a) * ((a[i] - of_a) - (b[i] - of_b));
+  }
+  return total / static_cast<double>(a.size() / vocab);
+}
+
+// Token by token, so that states are rounded as often as they can be.
+TEST_CASE("Mamba-2's states in FP16 cost little", "[slow][wiki]") {
+  const std::string text_path = shared_path("data/wikitext2.test.raw.txt"),
+                    path = shared_path("models/wiki-mamba2");
+  if (text_path.empty() || path.empty()) return;
+  const auto decode = [&](cpu::KvType kv, std::vector<float>& logits) {
+    const auto model = std::make_shared<const Model>(
+        open_checkpoint(path, false),
+        ModelOptions{.threads = 2, .activations = Activations::kInt8, .kv = kv});
+    std::vector<int32_t> ids =
+        tokenizer_of(*model).encode(read_text(text_path).substr(0, 20000), false);
+    ids.resize(3000);
+    const size_t vocab = static_cast<size_t>(model->spec().vocab);
+    logits.resize(ids.size() * vocab);
+    Session(model, 1).eval(ids, logits.data());
+    return vocab;
+  };
+  std::vector<float> full, half;
+  decode(cpu::KvType::kF32, full);
+  const double kl = mean_kl(full, half, decode(cpu::KvType::kF16, half));
+  std::cout << "wiki-mamba2: KL of states in FP16 " << kl << "\n";
+  CHECK(kl > 0);
+  CHECK(kl < 1e-6);
 }
 
 // PyTorch computes the divergences in float32, which leaves the smallest ones negative.

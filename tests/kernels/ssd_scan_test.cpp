@@ -14,11 +14,26 @@ struct Shape {
   int64_t tokens, heads, head_dim, groups, states;
 };
 
+constexpr int64_t kPosition = 5;  // of the first token
+
+// What calls read and write.
+struct Outcome {
+  Buffer<float> y, state, pending;
+  Buffer<uint16_t> half;  // the state, where it is FP16
+
+  bool same_bits(const Outcome& other) const {
+    return y.same_bits(other.y) && state.same_bits(other.state) &&
+           pending.same_bits(other.pending) && half.same_bits(other.half);
+  }
+};
+
 struct Case {
   Shape s;
   int64_t x_stride, dt_stride, bc_stride;
   bool rounded = false;
+  bool half = false;
   Buffer<float> x, dt, b, c, a, d, state, untouched;
+  int64_t pending_size;
 
   Case(const Shape& shape, Decay decay, Rng& rng)
       : s(shape),
@@ -32,7 +47,8 @@ struct Case {
         a(s.heads, 1),
         d(s.heads, 1),
         state(s.heads * s.states * s.head_dim, 3),
-        untouched(x.size(), 2) {
+        untouched(x.size(), 2),
+        pending_size(ssd_pending_size(s.heads, s.head_dim, s.groups, s.states)) {
     fill_uniform(x, rng, -2, 2);
     fill_uniform(b, rng, -1, 1);
     fill_uniform(c, rng, -1, 1);
@@ -51,10 +67,45 @@ struct Case {
     untouched.fill(kPoison);
   }
 
-  SsdScanArgs args(const Buffer<float>& y, const Buffer<float>& h) const {
-    return {x.data(),   x_stride, dt.data(), dt_stride, b.data(), c.data(), bc_stride,
-            a.data(),   d.data(), h.data(),  y.data(),  x_stride, s.tokens, s.heads,
-            s.head_dim, s.groups, s.states,  0,         s.heads,  nullptr,  rounded};
+  Outcome fresh() const {
+    Outcome to{untouched, state, Buffer<float>(pending_size), Buffer<uint16_t>(state.size(), 1)};
+    for (int64_t i = 0; i < state.size(); ++i) to.half[i] = f32_to_f16(state[i]);
+    return to;
+  }
+
+  // The same with an FP16 state; this one's, too, begins with numbers that FP16 has.
+  Case halved() {
+    for (int64_t i = 0; i < state.size(); ++i) state[i] = f16_to_f32(f32_to_f16(state[i]));
+    Case k = *this;
+    k.half = true;
+    return k;
+  }
+
+  SsdScanArgs args(const Outcome& to) const {
+    return {.x = x.data(),
+            .x_stride = x_stride,
+            .dt = dt.data(),
+            .dt_stride = dt_stride,
+            .b = b.data(),
+            .c = c.data(),
+            .bc_stride = bc_stride,
+            .a = a.data(),
+            .d = d.data(),
+            .state = half ? nullptr : to.state.data(),
+            .half_state = half ? to.half.data() : nullptr,
+            .pending = ssd_pending_at(to.pending.data(), s.heads, s.head_dim, s.groups, s.states),
+            .position = kPosition,
+            .y = to.y.data(),
+            .y_stride = x_stride,
+            .tokens = s.tokens,
+            .heads = s.heads,
+            .head_dim = s.head_dim,
+            .groups = s.groups,
+            .states = s.states,
+            .head_begin = 0,
+            .head_end = s.heads,
+            .work = nullptr,
+            .rounded = rounded};
   }
 };
 
@@ -62,6 +113,7 @@ void run(const Variant<SsdScan>& v, SsdScanArgs a) {
   Buffer<float> work(ssd_scan_work(a), 1);
   work.fill(kPoison);
   a.work = work.data();
+  if (a.tokens == 1) ssd_keep_b(a);
   v.run(a);
 }
 
@@ -72,8 +124,30 @@ SsdScanArgs tokens_of(SsdScanArgs a, int64_t t, int64_t count) {
   a.b += t * a.bc_stride;
   a.c += t * a.bc_stride;
   a.y += t * a.y_stride;
+  a.position += t;
   a.tokens = count;
   return a;
+}
+
+// Whether other ranges of heads begin with the last of them.
+enum class Order { kForth, kBack };
+
+// The same call, some heads at a time.
+void run_in_ranges(const Variant<SsdScan>& v, SsdScanArgs a, Order order) {
+  std::vector<std::pair<int64_t, int64_t>> ranges;
+  for (int64_t h = 0, size = 1; h < a.heads; h += size, size = size % 3 + 1)
+    ranges.emplace_back(h, std::min(a.heads, h + size));
+  if (order == Order::kBack) std::reverse(ranges.begin(), ranges.end());
+  for (const auto& [begin, end] : ranges) {
+    a.head_begin = begin;
+    a.head_end = end;
+    run(v, a);
+  }
+}
+
+// The state takes up what is pending.
+void settle(const Variant<SsdScan>& v, const Case& k, const Outcome& outcome) {
+  run(v, tokens_of(k.args(outcome), 0, 0));
 }
 
 // The recurrence on absolute values, from which the bounds of y and of the state follow.
@@ -111,19 +185,24 @@ double bound(const Case& k) {
   return 4 * terms * kEps + (k.rounded ? 0x1.8p-7 : 0);
 }
 
-void check_bound(const Case& k, const Magnitudes& m, const Buffer<float>& y, const Buffer<float>& h,
-                 const Buffer<float>& want_y, const Buffer<float>& want_h) {
+// writes: how often an FP16 state was written.
+void check_bound(const Case& k, const Magnitudes& m, const Outcome& got, const Outcome& want,
+                 int64_t writes = 0) {
+  const Buffer<float>&y = got.y, &h = got.state, &want_y = want.y, &want_h = want.state;
+  const double limit = bound(k) + static_cast<double>(writes) * 0x1p-11;
+  if (k.half)
+    for (int64_t i = 0; i < h.size(); ++i) h[i] = f16_to_f32(got.half[i]);
   Mismatches bad;
   for (int64_t i = 0; i < y.size(); ++i) {
     if (i % k.x_stride >= k.s.heads * k.s.head_dim) {
       bad.check(poisoned(y[i]), "wrote between rows");
       continue;
     }
-    bad.near(y[i], want_y[i], bound(k) * m.y[static_cast<size_t>(i)],
+    bad.near(y[i], want_y[i], limit * m.y[static_cast<size_t>(i)],
              "y" + at(i / k.x_stride, i % k.x_stride));
   }
   for (int64_t i = 0; i < h.size(); ++i)
-    bad.near(h[i], want_h[i], bound(k) * m.state[static_cast<size_t>(i)] + 1e-37,
+    bad.near(h[i], want_h[i], limit * m.state[static_cast<size_t>(i)] + (k.half ? 1e-7 : 1e-37),
              "state" + at(i / k.s.head_dim, i % k.s.head_dim));
 }
 
@@ -131,28 +210,22 @@ void run_case(const Variant<SsdScan>& v, const Case& k) {
   INFO("tokens " << k.s.tokens << " heads " << k.s.heads << " x " << k.s.head_dim << " groups "
                  << k.s.groups << " states " << k.s.states);
   const Magnitudes m = magnitudes(k);
-  Buffer<float> want = k.untouched, want_state = k.state, got = k.untouched, got_state = k.state;
-  specification(ssd_scan_variants()).run(k.args(want, want_state));
-  run(v, k.args(got, got_state));
-  check_bound(k, m, got, got_state, want, want_state);
-
-  // Ranges of heads: the same bits.
-  Buffer<float> cut = k.untouched, cut_state = k.state;
-  for (int64_t h = 0, size = 1; h < k.s.heads; h += size, size = size % 3 + 1) {
-    SsdScanArgs a = k.args(cut, cut_state);
-    a.head_begin = h;
-    a.head_end = std::min(k.s.heads, h + size);
-    run(v, a);
-  }
+  const Variant<SsdScan>& scalar = specification(ssd_scan_variants());
+  const Outcome want = k.fresh(), got = k.fresh(), cut = k.fresh(), part = k.fresh();
+  run(scalar, k.args(want));
+  run(v, k.args(got));
+  run_in_ranges(v, k.args(cut), Order::kForth);
   CHECK(cut.same_bits(got));
-  CHECK(cut_state.same_bits(got_state));
+  settle(scalar, k, want);
+  settle(v, k, got);
+  check_bound(k, m, got, want);
 
   // Calls of some tokens each: the same within the bound.
-  Buffer<float> part = k.untouched, part_state = k.state;
-  const int64_t sizes[] = {1, 3, 7, 2, 66, 4, 30};
-  for (int64_t t = 0, i = 0; t < k.s.tokens; t += sizes[i++ % 7])
-    run(v, tokens_of(k.args(part, part_state), t, std::min(sizes[i % 7], k.s.tokens - t)));
-  check_bound(k, m, part, part_state, want, want_state);
+  const int64_t sizes[] = {1, 1, 3, 7, 1, 2, 66, 4, 30};
+  for (int64_t t = 0, i = 0; t < k.s.tokens; t += sizes[i++ % 9])
+    run(v, tokens_of(k.args(part), t, std::min(sizes[i % 9], k.s.tokens - t)));
+  settle(v, k, part);
+  check_bound(k, m, part, want);
 }
 
 TEST_CASE("ssd_scan: rows agree with the specification", "[ssd_scan]") {
@@ -188,6 +261,90 @@ TEST_CASE("ssd_scan: rows that round stay within what rounding costs", "[ssd_sca
   });
 }
 
+// Two tokens and more go by the recurrence in the specification, so this holds its tokens alone
+// too.
+TEST_CASE("ssd_scan: tokens that come alone", "[ssd_scan]") {
+  for_each_variant(ssd_scan_variants(), [](const Variant<SsdScan>& v) {
+    Rng rng(7);
+    for (const Decay decay : {Decay::kMixed, Decay::kNone, Decay::kTotal})
+      for (const int64_t head_dim : {7, 16, 64, 80, 150})
+        for (const int64_t states : {1, 5, 16, 40}) {
+          const Case k({3 * kSsdPending + 2, 10, head_dim, states == 16 ? 5 : 1, states}, decay,
+                       rng);
+          INFO("heads of " << head_dim << ", states " << states);
+          const Outcome want = k.fresh(), got = k.fresh(), back = k.fresh();
+          run(specification(ssd_scan_variants()), k.args(want));
+          for (int64_t t = 0; t < k.s.tokens; ++t) {
+            run_in_ranges(v, tokens_of(k.args(got), t, 1), Order::kForth);
+            run_in_ranges(v, tokens_of(k.args(back), t, 1), Order::kBack);
+          }
+          CHECK(back.same_bits(got));
+          settle(v, k, got);
+          check_bound(k, magnitudes(k), got, want);
+        }
+  });
+}
+
+TEST_CASE("ssd_scan: FP16 states", "[ssd_scan]") {
+  for_each_variant(ssd_scan_variants(), [](const Variant<SsdScan>& v) {
+    Rng rng(9);
+    for (const int64_t head_dim : {7, 16, 64, 90})
+      for (const int64_t states : {1, 5, 16, 40})
+        for (const bool rounded : {false, true}) {
+          Case full({66, 5, head_dim, 1, states}, Decay::kMixed, rng);
+          full.rounded = rounded;
+          const Case k = full.halved();
+          INFO("heads of " << head_dim << ", states " << states);
+          const Outcome want = full.fresh(), got = k.fresh(), back = k.fresh();
+          run(specification(ssd_scan_variants()), full.args(want));
+          const int64_t sizes[] = {1, 1, 1, 40, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 13};
+          for (int64_t t = 0, i = 0; t < k.s.tokens; t += sizes[i++]) {
+            run_in_ranges(v, tokens_of(k.args(got), t, sizes[i]), Order::kForth);
+            run_in_ranges(v, tokens_of(k.args(back), t, sizes[i]), Order::kBack);
+          }
+          CHECK(back.same_bits(got));
+          settle(v, k, got);
+          check_bound(k, magnitudes(k), got, want, 5);
+        }
+  });
+}
+
+TEST_CASE("ssd_scan: FP16 states saturate", "[ssd_scan]") {
+  for_each_variant(ssd_scan_variants(), [](const Variant<SsdScan>& v) {
+    Rng rng(10);
+    Case full({9, 3, 20, 1, 6}, Decay::kNone, rng);
+    full.b.fill(1000);
+    full.x.fill(-100);
+    full.dt.fill(1);
+    const Case k = full.halved();
+    const Outcome to = k.fresh();
+    run(v, k.args(to));
+    Mismatches bad;
+    for (int64_t i = 0; i < to.half.size(); ++i)
+      bad.check(to.half[i] == 0xfbff, "state" + at(0, i));
+    for (int64_t t = 0; t < k.s.tokens; ++t) run(v, tokens_of(k.args(to), t, 1));
+    for (int64_t i = 0; i < to.half.size(); ++i)
+      bad.check(to.half[i] == 0xfbff, "state" + at(1, i));
+  });
+}
+
+TEST_CASE("ssd_scan: a state is written for every eighth token alone", "[ssd_scan]") {
+  for_each_variant(ssd_scan_variants(), [](const Variant<SsdScan>& v) {
+    Rng rng(8);
+    const Case k({2 * kSsdPending, 3, 20, 1, 6}, Decay::kMixed, rng);
+    const Outcome to = k.fresh();
+    Mismatches bad;
+    for (int64_t t = 0; t < k.s.tokens; ++t) {
+      const Buffer<float> before = to.state;
+      run(v, tokens_of(k.args(to), t, 1));
+      for (int64_t i = 0; i < before.size(); ++i) {
+        const bool due = (kPosition + t + i / 120) % kSsdPending == kSsdPending - 1;
+        bad.check((before[i] != to.state[i]) == due, "state" + at(t, i));
+      }
+    }
+  });
+}
+
 TEST_CASE("ssd_scan: decays near 1 and 0, and both at once", "[ssd_scan]") {
   for_each_variant(ssd_scan_variants(), [](const Variant<SsdScan>& v) {
     Rng rng(2);
@@ -215,26 +372,33 @@ TEST_CASE("ssd_scan: the decay is a precise exponential", "[ssd_scan]") {
           log[static_cast<size_t>(h)] += double{a[h]} * double{dt[t * kHeads + h]};
         }
       }
-      run(v, {zeros.data(),
-              kHeads,
-              dt.data(),
-              kHeads,
-              zeros.data(),
-              zeros.data(),
-              1,
-              a.data(),
-              zeros.data(),
-              state.data(),
-              y.data(),
-              kHeads,
-              tokens,
-              kHeads,
-              1,
-              1,
-              1,
-              0,
-              kHeads,
-              nullptr});
+      const Buffer<float> pending(ssd_pending_size(kHeads, 1, 1, 1));
+      SsdScanArgs args{.x = zeros.data(),
+                       .x_stride = kHeads,
+                       .dt = dt.data(),
+                       .dt_stride = kHeads,
+                       .b = zeros.data(),
+                       .c = zeros.data(),
+                       .bc_stride = 1,
+                       .a = a.data(),
+                       .d = zeros.data(),
+                       .state = state.data(),
+                       .half_state = nullptr,
+                       .pending = ssd_pending_at(pending.data(), kHeads, 1, 1, 1),
+                       .position = 0,
+                       .y = y.data(),
+                       .y_stride = kHeads,
+                       .tokens = tokens,
+                       .heads = kHeads,
+                       .head_dim = 1,
+                       .groups = 1,
+                       .states = 1,
+                       .head_begin = 0,
+                       .head_end = kHeads,
+                       .work = nullptr};
+      run(v, args);
+      args.tokens = 0;
+      run(v, args);
       Mismatches bad;
       for (int64_t h = 0; h < kHeads; ++h) {
         const double x = log[static_cast<size_t>(h)], want = std::exp(x);
@@ -250,12 +414,11 @@ TEST_CASE("ssd_scan: calls of whole chunks keep the bits", "[ssd_scan]") {
   for_each_variant(ssd_scan_variants(), [](const Variant<SsdScan>& v) {
     Rng rng(5);
     const Case k({140, 2, 24, 1, 16}, Decay::kMixed, rng);
-    Buffer<float> got = k.untouched, got_state = k.state, cut = k.untouched, cut_state = k.state;
-    run(v, k.args(got, got_state));
+    const Outcome got = k.fresh(), cut = k.fresh();
+    run(v, k.args(got));
     for (int64_t t = 0; t < 140; t += 64)
-      run(v, tokens_of(k.args(cut, cut_state), t, std::min<int64_t>(64, 140 - t)));
+      run(v, tokens_of(k.args(cut), t, std::min<int64_t>(64, 140 - t)));
     CHECK(cut.same_bits(got));
-    CHECK(cut_state.same_bits(got_state));
   });
 }
 
@@ -264,8 +427,8 @@ TEST_CASE("ssd_scan: other heads are left alone", "[ssd_scan]") {
     for (const int64_t tokens : {1, 6}) {
       Rng rng(3);
       const Case k({tokens, 6, 9, 2, 5}, Decay::kMixed, rng);
-      Buffer<float> y = k.untouched, state = k.state;
-      SsdScanArgs a = k.args(y, state);
+      const Outcome to = k.fresh();
+      SsdScanArgs a = k.args(to);
       a.head_begin = 2;
       a.head_end = 5;
       run(v, a);
@@ -273,10 +436,11 @@ TEST_CASE("ssd_scan: other heads are left alone", "[ssd_scan]") {
       for (int64_t i = 0; i < 6 * 9; ++i) {
         const bool ours = i / 9 >= 2 && i / 9 < 5;
         for (int64_t t = 0; t < tokens; ++t)
-          bad.check(poisoned(y[t * k.x_stride + i]) != ours, "y");
+          bad.check(poisoned(to.y[t * k.x_stride + i]) != ours, "y");
+        bad.check(ours || a.pending.log[i / 9] == 0, "pending");
       }
-      for (int64_t i = 0; i < state.size(); ++i)
-        if (i / 45 < 2 || i / 45 >= 5) bad.check(state[i] == k.state[i], "state");
+      for (int64_t i = 0; i < to.state.size(); ++i)
+        if (i / 45 < 2 || i / 45 >= 5) bad.check(to.state[i] == k.state[i], "state");
     }
   });
 }

@@ -71,7 +71,7 @@ typedef enum klens_kv {
   KLENS_KV_DEFAULT = 0, /* FP16; FP32 where weights or activations are FP32 throughout */
   KLENS_KV_F32 = 1,
   KLENS_KV_FP16 = 2,
-  KLENS_KV_INT8 = 3 /* one scale per position and head */
+  KLENS_KV_INT8 = 3 /* one scale per position and head; Mamba-2's states are FP16 */
 } klens_kv;
 
 typedef struct klens_model_options {
@@ -80,7 +80,7 @@ typedef struct klens_model_options {
   klens_activations activations;
   const char* backend; /* NULL or "cpu" */
   int32_t verify;      /* not 0: check the checksums of a .klens file while opening it */
-  klens_kv kv;         /* how attention keeps keys and values */
+  klens_kv kv;         /* how attention keeps keys and values, and Mamba-2 its states */
 } klens_model_options;
 
 /* path: a checkpoint folder (config.json, *.safetensors or pytorch_model*.bin, tokenizer.json), a

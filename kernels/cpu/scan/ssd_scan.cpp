@@ -1,5 +1,7 @@
 #include "kernels/cpu/scan/ssd_scan.h"
 
+#include <algorithm>
+
 namespace klens::cpu {
 
 // Each defined in the file of that name.
@@ -14,11 +16,32 @@ static constexpr Variant<SsdScan> kVariants[] = {
 
 std::span<const Variant<SsdScan>> ssd_scan_variants() { return kVariants; }
 
+static constexpr int64_t padded(int64_t states) { return (states + 15) / 16 * 16; }
+
+int64_t ssd_pending_size(int64_t heads, int64_t head_dim, int64_t groups, int64_t states) {
+  return kSsdPending * (heads * (head_dim + 1) + groups * padded(states)) + heads;
+}
+
+SsdPending ssd_pending_at(float* memory, int64_t heads, int64_t head_dim, int64_t groups,
+                          int64_t states) {
+  float* b = memory + heads * kSsdPending * head_dim;
+  float* weight = b + groups * kSsdPending * padded(states);
+  return {.x = memory, .b = b, .weight = weight, .log = weight + heads * kSsdPending};
+}
+
+void ssd_keep_b(const SsdScanArgs& args) {
+  for (int64_t g = 0; g < args.groups; ++g)
+    std::copy_n(
+        args.b + g * args.states, args.states,
+        args.pending.b + (g * kSsdPending + args.position % kSsdPending) * padded(args.states));
+}
+
 // The most of the pieces of Work in the rows' files.
 int64_t ssd_scan_work(const SsdScanArgs& args) {
   constexpr int64_t kChunk = 32;
   const int64_t states = args.states + 15;  // rows padded to sixteens or eights
-  return states * 2 * (kChunk + 16) + 4 * kChunk * kChunk;
+  const int64_t widened = args.half_state == nullptr ? 0 : args.heads * args.states * args.head_dim;
+  return widened + states * 2 * (kChunk + 16) + 4 * kChunk * kChunk;
 }
 
 }  // namespace klens::cpu

@@ -40,6 +40,62 @@ inline void store(float* p, const Cols& cols, int v, __m256 value) {
   }
 }
 
+// scan(group, first head, last head) for the heads of each group, which share B and C.
+template <class Scan>
+inline void over_groups(const SsdScanArgs& a, const Scan& scan) {
+  const int64_t group_heads = a.heads / a.groups;
+  for (int64_t h = a.head_begin; h < a.head_end;) {
+    const int64_t group = h / group_heads, end = least(a.head_end, (group + 1) * group_heads);
+    scan(group, h, end);
+    h = end;
+  }
+}
+
+// Eight of a state's elements, as it is kept: all of them, or the first `left`.
+struct FullState {
+  static __m256 load(const SsdScanArgs& a, int64_t at, int64_t left) {
+    return left >= 8 ? _mm256_loadu_ps(a.state + at)
+                     : _mm256_maskload_ps(a.state + at, lanes_left(left));
+  }
+  static void store(const SsdScanArgs& a, int64_t at, int64_t left, __m256 v) {
+    if (left >= 8) return _mm256_storeu_ps(a.state + at, v);
+    _mm256_maskstore_ps(a.state + at, lanes_left(left), v);
+  }
+};
+
+struct HalfState {
+  static __m256 load(const SsdScanArgs& a, int64_t at, int64_t left) {
+    const auto* from = reinterpret_cast<const __m128i*>(a.half_state + at);
+    if (left >= 8) return _mm256_cvtph_ps(_mm_loadu_si128(from));
+    __m128i part = _mm_setzero_si128();
+    __builtin_memcpy(&part, from, static_cast<size_t>(left) * 2);
+    return _mm256_cvtph_ps(part);
+  }
+  static void store(const SsdScanArgs& a, int64_t at, int64_t left, __m256 v) {
+    const __m256 most = _mm256_set1_ps(65504), low = _mm256_max_ps(_mm256_set1_ps(-65504), v);
+    const __m128i half = _mm256_cvtps_ph(_mm256_min_ps(most, low), _MM_FROUND_TO_NEAREST_INT);
+    auto* to = reinterpret_cast<__m128i*>(a.half_state + at);
+    if (left >= 8) return _mm_storeu_si128(to, half);
+    __builtin_memcpy(to, &half, static_cast<size_t>(left) * 2);
+  }
+};
+
+// scan(the same call with an FP32 state).
+template <class Scan>
+inline void on_full_state(const SsdScanArgs& a, const Scan& scan) {
+  if (a.half_state == nullptr) return scan(a);
+  const int64_t size = a.states * a.head_dim, end = a.head_end * size;
+  SsdScanArgs full = a;
+  full.state = a.work;
+  full.half_state = nullptr;
+  full.work = a.work + a.heads * size;
+  for (int64_t i = a.head_begin * size; i < end; i += 8)
+    FullState::store(full, i, end - i, HalfState::load(a, i, end - i));
+  scan(full);
+  for (int64_t i = a.head_begin * size; i < end; i += 8)
+    HalfState::store(a, i, end - i, FullState::load(full, i, end - i));
+}
+
 // ---- The recurrence
 
 // One token of 8 V channels, state row after state row as they lie in memory.
@@ -147,15 +203,16 @@ inline void tile_rows(const float* data, int64_t stride, int64_t first, int64_t 
   for (int64_t r = 0; r < kRows; ++r) rows[r] = data + least(first + r, count - 1) * stride;
 }
 
-inline void transpose_b(const SsdScanArgs& a, const Chunk& chunk, const Work& w) {
-  const float* b = a.b + chunk.begin * a.bc_stride + chunk.group * a.states;
+// [tokens][states], rows `stride` apart, to w.b; zeros for the tokens from there to `columns`.
+inline void transpose_b(const SsdScanArgs& a, const float* b, int64_t stride, int64_t tokens,
+                        int64_t columns, const Work& w) {
   for (int64_t n = 0; n < a.states; n += 8) {
     const __m256i mask = lanes_left(a.states - n);
-    for (int64_t t = 0; t < kChunk; t += 8) {
+    for (int64_t t = 0; t < columns; t += 8) {
       __m256 v[8];
       for (int64_t i = 0; i < 8; ++i)
-        v[i] = t + i < chunk.tokens ? _mm256_maskload_ps(b + (t + i) * a.bc_stride + n, mask)
-                                    : _mm256_setzero_ps();
+        v[i] = t + i < tokens ? _mm256_maskload_ps(b + (t + i) * stride + n, mask)
+                              : _mm256_setzero_ps();
       transpose8(v);
       for (int64_t i = 0; i < 8; ++i) _mm256_storeu_ps(w.b + (n + i) * kChunk + t, v[i]);
     }
@@ -191,9 +248,19 @@ inline void mix_decays(const Chunk& chunk, const Decays& d, const Work& w) {
   }
 }
 
-// dt x and the state, gathered from rows far apart.
-inline void gather(const SsdScanArgs& a, const Chunk& chunk, int64_t h, int64_t p, const Cols& cols,
-                   const Decays& d, const Work& w) {
+// Some channels of a head's state, gathered from rows far apart.
+template <class State>
+inline void gather_state(const SsdScanArgs& a, int64_t h, int64_t p, const Cols& cols,
+                         const Work& w) {
+  for (int64_t n = 0; n < a.states; ++n)
+    for (int64_t i = 0; i < cols.count; i += 8)
+      _mm256_storeu_ps(w.state + n * kCols + i,
+                       State::load(a, (h * a.states + n) * a.head_dim + p + i, cols.count - i));
+}
+
+// dt x likewise.
+inline void gather_x(const SsdScanArgs& a, const Chunk& chunk, int64_t h, int64_t p,
+                     const Cols& cols, const Decays& d, const Work& w) {
   for (int64_t t = 0; t < chunk.tokens; ++t) {
     const float* x = a.x + (chunk.begin + t) * a.x_stride + h * a.head_dim + p;
     const float* y = a.y + (chunk.begin + t) * a.y_stride + h * a.head_dim + p;
@@ -207,10 +274,6 @@ inline void gather(const SsdScanArgs& a, const Chunk& chunk, int64_t h, int64_t 
       _mm256_storeu_ps(w.end + t * kCols + 8 * v, _mm256_mul_ps(dt_x, to_end));
     }
   }
-  const float* state = a.state + h * a.states * a.head_dim + p;
-  for (int64_t n = 0; n < a.states; ++n)
-    for (int v = 0; v < 2; ++v)
-      _mm256_storeu_ps(w.state + n * kCols + 8 * v, load(state + n * a.head_dim, cols, v));
 }
 
 // y = decay from the start * C state + mix * dt x + D x
@@ -240,11 +303,10 @@ inline void output(const SsdScanArgs& a, const Chunk& chunk, int64_t h, int64_t 
   }
 }
 
-// state = decay over the chunk * state + B^T (dt x decayed to the end)
-inline void advance(const SsdScanArgs& a, const Chunk& chunk, int64_t h, int64_t p,
-                    const Cols& cols, const Decays& d, const Work& w) {
-  const __m256 decay = _mm256_set1_ps(d.from_start[chunk.tokens - 1]);
-  float* state = a.state + h * a.states * a.head_dim + p;
+// state = decay * state + B^T (dt x decayed to the end), of some tokens
+template <class State>
+inline void advance(const SsdScanArgs& a, int64_t h, int64_t p, const Cols& cols, __m256 decay,
+                    int64_t tokens, const Work& w) {
   for (int64_t n = 0; n < a.states; n += kRows) {
     const float* rows[kRows];
     tile_rows(w.b, kChunk, n, a.states, rows);
@@ -254,17 +316,19 @@ inline void advance(const SsdScanArgs& a, const Chunk& chunk, int64_t h, int64_t
       for (int v = 0; v < 2; ++v)
         tile.v[r][v] = _mm256_mul_ps(decay, _mm256_loadu_ps(before + 8 * v));
     }
-    multiply(rows, w.end, kCols, chunk.tokens, tile);
+    multiply(rows, w.end, kCols, tokens, tile);
     const int64_t count = least(kRows, a.states - n);
     for (int64_t r = 0; r < count; ++r)
-      for (int v = 0; v < 2; ++v) store(state + (n + r) * a.head_dim, cols, v, tile.v[r][v]);
+      for (int64_t i = 0; i < cols.count; i += 8)
+        State::store(a, (h * a.states + n + r) * a.head_dim + p + i, cols.count - i,
+                     tile.v[r][i / 8]);
   }
 }
 
-// The heads of a range that share a group share C B^T.
 inline void scan_group(const SsdScanArgs& a, const Chunk& chunk, int64_t begin, int64_t end,
                        const Work& w) {
-  transpose_b(a, chunk, w);
+  const float* b = a.b + chunk.begin * a.bc_stride + chunk.group * a.states;
+  transpose_b(a, b, a.bc_stride, chunk.tokens, kChunk, w);
   multiply_cb(a, chunk, w);
   for (int64_t h = begin; h < end; ++h) {
     Decays d;
@@ -272,27 +336,148 @@ inline void scan_group(const SsdScanArgs& a, const Chunk& chunk, int64_t begin, 
     mix_decays(chunk, d, w);
     for (int64_t p = 0; p < a.head_dim; p += kCols) {
       const Cols cols = cols_left(a.head_dim - p);
-      gather(a, chunk, h, p, cols, d, w);
+      gather_state<FullState>(a, h, p, cols, w);
+      gather_x(a, chunk, h, p, cols, d, w);
       output(a, chunk, h, p, cols, d, w);
-      advance(a, chunk, h, p, cols, d, w);
+      advance<FullState>(a, h, p, cols, _mm256_set1_ps(d.from_start[chunk.tokens - 1]),
+                         chunk.tokens, w);
     }
   }
 }
 
+// ---- A token alone
+
+inline int64_t padded(const SsdScanArgs& a) { return (a.states + 15) / 16 * 16; }
+
+// A head's state takes up what is pending; w.b holds B of its group.
+template <class State>
+inline void settle(const SsdScanArgs& a, int64_t h, const Work& w) {
+  float* weight = a.pending.weight + h * kSsdPending;
+  const __m256 decay = exp_negative8(_mm256_set1_ps(a.pending.log[h]));
+  for (int64_t p = 0; p < a.head_dim; p += kCols) {
+    const Cols cols = cols_left(a.head_dim - p);
+    const float* x = a.pending.x + h * kSsdPending * a.head_dim + p;
+    for (int64_t j = 0; j < kSsdPending; ++j)
+      for (int v = 0; v < 2; ++v)
+        _mm256_storeu_ps(
+            w.end + j * kCols + 8 * v,
+            _mm256_mul_ps(_mm256_set1_ps(weight[j]), load(x + j * a.head_dim, cols, v)));
+    gather_state<State>(a, h, p, cols, w);
+    advance<State>(a, h, p, cols, decay, kSsdPending, w);
+  }
+  _mm256_storeu_ps(weight, _mm256_setzero_ps());
+  a.pending.log[h] = 0;
+}
+
+inline void transpose_pending(const SsdScanArgs& a, int64_t group, const Work& w) {
+  transpose_b(a, a.pending.b + group * kSsdPending * padded(a), padded(a), kSsdPending, kSsdPending,
+              w);
+}
+
+inline bool pending(const SsdScanArgs& a, int64_t h) {
+  const __m256 weights = _mm256_loadu_ps(a.pending.weight + h * kSsdPending);
+  const __m256 some = _mm256_cmp_ps(weights, _mm256_setzero_ps(), _CMP_NEQ_UQ);
+  return a.pending.log[h] != 0 || _mm256_movemask_ps(some) != 0;
+}
+
+inline void settle_all(const SsdScanArgs& a, const Work& w) {
+  over_groups(a, [&](int64_t group, int64_t begin, int64_t end) {
+    while (begin < end && !pending(a, begin)) ++begin;
+    if (begin < end) transpose_pending(a, group, w);
+    for (; begin < end; ++begin) settle<FullState>(a, begin, w);
+  });
+}
+
+// C B^T of a group's pending tokens.
+inline __m256 multiply_pending(const SsdScanArgs& a, int64_t group, const Work& w) {
+  const float* c = a.c + group * a.states;
+  transpose_pending(a, group, w);
+  __m256 sums[4] = {};
+  for (int64_t n = 0; n < a.states; ++n)
+    sums[n % 4] =
+        _mm256_fmadd_ps(_mm256_broadcast_ss(c + n), _mm256_loadu_ps(w.b + n * kChunk), sums[n % 4]);
+  return _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3]));
+}
+
+// y = decay * C state + mix * (dt x of the pending tokens) + D x, for 8 V channels.
+template <class State, int V>
+inline void output_alone(const SsdScanArgs& a, int64_t h, int64_t p, float decay,
+                         const float* mix) {
+  constexpr bool kMasked = V == 1;
+  const int64_t left = kMasked ? a.head_dim - p : 8;
+  const __m256i mask = lanes_left(left);
+  const float* c = a.c + h / (a.heads / a.groups) * a.states;
+  const int64_t first = h * a.states * a.head_dim + p;
+  const float* late = a.pending.x + h * kSsdPending * a.head_dim + p;
+  __m256 sum[V] = {};
+  for (int64_t n = 0; n < a.states; ++n) {
+    const __m256 cn = _mm256_broadcast_ss(c + n);
+    for (int v = 0; v < V; ++v)
+      sum[v] = _mm256_fmadd_ps(cn, State::load(a, first + n * a.head_dim + 8 * v, left), sum[v]);
+  }
+  for (int v = 0; v < V; ++v) {
+    const int64_t at = h * a.head_dim + p + 8 * v;
+    __m256 y = _mm256_mul_ps(_mm256_set1_ps(decay), sum[v]);
+    for (int64_t j = 0; j < kSsdPending; ++j)
+      y = _mm256_fmadd_ps(_mm256_broadcast_ss(mix + j),
+                          load8<kMasked>(late + j * a.head_dim + 8 * v, mask), y);
+    y = _mm256_fmadd_ps(_mm256_set1_ps(a.d[h]), load8<kMasked>(a.x + at, mask), y);
+    store8<kMasked>(a.y + at, mask, y);
+  }
+}
+
+// The decays until the token, which is kept, and the head's channels.
+template <class State>
+inline void scan_head_alone(const SsdScanArgs& a, int64_t h, __m256 cb) {
+  const int64_t slot = a.position % kSsdPending;
+  const float dt = a.dt[h];
+  a.pending.log[h] += dt * a.a[h];
+  float* weight = a.pending.weight + h * kSsdPending;
+  const __m256 step = exp_negative8(_mm256_set1_ps(dt * a.a[h]));
+  const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256i own = _mm256_cmpeq_epi32(lanes, _mm256_set1_epi32(static_cast<int>(slot)));
+  const __m256 weights = _mm256_blendv_ps(_mm256_mul_ps(step, _mm256_loadu_ps(weight)),
+                                          _mm256_set1_ps(1), _mm256_castsi256_ps(own));
+  _mm256_storeu_ps(weight, weights);
+  float mix[kSsdPending];
+  _mm256_storeu_ps(mix, _mm256_mul_ps(weights, cb));
+  float* late = a.pending.x + (h * kSsdPending + slot) * a.head_dim;
+  for (int64_t p = 0; p < a.head_dim; ++p) late[p] = dt * a.x[h * a.head_dim + p];
+  const float decay = _mm256_cvtss_f32(exp_negative8(_mm256_set1_ps(a.pending.log[h])));
+  int64_t p = 0;
+  for (; p + 64 <= a.head_dim; p += 64) output_alone<State, 8>(a, h, p, decay, mix);
+  for (; p + 16 <= a.head_dim; p += 16) output_alone<State, 2>(a, h, p, decay, mix);
+  for (; p < a.head_dim; p += 8) output_alone<State, 1>(a, h, p, decay, mix);
+}
+
+template <class State>
+inline void scan_alone(const SsdScanArgs& a, const Work& w) {
+  over_groups(a, [&](int64_t group, int64_t begin, int64_t end) {
+    const __m256 cb = multiply_pending(a, group, w);
+    for (int64_t h = begin; h < end; ++h) {
+      scan_head_alone<State>(a, h, cb);
+      if ((a.position + h) % kSsdPending == kSsdPending - 1) settle<State>(a, h, w);
+    }
+  });
+}
+
 }  // namespace
 
-void ssd_scan_avx2(const SsdScanArgs& a) {
-  const Work w = pieces(a);
-  const int64_t group_heads = a.heads / a.groups;
-  for (int64_t t = 0; t < a.tokens; t += kChunk) {
-    const int64_t tokens = least(kChunk, a.tokens - t);
-    if (tokens <= kFewTokens) return recur(a, t, t + tokens);
-    for (int64_t h = a.head_begin; h < a.head_end;) {
-      const int64_t group = h / group_heads, end = least(a.head_end, (group + 1) * group_heads);
-      scan_group(a, {t, tokens, group}, h, end, w);
-      h = end;
+void ssd_scan_avx2(const SsdScanArgs& args) {
+  if (args.tokens == 1)
+    return args.half_state == nullptr ? scan_alone<FullState>(args, pieces(args))
+                                      : scan_alone<HalfState>(args, pieces(args));
+  on_full_state(args, [](const SsdScanArgs& a) {
+    const Work w = pieces(a);
+    settle_all(a, w);
+    for (int64_t t = 0; t < a.tokens; t += kChunk) {
+      const int64_t tokens = least(kChunk, a.tokens - t);
+      if (tokens <= kFewTokens) return recur(a, t, t + tokens);
+      over_groups(a, [&](int64_t group, int64_t begin, int64_t end) {
+        scan_group(a, {t, tokens, group}, begin, end, w);
+      });
     }
-  }
+  });
 }
 
 }  // namespace klens::cpu

@@ -8,6 +8,8 @@ SsdScan ssd_scan_avx512;
 
 namespace {
 
+inline int64_t padded(const SsdScanArgs& a) { return (a.states + 15) / 16 * 16; }
+
 // ---- The recurrence
 
 // One token of 16 V channels, the last of them masked, state row after state row as they lie in
@@ -79,9 +81,9 @@ constexpr Cols kAll = {0, 0, {0xffff, 0xffff}};
 // tile[r] += sum over i < count of rows[r * apart + i * step] * columns[i]; rows of columns are
 // `stride` apart. Each element is one chain of fused multiply-adds in the order of i, so the shape
 // of tiles never shows in the bits.
-template <int V, int64_t apart, int64_t step>
-inline void multiply(const float* rows, const float* columns, int64_t stride, const Cols& cols,
-                     int64_t count, Tile<V>& tile) {
+template <int V, int64_t apart>
+inline void multiply(const float* rows, int64_t step, const float* columns, int64_t stride,
+                     const Cols& cols, int64_t count, Tile<V>& tile) {
   Tile<V> sums = tile;
   for (int64_t i = 0; i < count; ++i) {
     __m512 column[V];
@@ -107,7 +109,7 @@ inline void multiply_cb(const SsdScanArgs& a, const Chunk& chunk, const Work& w)
   for (int64_t t = 0; t < chunk.tokens; t += kRows)
     for (int64_t s = 0; s < t + kRows; s += 16) {
       Tile<1> tile = {};
-      multiply<1, 1, kChunk>(w.c + t, w.b + s, kChunk, kAll, a.states, tile);
+      multiply<1, 1>(w.c + t, kChunk, w.b + s, kChunk, kAll, a.states, tile);
       for (int64_t r = 0; r < kRows; ++r)
         _mm512_storeu_ps(w.cb + (t + r) * kChunk + s, tile.v[r][0]);
     }
@@ -147,10 +149,10 @@ inline void output(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, c
   const __m512 skip = _mm512_set1_ps(a.d[cols.head]);
   for (int64_t t = 0; t < chunk.tokens; t += kRows) {
     Tile<V> tile = {};
-    multiply<V, 1, kChunk>(w.c + t, state, a.head_dim, cols, a.states, tile);
+    multiply<V, 1>(w.c + t, kChunk, state, a.head_dim, cols, a.states, tile);
     scale_rows(tile, d.from_start + t);
     const int64_t count = least(kRows, chunk.tokens - t);
-    multiply<V, kChunk, 1>(w.mix + t * kChunk, w.x, 16 * V, kAll, t + count, tile);
+    multiply<V, kChunk>(w.mix + t * kChunk, 1, w.x, 16 * V, kAll, t + count, tile);
     store_outputs(tile, skip, w.x + t * 16 * V, 16 * V, y + t * a.y_stride, a.y_stride, cols,
                   count);
   }
@@ -160,9 +162,10 @@ inline void output(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, c
 template <int V>
 inline void advance(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, const Decays& d,
                     const Work& w) {
-  advance_state<V>(a, cols, d.from_start[chunk.tokens - 1], [&](int64_t n, Tile<V>& tile) {
-    multiply<V, kChunk, 1>(w.b + n * kChunk, w.end, 16 * V, kAll, chunk.tokens, tile);
-  });
+  advance_state<FullState, V>(
+      a, cols, d.from_start[chunk.tokens - 1], [&](int64_t n, Tile<V>& tile) {
+        multiply<V, kChunk>(w.b + n * kChunk, 1, w.end, 16 * V, kAll, chunk.tokens, tile);
+      });
 }
 
 inline void scan_group(const SsdScanArgs& a, const Chunk& chunk, int64_t begin, int64_t end,
@@ -181,17 +184,141 @@ inline void scan_group(const SsdScanArgs& a, const Chunk& chunk, int64_t begin, 
   }
 }
 
+// ---- A token alone
+
+// A head's state takes up what is pending.
+template <class State>
+inline void settle(const SsdScanArgs& a, int64_t h) {
+  const float* b = a.pending.b + h / (a.heads / a.groups) * kSsdPending * padded(a);
+  float* decayed = a.work;  // [kSsdPending][32]: some channels of dt x, until now
+  float* weight = a.pending.weight + h * kSsdPending;
+  const float decay = _mm512_cvtss_f32(exp_negative16(_mm512_set1_ps(a.pending.log[h])));
+  over_cols(a, h, [&]<int V>(const Cols& cols) {
+    const float* x = a.pending.x + h * kSsdPending * a.head_dim + cols.begin;
+    for (int64_t j = 0; j < kSsdPending; ++j)
+      for (int v = 0; v < V; ++v)
+        _mm512_storeu_ps(decayed + (j * V + v) * 16,
+                         _mm512_mul_ps(_mm512_set1_ps(weight[j]),
+                                       load16(x + j * a.head_dim + 16 * v, cols.mask[v])));
+    advance_state<State, V>(a, cols, decay, [&](int64_t n, Tile<V>& tile) {
+      multiply<V, 1>(b + n, padded(a), decayed, 16 * V, kAll, kSsdPending, tile);
+    });
+  });
+  _mm256_storeu_ps(weight, _mm256_setzero_ps());
+  a.pending.log[h] = 0;
+}
+
+inline bool pending(const SsdScanArgs& a, int64_t h) {
+  const __m256 weights = _mm256_loadu_ps(a.pending.weight + h * kSsdPending);
+  return a.pending.log[h] != 0 ||
+         _mm256_cmp_ps_mask(weights, _mm256_setzero_ps(), _CMP_NEQ_UQ) != 0;
+}
+
+// C B^T of a group's pending tokens.
+inline __m256 multiply_pending(const SsdScanArgs& a, int64_t group) {
+  const float* b = a.pending.b + group * kSsdPending * padded(a);
+  __m512 sums[kSsdPending] = {};
+  for (int64_t n = 0; n < a.states; n += 16) {
+    const __m512 c = load16(a.c + group * a.states + n, first_lanes16(a.states - n));
+    for (int64_t j = 0; j < kSsdPending; ++j)
+      sums[j] = _mm512_fmadd_ps(c, _mm512_loadu_ps(b + j * padded(a) + n), sums[j]);
+  }
+  float cb[kSsdPending];
+  for (int64_t j = 0; j < kSsdPending; ++j) cb[j] = sum_lanes16(sums[j]);
+  return _mm256_loadu_ps(cb);
+}
+
+// y = decay * C state + mix * (dt x of the pending tokens) + D x, for 16 V channels, the last of
+// them masked. Two sums each: one would wait for itself.
+template <class State, int V>
+inline void output_alone(const SsdScanArgs& a, int64_t h, int64_t p, __mmask16 last, float decay,
+                         const float* mix) {
+  const float* c = a.c + h / (a.heads / a.groups) * a.states;
+  const int64_t first = h * a.states * a.head_dim + p;
+  const float* late = a.pending.x + h * kSsdPending * a.head_dim + p;
+  const auto mask = [&](int v) { return v + 1 < V ? __mmask16{0xffff} : last; };
+  __m512 sum[2][V] = {};
+  for (int64_t n = 0; n < a.states; n += 2) {
+    const int64_t odd = least(n + 1, a.states - 1);
+    const __m512 even_c = _mm512_set1_ps(c[n]);
+    const __m512 odd_c = _mm512_set1_ps(odd > n ? c[odd] : 0.0f);
+    for (int v = 0; v < V; ++v) {
+      const int64_t at = first + n * a.head_dim + 16 * v;
+      sum[0][v] = _mm512_fmadd_ps(even_c, State::load(a, at, mask(v)), sum[0][v]);
+      const int64_t odd_at = at + (odd - n) * a.head_dim;
+      sum[1][v] = _mm512_fmadd_ps(odd_c, State::load(a, odd_at, mask(v)), sum[1][v]);
+    }
+  }
+  for (int v = 0; v < V; ++v) {
+    __m512 y = _mm512_mul_ps(_mm512_set1_ps(decay), _mm512_add_ps(sum[0][v], sum[1][v]));
+    for (int64_t j = 0; j < kSsdPending; ++j)
+      y = _mm512_fmadd_ps(_mm512_set1_ps(mix[j]), load16(late + j * a.head_dim + 16 * v, mask(v)),
+                          y);
+    const int64_t at = h * a.head_dim + p + 16 * v;
+    y = _mm512_fmadd_ps(_mm512_set1_ps(a.d[h]), load16(a.x + at, mask(v)), y);
+    store16(a.y + at, mask(v), y);
+  }
+}
+
+// The decays until the token, which is kept, and the head's channels.
+template <class State>
+inline void scan_head_alone(const SsdScanArgs& a, int64_t h, __m256 cb) {
+  const int64_t slot = a.position % kSsdPending;
+  const float dt = a.dt[h];
+  a.pending.log[h] += dt * a.a[h];
+  const __m512 logs =
+      _mm512_mask_mov_ps(_mm512_set1_ps(dt * a.a[h]), 1, _mm512_set1_ps(a.pending.log[h]));
+  const __m512 decays = exp_negative16(logs);  // of the state; of this token
+  float* weight = a.pending.weight + h * kSsdPending;
+  const __m256 step =
+      _mm256_permutevar8x32_ps(_mm512_castps512_ps256(decays), _mm256_set1_epi32(1));
+  const __m256 weights =
+      _mm256_mask_mov_ps(_mm256_mul_ps(step, _mm256_loadu_ps(weight)),
+                         static_cast<__mmask8>(1u << slot), _mm256_set1_ps(1.0f));
+  _mm256_storeu_ps(weight, weights);
+  float mix[kSsdPending];
+  _mm256_storeu_ps(mix, _mm256_mul_ps(weights, cb));
+  float* late = a.pending.x + (h * kSsdPending + slot) * a.head_dim;
+  for (int64_t p = 0; p < a.head_dim; p += 16) {
+    const __mmask16 mask = first_lanes16(a.head_dim - p);
+    store16(late + p, mask,
+            _mm512_mul_ps(_mm512_set1_ps(dt), load16(a.x + h * a.head_dim + p, mask)));
+  }
+  const float decay = _mm512_cvtss_f32(decays);
+  int64_t p = 0;
+  for (; p + 64 <= a.head_dim; p += 64) output_alone<State, 4>(a, h, p, 0xffff, decay, mix);
+  for (; p < a.head_dim; p += 16)
+    output_alone<State, 1>(a, h, p, first_lanes16(a.head_dim - p), decay, mix);
+}
+
+template <class State>
+inline void scan_alone(const SsdScanArgs& a) {
+  over_groups(a, 0, 1, [&](const Chunk& chunk, int64_t begin, int64_t end) {
+    const __m256 cb = multiply_pending(a, chunk.group);
+    for (int64_t h = begin; h < end; ++h) {
+      scan_head_alone<State>(a, h, cb);
+      if ((a.position + h) % kSsdPending == kSsdPending - 1) settle<State>(a, h);
+    }
+  });
+}
+
 }  // namespace
 
-void ssd_scan_avx512(const SsdScanArgs& a) {
-  const Work w = pieces(a);
-  for (int64_t t = 0; t < a.tokens; t += kChunk) {
-    const int64_t tokens = least(kChunk, a.tokens - t);
-    if (tokens <= kFewTokens) return recur(a, t, t + tokens);
-    over_groups(a, t, tokens, [&](const Chunk& chunk, int64_t begin, int64_t end) {
-      scan_group(a, chunk, begin, end, w);
-    });
-  }
+void ssd_scan_avx512(const SsdScanArgs& args) {
+  if (args.tokens == 1)
+    return args.half_state == nullptr ? scan_alone<FullState>(args) : scan_alone<HalfState>(args);
+  on_full_state(args, [](const SsdScanArgs& a) {
+    for (int64_t h = a.head_begin; h < a.head_end; ++h)
+      if (pending(a, h)) settle<FullState>(a, h);
+    const Work w = pieces(a);
+    for (int64_t t = 0; t < a.tokens; t += kChunk) {
+      const int64_t tokens = least(kChunk, a.tokens - t);
+      if (tokens <= kFewTokens) return recur(a, t, t + tokens);
+      over_groups(a, t, tokens, [&](const Chunk& chunk, int64_t begin, int64_t end) {
+        scan_group(a, chunk, begin, end, w);
+      });
+    }
+  });
 }
 
 }  // namespace klens::cpu

@@ -177,9 +177,10 @@ inline void output(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, c
 template <int V>
 inline void advance(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, const Decays& d,
                     const Work& w) {
-  advance_state<V>(a, cols, d.from_start[chunk.tokens - 1], [&](int64_t n, Tile<V>& tile) {
-    multiply<1>(w.b_token + n, w.states, w.end, 32, (chunk.tokens + 1) / 2, tile);
-  });
+  advance_state<FullState, V>(
+      a, cols, d.from_start[chunk.tokens - 1], [&](int64_t n, Tile<V>& tile) {
+        multiply<1>(w.b_token + n, w.states, w.end, 32, (chunk.tokens + 1) / 2, tile);
+      });
 }
 
 inline void scan_group(const SsdScanArgs& a, const Chunk& chunk, int64_t begin, int64_t end,
@@ -198,29 +199,39 @@ inline void scan_group(const SsdScanArgs& a, const Chunk& chunk, int64_t begin, 
   }
 }
 
-// The last tokens, or all of them, by the row without BF16.
+// The last tokens by the row without BF16.
 inline void scan_rest(SsdScanArgs a, int64_t from) {
   a.x += from * a.x_stride;
   a.dt += from * a.dt_stride;
   a.b += from * a.bc_stride;
   a.c += from * a.bc_stride;
   a.y += from * a.y_stride;
+  a.position += from;
   a.tokens -= from;
+  ssd_scan_avx512(a);
+}
+
+// The state takes up what is pending.
+inline void settle(SsdScanArgs a) {
+  a.tokens = 0;
   ssd_scan_avx512(a);
 }
 
 }  // namespace
 
-void ssd_scan_avx512bf16(const SsdScanArgs& a) {
-  if (!a.rounded) return ssd_scan_avx512(a);
-  const Work w = pieces(a);
-  for (int64_t t = 0; t < a.tokens; t += kChunk) {
-    const int64_t tokens = least(kChunk, a.tokens - t);
-    if (tokens <= kFewTokens) return scan_rest(a, t);
-    over_groups(a, t, tokens, [&](const Chunk& chunk, int64_t begin, int64_t end) {
-      scan_group(a, chunk, begin, end, w);
-    });
-  }
+void ssd_scan_avx512bf16(const SsdScanArgs& args) {
+  if (!args.rounded || args.tokens <= kFewTokens) return ssd_scan_avx512(args);
+  on_full_state(args, [](const SsdScanArgs& a) {
+    settle(a);
+    const Work w = pieces(a);
+    for (int64_t t = 0; t < a.tokens; t += kChunk) {
+      const int64_t tokens = least(kChunk, a.tokens - t);
+      if (tokens <= kFewTokens) return scan_rest(a, t);
+      over_groups(a, t, tokens, [&](const Chunk& chunk, int64_t begin, int64_t end) {
+        scan_group(a, chunk, begin, end, w);
+      });
+    }
+  });
 }
 
 }  // namespace klens::cpu
