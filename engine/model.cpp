@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <future>
 
 #include "loaders/error.h"
 
@@ -28,10 +27,33 @@ cpu::KvType default_kv(const Checkpoint& checkpoint, Activations activations) {
   return full || activations == Activations::kF32 ? cpu::KvType::kF32 : cpu::KvType::kF16;
 }
 
+// The weights in the order of their use, in pieces for threads to take.
+std::vector<std::span<const std::byte>> pieces_of(const Checkpoint& checkpoint) {
+  constexpr size_t kPiece = size_t{1} << 20;
+  std::vector<std::span<const std::byte>> pieces;
+  for (const LinearSpec& unit : checkpoint.spec.units) {
+    const StoredUnit& stored = checkpoint.units.at(unit.name);
+    const auto* bytes = static_cast<const std::byte*>(stored.view.data);
+    for (size_t at = 0; at < stored.bytes; at += kPiece)
+      pieces.emplace_back(bytes + at, std::min(kPiece, stored.bytes - at));
+  }
+  return pieces;
+}
+
+// Touches weights where the kernel, which maps sixteen pages at a time, will map them: their first
+// use would stop for each. MADV_POPULATE_READ takes twice as long.
+void fetch(std::span<const std::byte> weights) {
+  constexpr size_t kStep = 16 * 4096;
+  const volatile std::byte* bytes = weights.data();
+  for (size_t at = 0; at < weights.size(); at += kStep) static_cast<void>(bytes[at]);
+}
+
 }  // namespace
 
 Model::Model(Checkpoint checkpoint, const ModelOptions& options)
-    : checkpoint_(std::move(checkpoint)), options_(options), arena_(thread_count(options.threads)) {
+    : checkpoint_(std::move(checkpoint)),
+      options_(options),
+      tbb_arena_(thread_count(options.threads)) {
   options_.threads = thread_count(options.threads);
   if (options_.threads > 1) team_ = std::make_unique<Team>(options_.threads);
   if (!options_.kv) options_.kv = default_kv(checkpoint_, options.activations);
@@ -39,36 +61,34 @@ Model::Model(Checkpoint checkpoint, const ModelOptions& options)
     const StoredUnit& stored = checkpoint_.units.at(unit.name);
     weights_.emplace_back(stored.view, stored.format, options.activations);
   }
-  // Beside the blocks' construction, where there is a second thread.
-  std::atomic<size_t> next_unit{0};
-  const std::future<void> other_thread =
-      std::async(options_.threads > 1 ? std::launch::async : std::launch::deferred,
-                 [&] { fetch_weights(next_unit); });
-  const MixerContext context{checkpoint_, kv_type(), states_};
+  // The other threads fetch weights beside the blocks' construction, and then all do.
+  const std::vector<std::span<const std::byte>> pieces = pieces_of(checkpoint_);
+  std::atomic<size_t> next{0};
+  const auto prepare = [&](int64_t part) {
+    if (part == 0) make_blocks();
+    for (size_t piece; (piece = next.fetch_add(1)) < pieces.size();) fetch(pieces[piece]);
+  };
+  if (team_)
+    team_->run(options_.threads, prepare);
+  else
+    prepare(0);
+  if (spec().prefix) run_prefix();
+}
+
+void Model::make_blocks() {
+  const MixerContext context{checkpoint_, kv_type(), states_, arena_};
   for (const BlockSpec& block : spec().blocks) {
     blocks_.emplace_back(block, context);
     needs_embedding_ = needs_embedding_ || block.shared.has_value();
   }
   final_norm_.emplace(spec().final_norm, spec().d_model, checkpoint_);
-  fetch_weights(next_unit);
-  other_thread.wait();
-  if (spec().prefix) run_prefix();
-}
-
-// Touches the weights where the kernel, which maps sixteen pages at a time, will map them: their
-// first use would stop for each. MADV_POPULATE_READ takes twice as long.
-void Model::fetch_weights(std::atomic<size_t>& next_unit) const {
-  constexpr size_t kStep = 16 * 4096;
-  for (size_t unit; (unit = next_unit.fetch_add(1)) < units().size();) {
-    const StoredUnit& stored = checkpoint_.units.at(units()[unit].name);
-    const auto* bytes = static_cast<const volatile char*>(stored.view.data);
-    for (size_t at = 0; at < stored.bytes; at += kStep) static_cast<void>(bytes[at]);
-  }
 }
 
 SequenceState Model::initial_state() const {
   if (after_prefix_) return *after_prefix_;
   SequenceState state = transient_state();
+  state.fixed.reserve(fixed_state_floats());
+  use_large_pages(state.fixed.data(), fixed_state_floats() * sizeof(float));
   state.fixed.assign(fixed_state_floats(), 0.0f);
   return state;
 }
@@ -98,7 +118,7 @@ void Model::run_prefix() {
 void Model::run(const std::function<void(const Executor&)>& work) const {
   const Executor executor(team_.get(), options_.threads, clock_);
   if (options_.threads == 1) return work(executor);
-  arena_.execute([&] { work(executor); });
+  tbb_arena_.execute([&] { work(executor); });
 }
 
 void Model::run_jobs(int64_t count,

@@ -77,18 +77,19 @@ class Model {
 
  private:
   void run_prefix();
-  void fetch_weights(std::atomic<size_t>& next_unit) const;
+  void make_blocks();
 
   Checkpoint checkpoint_;
   ModelOptions options_;
   std::vector<Weight> weights_;
   StateLayout states_;
+  Arena arena_;  // of the blocks
   std::vector<Block> blocks_;
   std::optional<Norm> final_norm_;
   bool needs_embedding_ = false;  // blocks come back to it (Batch::embedded)
   std::optional<SequenceState> after_prefix_;
-  mutable tbb::task_arena arena_;  // for run_jobs, and whatever else uses oneTBB
-  std::unique_ptr<Team> team_;     // for the steps of a pass; null for one thread
+  mutable tbb::task_arena tbb_arena_;  // for run_jobs, and whatever else uses oneTBB
+  std::unique_ptr<Team> team_;         // for the steps of a pass; null for one thread
   mutable std::atomic<StepClock*> clock_{nullptr};
   mutable std::atomic<int64_t> block_runs_{0};
 };

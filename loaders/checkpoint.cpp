@@ -9,7 +9,6 @@
 #include "loaders/gguf/read_gguf.h"
 #include "loaders/json.h"
 #include "loaders/klens_file.h"
-#include "loaders/tensor_values.h"
 
 namespace klens {
 namespace {
@@ -43,7 +42,8 @@ class Filler {
   void small(const SmallSpec& spec) {
     const TensorSource::Entry& entry = find(spec.tensor, spec.shape);
     checkpoint_.tensor_bytes += entry.view.bytes.size();
-    checkpoint_.small[spec.tensor] = to_f32(entry.view, entry.file + ": tensor " + spec.tensor);
+    refuse_non_finite(entry.view, entry.file + ": tensor " + spec.tensor);
+    checkpoint_.small[spec.tensor] = entry.view;
   }
 
   // A tensor that nothing reads is arithmetic that nothing does, but for those known to be none.

@@ -9,6 +9,7 @@
 #include "loaders/mapped_file.h"
 #include "loaders/model_spec.h"
 #include "loaders/tensor_source.h"
+#include "loaders/tensor_values.h"
 #include "quant/packed_weight.h"
 #include "quant/plan.h"
 
@@ -27,23 +28,23 @@ struct ModelTexts {
   std::string config, generation_config, tokenizer, tokenizer_config, chat_template;
 };
 
-// A model as its files hold it: spec, units where they are mapped, small tensors as FP32. Plain
-// data; read_checkpoint_folder and read_klens_file make it, and check everything they put in.
+// A model as its files hold it: spec, units and small tensors where they are mapped. Plain data;
+// read_checkpoint_folder and read_klens_file make it, and check everything they put in.
 struct Checkpoint {
   std::string path, name;  // name: the last part of the path
   ModelSpec spec;
   ModelTexts texts;
-  std::map<std::string, StoredUnit> units;          // by unit name; one for each of spec's
-  std::map<std::string, std::vector<float>> small;  // by tensor name; one for each of spec's
-  std::optional<Plan> plan;                         // .klens only
+  std::map<std::string, StoredUnit> units;        // by unit name; one for each of spec's
+  std::map<std::string, TensorView> small;        // by tensor name; one for each of spec's
+  std::optional<Plan> plan;                       // .klens only
   std::map<std::string, std::string> provenance;  // .klens only: tool, calibration, checkpoint hash
   size_t file_bytes = 0, tensor_bytes = 0;
 
-  const std::vector<float>& small_values(SmallId id) const {
-    return small.at(spec.smalls[id].tensor);
+  std::vector<float> small_values(SmallId id) const {
+    return to_f32(small.at(spec.smalls[id].tensor));
   }
 
-  // Keep alive what the units' views point into.
+  // Keep alive what the views point into.
   std::vector<std::shared_ptr<const MappedFile>> files;
   std::vector<AlignedBuffer> copies;
 };

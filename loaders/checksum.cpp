@@ -28,8 +28,10 @@ std::string checkpoint_xxh3(const Checkpoint& checkpoint) {
       digests += " " + xxh3_hex({reinterpret_cast<const std::byte*>(w.scale),
                                  scale_bytes(*unit.format, w.rows, w.cols)});
   }
-  for (const auto& [name, values] : checkpoint.small)
+  for (const auto& [name, stored] : checkpoint.small) {
+    const std::vector<float> values = to_f32(stored);
     digests += "\n" + name + " " + xxh3_hex(std::as_bytes(std::span(values)));
+  }
   return xxh3_hex(std::as_bytes(std::span(digests)));
 }
 

@@ -16,8 +16,9 @@ namespace klens {
 // or as {"__float__": "Infinity"}.
 class Config {
  public:
-  // Throws Error if text is not a JSON object.
+  // Throws Error if it is not a JSON object.
   Config(const std::string& text, const std::string& name);
+  Config(nlohmann::json object, const std::string& name);
 
   const std::string& name() const { return name_; }
   bool has(std::initializer_list<const char*> keys) const { return find(keys) != nullptr; }
@@ -53,7 +54,6 @@ class Config {
   [[noreturn]] void unsupported(const std::string& what) const;  // kUnsupported
 
  private:
-  Config(nlohmann::json object, const std::string& name);
   static bool off(const nlohmann::json& value);
   int64_t whole_number(const nlohmann::json& value, const char* key, int64_t min,
                        int64_t max) const;

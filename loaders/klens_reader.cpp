@@ -1,3 +1,5 @@
+#include <tbb/parallel_for.h>
+
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -8,7 +10,6 @@
 #include "loaders/klens_file.h"
 #include "loaders/klens_schema.h"
 #include "loaders/profile_json.h"
-#include "loaders/tensor_values.h"
 
 namespace klens {
 namespace {
@@ -53,6 +54,7 @@ class Reader {
       result.tensor_bytes += tensor(small.tensor).bytes.size();
       result.small[small.tensor] = read_small(small);
     }
+    refuse_bad_numbers();
     refuse_leftovers(result);
     result.plan = plan_from_json(required(klens_key::kPlan), path_ + " (" + klens_key::kPlan + ")");
     check_plan(*result.plan, result);
@@ -136,18 +138,24 @@ class Reader {
     return view.bytes;
   }
 
-  // FP16 numbers that the kernels take to be finite.
-  void refuse_bad_halves(const std::string& name, std::span<const std::byte> bytes) const {
-    const TensorView halves{
-        .dtype = DType::kF16, .shape = {static_cast<int64_t>(bytes.size() / 2)}, .bytes = bytes};
-    refuse_non_finite(halves, path_ + ": tensor " + name);
+  // Halves that the kernels take to be finite; refuse_bad_numbers() looks.
+  void expect_finite(const std::string& name, std::span<const std::byte> halves) {
+    numbers_.emplace_back(name, TensorView{.dtype = DType::kF16, .shape = {}, .bytes = halves});
+  }
+
+  // All tensors at once, as most are too small to be worth several threads.
+  void refuse_bad_numbers() const {
+    tbb::parallel_for(size_t{0}, numbers_.size(), [&](size_t i) {
+      const auto& [name, view] = numbers_[i];
+      refuse_non_finite(view, path_ + ": tensor " + name);
+    });
   }
 
   StoredUnit read_unit(const LinearSpec& unit) {
     const auto found = units_.find(unit.name);
     if (found == units_.end() || !found->is_object())
       fail("klens.units lacks " + unit.name + kAgain);
-    const Config entry(found->dump(), path_ + " (klens.units, " + unit.name + ")");
+    const Config entry(*found, path_ + " (klens.units, " + unit.name + ")");
     const std::string format_name = entry.text({"format"}, "");
     const Format* format = find_format(format_name);
     if (format == nullptr)
@@ -162,25 +170,25 @@ class Reader {
            kAgain);
     const auto qweight = part(unit.name + ".qweight", weight_bytes(*format, rows, cols));
     const auto scale = part(unit.name + ".scale", scale_bytes(*format, rows, cols));
-    if (format->layout == Layout::kTilesF16) refuse_bad_halves(unit.name + ".qweight", qweight);
-    refuse_bad_halves(unit.name + ".scale", scale);
+    if (format->layout == Layout::kTilesF16) expect_finite(unit.name + ".qweight", qweight);
+    expect_finite(unit.name + ".scale", scale);
     return {.view = packed_view(*format, rows, cols, qweight.data(), scale.data()),
             .format = format,
             .quantizer = entry.text({"quantizer"}, "rtn"),
             .bytes = qweight.size() + scale.size()};
   }
 
-  std::vector<float> read_small(const SmallSpec& small) {
-    const TensorView& view = tensor(small.tensor);
-    std::vector<float> values = to_f32(view, path_ + ": tensor " + small.tensor);
-    const size_t needed = static_cast<size_t>(small.elements());
-    const bool padded =
-        view.shape.size() == 1 && values.size() > needed && values.size() - needed < 64;
+  TensorView read_small(const SmallSpec& small) {
+    TensorView view = tensor(small.tensor);
+    numbers_.emplace_back(small.tensor, view);
+    const int64_t needed = small.elements(), there = view.elements();
+    const bool padded = view.shape.size() == 1 && there > needed && there - needed < 64;
     if (view.shape != small.shape && !padded)
       fail("tensor " + small.tensor + " has shape " + shape_text(view.shape) +
            ", the config asks for " + shape_text(small.shape) + kAgain);
-    values.resize(needed);
-    return values;
+    view.shape = small.shape;
+    view.bytes = view.bytes.first(static_cast<size_t>(needed) * dtype_bytes(view.dtype));
+    return view;
   }
 
   void refuse_leftovers(const Checkpoint& read) const {
@@ -208,6 +216,7 @@ class Reader {
   SafetensorsFile file_;
   json units_;
   std::set<std::string> seen_;
+  std::vector<std::pair<std::string, TensorView>> numbers_;  // must be finite
 };
 
 }  // namespace

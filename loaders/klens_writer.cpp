@@ -74,7 +74,7 @@ std::vector<TensorEntry> tensor_entries(const Checkpoint& source, const Plan& pl
     add_part(unit.name + ".scale", scale_bytes(format, unit.rows, unit.cols));
   }
   for (const SmallSpec& small : source.spec.smalls)
-    entries.push_back(small_entry(small, source.small.at(small.tensor)));
+    entries.push_back(small_entry(small, to_f32(source.small.at(small.tensor))));
   return entries;
 }
 
@@ -128,7 +128,7 @@ size_t klens_header_bytes(const Checkpoint& source, const KlensHeader& header) {
 size_t klens_fixed_bytes(const Checkpoint& source) {
   size_t bytes = 0;
   for (const SmallSpec& small : source.spec.smalls)
-    bytes += small_entry(small, source.small.at(small.tensor)).bytes;
+    bytes += small_entry(small, to_f32(source.small.at(small.tensor))).bytes;
   return bytes;
 }
 
@@ -151,7 +151,7 @@ size_t write_klens_file(const std::string& path, const Checkpoint& source,
     put(unit.name + ".scale", {packed.scale.data(), packed.scale.size()});
   }
   for (const SmallSpec& small : source.spec.smalls)
-    put(small.tensor, store_small(small, source.small.at(small.tensor)).bytes);
+    put(small.tensor, store_small(small, to_f32(source.small.at(small.tensor))).bytes);
   const std::string final_header = header_text(source, header, checksums);
   KLENS_CHECK(final_header.size() == blank.size());
   file.write_at_start(final_header);

@@ -13,18 +13,7 @@
 namespace klens {
 namespace {
 
-constexpr size_t kBlock = 16384;  // elements that a thread takes at a time
-
-// each(block of elements' bytes, index of its first element), by all cores: opening a model waits
-// for it.
-template <class Word, class Each>
-void over_blocks(std::span<const std::byte> bytes, const Each& each) {
-  const size_t count = bytes.size() / sizeof(Word);
-  tbb::parallel_for(size_t{0}, (count + kBlock - 1) / kBlock, [&](size_t block) {
-    const size_t first = block * kBlock, some = std::min(kBlock, count - first);
-    each(bytes.subspan(first * sizeof(Word), some * sizeof(Word)), first);
-  });
-}
+constexpr size_t kBlock = 65536;  // elements that a thread takes at a time
 
 // Elements may be unaligned.
 template <class Word>
@@ -34,14 +23,18 @@ Word word_at(std::span<const std::byte> bytes, size_t i) {
   return word;
 }
 
-// Whether any element has all exponent bits set, that is, is NaN or infinite.
+// Whether any element has all exponent bits set, that is, is NaN or infinite. By all cores: opening
+// a model waits for it.
 template <class Word>
 bool any_non_finite(std::span<const std::byte> bytes, Word exponent_bits) {
+  const size_t count = bytes.size() / sizeof(Word);
   std::atomic<bool> found{false};
-  over_blocks<Word>(bytes, [&](std::span<const std::byte> block, size_t) {
+  tbb::parallel_for(size_t{0}, (count + kBlock - 1) / kBlock, [&](size_t block) {
+    const size_t first = block * kBlock, some = std::min(kBlock, count - first);
+    const auto part = bytes.subspan(first * sizeof(Word), some * sizeof(Word));
     unsigned bad = 0;
-    for (size_t i = 0; i < block.size() / sizeof(Word); ++i)
-      bad |= static_cast<Word>(word_at<Word>(block, i) & exponent_bits) == exponent_bits;
+    for (size_t i = 0; i < some; ++i)
+      bad |= static_cast<Word>(word_at<Word>(part, i) & exponent_bits) == exponent_bits;
     if (bad != 0) found = true;
   });
   return found;
@@ -49,11 +42,10 @@ bool any_non_finite(std::span<const std::byte> bytes, Word exponent_bits) {
 
 // `one` is a lambda, not a function's address, so that compilers vectorise it.
 template <class Word, class Convert>
-void convert(std::span<const std::byte> bytes, std::vector<float>& to, const Convert& one) {
-  over_blocks<Word>(bytes, [&](std::span<const std::byte> block, size_t first) {
-    float* out = to.data() + first;
-    for (size_t i = 0; i < block.size() / sizeof(Word); ++i) out[i] = one(word_at<Word>(block, i));
-  });
+std::vector<float> convert(std::span<const std::byte> bytes, const Convert& one) {
+  std::vector<float> to(bytes.size() / sizeof(Word));
+  for (size_t i = 0; i < to.size(); ++i) to[i] = one(word_at<Word>(bytes, i));
+  return to;
 }
 
 }  // namespace
@@ -90,21 +82,15 @@ void refuse_non_finite(const TensorView& tensor, const std::string& where) {
                 where + " holds NaN or infinity: the file is damaged, get it again");
 }
 
-std::vector<float> to_f32(const TensorView& tensor, const std::string& where) {
-  refuse_non_finite(tensor, where);
-  std::vector<float> values(static_cast<size_t>(tensor.elements()));
+std::vector<float> to_f32(const TensorView& tensor) {
   switch (tensor.dtype) {
     case DType::kF32:
-      convert<float>(tensor.bytes, values, [](float v) { return v; });
-      break;
+      return convert<float>(tensor.bytes, [](float v) { return v; });
     case DType::kF16:
-      convert<uint16_t>(tensor.bytes, values, [](uint16_t h) { return f16_to_f32(h); });
-      break;
+      return convert<uint16_t>(tensor.bytes, [](uint16_t h) { return f16_to_f32(h); });
     default:
-      convert<uint16_t>(tensor.bytes, values, [](uint16_t h) { return bf16_to_f32(h); });
-      break;
+      return convert<uint16_t>(tensor.bytes, [](uint16_t h) { return bf16_to_f32(h); });
   }
-  return values;
 }
 
 }  // namespace klens

@@ -14,7 +14,7 @@ Layout row_layout(DType dtype, const std::string& where);
 // Throws Error if a value of an F32, F16 or BF16 tensor is NaN or infinite.
 void refuse_non_finite(const TensorView& tensor, const std::string& where);
 
-// The values of an F32, F16 or BF16 tensor. Throws Error for other types and for NaN or infinity.
-std::vector<float> to_f32(const TensorView& tensor, const std::string& where);
+// The values of a tensor that refuse_non_finite lets pass.
+std::vector<float> to_f32(const TensorView& tensor);
 
 }  // namespace klens

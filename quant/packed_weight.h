@@ -6,6 +6,10 @@
 
 namespace klens {
 
+// Asks the system for large pages in this memory, which has not been written to yet, where there is
+// room for some. Only advice.
+void use_large_pages(void* memory, size_t bytes);
+
 // A 64-byte aligned, zeroed buffer. Throws std::bad_alloc.
 class AlignedBuffer {
  public:

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <filesystem>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -64,6 +65,13 @@ inline std::shared_ptr<const Model> open_model(const std::string& path, int thre
                                                Activations activations = Activations::kInt8) {
   return std::make_shared<const Model>(
       open_checkpoint(path, true), ModelOptions{.threads = threads, .activations = activations});
+}
+
+// All small tensors by name.
+inline std::map<std::string, std::vector<float>> small_values(const Checkpoint& checkpoint) {
+  std::map<std::string, std::vector<float>> values;
+  for (const auto& [tensor, stored] : checkpoint.small) values[tensor] = to_f32(stored);
+  return values;
 }
 
 template <class T>

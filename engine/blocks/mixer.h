@@ -1,6 +1,7 @@
 #pragma once
 #include <memory>
 
+#include "engine/arena.h"
 #include "engine/flow.h"
 #include "engine/linear.h"
 
@@ -11,6 +12,7 @@ struct MixerContext {
   const Checkpoint& checkpoint;
   cpu::KvType kv;
   StateLayout& states;  // mixers take their places in the order of the blocks
+  Arena& arena;         // lives as long as the mixers
 };
 
 // What a block adds to the residual stream, ready to run. One implementation serves prefill and
@@ -38,7 +40,7 @@ inline const float* or_null(const std::vector<float>& values) {
 }
 
 // [rows][cols] to [cols][rows]: kernels vectorise over channels, which checkpoints keep outermost.
-std::vector<float> transposed(const std::vector<float>& values, int64_t rows, int64_t cols);
+float* transposed(const std::vector<float>& values, int64_t rows, int64_t cols, Arena& arena);
 
 // RMS norm with its weights. x and y: [rows][cols], y may be x.
 class Norm {
@@ -62,8 +64,8 @@ class Conv1d {
 
  private:
   int64_t channels_, width_, offset_;
-  std::vector<float> weight_;  // [width][channels]
-  std::vector<float> bias_;    // [channels] or empty
+  const float* weight_;      // [width][channels]
+  std::vector<float> bias_;  // [channels] or empty
 };
 
 }  // namespace klens

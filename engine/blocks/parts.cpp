@@ -11,11 +11,13 @@ std::vector<float> optional_values(const std::optional<SmallId>& small,
   return small ? checkpoint.small_values(*small) : std::vector<float>();
 }
 
-std::vector<float> transposed(const std::vector<float>& values, int64_t rows, int64_t cols) {
-  std::vector<float> result(values.size());
-  for (int64_t r = 0; r < rows; ++r)
+float* transposed(const std::vector<float>& values, int64_t rows, int64_t cols, Arena& arena) {
+  constexpr int64_t kSome = 64;  // rows that are read a second time out of cache
+  float* result = arena.take(rows * cols);
+  for (int64_t begin = 0; begin < rows; begin += kSome)
     for (int64_t c = 0; c < cols; ++c)
-      result[static_cast<size_t>(c * rows + r)] = values[static_cast<size_t>(r * cols + c)];
+      for (int64_t r = begin; r < std::min(rows, begin + kSome); ++r)
+        result[c * rows + r] = values[static_cast<size_t>(r * cols + c)];
   return result;
 }
 
@@ -42,7 +44,8 @@ Conv1d::Conv1d(SmallId weight, const std::optional<SmallId>& bias, const MixerCo
     : channels_(context.checkpoint.spec.smalls[weight].shape[0]),
       width_(context.checkpoint.spec.smalls[weight].shape[2]),
       offset_(context.states.take((width_ - 1) * channels_)),
-      weight_(transposed(context.checkpoint.small_values(weight), channels_, width_)),
+      weight_(
+          transposed(context.checkpoint.small_values(weight), channels_, width_, context.arena)),
       bias_(optional_values(bias, context.checkpoint)) {}
 
 void Conv1d::run(const float* x, int64_t x_stride, float* y, const Pass& pass) const {
@@ -56,7 +59,7 @@ void Conv1d::run(const float* x, int64_t x_stride, float* y, const Pass& pass) c
           .x_stride = x_stride,
           .y = y + sequence.row * channels_,
           .y_stride = channels_,
-          .w = weight_.data(),
+          .w = weight_,
           .bias = or_null(bias_),
           .state = states[static_cast<size_t>(s)],
           .tokens = sequence.tokens,

@@ -1,7 +1,5 @@
 #include "engine/blocks/selective_scan.h"
 
-#include <tbb/parallel_for.h>
-
 #include <algorithm>
 #include <cmath>
 
@@ -11,16 +9,19 @@
 namespace klens {
 namespace {
 
-// -exp(A_log), transposed: [d_state][d_inner]. By all cores, as opening a model waits for it.
-std::vector<float> rates(const std::vector<float>& a_log, int64_t inner, int64_t states) {
-  constexpr int64_t kStep = 256;
-  std::vector<float> a(a_log.size());
-  tbb::parallel_for(int64_t{0}, (inner + kStep - 1) / kStep, [&](int64_t step) {
-    for (int64_t s = 0; s < states; ++s)
-      for (int64_t c = step * kStep; c < std::min(inner, (step + 1) * kStep); ++c)
-        a[static_cast<size_t>(s * inner + c)] =
-            -std::exp(a_log[static_cast<size_t>(c * states + s)]);
-  });
+// -exp(A_log), transposed: [d_state][d_inner].
+const float* rates(const std::vector<float>& a_log, int64_t inner, int64_t states, Arena& arena) {
+  float* a = transposed(a_log, inner, states, arena);
+  const auto exp = cpu::best_variant(cpu::exp_variants(), cpu::active()).run;
+  const int64_t count = inner * states;
+  exp({.x = a,
+       .x_stride = count,
+       .y = a,
+       .y_stride = count,
+       .bias = nullptr,
+       .tokens = 1,
+       .cols = count});
+  for (int64_t i = 0; i < count; ++i) a[i] = -a[i];
   return a;
 }
 
@@ -50,7 +51,8 @@ SelectiveScan::SelectiveScan(const SelectiveScanSpec& spec, const MixerContext& 
       conv_(spec.conv_weight, spec.conv_bias, context),
       offset_(context.states.take(spec.d_state * spec.d_inner)),
       dt_bias_(context.checkpoint.small_values(spec.dt_bias)),
-      a_(rates(context.checkpoint.small_values(spec.a_log), spec.d_inner, spec.d_state)),
+      a_(rates(context.checkpoint.small_values(spec.a_log), spec.d_inner, spec.d_state,
+               context.arena)),
       d_(context.checkpoint.small_values(spec.d)) {
   if (!spec.dt_norm) return;
   bcdt_norms_.emplace_back(*spec.dt_norm, spec.dt_rank, context.checkpoint);
@@ -158,7 +160,7 @@ void SelectiveScan::scan_over_time(const Head& head, float* state, int64_t parts
     for (int64_t s = 0; s < spec_.d_state; ++s)
       for (int64_t c = 0; c < channels(); ++c) {
         const int64_t at = s * spec_.d_inner + c;
-        const float a = a_[static_cast<size_t>(at + head.index * channels())];
+        const float a = a_[at + head.index * channels()];
         left[part * size + at] +=
             std::exp(a * dt_sums[part * channels() + c]) * left[(part - 1) * size + at];
       }
@@ -186,7 +188,7 @@ void SelectiveScan::scan_stretch(const Head& head, const Stretch& stretch, const
        .b = b,
        .c = b + spec_.d_state,
        .bc_stride = width,
-       .a = a_.data() + at,
+       .a = a_ + at,
        .d = d_.data() + at,
        .state = stretch.state + stretch.first,
        .y = head.gated + row * spec_.d_inner + at,

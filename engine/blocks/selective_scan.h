@@ -29,9 +29,11 @@ class SelectiveScan {
 
   SelectiveScanSpec spec_;
   Conv1d conv_;
-  int64_t offset_;                      // of the SSM state [d_state][d_inner]
-  std::vector<Norm> bcdt_norms_;        // of dt, B, C; or empty
-  std::vector<float> dt_bias_, a_, d_;  // [d_inner]; a_: -exp(A_log), [d_state][d_inner]
+  int64_t offset_;                // of the SSM state [d_state][d_inner]
+  std::vector<Norm> bcdt_norms_;  // of dt, B, C; or empty
+  std::vector<float> dt_bias_;    // [d_inner]
+  const float* a_;                // -exp(A_log), [d_state][d_inner]
+  std::vector<float> d_;          // [d_inner]
 };
 
 }  // namespace klens

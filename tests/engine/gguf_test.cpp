@@ -82,8 +82,8 @@ TEST_CASE("a converted model gives the logits of its checkpoint", "[gguf]") {
     // The converter took the exponential of A_log in FP16; with those values all bits are the same.
     CHECK(distance(got, wanted) <= 1e-3);
     Checkpoint rounded = open_checkpoint(original, false);
-    for (auto& [tensor, values] : rounded.small)
-      if (tensor.ends_with("A_log")) values = gguf->checkpoint().small.at(tensor);
+    for (auto& [tensor, stored] : rounded.small)
+      if (tensor.ends_with("A_log")) stored = gguf->checkpoint().small.at(tensor);
     CHECK((got ==
            logits_of(std::make_shared<const Model>(std::move(rounded), ModelOptions{.threads = 2}),
                      ids)));

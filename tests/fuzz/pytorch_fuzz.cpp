@@ -20,7 +20,8 @@ void read(const std::string& bytes) {
       values += tensor.bytes.size();
       if (values > (size_t{64} << 20)) return;
       try {
-        klens::to_f32(tensor, name);
+        klens::refuse_non_finite(tensor, name);
+        klens::to_f32(tensor);
       } catch (const klens::Error&) {
       }
     }
