@@ -243,7 +243,7 @@ TEST_CASE("a window keeps what it needs and no more", "[session]") {
 
 // One query reads thousands of keys in parts, which threads share; windows and pinned keys among
 // them.
-TEST_CASE("far into a text decoding is what prefill is, whatever the threads", "[session]") {
+TEST_CASE("far into a text decoding is what prefill is, whatever the threads", "[session][long]") {
   const std::string name = GENERATE("llama", "hymba", "mistral");
   CAPTURE(name);
   const std::vector<int32_t> ids = golden_ids(name);
