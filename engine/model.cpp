@@ -27,7 +27,7 @@ cpu::KvType default_kv(const Checkpoint& checkpoint, Activations activations) {
   return full || activations == Activations::kF32 ? cpu::KvType::kF32 : cpu::KvType::kF16;
 }
 
-// The weights in the order of their use, in pieces for threads to take.
+// The weights in pieces for threads to take. A model's pieces are fewer than a Team's parts may be.
 std::vector<std::span<const std::byte>> pieces_of(const Checkpoint& checkpoint) {
   constexpr size_t kPiece = size_t{1} << 20;
   std::vector<std::span<const std::byte>> pieces;
@@ -61,22 +61,21 @@ Model::Model(Checkpoint checkpoint, const ModelOptions& options)
     const StoredUnit& stored = checkpoint_.units.at(unit.name);
     weights_.emplace_back(stored.view, stored.format, options.activations);
   }
-  // The other threads fetch weights beside the blocks' construction, and then all do.
-  const std::vector<std::span<const std::byte>> pieces = pieces_of(checkpoint_);
-  std::atomic<size_t> next{0};
-  const auto prepare = [&](int64_t part) {
-    if (part == 0) make_blocks();
-    for (size_t piece; (piece = next.fetch_add(1)) < pieces.size();) fetch(pieces[piece]);
-  };
+  std::vector<std::function<void()>> preparations;
+  make_blocks(preparations);
+  for (const std::span<const std::byte> piece : pieces_of(checkpoint_))
+    preparations.push_back([piece] { fetch(piece); });
+  const auto prepare = [&](int64_t i) { preparations[static_cast<size_t>(i)](); };
+  const int64_t count = static_cast<int64_t>(preparations.size());
   if (team_)
-    team_->run(options_.threads, prepare);
+    team_->run(count, prepare);
   else
-    prepare(0);
+    for (int64_t i = 0; i < count; ++i) prepare(i);
   if (spec().prefix) run_prefix();
 }
 
-void Model::make_blocks() {
-  const MixerContext context{checkpoint_, kv_type(), states_, arena_};
+void Model::make_blocks(std::vector<std::function<void()>>& preparations) {
+  const MixerContext context{checkpoint_, kv_type(), states_, arena_, preparations};
   for (const BlockSpec& block : spec().blocks) {
     blocks_.emplace_back(block, context);
     needs_embedding_ = needs_embedding_ || block.shared.has_value();

@@ -77,7 +77,7 @@ class Model {
 
  private:
   void run_prefix();
-  void make_blocks();
+  void make_blocks(std::vector<std::function<void()>>& preparations);
 
   Checkpoint checkpoint_;
   ModelOptions options_;

@@ -1,5 +1,7 @@
 #pragma once
+#include <functional>
 #include <memory>
+#include <vector>
 
 #include "engine/arena.h"
 #include "engine/flow.h"
@@ -13,6 +15,8 @@ struct MixerContext {
   cpu::KvType kv;
   StateLayout& states;  // mixers take their places in the order of the blocks
   Arena& arena;         // lives as long as the mixers
+  // What is left to do, in any order, before mixers can run: all threads share it.
+  std::vector<std::function<void()>>& preparations;
 };
 
 // What a block adds to the residual stream, ready to run. One implementation serves prefill and
@@ -40,7 +44,7 @@ inline const float* or_null(const std::vector<float>& values) {
 }
 
 // [rows][cols] to [cols][rows]: kernels vectorise over channels, which checkpoints keep outermost.
-float* transposed(const std::vector<float>& values, int64_t rows, int64_t cols, Arena& arena);
+void transpose(const std::vector<float>& values, int64_t rows, int64_t cols, float* to);
 
 // RMS norm with its weights. x and y: [rows][cols], y may be x.
 class Norm {

@@ -11,14 +11,12 @@ std::vector<float> optional_values(const std::optional<SmallId>& small,
   return small ? checkpoint.small_values(*small) : std::vector<float>();
 }
 
-float* transposed(const std::vector<float>& values, int64_t rows, int64_t cols, Arena& arena) {
+void transpose(const std::vector<float>& values, int64_t rows, int64_t cols, float* to) {
   constexpr int64_t kSome = 64;  // rows that are read a second time out of cache
-  float* result = arena.take(rows * cols);
   for (int64_t begin = 0; begin < rows; begin += kSome)
     for (int64_t c = 0; c < cols; ++c)
       for (int64_t r = begin; r < std::min(rows, begin + kSome); ++r)
-        result[c * rows + r] = values[static_cast<size_t>(r * cols + c)];
-  return result;
+        to[c * rows + r] = values[static_cast<size_t>(r * cols + c)];
 }
 
 Norm::Norm(const NormSpec& spec, int64_t cols, const Checkpoint& checkpoint)
@@ -44,9 +42,14 @@ Conv1d::Conv1d(SmallId weight, const std::optional<SmallId>& bias, const MixerCo
     : channels_(context.checkpoint.spec.smalls[weight].shape[0]),
       width_(context.checkpoint.spec.smalls[weight].shape[2]),
       offset_(context.states.take((width_ - 1) * channels_)),
-      weight_(
-          transposed(context.checkpoint.small_values(weight), channels_, width_, context.arena)),
-      bias_(optional_values(bias, context.checkpoint)) {}
+      bias_(optional_values(bias, context.checkpoint)) {
+  float* weights = context.arena.take(channels_ * width_);
+  weight_ = weights;
+  context.preparations.push_back(
+      [weights, weight, channels = channels_, width = width_, &checkpoint = context.checkpoint] {
+        transpose(checkpoint.small_values(weight), channels, width, weights);
+      });
+}
 
 void Conv1d::run(const float* x, int64_t x_stride, float* y, const Pass& pass) const {
   const std::vector<float*> states = fixed_states(pass, offset_, (width_ - 1) * channels_);

@@ -9,9 +9,9 @@
 namespace klens {
 namespace {
 
-// -exp(A_log), transposed: [d_state][d_inner].
-const float* rates(const std::vector<float>& a_log, int64_t inner, int64_t states, Arena& arena) {
-  float* a = transposed(a_log, inner, states, arena);
+// a [d_state][d_inner] = -exp(A_log), transposed.
+void make_rates(const std::vector<float>& a_log, int64_t inner, int64_t states, float* a) {
+  transpose(a_log, inner, states, a);
   const auto exp = cpu::best_variant(cpu::exp_variants(), cpu::active()).run;
   const int64_t count = inner * states;
   exp({.x = a,
@@ -22,7 +22,6 @@ const float* rates(const std::vector<float>& a_log, int64_t inner, int64_t state
        .tokens = 1,
        .cols = count});
   for (int64_t i = 0; i < count; ++i) a[i] = -a[i];
-  return a;
 }
 
 }  // namespace
@@ -51,9 +50,12 @@ SelectiveScan::SelectiveScan(const SelectiveScanSpec& spec, const MixerContext& 
       conv_(spec.conv_weight, spec.conv_bias, context),
       offset_(context.states.take(spec.d_state * spec.d_inner)),
       dt_bias_(context.checkpoint.small_values(spec.dt_bias)),
-      a_(rates(context.checkpoint.small_values(spec.a_log), spec.d_inner, spec.d_state,
-               context.arena)),
       d_(context.checkpoint.small_values(spec.d)) {
+  float* a = context.arena.take(spec.d_inner * spec.d_state);
+  a_ = a;
+  context.preparations.push_back(
+      [a, &checkpoint = context.checkpoint, a_log = spec.a_log, inner = spec.d_inner,
+       states = spec.d_state] { make_rates(checkpoint.small_values(a_log), inner, states, a); });
   if (!spec.dt_norm) return;
   bcdt_norms_.emplace_back(*spec.dt_norm, spec.dt_rank, context.checkpoint);
   bcdt_norms_.emplace_back(*spec.b_norm, spec.d_state, context.checkpoint);
