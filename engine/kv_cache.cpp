@@ -69,25 +69,29 @@ void KvCache::forget_before(int64_t position) {
 }
 
 void KvCache::append(int64_t position, int64_t rows, const float* k, int64_t k_stride,
-                     const float* v, int64_t v_stride) {
+                     const float* v, int64_t v_stride, const Executor& executor) {
   if (position < length_) truncate(position);
   KLENS_CHECK(position == length_);
   if (reach_ < position) forget_before(position - reach_);
   const int64_t at = rows_of(length_);
   resize(at + rows);
   const auto store = cpu::best_variant(cpu::store_kv_variants(), cpu::active()).run;
-  const auto put = [&](Plane& plane, const float* x, int64_t stride) {
-    store({.x = x,
+  const auto put = [&](Plane& plane, const float* x, int64_t stride, int64_t begin, int64_t end) {
+    const int64_t row = at + begin;
+    store({.x = x + begin * stride,
            .x_stride = stride,
            .type = type_,
-           .to = plane.data.data() + at * plane.row_bytes,
-           .scale = plane.scale.data() + (plane.scale.empty() ? 0 : at * kv_heads_),
-           .rows = rows,
+           .to = plane.data.data() + row * plane.row_bytes,
+           .scale = plane.scale.data() + (plane.scale.empty() ? 0 : row * kv_heads_),
+           .rows = end - begin,
            .heads = kv_heads_,
            .dim = plane.dim});
   };
-  put(k_, k, k_stride);
-  put(v_, v, v_stride);
+  executor.ranges(rows, kv_heads_ * (k_.dim + v_.dim) * 2, [&](int64_t begin, int64_t end) {
+    const Timed timed(executor.clock(), Step::kElementwise);
+    put(k_, k, k_stride, begin, end);
+    put(v_, v, v_stride, begin, end);
+  });
   length_ += rows;
 }
 

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/executor.h"
 #include "kernels/cpu/attention/attention.h"
 #include "loaders/model_spec.h"
 
@@ -22,7 +23,7 @@ class KvCache {
   // Rows for positions [position, position + rows), which forgets all that was there from
   // `position` on; position <= length(). k: [rows][kv_heads][k_dim], v: [rows][kv_heads][v_dim].
   void append(int64_t position, int64_t rows, const float* k, int64_t k_stride, const float* v,
-              int64_t v_stride);
+              int64_t v_stride, const Executor& executor);
 
   // Whether a sequence can go on from `length`: all that its next query sees is still held.
   bool reaches_back_to(int64_t length) const;

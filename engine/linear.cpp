@@ -193,6 +193,11 @@ void Projections::reach(Flow& flow) const {
   for (const Projection& part : parts_) part.reach(flow);
 }
 
+bool Projections::rounds(const Pass& pass) const {
+  return std::all_of(parts_.begin(), parts_.end(),
+                     [&](const Projection& part) { return part.rounds(pass); });
+}
+
 void Projections::apply(LinearInput& x, float* y, const Pass& pass) const {
   int64_t at = 0;
   for (const Projection& part : parts_) {

@@ -118,6 +118,8 @@ class Projection {
   Projection(const ProjectionSpec& spec, const Checkpoint& checkpoint);
   void reach(Flow& flow) const;
   int64_t rows() const { return rows_; }
+  // Whether it takes its input in 8 bits.
+  bool rounds(const Pass& pass) const { return pass.weights[spec_.unit].activation_group != 0; }
   // y: [tokens][rows()], rows y_stride floats apart.
   void apply(LinearInput& x, float* y, int64_t y_stride, const Pass& pass) const;
   // A stage of its own: [tokens][rows()] = by * (W x + bias) of x [tokens][columns].
@@ -135,6 +137,7 @@ class Projections {
   Projections(const std::vector<ProjectionSpec>& specs, const Checkpoint& checkpoint);
   void reach(Flow& flow) const;
   int64_t rows() const { return rows_; }
+  bool rounds(const Pass& pass) const;                           // all of them
   void apply(LinearInput& x, float* y, const Pass& pass) const;  // y: [tokens][rows()]
 
  private:

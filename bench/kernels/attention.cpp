@@ -22,7 +22,7 @@ constexpr AttentionShape kShapes[] = {
     {1023, 1, 32, 32, 80}, {1023, 1, 32, 32, 128}};
 
 // GB/s of keys and values.
-void add_core(KvType type, const AttentionShape& s) {
+void add_core(KvType type, const AttentionShape& s, bool rounded) {
   const int64_t keys = s.position + s.tokens, count = keys * s.kv_heads * s.dim;
   const int64_t bytes = count * kv_element_bytes(type), cols = s.heads * s.dim;
   const double pairs = static_cast<double>(s.tokens) *
@@ -32,7 +32,8 @@ void add_core(KvType type, const AttentionShape& s) {
       "attention", attention_variants(),
       std::string(kv_name(type)) + "/" + std::to_string(s.heads) + "of" +
           std::to_string(s.kv_heads) + "x" + std::to_string(s.dim) + "/p" +
-          std::to_string(s.position) + "/t" + std::to_string(s.tokens),
+          std::to_string(s.position) + "/t" + std::to_string(s.tokens) +
+          (rounded ? "/rounded" : ""),
       [=](State& state, Attention* run) {
         const Block<uint8_t> k(bytes, 44, 44.5f), v(bytes, 44, 44.5f);
         const Block<float> scale(keys * s.kv_heads), q(s.tokens * cols), y(s.tokens * cols);
@@ -51,6 +52,7 @@ void add_core(KvType type, const AttentionShape& s) {
         a.kv_heads = a.kv_head_end = s.kv_heads;
         a.k_dim = a.v_dim = s.dim;
         a.y = y.data();
+        a.rounded = rounded;
         const Block<float> work(attention_work(a));
         a.work = work.data();
         for (auto _ : state) run(a);
@@ -89,7 +91,9 @@ void add_rope(int64_t heads, int64_t dim, int64_t tokens) {
 
 void add_attention() {
   for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kI8}) {
-    for (const AttentionShape& s : kShapes) add_core(type, s);
+    for (const AttentionShape& s : kShapes)
+      for (const bool rounded : {false, true})
+        if (!rounded || (s.tokens > 1 && type == KvType::kF16)) add_core(type, s, rounded);
     for (const int64_t tokens : {1, 512}) {
       add_store(type, 8, 64, tokens);
       add_store(type, 32, 80, tokens);

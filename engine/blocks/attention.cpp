@@ -109,15 +109,20 @@ void AttentionCore::norm(const NormSpec& spec, const std::vector<float>& weight,
                          int64_t stride, int64_t heads, const Pass& pass) const {
   const auto run = cpu::best_variant(cpu::rms_norm_variants(), cpu::active()).run;
   const bool by_head = static_cast<int64_t>(weight.size()) > cache_.k_dim;
-  for (int64_t h = 0; h < heads; ++h)
-    run({.x = x + h * cache_.k_dim,
-         .x_stride = stride,
-         .y = x + h * cache_.k_dim,
-         .y_stride = stride,
-         .weight = weight.empty() ? nullptr : weight.data() + (by_head ? h * cache_.k_dim : 0),
-         .tokens = pass.batch.rows,
-         .cols = cache_.k_dim,
-         .epsilon = spec.eps});
+  pass.executor.ranges(pass.batch.rows, heads * cache_.k_dim * 2, [&](int64_t begin, int64_t end) {
+    const Timed timed(pass.executor.clock(), Step::kNorm);
+    for (int64_t h = 0; h < heads; ++h) {
+      float* part = x + begin * stride + h * cache_.k_dim;
+      run({.x = part,
+           .x_stride = stride,
+           .y = part,
+           .y_stride = stride,
+           .weight = weight.empty() ? nullptr : weight.data() + (by_head ? h * cache_.k_dim : 0),
+           .tokens = end - begin,
+           .cols = cache_.k_dim,
+           .epsilon = spec.eps});
+    }
+  });
 }
 
 void AttentionCore::rotate(float* x, int64_t stride, int64_t heads, const Pass& pass) const {
@@ -137,7 +142,7 @@ void AttentionCore::rotate(float* x, int64_t stride, int64_t heads, const Pass& 
   });
 }
 
-void AttentionCore::run(float* q, float* k, const float* v, int64_t stride, float* y,
+void AttentionCore::run(float* q, float* k, const float* v, int64_t stride, bool rounded, float* y,
                         const Pass& pass) const {
   if (spec_.q_norm) norm(*spec_.q_norm, q_norm_, q, stride, spec_.heads, pass);
   if (spec_.rope) rotate(q, stride, spec_.heads, pass);
@@ -147,13 +152,14 @@ void AttentionCore::run(float* q, float* k, const float* v, int64_t stride, floa
     if (spec_.rope) rotate(k, stride, cache_.kv_heads, pass);
     for (const Sequence& s : pass.batch.sequences)
       s.state->caches[spec_.cache].append(s.position, s.tokens, k + s.row * stride, stride,
-                                          v + s.row * stride, stride);
+                                          v + s.row * stride, stride, pass.executor);
   }
-  attend(q, stride, y, pass);
+  attend(q, stride, rounded, y, pass);
 }
 
 // Parts of the work: a KV head and some queries, or for a query that is alone some keys.
-void AttentionCore::attend(const float* q, int64_t stride, float* y, const Pass& pass) const {
+void AttentionCore::attend(const float* q, int64_t stride, bool rounded, float* y,
+                           const Pass& pass) const {
   const Scratch::Frame frame(pass.scratch);
   std::vector<KvCache::Segments> segments;
   std::vector<Partial> partial;
@@ -197,7 +203,8 @@ void AttentionCore::attend(const float* q, int64_t stride, float* y, const Pass&
                                   .y_stride = y_width(),
                                   .kv_head_begin = 0,
                                   .kv_head_end = cache_.kv_heads,
-                                  .work = nullptr};
+                                  .work = nullptr,
+                                  .rounded = rounded};
     if (s.tokens == 1) {
       run_alone(args, KeyParts(cache_, s.position), partial[static_cast<size_t>(i)], begin, end);
     } else {
@@ -234,7 +241,8 @@ const float* Attention::run(const float* x, Flow& flow, const Pass& pass) const 
     LinearInput input(scaled(x, rows * d_in_, input_scale_, pass), d_in_, rows, d_in_);
     qkv_.apply(input, qkv, pass);
     float* k = qkv + core_.q_width();
-    core_.run(qkv, k, k + core_.k_width(), width, attended, pass);
+    // It is not o_proj that decides: a student of that is given what its teacher attended to.
+    core_.run(qkv, k, k + core_.k_width(), width, qkv_.rounds(pass), attended, pass);
   }
   return o_proj_.stage(attended, rows, output_scale_, flow, pass);
 }

@@ -9,8 +9,10 @@ class AttentionCore {
   AttentionCore(const AttentionCoreSpec& spec, const MixerContext& context);
 
   // y [rows][heads * v_dim] of q [rows][heads * k_dim] and, where it makes them, k and v; q and k
-  // are changed in place. Strides in floats.
-  void run(float* q, float* k, const float* v, int64_t stride, float* y, const Pass& pass) const;
+  // are changed in place. Strides in floats. rounded: what made q, k and v of this block took its
+  // input in 8 bits, so they are no more precise than products in BF16.
+  void run(float* q, float* k, const float* v, int64_t stride, bool rounded, float* y,
+           const Pass& pass) const;
 
   int64_t q_width() const { return spec_.heads * cache_.k_dim; }
   int64_t k_width() const { return cache_.kv_heads * cache_.k_dim; }
@@ -21,7 +23,7 @@ class AttentionCore {
   void norm(const NormSpec& spec, const std::vector<float>& weight, float* x, int64_t stride,
             int64_t heads, const Pass& pass) const;
   void rotate(float* x, int64_t stride, int64_t heads, const Pass& pass) const;
-  void attend(const float* q, int64_t stride, float* y, const Pass& pass) const;
+  void attend(const float* q, int64_t stride, bool rounded, float* y, const Pass& pass) const;
 
   AttentionCoreSpec spec_;
   KvCacheSpec cache_;

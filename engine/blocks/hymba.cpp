@@ -24,7 +24,8 @@ const float* Hymba::run(const float* x, Flow& flow, const Pass& pass) const {
     LinearInput input(x, d_model_, rows, d_model_);
     in_proj_.apply(input, projected, width, pass);
     float* k = projected + attention_.q_width();
-    attention_.run(projected, k, k + attention_.k_width(), width, attended, pass);
+    attention_.run(projected, k, k + attention_.k_width(), width, in_proj_.rounds(pass), attended,
+                   pass);
     attention_norm_.run(attended, d_inner_, attended, d_inner_, rows, pass);
   }
   const float* xs = projected + attention_.q_width() + kv_width_;

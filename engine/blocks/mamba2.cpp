@@ -138,7 +138,7 @@ void Mamba2::scan(const float* xbc, const float* dt, float* y, const Pass& pass)
     all.push_back(scan_args(pass.batch.sequences[s], xbc, dt, states[s], y));
     // x, B and C that in_proj made of 8-bit activations are no more precise than BF16 products. It
     // is not out_proj that decides: a student of that is given what its teacher scanned.
-    all.back().rounded = pass.weights[spec_.in_proj.unit].activation_group != 0;
+    all.back().rounded = in_proj_.rounds(pass);
     if (all.back().tokens == 1) cpu::ssd_keep_b(all.back());
   }
   const auto run = cpu::best_variant(cpu::ssd_scan_variants(), cpu::active()).run;

@@ -48,6 +48,7 @@ struct AttentionArgs {
   // beyond the last key.
   int64_t key_begin = 0, key_end = INT64_MAX;
   AttentionPart* part = nullptr;  // [tokens][heads], of the heads computed; may be null
+  bool rounded = false;           // rows that can may round to BF16 what several queries multiply
 };
 
 // Floats of working memory that a call needs on any row of the table.
@@ -59,6 +60,8 @@ int64_t attention_work(const AttentionArgs& args);
 // absolute position. Rows that no query of the call sees may hold anything; the others
 // are finite. With S the greatest sum over i of |scale q[i] k[i]|:
 //   |y - y_scalar| <= (8 k_dim + keys + 64) eps (1 + S) max |v|
+// Where `rounded`, 2^-6 is added to the factor of (1 + S) max |v| (queries, keys, weights and
+// values are rounded to 8 bits), and magnitudes below 2^-126 count as zero.
 using Attention = void(const AttentionArgs&);
 
 std::span<const Variant<Attention>> attention_variants();

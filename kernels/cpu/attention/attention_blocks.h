@@ -6,8 +6,8 @@
 namespace klens::cpu {
 namespace {
 
-constexpr int64_t kKeys = 64;      // of a block, which begins at a multiple of this position
-constexpr int64_t kTileRows = 96;  // more if one KV head has more query heads
+constexpr int64_t kKeys = 64;       // of a block, which begins at a multiple of this position
+constexpr int64_t kTileRows = 256;  // more if one KV head has more query heads
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -84,7 +84,6 @@ struct Sight {
   int64_t first, last, pinned;
   bool all() const { return last == kKeys - 1 && (first <= 0 || pinned >= kKeys); }
   bool none() const { return last < 0 || (first > last && pinned <= 0); }
-  bool sees(int64_t i) const { return i <= last && (i >= first || i < pinned); }
 };
 
 inline Sight sight(const AttentionArgs& a, const Block& block, int64_t position) {

@@ -1,5 +1,6 @@
 // Built with AVX-512's flags and -mavx512bf16. See kernels/README.md for the one rule of such
 // files.
+#include "kernels/cpu/pairs_avx512bf16.h"
 #include "kernels/cpu/scan/ssd_chunks_avx512.h"
 
 namespace klens::cpu {
@@ -7,8 +8,6 @@ namespace klens::cpu {
 SsdScan ssd_scan_avx512, ssd_scan_avx512bf16;
 
 namespace {
-
-using Pair = uint32_t;  // two BF16: elements 2 i and 2 i + 1 of what a product adds up over
 
 constexpr int64_t kPairs = kChunk / 2;  // of a chunk's tokens
 
@@ -41,19 +40,6 @@ inline Work pieces(const SsdScanArgs& a) {
   return w;
 }
 
-// Thirty-two floats that lie one after the other.
-inline void store_row(Pair* to, __m512 first, __m512 second) {
-  _mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh(second, first));
-}
-
-// Two rows of sixteen, element by element.
-inline void store_pairs(Pair* to, __m512 even, __m512 odd) {
-  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
-                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-  const __m512i rows = (__m512i)_mm512_cvtne2ps_pbh(odd, even);
-  _mm512_storeu_si512(to, _mm512_permutexvar_epi16(order, rows));
-}
-
 // tile[r] += sum over i < count of rows[r * apart + i * step] . columns[i]; rows of columns are
 // `stride` apart. Each element is one chain of products in the order of i, so the shape of tiles
 // never shows in the bits.
@@ -65,9 +51,8 @@ inline void multiply(const Pair* rows, int64_t step, const Pair* columns, int64_
     __m512i column[V];
     for (int v = 0; v < V; ++v) column[v] = _mm512_loadu_si512(columns + i * stride + 16 * v);
     for (int r = 0; r < kRows; ++r) {
-      const __m512i row = _mm512_set1_epi32(static_cast<int32_t>(rows[r * apart + i * step]));
-      for (int v = 0; v < V; ++v)
-        sums.v[r][v] = _mm512_dpbf16_ps(sums.v[r][v], (__m512bh)row, (__m512bh)column[v]);
+      const __m512i row = each_pair(rows[r * apart + i * step]);
+      for (int v = 0; v < V; ++v) sums.v[r][v] = multiply_add_pairs(row, column[v], sums.v[r][v]);
     }
   }
   tile = sums;
@@ -97,8 +82,8 @@ inline void pack_bc(const SsdScanArgs& a, const Chunk& chunk, const Work& w) {
   pack_states(a, chunk, a.c + at, w, w.c);
   for (int64_t t = 0; t < kChunk; t += 2)
     for (int64_t n = 0; n < w.states; n += 16)
-      store_pairs(w.b_token + t / 2 * w.states + n, load_states(a, chunk, a.b + at, t, n),
-                  load_states(a, chunk, a.b + at, t + 1, n));
+      store_columns(w.b_token + t / 2 * w.states + n, load_states(a, chunk, a.b + at, t, n),
+                    load_states(a, chunk, a.b + at, t + 1, n));
 }
 
 inline void multiply_cb(const Chunk& chunk, const Work& w) {
@@ -138,20 +123,20 @@ inline void gather(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, c
     for (int v = 0; v < V; ++v) {
       const __m512 even = load16(x + 16 * v, cols.mask[v]);
       const __m512 odd = load16(next + 16 * v, both ? cols.mask[v] : __mmask16{0});
-      store_pairs(w.x + t / 2 * 32 + 16 * v, even, odd);
-      store_pairs(w.end + t / 2 * 32 + 16 * v, _mm512_mul_ps(even_scale, even),
-                  _mm512_mul_ps(odd_scale, odd));
+      store_columns(w.x + t / 2 * 32 + 16 * v, even, odd);
+      store_columns(w.end + t / 2 * 32 + 16 * v, _mm512_mul_ps(even_scale, even),
+                    _mm512_mul_ps(odd_scale, odd));
     }
   }
   const float* state = a.state + cols.head * a.states * a.head_dim + cols.begin;
   for (int64_t n = 0; n + 1 < a.states; n += 2, state += 2 * a.head_dim)
     for (int v = 0; v < V; ++v)
-      store_pairs(w.state + n * 16 + 16 * v, load16(state + 16 * v, cols.mask[v]),
-                  load16(state + a.head_dim + 16 * v, cols.mask[v]));
+      store_columns(w.state + n * 16 + 16 * v, load16(state + 16 * v, cols.mask[v]),
+                    load16(state + a.head_dim + 16 * v, cols.mask[v]));
   if (a.states % 2 == 0) return;
   for (int v = 0; v < V; ++v)
-    store_pairs(w.state + (a.states - 1) * 16 + 16 * v, load16(state + 16 * v, cols.mask[v]),
-                _mm512_setzero_ps());
+    store_columns(w.state + (a.states - 1) * 16 + 16 * v, load16(state + 16 * v, cols.mask[v]),
+                  _mm512_setzero_ps());
 }
 
 // y = decay from the start * C state + mix * x + D x
