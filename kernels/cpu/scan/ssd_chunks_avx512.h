@@ -108,23 +108,25 @@ inline void store_outputs(const Tile<V>& tile, __m512 skip, const float* x, int6
 
 // Sixteen of a state's elements, as it is kept.
 struct FullState {
-  static __m512 load(const SsdScanArgs& a, int64_t at, __mmask16 mask) {
-    return load16(a.state + at, mask);
-  }
-  static void store(const SsdScanArgs& a, int64_t at, __mmask16 mask, __m512 v) {
-    store16(a.state + at, mask, v);
-  }
+  explicit FullState(const SsdScanArgs& a) : data(a.state) {}
+  __m512 load(int64_t at, __mmask16 mask) const { return load16(data + at, mask); }
+  void store(int64_t at, __mmask16 mask, __m512 v) const { store16(data + at, mask, v); }
+  void fetch(int64_t at) const { _mm_prefetch(data + at, _MM_HINT_T0); }
+  float* data;
 };
 
 struct HalfState {
-  static __m512 load(const SsdScanArgs& a, int64_t at, __mmask16 mask) {
-    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, a.half_state + at));
+  explicit HalfState(const SsdScanArgs& a) : data(a.half_state) {}
+  __m512 load(int64_t at, __mmask16 mask) const {
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, data + at));
   }
-  static void store(const SsdScanArgs& a, int64_t at, __mmask16 mask, __m512 v) {
+  void store(int64_t at, __mmask16 mask, __m512 v) const {
     const __m512 most = _mm512_set1_ps(65504), low = _mm512_max_ps(_mm512_set1_ps(-65504), v);
     const __m256i half = _mm512_cvtps_ph(_mm512_min_ps(most, low), _MM_FROUND_TO_NEAREST_INT);
-    _mm256_mask_storeu_epi16(a.half_state + at, mask, half);
+    _mm256_mask_storeu_epi16(data + at, mask, half);
   }
+  void fetch(int64_t at) const { _mm_prefetch(data + at, _MM_HINT_T0); }
+  uint16_t* data;
 };
 
 // scan(the same call with an FP32 state).
@@ -136,33 +138,33 @@ inline void on_full_state(const SsdScanArgs& a, const Scan& scan) {
   full.state = a.work;
   full.half_state = nullptr;
   full.work = a.work + a.heads * size;
+  const FullState wide(full);
+  const HalfState kept(a);
   for (int64_t i = a.head_begin * size; i < end; i += 16)
-    FullState::store(full, i, first_lanes16(end - i),
-                     HalfState::load(a, i, first_lanes16(end - i)));
+    wide.store(i, first_lanes16(end - i), kept.load(i, first_lanes16(end - i)));
   scan(full);
   for (int64_t i = a.head_begin * size; i < end; i += 16)
-    HalfState::store(a, i, first_lanes16(end - i),
-                     FullState::load(full, i, first_lanes16(end - i)));
+    kept.store(i, first_lanes16(end - i), wide.load(i, first_lanes16(end - i)));
 }
 
 // state = decay * state + add(n, tile), tile after tile of states; add(n, tile) adds to states from
 // n.
 template <class State, int V, class Add>
 inline void advance_state(const SsdScanArgs& a, const Cols& cols, float decay, const Add& add) {
+  const State state(a);
   const int64_t first = cols.head * a.states * a.head_dim + cols.begin;
   for (int64_t n = 0; n < a.states; n += kRows) {
     Tile<V> tile;
     for (int64_t r = 0; r < kRows; ++r) {
       const int64_t row = first + least(n + r, a.states - 1) * a.head_dim;
       for (int v = 0; v < V; ++v)
-        tile.v[r][v] =
-            _mm512_mul_ps(_mm512_set1_ps(decay), State::load(a, row + 16 * v, cols.mask[v]));
+        tile.v[r][v] = _mm512_mul_ps(_mm512_set1_ps(decay), state.load(row + 16 * v, cols.mask[v]));
     }
     add(n, tile);
     const int64_t count = least(kRows, a.states - n);
     for (int64_t r = 0; r < count; ++r)
       for (int v = 0; v < V; ++v)
-        State::store(a, first + (n + r) * a.head_dim + 16 * v, cols.mask[v], tile.v[r][v]);
+        state.store(first + (n + r) * a.head_dim + 16 * v, cols.mask[v], tile.v[r][v]);
   }
 }
 

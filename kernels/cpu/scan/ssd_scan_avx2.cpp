@@ -203,16 +203,15 @@ inline void tile_rows(const float* data, int64_t stride, int64_t first, int64_t 
   for (int64_t r = 0; r < kRows; ++r) rows[r] = data + least(first + r, count - 1) * stride;
 }
 
-// [tokens][states], rows `stride` apart, to w.b; zeros for the tokens from there to `columns`.
-inline void transpose_b(const SsdScanArgs& a, const float* b, int64_t stride, int64_t tokens,
-                        int64_t columns, const Work& w) {
+inline void transpose_b(const SsdScanArgs& a, const Chunk& chunk, const Work& w) {
+  const float* b = a.b + chunk.begin * a.bc_stride + chunk.group * a.states;
   for (int64_t n = 0; n < a.states; n += 8) {
     const __m256i mask = lanes_left(a.states - n);
-    for (int64_t t = 0; t < columns; t += 8) {
+    for (int64_t t = 0; t < kChunk; t += 8) {
       __m256 v[8];
       for (int64_t i = 0; i < 8; ++i)
-        v[i] = t + i < tokens ? _mm256_maskload_ps(b + (t + i) * stride + n, mask)
-                              : _mm256_setzero_ps();
+        v[i] = t + i < chunk.tokens ? _mm256_maskload_ps(b + (t + i) * a.bc_stride + n, mask)
+                                    : _mm256_setzero_ps();
       transpose8(v);
       for (int64_t i = 0; i < 8; ++i) _mm256_storeu_ps(w.b + (n + i) * kChunk + t, v[i]);
     }
@@ -248,19 +247,9 @@ inline void mix_decays(const Chunk& chunk, const Decays& d, const Work& w) {
   }
 }
 
-// Some channels of a head's state, gathered from rows far apart.
-template <class State>
-inline void gather_state(const SsdScanArgs& a, int64_t h, int64_t p, const Cols& cols,
-                         const Work& w) {
-  for (int64_t n = 0; n < a.states; ++n)
-    for (int64_t i = 0; i < cols.count; i += 8)
-      _mm256_storeu_ps(w.state + n * kCols + i,
-                       State::load(a, (h * a.states + n) * a.head_dim + p + i, cols.count - i));
-}
-
-// dt x likewise.
-inline void gather_x(const SsdScanArgs& a, const Chunk& chunk, int64_t h, int64_t p,
-                     const Cols& cols, const Decays& d, const Work& w) {
+// dt x and the state, gathered from rows far apart.
+inline void gather(const SsdScanArgs& a, const Chunk& chunk, int64_t h, int64_t p, const Cols& cols,
+                   const Decays& d, const Work& w) {
   for (int64_t t = 0; t < chunk.tokens; ++t) {
     const float* x = a.x + (chunk.begin + t) * a.x_stride + h * a.head_dim + p;
     const float* y = a.y + (chunk.begin + t) * a.y_stride + h * a.head_dim + p;
@@ -274,6 +263,10 @@ inline void gather_x(const SsdScanArgs& a, const Chunk& chunk, int64_t h, int64_
       _mm256_storeu_ps(w.end + t * kCols + 8 * v, _mm256_mul_ps(dt_x, to_end));
     }
   }
+  const float* state = a.state + h * a.states * a.head_dim + p;
+  for (int64_t n = 0; n < a.states; ++n)
+    for (int v = 0; v < 2; ++v)
+      _mm256_storeu_ps(w.state + n * kCols + 8 * v, load(state + n * a.head_dim, cols, v));
 }
 
 // y = decay from the start * C state + mix * dt x + D x
@@ -303,10 +296,11 @@ inline void output(const SsdScanArgs& a, const Chunk& chunk, int64_t h, int64_t 
   }
 }
 
-// state = decay * state + B^T (dt x decayed to the end), of some tokens
-template <class State>
-inline void advance(const SsdScanArgs& a, int64_t h, int64_t p, const Cols& cols, __m256 decay,
-                    int64_t tokens, const Work& w) {
+// state = decay over the chunk * state + B^T (dt x decayed to the end)
+inline void advance(const SsdScanArgs& a, const Chunk& chunk, int64_t h, int64_t p,
+                    const Cols& cols, const Decays& d, const Work& w) {
+  const __m256 decay = _mm256_set1_ps(d.from_start[chunk.tokens - 1]);
+  float* state = a.state + h * a.states * a.head_dim + p;
   for (int64_t n = 0; n < a.states; n += kRows) {
     const float* rows[kRows];
     tile_rows(w.b, kChunk, n, a.states, rows);
@@ -316,19 +310,16 @@ inline void advance(const SsdScanArgs& a, int64_t h, int64_t p, const Cols& cols
       for (int v = 0; v < 2; ++v)
         tile.v[r][v] = _mm256_mul_ps(decay, _mm256_loadu_ps(before + 8 * v));
     }
-    multiply(rows, w.end, kCols, tokens, tile);
+    multiply(rows, w.end, kCols, chunk.tokens, tile);
     const int64_t count = least(kRows, a.states - n);
     for (int64_t r = 0; r < count; ++r)
-      for (int64_t i = 0; i < cols.count; i += 8)
-        State::store(a, (h * a.states + n + r) * a.head_dim + p + i, cols.count - i,
-                     tile.v[r][i / 8]);
+      for (int v = 0; v < 2; ++v) store(state + (n + r) * a.head_dim, cols, v, tile.v[r][v]);
   }
 }
 
 inline void scan_group(const SsdScanArgs& a, const Chunk& chunk, int64_t begin, int64_t end,
                        const Work& w) {
-  const float* b = a.b + chunk.begin * a.bc_stride + chunk.group * a.states;
-  transpose_b(a, b, a.bc_stride, chunk.tokens, kChunk, w);
+  transpose_b(a, chunk, w);
   multiply_cb(a, chunk, w);
   for (int64_t h = begin; h < end; ++h) {
     Decays d;
@@ -336,11 +327,9 @@ inline void scan_group(const SsdScanArgs& a, const Chunk& chunk, int64_t begin, 
     mix_decays(chunk, d, w);
     for (int64_t p = 0; p < a.head_dim; p += kCols) {
       const Cols cols = cols_left(a.head_dim - p);
-      gather_state<FullState>(a, h, p, cols, w);
-      gather_x(a, chunk, h, p, cols, d, w);
+      gather(a, chunk, h, p, cols, d, w);
       output(a, chunk, h, p, cols, d, w);
-      advance<FullState>(a, h, p, cols, _mm256_set1_ps(d.from_start[chunk.tokens - 1]),
-                         chunk.tokens, w);
+      advance(a, chunk, h, p, cols, d, w);
     }
   }
 }
@@ -349,29 +338,40 @@ inline void scan_group(const SsdScanArgs& a, const Chunk& chunk, int64_t begin, 
 
 inline int64_t padded(const SsdScanArgs& a) { return (a.states + 15) / 16 * 16; }
 
-// A head's state takes up what is pending; w.b holds B of its group.
+// Rows [n, n + R) of eight channels of a state, or of the `left` ones, take up what is pending: x,
+// decayed until now.
+template <int R, class State>
+inline void settle_rows(const SsdScanArgs& a, int64_t at, int64_t left, const float* b,
+                        __m256 decay, const __m256 (&x)[kSsdPending]) {
+  __m256 rows[R];
+  for (int r = 0; r < R; ++r)
+    rows[r] = _mm256_mul_ps(decay, State::load(a, at + r * a.head_dim, left));
+  for (int j = 0; j < kSsdPending; ++j)
+    for (int r = 0; r < R; ++r)
+      rows[r] = _mm256_fmadd_ps(_mm256_broadcast_ss(b + j * padded(a) + r), x[j], rows[r]);
+  for (int r = 0; r < R; ++r) State::store(a, at + r * a.head_dim, left, rows[r]);
+}
+
+// A head's state takes up what is pending.
 template <class State>
-inline void settle(const SsdScanArgs& a, int64_t h, const Work& w) {
+inline void settle(const SsdScanArgs& a, int64_t h) {
+  const float* b = a.pending.b + h / (a.heads / a.groups) * kSsdPending * padded(a);
   float* weight = a.pending.weight + h * kSsdPending;
   const __m256 decay = exp_negative8(_mm256_set1_ps(a.pending.log[h]));
-  for (int64_t p = 0; p < a.head_dim; p += kCols) {
-    const Cols cols = cols_left(a.head_dim - p);
-    const float* x = a.pending.x + h * kSsdPending * a.head_dim + p;
+  for (int64_t p = 0; p < a.head_dim; p += 8) {
+    const int64_t left = a.head_dim - p;
+    const float* from = a.pending.x + h * kSsdPending * a.head_dim + p;
+    __m256 x[kSsdPending];
     for (int64_t j = 0; j < kSsdPending; ++j)
-      for (int v = 0; v < 2; ++v)
-        _mm256_storeu_ps(
-            w.end + j * kCols + 8 * v,
-            _mm256_mul_ps(_mm256_set1_ps(weight[j]), load(x + j * a.head_dim, cols, v)));
-    gather_state<State>(a, h, p, cols, w);
-    advance<State>(a, h, p, cols, decay, kSsdPending, w);
+      x[j] = _mm256_mul_ps(_mm256_broadcast_ss(weight + j),
+                           _mm256_maskload_ps(from + j * a.head_dim, lanes_left(left)));
+    int64_t n = 0, at = h * a.states * a.head_dim + p;
+    for (; n + 4 <= a.states; n += 4, at += 4 * a.head_dim)
+      settle_rows<4, State>(a, at, left, b + n, decay, x);
+    for (; n < a.states; ++n, at += a.head_dim) settle_rows<1, State>(a, at, left, b + n, decay, x);
   }
   _mm256_storeu_ps(weight, _mm256_setzero_ps());
   a.pending.log[h] = 0;
-}
-
-inline void transpose_pending(const SsdScanArgs& a, int64_t group, const Work& w) {
-  transpose_b(a, a.pending.b + group * kSsdPending * padded(a), padded(a), kSsdPending, kSsdPending,
-              w);
 }
 
 inline bool pending(const SsdScanArgs& a, int64_t h) {
@@ -380,23 +380,18 @@ inline bool pending(const SsdScanArgs& a, int64_t h) {
   return a.pending.log[h] != 0 || _mm256_movemask_ps(some) != 0;
 }
 
-inline void settle_all(const SsdScanArgs& a, const Work& w) {
-  over_groups(a, [&](int64_t group, int64_t begin, int64_t end) {
-    while (begin < end && !pending(a, begin)) ++begin;
-    if (begin < end) transpose_pending(a, group, w);
-    for (; begin < end; ++begin) settle<FullState>(a, begin, w);
-  });
-}
-
 // C B^T of a group's pending tokens.
-inline __m256 multiply_pending(const SsdScanArgs& a, int64_t group, const Work& w) {
-  const float* c = a.c + group * a.states;
-  transpose_pending(a, group, w);
-  __m256 sums[4] = {};
-  for (int64_t n = 0; n < a.states; ++n)
-    sums[n % 4] =
-        _mm256_fmadd_ps(_mm256_broadcast_ss(c + n), _mm256_loadu_ps(w.b + n * kChunk), sums[n % 4]);
-  return _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3]));
+inline __m256 multiply_pending(const SsdScanArgs& a, int64_t group) {
+  const float* b = a.pending.b + group * kSsdPending * padded(a);
+  __m256 sums[kSsdPending] = {};
+  for (int64_t n = 0; n < a.states; n += 8) {
+    const __m256 c = _mm256_maskload_ps(a.c + group * a.states + n, lanes_left(a.states - n));
+    for (int64_t j = 0; j < kSsdPending; ++j)
+      sums[j] = _mm256_fmadd_ps(c, _mm256_loadu_ps(b + j * padded(a) + n), sums[j]);
+  }
+  float cb[kSsdPending];
+  for (int64_t j = 0; j < kSsdPending; ++j) cb[j] = sum_lanes(sums[j]);
+  return _mm256_loadu_ps(cb);
 }
 
 // y = decay * C state + mix * (dt x of the pending tokens) + D x, for 8 V channels.
@@ -442,6 +437,8 @@ inline void scan_head_alone(const SsdScanArgs& a, int64_t h, __m256 cb) {
   float mix[kSsdPending];
   _mm256_storeu_ps(mix, _mm256_mul_ps(weights, cb));
   float* late = a.pending.x + (h * kSsdPending + slot) * a.head_dim;
+  for (int64_t i = 0; i < kSsdPending * a.head_dim; i += 16)
+    _mm_prefetch(a.pending.x + h * kSsdPending * a.head_dim + i, _MM_HINT_T0);
   for (int64_t p = 0; p < a.head_dim; ++p) late[p] = dt * a.x[h * a.head_dim + p];
   const float decay = _mm256_cvtss_f32(exp_negative8(_mm256_set1_ps(a.pending.log[h])));
   int64_t p = 0;
@@ -451,12 +448,12 @@ inline void scan_head_alone(const SsdScanArgs& a, int64_t h, __m256 cb) {
 }
 
 template <class State>
-inline void scan_alone(const SsdScanArgs& a, const Work& w) {
+inline void scan_alone(const SsdScanArgs& a) {
   over_groups(a, [&](int64_t group, int64_t begin, int64_t end) {
-    const __m256 cb = multiply_pending(a, group, w);
+    const __m256 cb = multiply_pending(a, group);
     for (int64_t h = begin; h < end; ++h) {
       scan_head_alone<State>(a, h, cb);
-      if ((a.position + h) % kSsdPending == kSsdPending - 1) settle<State>(a, h, w);
+      if ((a.position + h) % kSsdPending == kSsdPending - 1) settle<State>(a, h);
     }
   });
 }
@@ -465,11 +462,11 @@ inline void scan_alone(const SsdScanArgs& a, const Work& w) {
 
 void ssd_scan_avx2(const SsdScanArgs& args) {
   if (args.tokens == 1)
-    return args.half_state == nullptr ? scan_alone<FullState>(args, pieces(args))
-                                      : scan_alone<HalfState>(args, pieces(args));
+    return args.half_state == nullptr ? scan_alone<FullState>(args) : scan_alone<HalfState>(args);
   on_full_state(args, [](const SsdScanArgs& a) {
+    for (int64_t h = a.head_begin; h < a.head_end; ++h)
+      if (pending(a, h)) settle<FullState>(a, h);
     const Work w = pieces(a);
-    settle_all(a, w);
     for (int64_t t = 0; t < a.tokens; t += kChunk) {
       const int64_t tokens = least(kChunk, a.tokens - t);
       if (tokens <= kFewTokens) return recur(a, t, t + tokens);

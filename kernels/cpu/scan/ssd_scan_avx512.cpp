@@ -186,23 +186,46 @@ inline void scan_group(const SsdScanArgs& a, const Chunk& chunk, int64_t begin, 
 
 // ---- A token alone
 
+// Rows [n, n + R) of 16 V channels of a state take up what is pending: x, decayed until now. The
+// same rows of the next head are fetched meanwhile, or memory would wait for the arithmetic.
+template <int R, class State, int V>
+inline void settle_rows(const SsdScanArgs& a, const State& state, const Cols& cols, int64_t n,
+                        __m512 decay, const float* b, const __m512 (&x)[kSsdPending][V]) {
+  const int64_t head = a.states * a.head_dim, first = cols.head * head + cols.begin;
+  __m512 rows[R][V];
+  for (int r = 0; r < R; ++r)
+    for (int v = 0; v < V; ++v) {
+      const int64_t at = first + (n + r) * a.head_dim + 16 * v;
+      rows[r][v] = _mm512_mul_ps(decay, state.load(at, cols.mask[v]));
+      state.fetch(at + head);
+    }
+  for (int j = 0; j < kSsdPending; ++j)
+    for (int r = 0; r < R; ++r) {
+      const __m512 bn = _mm512_set1_ps(b[j * padded(a) + n + r]);
+      for (int v = 0; v < V; ++v) rows[r][v] = _mm512_fmadd_ps(bn, x[j][v], rows[r][v]);
+    }
+  for (int r = 0; r < R; ++r)
+    for (int v = 0; v < V; ++v)
+      state.store(first + (n + r) * a.head_dim + 16 * v, cols.mask[v], rows[r][v]);
+}
+
 // A head's state takes up what is pending.
 template <class State>
 inline void settle(const SsdScanArgs& a, int64_t h) {
+  const State state(a);
   const float* b = a.pending.b + h / (a.heads / a.groups) * kSsdPending * padded(a);
-  float* decayed = a.work;  // [kSsdPending][32]: some channels of dt x, until now
   float* weight = a.pending.weight + h * kSsdPending;
-  const float decay = _mm512_cvtss_f32(exp_negative16(_mm512_set1_ps(a.pending.log[h])));
+  const __m512 decay = exp_negative16(_mm512_set1_ps(a.pending.log[h]));
   over_cols(a, h, [&]<int V>(const Cols& cols) {
-    const float* x = a.pending.x + h * kSsdPending * a.head_dim + cols.begin;
-    for (int64_t j = 0; j < kSsdPending; ++j)
+    const float* from = a.pending.x + h * kSsdPending * a.head_dim + cols.begin;
+    __m512 x[kSsdPending][V];
+    for (int j = 0; j < kSsdPending; ++j)
       for (int v = 0; v < V; ++v)
-        _mm512_storeu_ps(decayed + (j * V + v) * 16,
-                         _mm512_mul_ps(_mm512_set1_ps(weight[j]),
-                                       load16(x + j * a.head_dim + 16 * v, cols.mask[v])));
-    advance_state<State, V>(a, cols, decay, [&](int64_t n, Tile<V>& tile) {
-      multiply<V, 1>(b + n, padded(a), decayed, 16 * V, kAll, kSsdPending, tile);
-    });
+        x[j][v] = _mm512_mul_ps(_mm512_set1_ps(weight[j]),
+                                load16(from + j * a.head_dim + 16 * v, cols.mask[v]));
+    int64_t n = 0;
+    for (; n + 4 <= a.states; n += 4) settle_rows<4>(a, state, cols, n, decay, b, x);
+    for (; n < a.states; ++n) settle_rows<1>(a, state, cols, n, decay, b, x);
   });
   _mm256_storeu_ps(weight, _mm256_setzero_ps());
   a.pending.log[h] = 0;
@@ -228,35 +251,46 @@ inline __m256 multiply_pending(const SsdScanArgs& a, int64_t group) {
   return _mm256_loadu_ps(cb);
 }
 
-// y = decay * C state + mix * (dt x of the pending tokens) + D x, for 16 V channels, the last of
-// them masked. Two sums each: one would wait for itself.
+// sum = C state for 16 V channels, the last of them masked. Two sums each: one would wait for
+// itself.
 template <class State, int V>
-inline void output_alone(const SsdScanArgs& a, int64_t h, int64_t p, __mmask16 last, float decay,
-                         const float* mix) {
+inline void read_state(const SsdScanArgs& a, int64_t h, int64_t p, __mmask16 last,
+                       __m512 (&sum)[V]) {
+  const State state(a);
   const float* c = a.c + h / (a.heads / a.groups) * a.states;
-  const int64_t first = h * a.states * a.head_dim + p;
-  const float* late = a.pending.x + h * kSsdPending * a.head_dim + p;
+  const int64_t states = a.states, dim = a.head_dim, head = states * dim;
   const auto mask = [&](int v) { return v + 1 < V ? __mmask16{0xffff} : last; };
-  __m512 sum[2][V] = {};
-  for (int64_t n = 0; n < a.states; n += 2) {
-    const int64_t odd = least(n + 1, a.states - 1);
-    const __m512 even_c = _mm512_set1_ps(c[n]);
-    const __m512 odd_c = _mm512_set1_ps(odd > n ? c[odd] : 0.0f);
+  __m512 even[V] = {}, odd[V] = {};
+  int64_t n = 0, at = h * head + p;
+  for (; n + 2 <= states; n += 2, at += 2 * dim) {
+    const __m512 even_c = _mm512_set1_ps(c[n]), odd_c = _mm512_set1_ps(c[n + 1]);
     for (int v = 0; v < V; ++v) {
-      const int64_t at = first + n * a.head_dim + 16 * v;
-      sum[0][v] = _mm512_fmadd_ps(even_c, State::load(a, at, mask(v)), sum[0][v]);
-      const int64_t odd_at = at + (odd - n) * a.head_dim;
-      sum[1][v] = _mm512_fmadd_ps(odd_c, State::load(a, odd_at, mask(v)), sum[1][v]);
+      even[v] = _mm512_fmadd_ps(even_c, state.load(at + 16 * v, mask(v)), even[v]);
+      odd[v] = _mm512_fmadd_ps(odd_c, state.load(at + dim + 16 * v, mask(v)), odd[v]);
     }
   }
   for (int v = 0; v < V; ++v) {
-    __m512 y = _mm512_mul_ps(_mm512_set1_ps(decay), _mm512_add_ps(sum[0][v], sum[1][v]));
+    if (n < states)
+      even[v] = _mm512_fmadd_ps(_mm512_set1_ps(c[n]), state.load(at + 16 * v, mask(v)), even[v]);
+    sum[v] = _mm512_add_ps(even[v], odd[v]);
+  }
+}
+
+// y = decay * C state + mix * (dt x of the pending tokens) + D x
+template <class State, int V>
+inline void output_alone(const SsdScanArgs& a, int64_t h, int64_t p, __mmask16 last, float decay,
+                         const float* mix) {
+  const float* late = a.pending.x + h * kSsdPending * a.head_dim + p;
+  const int64_t dim = a.head_dim, at = h * dim + p;
+  __m512 sum[V];
+  read_state<State>(a, h, p, last, sum);
+  for (int v = 0; v < V; ++v) {
+    const __mmask16 mask = v + 1 < V ? __mmask16{0xffff} : last;
+    __m512 y = _mm512_mul_ps(_mm512_set1_ps(decay), sum[v]);
     for (int64_t j = 0; j < kSsdPending; ++j)
-      y = _mm512_fmadd_ps(_mm512_set1_ps(mix[j]), load16(late + j * a.head_dim + 16 * v, mask(v)),
-                          y);
-    const int64_t at = h * a.head_dim + p + 16 * v;
-    y = _mm512_fmadd_ps(_mm512_set1_ps(a.d[h]), load16(a.x + at, mask(v)), y);
-    store16(a.y + at, mask(v), y);
+      y = _mm512_fmadd_ps(_mm512_set1_ps(mix[j]), load16(late + j * dim + 16 * v, mask), y);
+    y = _mm512_fmadd_ps(_mm512_set1_ps(a.d[h]), load16(a.x + at + 16 * v, mask), y);
+    store16(a.y + at + 16 * v, mask, y);
   }
 }
 
@@ -279,6 +313,8 @@ inline void scan_head_alone(const SsdScanArgs& a, int64_t h, __m256 cb) {
   float mix[kSsdPending];
   _mm256_storeu_ps(mix, _mm256_mul_ps(weights, cb));
   float* late = a.pending.x + (h * kSsdPending + slot) * a.head_dim;
+  for (int64_t i = 0; i < kSsdPending * a.head_dim; i += 16)
+    _mm_prefetch(a.pending.x + h * kSsdPending * a.head_dim + i, _MM_HINT_T0);
   for (int64_t p = 0; p < a.head_dim; p += 16) {
     const __mmask16 mask = first_lanes16(a.head_dim - p);
     store16(late + p, mask,
