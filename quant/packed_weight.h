@@ -21,7 +21,7 @@ class AlignedBuffer {
 
  private:
   struct Free {
-    size_t bytes = 0;
+    size_t bytes;  // a unique_ptr makes it 0; Clang 14 takes no initialiser here
     void operator()(std::byte* p) const;
   };
   std::unique_ptr<std::byte, Free> data_;
