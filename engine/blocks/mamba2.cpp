@@ -153,36 +153,41 @@ void Mamba2::scan(const float* xbc, const float* dt, float* y, const Pass& pass)
   });
 }
 
+// Row by row: a row is normed while it is in L1.
 void Mamba2::gate_and_norm(const float* zxbcdt, float* y, const Pass& pass) const {
   const int64_t inner = spec_.d_inner, group = inner / spec_.norm_groups;
   const auto gated = cpu::best_variant(cpu::gated_silu_variants(), cpu::active()).run;
   const auto norm = cpu::best_variant(cpu::rms_norm_variants(), cpu::active()).run;
+  const auto gate_row = [&](int64_t t) {
+    float* row = y + t * inner;
+    gated({.gate = zxbcdt + t * in_width(),
+           .gate_stride = in_width(),
+           .gate_scale = 1,
+           .up = row,
+           .up_stride = inner,
+           .y = row,
+           .y_stride = inner,
+           .tokens = 1,
+           .cols = inner});
+  };
+  const auto norm_row = [&](int64_t t) {
+    for (int64_t at = 0; at < inner; at += group)
+      norm({.x = y + t * inner + at,
+            .x_stride = inner,
+            .y = y + t * inner + at,
+            .y_stride = inner,
+            .weight = norm_.empty() ? nullptr : norm_.data() + at,
+            .tokens = 1,
+            .cols = group,
+            .epsilon = spec_.norm->eps});
+  };
   pass.executor.ranges(pass.batch.rows, inner * 8, [&](int64_t begin, int64_t end) {
     const Timed timed(pass.executor.clock(), Step::kNorm);
-    float* part = y + begin * inner;
-    const auto gate = [&] {
-      gated({.gate = zxbcdt + begin * in_width(),
-             .gate_stride = in_width(),
-             .gate_scale = 1,
-             .up = part,
-             .up_stride = inner,
-             .y = part,
-             .y_stride = inner,
-             .tokens = end - begin,
-             .cols = inner});
-    };
-    if (!spec_.norm_before_gate) gate();
-    if (spec_.norm)
-      for (int64_t at = 0; at < inner; at += group)
-        norm({.x = part + at,
-              .x_stride = inner,
-              .y = part + at,
-              .y_stride = inner,
-              .weight = norm_.empty() ? nullptr : norm_.data() + at,
-              .tokens = end - begin,
-              .cols = group,
-              .epsilon = spec_.norm->eps});
-    if (spec_.norm_before_gate) gate();
+    for (int64_t t = begin; t < end; ++t) {
+      if (!spec_.norm_before_gate) gate_row(t);
+      if (spec_.norm) norm_row(t);
+      if (spec_.norm_before_gate) gate_row(t);
+    }
   });
 }
 
