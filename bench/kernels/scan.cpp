@@ -30,7 +30,8 @@ void add_selective(int64_t channels, int64_t tokens) {
 }
 
 // Operations of the recurrence, whatever way a row takes: it updates and reads every state. Bytes:
-// states, read, and written unless a token comes alone.
+// states, read, and written unless a token comes alone. Where products may be rounded states are
+// FP16, as in a model with 8-bit activations.
 void add_ssd(int64_t heads, int64_t dim, int64_t states, int64_t tokens, bool rounded) {
   const int64_t cols = heads * dim,
                 width = cols + 2 * states;  // rows of x, B and C, as after conv1d
@@ -42,6 +43,7 @@ void add_ssd(int64_t heads, int64_t dim, int64_t states, int64_t tokens, bool ro
       [=](State& state, SsdScan* run) {
         const Block<float> x(tokens * width), y(tokens * cols), dt(tokens * heads, 0.001f, 0.1f);
         const Block<float> a(heads, -8, -1), d(heads), h(cols * states);
+        const Block<uint16_t> half(rounded ? cols * states : 0, 0, 15000);  // FP16 from 0 to 0.82
         const Block<float> pending(ssd_pending_size(heads, dim, 1, states));
         SsdScanArgs args{.x = x.data(),
                          .x_stride = width,
@@ -52,8 +54,8 @@ void add_ssd(int64_t heads, int64_t dim, int64_t states, int64_t tokens, bool ro
                          .bc_stride = width,
                          .a = a.data(),
                          .d = d.data(),
-                         .state = h.data(),
-                         .half_state = nullptr,
+                         .state = rounded ? nullptr : h.data(),
+                         .half_state = rounded ? half.data() : nullptr,
                          .pending = ssd_pending_at(pending.data(), heads, dim, 1, states),
                          .position = 0,
                          .y = y.data(),
@@ -74,7 +76,8 @@ void add_ssd(int64_t heads, int64_t dim, int64_t states, int64_t tokens, bool ro
           run(args);
           args.position += tokens;
         }
-        report(state, operations, (tokens == 1 ? 4.0 : 8.0) * static_cast<double>(cols * states));
+        const double times = tokens == 1 ? 1 : 2, bytes = rounded ? 2 : 4;
+        report(state, operations, times * bytes * static_cast<double>(cols * states));
       },
       operations);
 }

@@ -1,7 +1,5 @@
 #include "kernels/cpu/scan/ssd_scan.h"
 
-#include <algorithm>
-
 namespace klens::cpu {
 
 // Each defined in the file of that name.
@@ -16,24 +14,20 @@ static constexpr Variant<SsdScan> kVariants[] = {
 
 std::span<const Variant<SsdScan>> ssd_scan_variants() { return kVariants; }
 
-static constexpr int64_t padded(int64_t states) { return (states + 15) / 16 * 16; }
-
 int64_t ssd_pending_size(int64_t heads, int64_t head_dim, int64_t groups, int64_t states) {
-  return kSsdPending * (heads * (head_dim + 1) + groups * padded(states)) + heads;
+  return kSsdPending * (heads * (head_dim + 1) + groups * states) + heads;
 }
 
 SsdPending ssd_pending_at(float* memory, int64_t heads, int64_t head_dim, int64_t groups,
                           int64_t states) {
   float* b = memory + heads * kSsdPending * head_dim;
-  float* weight = b + groups * kSsdPending * padded(states);
+  float* weight = b + groups * states * kSsdPending;
   return {.x = memory, .b = b, .weight = weight, .log = weight + heads * kSsdPending};
 }
 
 void ssd_keep_b(const SsdScanArgs& args) {
-  for (int64_t g = 0; g < args.groups; ++g)
-    std::copy_n(
-        args.b + g * args.states, args.states,
-        args.pending.b + (g * kSsdPending + args.position % kSsdPending) * padded(args.states));
+  float* kept = args.pending.b + args.position % kSsdPending;
+  for (int64_t i = 0; i < args.groups * args.states; ++i) kept[i * kSsdPending] = args.b[i];
 }
 
 // The most of the pieces of Work in the rows' files.

@@ -15,7 +15,7 @@ inline constexpr int64_t kSsdPending = 8;
 
 struct SsdPending {
   float* x;       // [heads][kSsdPending][head_dim]: dt x, each token's at its position's remainder
-  float* b;       // [groups][kSsdPending][states, to a multiple of 16]
+  float* b;       // [groups][states][kSsdPending]
   float* weight;  // [heads][kSsdPending]: decay since the token; 0 where the state has it
   float* log;     // [heads]: sum of dt A since the state was written
 };

@@ -336,41 +336,51 @@ inline void scan_group(const SsdScanArgs& a, const Chunk& chunk, int64_t begin, 
 
 // ---- A token alone
 
-inline int64_t padded(const SsdScanArgs& a) { return (a.states + 15) / 16 * 16; }
+// [states][kSsdPending]
+inline const float* pending_b(const SsdScanArgs& a, int64_t group) {
+  return a.pending.b + group * a.states * kSsdPending;
+}
 
 // Rows [n, n + R) of eight channels of a state, or of the `left` ones, take up what is pending: x,
 // decayed until now.
 template <int R, class State>
 inline void settle_rows(const SsdScanArgs& a, int64_t at, int64_t left, const float* b,
                         __m256 decay, const __m256 (&x)[kSsdPending]) {
+  const int64_t dim = a.head_dim;
   __m256 rows[R];
-  for (int r = 0; r < R; ++r)
-    rows[r] = _mm256_mul_ps(decay, State::load(a, at + r * a.head_dim, left));
+  for (int r = 0; r < R; ++r) rows[r] = _mm256_mul_ps(decay, State::load(a, at + r * dim, left));
   for (int j = 0; j < kSsdPending; ++j)
     for (int r = 0; r < R; ++r)
-      rows[r] = _mm256_fmadd_ps(_mm256_broadcast_ss(b + j * padded(a) + r), x[j], rows[r]);
-  for (int r = 0; r < R; ++r) State::store(a, at + r * a.head_dim, left, rows[r]);
+      rows[r] = _mm256_fmadd_ps(_mm256_broadcast_ss(b + r * kSsdPending + j), x[j], rows[r]);
+  for (int r = 0; r < R; ++r) State::store(a, at + r * dim, left, rows[r]);
+}
+
+// Eight channels of a head, or those left.
+template <class State, bool Whole>
+inline void settle_strip(const SsdScanArgs& a, int64_t h, int64_t p, __m256 decay) {
+  const int64_t dim = a.head_dim, states = a.states, left = Whole ? 8 : dim - p;
+  const float *b = pending_b(a, h / (a.heads / a.groups)),
+              *weight = a.pending.weight + h * kSsdPending;
+  const float* from = a.pending.x + h * kSsdPending * dim + p;
+  __m256 x[kSsdPending];
+  for (int64_t j = 0; j < kSsdPending; ++j)
+    x[j] = _mm256_mul_ps(_mm256_broadcast_ss(weight + j),
+                         load8<!Whole>(from + j * dim, lanes_left(left)));
+  int64_t n = 0, at = h * states * dim + p;
+  for (; n + 4 <= states; n += 4, at += 4 * dim)
+    settle_rows<4, State>(a, at, left, b + n * kSsdPending, decay, x);
+  for (; n < states; ++n, at += dim)
+    settle_rows<1, State>(a, at, left, b + n * kSsdPending, decay, x);
 }
 
 // A head's state takes up what is pending.
 template <class State>
 inline void settle(const SsdScanArgs& a, int64_t h) {
-  const float* b = a.pending.b + h / (a.heads / a.groups) * kSsdPending * padded(a);
-  float* weight = a.pending.weight + h * kSsdPending;
   const __m256 decay = exp_negative8(_mm256_set1_ps(a.pending.log[h]));
-  for (int64_t p = 0; p < a.head_dim; p += 8) {
-    const int64_t left = a.head_dim - p;
-    const float* from = a.pending.x + h * kSsdPending * a.head_dim + p;
-    __m256 x[kSsdPending];
-    for (int64_t j = 0; j < kSsdPending; ++j)
-      x[j] = _mm256_mul_ps(_mm256_broadcast_ss(weight + j),
-                           _mm256_maskload_ps(from + j * a.head_dim, lanes_left(left)));
-    int64_t n = 0, at = h * a.states * a.head_dim + p;
-    for (; n + 4 <= a.states; n += 4, at += 4 * a.head_dim)
-      settle_rows<4, State>(a, at, left, b + n, decay, x);
-    for (; n < a.states; ++n, at += a.head_dim) settle_rows<1, State>(a, at, left, b + n, decay, x);
-  }
-  _mm256_storeu_ps(weight, _mm256_setzero_ps());
+  int64_t p = 0;
+  for (; p + 8 <= a.head_dim; p += 8) settle_strip<State, true>(a, h, p, decay);
+  if (p < a.head_dim) settle_strip<State, false>(a, h, p, decay);
+  _mm256_storeu_ps(a.pending.weight + h * kSsdPending, _mm256_setzero_ps());
   a.pending.log[h] = 0;
 }
 
@@ -380,42 +390,52 @@ inline bool pending(const SsdScanArgs& a, int64_t h) {
   return a.pending.log[h] != 0 || _mm256_movemask_ps(some) != 0;
 }
 
-// C B^T of a group's pending tokens.
+// C B^T of a group's pending tokens. Four sums: one would wait for itself.
 inline __m256 multiply_pending(const SsdScanArgs& a, int64_t group) {
-  const float* b = a.pending.b + group * kSsdPending * padded(a);
-  __m256 sums[kSsdPending] = {};
-  for (int64_t n = 0; n < a.states; n += 8) {
-    const __m256 c = _mm256_maskload_ps(a.c + group * a.states + n, lanes_left(a.states - n));
-    for (int64_t j = 0; j < kSsdPending; ++j)
-      sums[j] = _mm256_fmadd_ps(c, _mm256_loadu_ps(b + j * padded(a) + n), sums[j]);
-  }
-  float cb[kSsdPending];
-  for (int64_t j = 0; j < kSsdPending; ++j) cb[j] = sum_lanes(sums[j]);
-  return _mm256_loadu_ps(cb);
+  const float *b = pending_b(a, group), *c = a.c + group * a.states;
+  __m256 sums[4] = {};
+  int64_t n = 0;
+  for (; n + 4 <= a.states; n += 4)
+    for (int i = 0; i < 4; ++i)
+      sums[i] = _mm256_fmadd_ps(_mm256_broadcast_ss(c + n + i),
+                                _mm256_loadu_ps(b + (n + i) * kSsdPending), sums[i]);
+  for (; n < a.states; ++n)
+    sums[0] =
+        _mm256_fmadd_ps(_mm256_broadcast_ss(c + n), _mm256_loadu_ps(b + n * kSsdPending), sums[0]);
+  return _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3]));
 }
 
-// y = decay * C state + mix * (dt x of the pending tokens) + D x, for 8 V channels.
+// sum = C state for 8 V channels, or the `left` ones.
+template <class State, int V>
+inline void read_state(const SsdScanArgs& a, int64_t h, int64_t p, int64_t left, __m256 (&sum)[V]) {
+  const float* c = a.c + h / (a.heads / a.groups) * a.states;
+  const int64_t states = a.states, dim = a.head_dim;
+  int64_t at = h * states * dim + p;
+  __m256 sums[V] = {};
+  for (int64_t n = 0; n < states; ++n, at += dim) {
+    const __m256 cn = _mm256_broadcast_ss(c + n);
+    for (int v = 0; v < V; ++v)
+      sums[v] = _mm256_fmadd_ps(cn, State::load(a, at + 8 * v, left), sums[v]);
+  }
+  for (int v = 0; v < V; ++v) sum[v] = sums[v];
+}
+
+// y = decay * C state + mix * (dt x of the pending tokens) + D x
 template <class State, int V>
 inline void output_alone(const SsdScanArgs& a, int64_t h, int64_t p, float decay,
                          const float* mix) {
   constexpr bool kMasked = V == 1;
-  const int64_t left = kMasked ? a.head_dim - p : 8;
+  const int64_t dim = a.head_dim, left = kMasked ? dim - p : 8;
   const __m256i mask = lanes_left(left);
-  const float* c = a.c + h / (a.heads / a.groups) * a.states;
-  const int64_t first = h * a.states * a.head_dim + p;
-  const float* late = a.pending.x + h * kSsdPending * a.head_dim + p;
-  __m256 sum[V] = {};
-  for (int64_t n = 0; n < a.states; ++n) {
-    const __m256 cn = _mm256_broadcast_ss(c + n);
-    for (int v = 0; v < V; ++v)
-      sum[v] = _mm256_fmadd_ps(cn, State::load(a, first + n * a.head_dim + 8 * v, left), sum[v]);
-  }
+  const float* late = a.pending.x + h * kSsdPending * dim + p;
+  __m256 sum[V];
+  read_state<State>(a, h, p, left, sum);
   for (int v = 0; v < V; ++v) {
-    const int64_t at = h * a.head_dim + p + 8 * v;
+    const int64_t at = h * dim + p + 8 * v;
     __m256 y = _mm256_mul_ps(_mm256_set1_ps(decay), sum[v]);
     for (int64_t j = 0; j < kSsdPending; ++j)
       y = _mm256_fmadd_ps(_mm256_broadcast_ss(mix + j),
-                          load8<kMasked>(late + j * a.head_dim + 8 * v, mask), y);
+                          load8<kMasked>(late + j * dim + 8 * v, mask), y);
     y = _mm256_fmadd_ps(_mm256_set1_ps(a.d[h]), load8<kMasked>(a.x + at, mask), y);
     store8<kMasked>(a.y + at, mask, y);
   }

@@ -8,8 +8,6 @@ SsdScan ssd_scan_avx512;
 
 namespace {
 
-inline int64_t padded(const SsdScanArgs& a) { return (a.states + 15) / 16 * 16; }
-
 // ---- The recurrence
 
 // One token of 16 V channels, the last of them masked, state row after state row as they lie in
@@ -186,6 +184,11 @@ inline void scan_group(const SsdScanArgs& a, const Chunk& chunk, int64_t begin, 
 
 // ---- A token alone
 
+// [states][kSsdPending]
+inline const float* pending_b(const SsdScanArgs& a, int64_t group) {
+  return a.pending.b + group * a.states * kSsdPending;
+}
+
 // Rows [n, n + R) of 16 V channels of a state take up what is pending: x, decayed until now. The
 // same rows of the next head are fetched meanwhile, or memory would wait for the arithmetic.
 template <int R, class State, int V>
@@ -201,7 +204,7 @@ inline void settle_rows(const SsdScanArgs& a, const State& state, const Cols& co
     }
   for (int j = 0; j < kSsdPending; ++j)
     for (int r = 0; r < R; ++r) {
-      const __m512 bn = _mm512_set1_ps(b[j * padded(a) + n + r]);
+      const __m512 bn = _mm512_set1_ps(b[(n + r) * kSsdPending + j]);
       for (int v = 0; v < V; ++v) rows[r][v] = _mm512_fmadd_ps(bn, x[j][v], rows[r][v]);
     }
   for (int r = 0; r < R; ++r)
@@ -213,7 +216,7 @@ inline void settle_rows(const SsdScanArgs& a, const State& state, const Cols& co
 template <class State>
 inline void settle(const SsdScanArgs& a, int64_t h) {
   const State state(a);
-  const float* b = a.pending.b + h / (a.heads / a.groups) * kSsdPending * padded(a);
+  const float* b = pending_b(a, h / (a.heads / a.groups));
   float* weight = a.pending.weight + h * kSsdPending;
   const __m512 decay = exp_negative16(_mm512_set1_ps(a.pending.log[h]));
   over_cols(a, h, [&]<int V>(const Cols& cols) {
@@ -237,18 +240,19 @@ inline bool pending(const SsdScanArgs& a, int64_t h) {
          _mm256_cmp_ps_mask(weights, _mm256_setzero_ps(), _CMP_NEQ_UQ) != 0;
 }
 
-// C B^T of a group's pending tokens.
+// C B^T of a group's pending tokens. Four sums: one would wait for itself.
 inline __m256 multiply_pending(const SsdScanArgs& a, int64_t group) {
-  const float* b = a.pending.b + group * kSsdPending * padded(a);
-  __m512 sums[kSsdPending] = {};
-  for (int64_t n = 0; n < a.states; n += 16) {
-    const __m512 c = load16(a.c + group * a.states + n, first_lanes16(a.states - n));
-    for (int64_t j = 0; j < kSsdPending; ++j)
-      sums[j] = _mm512_fmadd_ps(c, _mm512_loadu_ps(b + j * padded(a) + n), sums[j]);
-  }
-  float cb[kSsdPending];
-  for (int64_t j = 0; j < kSsdPending; ++j) cb[j] = sum_lanes16(sums[j]);
-  return _mm256_loadu_ps(cb);
+  const float *b = pending_b(a, group), *c = a.c + group * a.states;
+  __m256 sums[4] = {};
+  int64_t n = 0;
+  for (; n + 4 <= a.states; n += 4)
+    for (int i = 0; i < 4; ++i)
+      sums[i] = _mm256_fmadd_ps(_mm256_broadcast_ss(c + n + i),
+                                _mm256_loadu_ps(b + (n + i) * kSsdPending), sums[i]);
+  for (; n < a.states; ++n)
+    sums[0] =
+        _mm256_fmadd_ps(_mm256_broadcast_ss(c + n), _mm256_loadu_ps(b + n * kSsdPending), sums[0]);
+  return _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3]));
 }
 
 // sum = C state for 16 V channels, the last of them masked. Two sums each: one would wait for

@@ -28,9 +28,9 @@ static void set_state(const SsdScanArgs& a, int64_t at, double value) {
   std::memcpy(a.half_state + at, &half, sizeof half);
 }
 
-// B of a pending token of head h.
-static const float* pending_b(const SsdScanArgs& a, int64_t h, int64_t j) {
-  return a.pending.b + (group_of(a, h) * kSsdPending + j) * ((a.states + 15) / 16 * 16);
+// B of pending token j of head h.
+static double pending_b(const SsdScanArgs& a, int64_t h, int64_t j, int64_t n) {
+  return a.pending.b[(group_of(a, h) * a.states + n) * kSsdPending + j];
 }
 
 // FP64 within a step; the state is FP32 between steps, or cutting the tokens into calls would show.
@@ -60,7 +60,7 @@ static void settle(const SsdScanArgs& a, int64_t h) {
       const int64_t at = (h * a.states + n) * a.head_dim + p;
       double sum = decay * double{state_at(a, at)};
       for (int64_t j = 0; j < kSsdPending; ++j)
-        sum += double{weight[j]} * double{pending_b(a, h, j)[n]} *
+        sum += double{weight[j]} * pending_b(a, h, j, n) *
                double{a.pending.x[(h * kSsdPending + j) * a.head_dim + p]};
       set_state(a, at, sum);
     }
@@ -85,7 +85,7 @@ static void scan_alone(const SsdScanArgs& a, int64_t h) {
   double mix[kSsdPending] = {};
   for (int64_t j = 0; j < kSsdPending; ++j)
     for (int64_t n = 0; n < a.states; ++n)
-      mix[j] += double{weight[j]} * double{c[n]} * double{pending_b(a, h, j)[n]};
+      mix[j] += double{weight[j]} * double{c[n]} * pending_b(a, h, j, n);
   const double decay = std::exp(double{a.pending.log[h]});
   for (int64_t p = 0; p < a.head_dim; ++p) {
     double sum = double{a.d[h]} * double{a.x[h * a.head_dim + p]};
