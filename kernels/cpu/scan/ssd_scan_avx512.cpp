@@ -1,6 +1,7 @@
 // Built with -mavx512f -mavx512bw -mavx512dq -mavx512vl and AVX2's flags. See kernels/README.md for
 // the one rule of such files.
 #include "kernels/cpu/scan/ssd_chunks_avx512.h"
+#include "kernels/cpu/scan/ssd_pending_avx2.h"
 
 namespace klens::cpu {
 
@@ -184,11 +185,6 @@ inline void scan_group(const SsdScanArgs& a, const Chunk& chunk, int64_t begin, 
 
 // ---- A token alone
 
-// [states][kSsdPending]
-inline const float* pending_b(const SsdScanArgs& a, int64_t group) {
-  return a.pending.b + group * a.states * kSsdPending;
-}
-
 // Rows [n, n + R) of 16 V channels of a state take up what is pending: x, decayed until now. The
 // same rows of the next head are fetched meanwhile, or memory would wait for the arithmetic.
 template <int R, class State, int V>
@@ -232,27 +228,6 @@ inline void settle(const SsdScanArgs& a, int64_t h) {
   });
   _mm256_storeu_ps(weight, _mm256_setzero_ps());
   a.pending.log[h] = 0;
-}
-
-inline bool pending(const SsdScanArgs& a, int64_t h) {
-  const __m256 weights = _mm256_loadu_ps(a.pending.weight + h * kSsdPending);
-  return a.pending.log[h] != 0 ||
-         _mm256_cmp_ps_mask(weights, _mm256_setzero_ps(), _CMP_NEQ_UQ) != 0;
-}
-
-// C B^T of a group's pending tokens. Four sums: one would wait for itself.
-inline __m256 multiply_pending(const SsdScanArgs& a, int64_t group) {
-  const float *b = pending_b(a, group), *c = a.c + group * a.states;
-  __m256 sums[4] = {};
-  int64_t n = 0;
-  for (; n + 4 <= a.states; n += 4)
-    for (int i = 0; i < 4; ++i)
-      sums[i] = _mm256_fmadd_ps(_mm256_broadcast_ss(c + n + i),
-                                _mm256_loadu_ps(b + (n + i) * kSsdPending), sums[i]);
-  for (; n < a.states; ++n)
-    sums[0] =
-        _mm256_fmadd_ps(_mm256_broadcast_ss(c + n), _mm256_loadu_ps(b + n * kSsdPending), sums[0]);
-  return _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3]));
 }
 
 // sum = C state for 16 V channels, the last of them masked. Two sums each: one would wait for
