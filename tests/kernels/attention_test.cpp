@@ -305,16 +305,16 @@ TEST_CASE("attention: rows that round stay within what rounding costs", "[attent
   for_each_variant(attention_variants(), [](const Variant<Attention>& v) {
     Rng rng(6);
     for (const KvType type : kTypes) {
-      for (const int64_t tokens : {0, 1, 2, 15, 64, 65, 200})
+      for (const int64_t tokens : {1, 2, 64, 65, 200})
         run_case(v, {0, tokens, 4, 2, 16, 24}, type, rng, true);
       for (const int64_t position : {1, 62, 63, 64, 130})
         run_case(v, {position, 3, 3, 3, 24, 16}, type, rng, true);
       for (const int64_t dim : {1, 2, 5, 15, 16, 17, 31, 32, 33, 47, 65})
         run_case(v, {67, 5, 4, 2, dim, 66 - dim}, type, rng, true);
-      for (const int64_t group : {1, 5, 6, 7, 13, 25})
+      for (const int64_t group : {1, 6, 25})
         run_case(v, {20, 40, 2 * group, 2, 80, 64}, type, rng, true);
-      for (const int64_t reach : {0, 1, 5, 63, 64, 100})
-        for (const int64_t pinned : {0, 1, 4, 70})
+      for (const int64_t reach : {0, 5, 64})
+        for (const int64_t pinned : {0, 4, 70})
           run_case(v, {101, 90, 4, 2, 16, 24, reach, pinned}, type, rng, true);
       run_case(v, {70, 3, 300, 1, 8, 8}, type, rng, true);  // one token fills more than a tile
     }
