@@ -2,7 +2,7 @@
 // the one rule of such files.
 #pragma once
 #include "kernels/cpu/avx512_math.h"
-#include "kernels/cpu/scan/ssd_scan.h"
+#include "kernels/cpu/scan/ssd_pending_avx2.h"
 
 namespace klens::cpu {
 namespace {
@@ -10,8 +10,6 @@ namespace {
 constexpr int64_t kChunk = 32;      // tokens
 constexpr int64_t kFewTokens = 12;  // up to here the recurrence is faster
 constexpr int64_t kRows = 8;        // of a tile: tokens or states
-
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 struct Chunk {
   int64_t begin, tokens, group;
@@ -149,33 +147,21 @@ inline void on_full_state(const SsdScanArgs& a, const Scan& scan) {
 
 // state = decay * state + add(n, tile), tile after tile of states; add(n, tile) adds to states from
 // n.
-template <class State, int V, class Add>
+template <int V, class Add>
 inline void advance_state(const SsdScanArgs& a, const Cols& cols, float decay, const Add& add) {
-  const State state(a);
-  const int64_t first = cols.head * a.states * a.head_dim + cols.begin;
+  float* state = a.state + cols.head * a.states * a.head_dim + cols.begin;
   for (int64_t n = 0; n < a.states; n += kRows) {
     Tile<V> tile;
     for (int64_t r = 0; r < kRows; ++r) {
-      const int64_t row = first + least(n + r, a.states - 1) * a.head_dim;
+      const float* row = state + least(n + r, a.states - 1) * a.head_dim;
       for (int v = 0; v < V; ++v)
-        tile.v[r][v] = _mm512_mul_ps(_mm512_set1_ps(decay), state.load(row + 16 * v, cols.mask[v]));
+        tile.v[r][v] = _mm512_mul_ps(_mm512_set1_ps(decay), load16(row + 16 * v, cols.mask[v]));
     }
     add(n, tile);
     const int64_t count = least(kRows, a.states - n);
     for (int64_t r = 0; r < count; ++r)
       for (int v = 0; v < V; ++v)
-        state.store(first + (n + r) * a.head_dim + 16 * v, cols.mask[v], tile.v[r][v]);
-  }
-}
-
-// scan(tokens of a chunk, first head, last head) for the heads of each group, which share C B^T.
-template <class Scan>
-inline void over_groups(const SsdScanArgs& a, int64_t begin, int64_t tokens, const Scan& scan) {
-  const int64_t group_heads = a.heads / a.groups;
-  for (int64_t h = a.head_begin; h < a.head_end;) {
-    const int64_t group = h / group_heads, end = least(a.head_end, (group + 1) * group_heads);
-    scan(Chunk{begin, tokens, group}, h, end);
-    h = end;
+        store16(state + (n + r) * a.head_dim + 16 * v, cols.mask[v], tile.v[r][v]);
   }
 }
 

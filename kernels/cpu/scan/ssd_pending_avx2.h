@@ -1,5 +1,5 @@
-// What the vector rows of ssd_scan share of a token alone. AVX-512's, too, have use for vectors of
-// eight here. See kernels/README.md for the one rule of such files.
+// What the vector rows of ssd_scan share: the heads of a group, and a token alone. AVX-512's, too,
+// have use for vectors of eight here. See kernels/README.md for the one rule of such files.
 #pragma once
 #include <immintrin.h>
 
@@ -7,6 +7,19 @@
 
 namespace klens::cpu {
 namespace {
+
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// scan(group, first head, last head) for the heads of each group, which share B and C.
+template <class Scan>
+inline void over_groups(const SsdScanArgs& a, const Scan& scan) {
+  const int64_t group_heads = a.heads / a.groups;
+  for (int64_t h = a.head_begin; h < a.head_end;) {
+    const int64_t group = h / group_heads, end = least(a.head_end, (group + 1) * group_heads);
+    scan(group, h, end);
+    h = end;
+  }
+}
 
 // [states][kSsdPending]
 inline const float* pending_b(const SsdScanArgs& a, int64_t group) {
@@ -33,6 +46,18 @@ inline __m256 multiply_pending(const SsdScanArgs& a, int64_t group) {
     sums[0] =
         _mm256_fmadd_ps(_mm256_broadcast_ss(c + n), _mm256_loadu_ps(b + n * kSsdPending), sums[0]);
   return _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3]));
+}
+
+// scan(head, C B^T of its group) for every head, and settle(head) where it is its turn.
+template <class Scan, class Settle>
+inline void over_heads_alone(const SsdScanArgs& a, const Scan& scan, const Settle& settle) {
+  over_groups(a, [&](int64_t group, int64_t begin, int64_t end) {
+    const __m256 cb = multiply_pending(a, group);
+    for (int64_t h = begin; h < end; ++h) {
+      scan(h, cb);
+      if ((a.position + h) % kSsdPending == kSsdPending - 1) settle(h);
+    }
+  });
 }
 
 }  // namespace

@@ -14,8 +14,6 @@ constexpr int64_t kRows = 6;        // of a tile: tokens or states
 constexpr int64_t kAhead = 32;      // channels: rows lie in different pages
 constexpr int64_t kCols = 16;       // of a tile: channels or earlier tokens
 
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
 // Sixteen channels of a head, or those left.
 struct Cols {
   int64_t count;
@@ -37,17 +35,6 @@ inline void store(float* p, const Cols& cols, int v, __m256 value) {
     _mm256_storeu_ps(p + 8 * v, value);
   } else {
     _mm256_maskstore_ps(p + 8 * v, cols.mask[v], value);
-  }
-}
-
-// scan(group, first head, last head) for the heads of each group, which share B and C.
-template <class Scan>
-inline void over_groups(const SsdScanArgs& a, const Scan& scan) {
-  const int64_t group_heads = a.heads / a.groups;
-  for (int64_t h = a.head_begin; h < a.head_end;) {
-    const int64_t group = h / group_heads, end = least(a.head_end, (group + 1) * group_heads);
-    scan(group, h, end);
-    h = end;
   }
 }
 
@@ -443,13 +430,9 @@ inline void scan_head_alone(const SsdScanArgs& a, int64_t h, __m256 cb) {
 
 template <class State>
 inline void scan_alone(const SsdScanArgs& a) {
-  over_groups(a, [&](int64_t group, int64_t begin, int64_t end) {
-    const __m256 cb = multiply_pending(a, group);
-    for (int64_t h = begin; h < end; ++h) {
-      scan_head_alone<State>(a, h, cb);
-      if ((a.position + h) % kSsdPending == kSsdPending - 1) settle<State>(a, h);
-    }
-  });
+  over_heads_alone(
+      a, [&](int64_t h, __m256 cb) { scan_head_alone<State>(a, h, cb); },
+      [&](int64_t h) { settle<State>(a, h); });
 }
 
 }  // namespace

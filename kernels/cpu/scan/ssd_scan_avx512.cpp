@@ -1,7 +1,6 @@
 // Built with -mavx512f -mavx512bw -mavx512dq -mavx512vl and AVX2's flags. See kernels/README.md for
 // the one rule of such files.
 #include "kernels/cpu/scan/ssd_chunks_avx512.h"
-#include "kernels/cpu/scan/ssd_pending_avx2.h"
 
 namespace klens::cpu {
 
@@ -161,10 +160,9 @@ inline void output(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, c
 template <int V>
 inline void advance(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, const Decays& d,
                     const Work& w) {
-  advance_state<FullState, V>(
-      a, cols, d.from_start[chunk.tokens - 1], [&](int64_t n, Tile<V>& tile) {
-        multiply<V, kChunk>(w.b + n * kChunk, 1, w.end, 16 * V, kAll, chunk.tokens, tile);
-      });
+  advance_state<V>(a, cols, d.from_start[chunk.tokens - 1], [&](int64_t n, Tile<V>& tile) {
+    multiply<V, kChunk>(w.b + n * kChunk, 1, w.end, 16 * V, kAll, chunk.tokens, tile);
+  });
 }
 
 inline void scan_group(const SsdScanArgs& a, const Chunk& chunk, int64_t begin, int64_t end,
@@ -308,13 +306,9 @@ inline void scan_head_alone(const SsdScanArgs& a, int64_t h, __m256 cb) {
 
 template <class State>
 inline void scan_alone(const SsdScanArgs& a) {
-  over_groups(a, 0, 1, [&](const Chunk& chunk, int64_t begin, int64_t end) {
-    const __m256 cb = multiply_pending(a, chunk.group);
-    for (int64_t h = begin; h < end; ++h) {
-      scan_head_alone<State>(a, h, cb);
-      if ((a.position + h) % kSsdPending == kSsdPending - 1) settle<State>(a, h);
-    }
-  });
+  over_heads_alone(
+      a, [&](int64_t h, __m256 cb) { scan_head_alone<State>(a, h, cb); },
+      [&](int64_t h) { settle<State>(a, h); });
 }
 
 }  // namespace
@@ -329,8 +323,8 @@ void ssd_scan_avx512(const SsdScanArgs& args) {
     for (int64_t t = 0; t < a.tokens; t += kChunk) {
       const int64_t tokens = least(kChunk, a.tokens - t);
       if (tokens <= kFewTokens) return recur(a, t, t + tokens);
-      over_groups(a, t, tokens, [&](const Chunk& chunk, int64_t begin, int64_t end) {
-        scan_group(a, chunk, begin, end, w);
+      over_groups(a, [&](int64_t group, int64_t begin, int64_t end) {
+        scan_group(a, {t, tokens, group}, begin, end, w);
       });
     }
   });

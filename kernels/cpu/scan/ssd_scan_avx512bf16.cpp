@@ -162,10 +162,9 @@ inline void output(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, c
 template <int V>
 inline void advance(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, const Decays& d,
                     const Work& w) {
-  advance_state<FullState, V>(
-      a, cols, d.from_start[chunk.tokens - 1], [&](int64_t n, Tile<V>& tile) {
-        multiply<1>(w.b_token + n, w.states, w.end, 32, (chunk.tokens + 1) / 2, tile);
-      });
+  advance_state<V>(a, cols, d.from_start[chunk.tokens - 1], [&](int64_t n, Tile<V>& tile) {
+    multiply<1>(w.b_token + n, w.states, w.end, 32, (chunk.tokens + 1) / 2, tile);
+  });
 }
 
 inline void scan_group(const SsdScanArgs& a, const Chunk& chunk, int64_t begin, int64_t end,
@@ -212,8 +211,8 @@ void ssd_scan_avx512bf16(const SsdScanArgs& args) {
     for (int64_t t = 0; t < a.tokens; t += kChunk) {
       const int64_t tokens = least(kChunk, a.tokens - t);
       if (tokens <= kFewTokens) return scan_rest(a, t);
-      over_groups(a, t, tokens, [&](const Chunk& chunk, int64_t begin, int64_t end) {
-        scan_group(a, chunk, begin, end, w);
+      over_groups(a, [&](int64_t group, int64_t begin, int64_t end) {
+        scan_group(a, {t, tokens, group}, begin, end, w);
       });
     }
   });
