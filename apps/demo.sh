@@ -5,7 +5,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 model=apps/demo-model/wiki-mamba
-sample=apps/demo-model/sample.txt
+# 20,000 tokens that the model itself wrote at temperature 1 (klens generate -p The --seed 1001 --temp 1 --top-k 0
+# --top-p 1 --min-p 0 --ignore-eos): on such a text the logarithm of a perplexity ratio is, but for chance, the KL.
+text=apps/demo-model/own-text.txt
 klens=build/release/apps/klens
 out=build/demo
 jobs=${KLENS_JOBS:-$(nproc)}
@@ -29,8 +31,9 @@ value() { # value KEY < json: a number on a line of its own
 }
 
 started=$SECONDS
-printf '%sBuilding klens%s (build/release)\n' "$bold" "$plain"
 bash cmake/install-dependencies.sh
+installed=$SECONDS
+printf '%sBuilding klens%s (build/release)\n' "$bold" "$plain"
 rm -rf "$out"
 mkdir -p "$out"
 {
@@ -42,7 +45,7 @@ mkdir -p "$out"
   exit 1
 }
 built=$SECONDS
-echo "done in $((built - started)) s"
+printf 'installed what was missing in %d s, built in %d s\n' "$((installed - started))" "$((built - installed))"
 
 explain "What the model is: a Mamba of 4.5 million parameters in FP16, trained for this project."
 run inspect "$model" | sed -n '1,10p'
@@ -54,23 +57,21 @@ run profile "$model" -o "$out/profile.json" --windows 8 -c 128 --seed 1
 explain "A plan for a budget, from those measurements, in a moment: here 5 bits per weight."
 run plan "$out/profile.json" --bpw 5 -o "$out/plan.json" | sed -n '1,7p;/^  format/,$p'
 
-explain "All of that in one command, for a size of the whole file that is never exceeded."
-run quantize "$model" -o "$out/small.klens" --size 3M --windows 12 -c 128 --seed 1
+explain "The usual way, for comparison: every matrix in the same format."
+run quantize "$model" -o "$out/uniform.klens" --uniform int4g32 --no-measure
+size=$(wc -c < "$out/uniform.klens")
 
-explain "For comparison, the same model with every matrix in the smallest format."
-run quantize "$model" -o "$out/uniform.klens" --uniform int4g128 --json > "$out/uniform.json"
-printf '  %s\n' "$(wc -c < "$out/uniform.klens") bytes"
+explain "Measure and plan in one command, for a size of the whole file that is never exceeded: that file's."
+run quantize "$model" -o "$out/small.klens" --size "$size" --windows 12 -c 128 --seed 1
 
 explain "What a model file holds; --verify checks every tensor against its checksum."
 run inspect "$out/small.klens" --verify | sed -n '1,10p;/^plan$/,$ { /^plan$/ s/^/\n/; p }'
 
-explain "How well each predicts a text that neither has seen (apps/demo-model/sample.txt)."
-for file in "$model" "$out/small.klens" "$out/uniform.klens"; do
-  run perplexity "$file" -f "$sample" | sed -n '1p;3p'
-done
+explain "How far the plan's predictions are from the original's, token by token."
+run compare "$model" "$out/small.klens" -f "$text" | sed '/99.9% KLD/,/^$/d;/^Maximum dp/,/^Minimum dp/d'
 
-explain "How far the predictions moved, token by token."
-run compare "$model" "$out/small.klens" -f "$sample"
+explain "The plan against the uniform file on the same text: the error is of the difference, token by token."
+run compare "$out/uniform.klens" "$out/small.klens" -f "$text" | sed -n '/tokens in/,/PPL(B)-PPL(A)/p'
 
 explain "The same prompt and seed in both."
 run generate "$model" -p "The river" -n 60 --seed 4 --temp 0.7 -q
@@ -79,23 +80,21 @@ run generate "$out/small.klens" -p "The river" -n 60 --seed 4 --temp 0.7 -q
 
 # line NAME FILE: bytes, perplexity, KL from the original, and how often the likeliest token is the same
 line() {
-  local name=$1 file=$2 bytes report
-  bytes=$(wc -c < "$file")
-  report=$("$klens" compare "$model" "$file" -f "$sample" --json -q)
-  printf '  %-20s %9d %10.2f %9.5f +/- %.5f %9.1f %%\n' "$name" "$bytes" "$(value ppl_b <<< "$report")" \
+  local name=$1 file=$2 report
+  report=$("$klens" compare "$model" "$file" -f "$text" --json -q)
+  printf '  %-20s %9d %10.2f %9.5f +/- %.5f %9.1f %%\n' "$name" "$(wc -c < "$file")" "$(value ppl_b <<< "$report")" \
     "$(value kl <<< "$report")" "$(value kl_stderr <<< "$report")" \
     "$(awk '{ print 100 * $1 }' <<< "$(value top1_agreement <<< "$report")")"
 }
-printf '\n%sSummary%s, on %s\n\n' "$bold" "$plain" "$sample"
+report=$("$klens" compare "$out/uniform.klens" "$out/small.klens" -f "$text" --json -q)
+printf '\n%sSummary%s, on %d tokens of %s\n\n' "$bold" "$plain" "$(value tokens <<< "$report")" "$text"
 printf '  %-20s %9s %10s %21s %11s\n' '' bytes perplexity 'KL, nats per token' 'same top'
 printf '  %-20s %9d %10.2f\n' 'checkpoint, FP16' "$(wc -c < "$model/model.safetensors")" \
-  "$("$klens" perplexity "$model" -f "$sample" --json -q | value ppl)"
-line 'klens, at most 3M' "$out/small.klens"
-line 'all int4g128' "$out/uniform.klens"
-cat <<'TEXT'
-
-  KL sees every token's whole prediction; perplexity only the probability of the token
-  that came, which on a text this short moves by a per cent or so by luck.
-TEXT
-printf '\nDone in %d s, of which building took %d s. Try it yourself:\n  %s chat %s\n' \
-  "$((SECONDS - started))" "$((built - started))" "$klens" "$out/small.klens"
+  "$("$klens" perplexity "$model" -f "$text" --json -q | value ppl)"
+line 'all int4g32' "$out/uniform.klens"
+line 'klens, at that size' "$out/small.klens"
+printf '\n  ln(PPL of the plan / PPL of all int4g32): %.5f +/- %.5f\n' \
+  "$(value ln_ppl_ratio <<< "$report")" "$(value ln_ppl_ratio_stderr <<< "$report")"
+printf '\nDone in %d s: %d s installing, %d s building, %d s the rest. Try it yourself:\n  %s chat %s\n' \
+  "$((SECONDS - started))" "$((installed - started))" "$((built - installed))" "$((SECONDS - built))" \
+  "$klens" "$out/small.klens"
