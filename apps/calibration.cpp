@@ -6,11 +6,27 @@
 
 #include "apps/cli/error.h"
 #include "apps/cli/files.h"
+#include "apps/cli/tables.h"
 
 namespace klens::apps {
 namespace {
 
 const char* or_null(const std::string& text) { return text.empty() ? nullptr : text.c_str(); }
+
+std::string formats_help() {
+  return "candidate formats, with commas (default " +
+         names_where(formats(), ",", [](const FormatRow& row) { return row.candidate; }) + "); " +
+         names_where(formats(), ", ", [](const FormatRow& row) { return row.base; }) +
+         " always is one";
+}
+
+// One to a line, but those that take no budget, which have an option of their own.
+std::string methods_help() {
+  std::string help = "how to choose (default " + plan_methods().front().name + ")";
+  for (const MethodRow& row : plan_methods())
+    if (!row.takes_format) help += "\n" + row.name + ": " + row.about;
+  return help;
+}
 
 }  // namespace
 
@@ -22,10 +38,8 @@ OptionGroup calibration_options() {
            {"c,ctx,ctx-size", "N", "tokens of a calibration window (default 256)"},
            {"windows", "N", "calibration windows, the first N of the text (default 32)"},
            {"s,seed", "N", "of sampled text (default 0)"},
-           {"formats", "LIST",
-            "candidate formats, with commas (default "
-            "int8,int4g32,int4g64,int4g128); fp16 always is one"},
-           {"metrics", "LIST", "of kl,kl_reverse,delta_ce,mse,sqnr_db,kurtosis (default: all)"},
+           {"formats", "LIST", formats_help()},
+           {"metrics", "LIST", "of " + names_of(metrics(), ",") + " (default: all)"},
            {"resume", "", "go on with an interrupted run of the same options"}}};
 }
 
@@ -72,19 +86,16 @@ void Calibration::rethrow(const Failure& failure) const {
 }
 
 std::vector<OptionSpec> budget_options() {
-  return {
-      {"bpw", "B", "at most B bits per weight over all weight matrices, e.g. 4.5"},
-      {"size", "S",
-       "the whole file at most S bytes; K, M, G are powers of 1024, KB, MB, GB of "
-       "1000; e.g. 2.5M"},
-      {"max-kl", "D", "the smallest file with a predicted KL of at most D nats per token"},
-      {"uniform", "FORMAT", "one format for every unit: fp16, int8, int4g128, int4g64, int4g32"},
-      {"method", "NAME",
-       "klens (default: exact knapsack over measured KL), or for comparison "
-       "kl-sort, sqnr-sort, mse-sort"},
-      {"tensor-type", "REGEX=FORMAT",
-       "units whose name matches get this format, whatever the "
-       "plan says; may be given again"}};
+  return {{"bpw", "B", "at most B bits per weight over all weight matrices, e.g. 4.5"},
+          {"size", "S",
+           "the whole file at most S bytes; K, M, G are powers of 1024, KB, MB, GB of "
+           "1000; e.g. 2.5M"},
+          {"max-kl", "D", "the smallest file with a predicted KL of at most D nats per token"},
+          {"uniform", "FORMAT", method_of_one_format().about + ": " + names_of(formats())},
+          {"method", "NAME", methods_help()},
+          {"tensor-type", "REGEX=FORMAT",
+           "units whose name matches get this format, whatever the "
+           "plan says; may be given again"}};
 }
 
 Budget::Budget(const Arguments& arguments, const std::string& source)
@@ -94,11 +105,12 @@ Budget::Budget(const Arguments& arguments, const std::string& source)
   if (source == "max-kl") max_kl_ = arguments.number("max-kl", 0, 1e-12, 1000);
   if (source == "uniform") {
     uniform_ = *arguments.text("uniform");
-    if (!method_.empty() && method_ != "uniform")
+    const std::string& method = method_of_one_format().name;
+    if (!method_.empty() && method_ != method)
       throw UsageError("--uniform and --method " + method_ + " exclude each other");
-    method_ = "uniform";
-  } else if (method_ == "uniform") {
-    throw UsageError("--method uniform needs --uniform FORMAT");
+    method_ = method;
+  } else if (method_ == method_of_one_format().name) {
+    throw UsageError("--method " + method_ + " needs --uniform FORMAT");
   }
   for (const std::string& rule : arguments.texts("tensor-type")) {
     if (rule.find('=') == std::string::npos)

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "apps/cli/output.h"
+#include "apps/cli/tables.h"
 
 namespace klens::apps {
 namespace {
@@ -34,6 +35,7 @@ std::optional<double> number_at(const ordered_json& json, const char* key) {
 }
 
 UnitRow row_of_unit(const ordered_json& unit) {
+  const std::string& kl = metrics().front().name;
   UnitRow row;
   row.name = text_at(unit, "name");
   row.kind = text_at(unit, "kind");
@@ -41,9 +43,8 @@ UnitRow row_of_unit(const ordered_json& unit) {
   row.rows = integer_at(unit, "rows", 0);
   row.cols = integer_at(unit, "cols", 0);
   row.format = text_at(unit, "format");
-  row.quantizer = text_at(unit, "quantizer");
   row.bytes = integer_at(unit, "bytes", 0);
-  row.kl = number_at(unit, "kl");
+  row.kl = number_at(unit, kl.c_str());
   return row;
 }
 
@@ -93,14 +94,13 @@ std::string table_line(const std::string& name, const std::string& shape, const 
   return line + "\n";
 }
 
-// From careful to coarse: red, amber, greens. Formats are "fp16", "int8", "int4g64", "int4ag64",
-// ...
-int background_of(const std::string& format) {
-  if (format.starts_with("int8")) return 222;
-  if (!format.starts_with("int")) return 210;
-  if (format.ends_with("32")) return 193;
-  if (format.ends_with("64")) return 157;
-  return 115;
+// Whether a candidate is what a plan chose: all that makes a choice is equal.
+bool is_choice(const ordered_json& candidate, const ordered_json& choice) {
+  for (const auto& [key, value] : choice.items()) {
+    const auto it = candidate.find(key);
+    if (it == candidate.end() || *it != value) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -112,19 +112,17 @@ std::vector<UnitRow> rows_of_report(const ordered_json& units) {
 }
 
 std::vector<UnitRow> rows_of_plan(const ordered_json& profile, const ordered_json& plan) {
+  const std::string& kl = metrics().front().name;
   std::vector<UnitRow> rows;
   for (const ordered_json& unit : profile.at("units")) {
     UnitRow row = row_of_unit(unit);
     const auto choice = plan.at("units").find(row.name);
     if (choice == plan.at("units").end()) continue;
     row.format = text_at(*choice, "format");
-    row.quantizer = text_at(*choice, "quantizer");
     for (const ordered_json& candidate : unit.at("candidates")) {
-      if (text_at(candidate, "format") != row.format ||
-          text_at(candidate, "quantizer") != row.quantizer)
-        continue;
+      if (!is_choice(candidate, *choice)) continue;
       row.bytes = integer_at(candidate, "bytes", 0);
-      row.kl = number_at(candidate, "kl");
+      row.kl = number_at(candidate, kl.c_str());
     }
     rows.push_back(row);
   }

@@ -14,7 +14,7 @@ struct UnitRow {
   std::string name, kind;
   int64_t block = -1;
   int64_t rows = 0, cols = 0;
-  std::string format, quantizer;
+  std::string format;
   int64_t bytes = 0;
   std::optional<double> kl;  // nats per token
 };

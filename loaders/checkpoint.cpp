@@ -35,7 +35,7 @@ class Filler {
     checkpoint_.units[spec.name] = {
         .view = {.layout = layout, .rows = spec.rows, .cols = spec.cols, .data = aligned(view)},
         .format = nullptr,
-        .quantizer = "",
+        .choice = std::nullopt,
         .bytes = view.bytes.size()};
   }
 

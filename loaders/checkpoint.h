@@ -19,7 +19,7 @@ namespace klens {
 struct StoredUnit {
   WeightView view;
   const Format* format = nullptr;  // null: the checkpoint's own precision, in a row layout
-  std::string quantizer;           // "" with no format
+  std::optional<Choice> choice;    // with a format: what made it
   size_t bytes = 0;
 };
 

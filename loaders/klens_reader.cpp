@@ -5,6 +5,7 @@
 
 #include "loaders/architectures/architecture.h"
 #include "loaders/checksum.h"
+#include "loaders/choice_json.h"
 #include "loaders/error.h"
 #include "loaders/json.h"
 #include "loaders/klens_file.h"
@@ -156,12 +157,12 @@ class Reader {
     if (found == units_.end() || !found->is_object())
       fail("klens.units lacks " + unit.name + kAgain);
     const Config entry(*found, path_ + " (klens.units, " + unit.name + ")");
-    const std::string format_name = entry.text({"format"}, "");
-    const Format* format = find_format(format_name);
+    const Choice choice = choice_from_json(entry);
+    const Format* format = find_format(choice.format);
     if (format == nullptr)
       throw Error(ErrorKind::kUnsupported, path_ + ": unit " + unit.name + " has format \"" +
-                                               brief(format_name) + "\", this klens reads " +
-                                               std::string(format_names()) + "; update klens");
+                                               brief(choice.format) + "\", this klens reads " +
+                                               names_of(kFormats) + "; update klens");
     const int64_t rows = entry.integer({"rows"}, 1, INT64_MAX),
                   cols = entry.integer({"cols"}, 1, INT64_MAX);
     if (rows != unit.rows || cols != unit.cols)
@@ -174,7 +175,7 @@ class Reader {
     expect_finite(unit.name + ".scale", scale);
     return {.view = packed_view(*format, rows, cols, qweight.data(), scale.data()),
             .format = format,
-            .quantizer = entry.text({"quantizer"}, "rtn"),
+            .choice = choice,
             .bytes = qweight.size() + scale.size()};
   }
 
@@ -204,7 +205,7 @@ class Reader {
   void check_plan(const Plan& plan, const Checkpoint& read) const {
     for (const auto& [name, unit] : read.units) {
       const auto found = plan.units.find(name);
-      if (found == plan.units.end() || found->second != Choice{unit.format->name, unit.quantizer})
+      if (found == plan.units.end() || found->second != unit.choice)
         fail("klens.plan has another choice for unit " + name + " than klens.units" + kAgain);
     }
     for (const auto& [name, choice] : plan.units)

@@ -7,6 +7,7 @@
 #include "kernels/half.h"
 #include "loaders/atomic_file.h"
 #include "loaders/checksum.h"
+#include "loaders/choice_json.h"
 #include "loaders/klens_file.h"
 #include "loaders/klens_schema.h"
 #include "loaders/profile_json.h"
@@ -19,7 +20,7 @@ using Checksums = std::map<std::string, std::string>;
 
 constexpr size_t kAlign = 64;
 
-const Choice& choice_of(const LinearSpec& unit, const Plan& plan) {
+const Choice& planned(const LinearSpec& unit, const Plan& plan) {
   const auto found = plan.units.find(unit.name);
   KLENS_CHECK(found != plan.units.end() && find_format(found->second.format) != nullptr);
   return found->second;
@@ -69,7 +70,7 @@ std::vector<TensorEntry> tensor_entries(const Checkpoint& source, const Plan& pl
     if (bytes != 0) entries.push_back({name, DType::kU8, {static_cast<int64_t>(bytes)}, bytes});
   };
   for (const LinearSpec& unit : source.spec.units) {
-    const Format& format = *find_format(choice_of(unit, plan).format);
+    const Format& format = *find_format(planned(unit, plan).format);
     add_part(unit.name + ".qweight", weight_bytes(format, unit.rows, unit.cols));
     add_part(unit.name + ".scale", scale_bytes(format, unit.rows, unit.cols));
   }
@@ -81,10 +82,11 @@ std::vector<TensorEntry> tensor_entries(const Checkpoint& source, const Plan& pl
 std::string units_json(const ModelSpec& spec, const Plan& plan) {
   ordered_json units = ordered_json::object();
   for (const LinearSpec& unit : spec.units) {
-    const Choice& choice = choice_of(unit, plan);
-    units[unit.name] = {{"tensor", unit.tensor},   {"kind", unit.kind},
-                        {"format", choice.format}, {"quantizer", choice.quantizer},
-                        {"rows", unit.rows},       {"cols", unit.cols}};
+    const Choice& choice = planned(unit, plan);
+    ordered_json& entry = units[unit.name] = {{"tensor", unit.tensor}, {"kind", unit.kind}};
+    put_choice(choice, entry);
+    entry["rows"] = unit.rows;
+    entry["cols"] = unit.cols;
   }
   return units.dump();
 }
@@ -146,7 +148,7 @@ size_t write_klens_file(const std::string& path, const Checkpoint& source,
     total += bytes.size();
   };
   for (const LinearSpec& unit : source.spec.units) {
-    const PackedWeight packed = quantize(source.units.at(unit.name), choice_of(unit, header.plan));
+    const PackedWeight packed = quantize(source.units.at(unit.name), planned(unit, header.plan));
     put(unit.name + ".qweight", {packed.qweight.data(), packed.qweight.size()});
     put(unit.name + ".scale", {packed.scale.data(), packed.scale.size()});
   }

@@ -2,19 +2,23 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 
+#include "loaders/choice_json.h"
 #include "loaders/error.h"
 #include "loaders/json.h"
 #include "loaders/json_object.h"
-#include "quant/format.h"
+#include "quant/unit_name.h"
 
 namespace klens {
 namespace {
 
 using nlohmann::ordered_json;
 
-constexpr double kHuge = 1e100;                   // what a broken student's perplexity may be
+constexpr double kHuge = 1e100;  // what a broken student's perplexity may be
+const std::string kKlStderr = std::string(kKl.name) + "_stderr";
+const std::string kKlWindows = std::string(kKl.name) + "_windows";
 constexpr int64_t kMostBytes = int64_t{1} << 52;  // sums of bytes stay exact as doubles
 
 void put(ordered_json& to, const char* key, const std::optional<double>& value) {
@@ -27,17 +31,16 @@ std::string dump(const ordered_json& json) {
 }
 
 ordered_json candidate_to_json(const Candidate& c) {
-  ordered_json json = {{"format", c.format}, {"quantizer", c.quantizer}, {"bytes", c.bytes}};
-  put(json, "kl", c.kl);
-  put(json, "kl_stderr", c.kl_stderr);
-  put(json, "kl_reverse", c.kl_reverse);
-  put(json, "delta_ce", c.delta_ce);
-  put(json, "mse", c.mse);
-  put(json, "sqnr_db", c.sqnr_db);
-  put(json, "ppl", c.ppl);
+  ordered_json json;
+  put_choice(c.choice, json);
+  json["bytes"] = c.bytes;
+  for (const Metric* metric : kMetrics) {
+    put(json, metric->name, c.value(*metric));
+    if (metric == &kKl) put(json, kKlStderr.c_str(), c.kl_stderr);
+  }
   const auto finite = [](double x) { return std::isfinite(x); };
   if (!c.kl_windows.empty() && std::all_of(c.kl_windows.begin(), c.kl_windows.end(), finite))
-    json["kl_windows"] = c.kl_windows;
+    json[kKlWindows] = c.kl_windows;
   return json;
 }
 
@@ -47,7 +50,7 @@ ordered_json unit_to_json(const Unit& unit) {
                        {"block", unit.block},
                        {"rows", unit.rows},
                        {"cols", unit.cols}};
-  put(json, "kurtosis", unit.kurtosis);
+  for (const Metric* metric : kMetrics) put(json, metric->name, unit.weights[*metric]);
   json["candidates"] = ordered_json::array();
   // A candidate whose logits were not finite is none; without its KL it would only stop planners.
   for (const Candidate& c : unit.candidates)
@@ -55,28 +58,28 @@ ordered_json unit_to_json(const Unit& unit) {
   return json;
 }
 
-std::string format_from(const JsonObject& json, const char* key) {
-  const std::string format = json.text(key);
-  if (!find_format(format))
-    json.fail(key, "is '" + format + "', a format this version does not know: it knows " +
-                       std::string(format_names()));
-  return format;
+std::optional<double> metric_from_json(const JsonObject& json, const Metric& metric) {
+  return metric.from_zero ? json.number_from_zero(metric.name, kHuge) : json.number(metric.name);
 }
 
 Candidate candidate_from_json(const JsonObject& json) {
   Candidate c;
-  c.format = format_from(json, "format");
-  c.quantizer = json.text_or("quantizer", "rtn");
+  c.choice = choice_from_json(json);
   c.bytes = json.count("bytes");
-  c.kl = json.number("kl");
-  c.kl_stderr = json.number_from_zero("kl_stderr");
-  c.kl_reverse = json.number("kl_reverse");
-  c.delta_ce = json.number("delta_ce");
-  c.mse = json.number_from_zero("mse", kHuge);
-  c.sqnr_db = json.number("sqnr_db");
-  c.ppl = json.number_from_zero("ppl", kHuge);
-  c.kl_windows = json.numbers("kl_windows");
+  for (const Metric* metric : kMetrics)
+    if (metric->of_scores != nullptr) c.value(*metric) = metric_from_json(json, *metric);
+  c.kl_stderr = json.number_from_zero(kKlStderr.c_str());
+  c.kl_windows = json.numbers(kKlWindows.c_str());
   return c;
+}
+
+// The rows that a unit's name says it has, which are as many as the file says.
+void check_rows(const JsonObject& json, const Unit& unit) {
+  const std::optional<UnitName> name = parse_unit_name(unit.name);
+  if (!name) json.fail("name", "ends in brackets that hold no rows FIRST:END, such as [0:512]");
+  if (name->rows && name->rows->end - name->rows->first != unit.rows)
+    json.fail("rows", "is " + std::to_string(unit.rows) + ", but its name says " +
+                          std::to_string(name->rows->end - name->rows->first));
 }
 
 Unit unit_from_json(JsonObject json) {
@@ -87,18 +90,32 @@ Unit unit_from_json(JsonObject json) {
   unit.block = json.integer_or("block", -1, -1);
   unit.rows = json.count_or("rows", 0);
   unit.cols = json.count_or("cols", 0);
-  unit.kurtosis = json.number_from_zero("kurtosis", kHuge);
-  std::set<std::pair<std::string, std::string>> seen;
+  check_rows(json, unit);
+  for (const Metric* metric : kMetrics)
+    if (metric->of_weights != nullptr) unit.weights[*metric] = metric_from_json(json, *metric);
+  std::set<Choice> seen;
   for (const JsonObject& item : json.objects("candidates")) {
     Candidate c = candidate_from_json(item);
-    if (!seen.emplace(c.format, c.quantizer).second)
-      json.fail("candidates",
-                "names " + c.format + " (" + c.quantizer + ") twice: keep one of them");
+    if (!seen.insert(c.choice).second)
+      json.fail("candidates", "names " + text_of(c.choice) + " twice: keep one of them");
     unit.candidates.push_back(std::move(c));
   }
   if (unit.candidates.empty())
-    json.fail("candidates", "is empty: a unit needs at least the fp16 candidate; profile again");
+    json.fail("candidates", std::string("is empty: a unit needs at least the ") + kBaseFormat.name +
+                                " candidate; profile again");
   return unit;
+}
+
+// No row of a matrix is in two units.
+void add_part(const JsonObject& json, const std::string& unit,
+              std::map<std::string, std::vector<RowRange>>& parts) {
+  const UnitName name = *parse_unit_name(unit);
+  const RowRange rows = name.rows.value_or(RowRange{0, INT64_MAX});
+  std::vector<RowRange>& others = parts[name.matrix];
+  for (const RowRange& other : others)
+    if (rows.first < other.end && other.first < rows.end)
+      json.fail("units", "give rows of " + name.matrix + " to two units: keep one of them");
+  others.push_back(rows);
 }
 
 void calibration_from_json(const JsonObject& json, Profile& profile) {
@@ -163,11 +180,13 @@ Profile profile_from_json(std::string_view text, const std::string& name) {
   profile.fixed_bytes = json.count("fixed_bytes");
   profile.header_bytes = json.count_or("header_bytes", 0);
   std::set<std::string> names;
+  std::map<std::string, std::vector<RowRange>> parts;  // of matrices
   int64_t largest = profile.fixed_bytes + profile.header_bytes;
   for (const JsonObject& item : json.objects("units")) {
     Unit unit = unit_from_json(item);
     if (!names.insert(unit.name).second)
       json.fail("units", "names " + unit.name + " twice: keep one of them");
+    add_part(json, unit.name, parts);
     int64_t most = 0;
     for (const Candidate& c : unit.candidates) most = std::max(most, c.bytes);
     largest += most;
@@ -189,8 +208,7 @@ std::string plan_to_json(const Plan& plan) {
   put(json, "measured_kl_stderr", plan.measured_kl_stderr);
   put(json, "optimality_gap", plan.optimality_gap);
   json["units"] = ordered_json::object();
-  for (const auto& [name, choice] : plan.units)
-    json["units"][name] = {{"format", choice.format}, {"quantizer", choice.quantizer}};
+  for (const auto& [name, choice] : plan.units) put_choice(choice, json["units"][name]);
   return dump(json);
 }
 
@@ -212,11 +230,14 @@ Plan plan_from_json(std::string_view text, const std::string& name) {
   plan.optimality_gap = json.number_from_zero("optimality_gap");
   const JsonObject units = json.object("units");
   for (const std::string& unit : units.keys()) {
-    const JsonObject choice = units.object(unit);
-    plan.units[unit] = {format_from(choice, "format"), choice.text_or("quantizer", "rtn")};
+    if (!parse_unit_name(unit))
+      units.fail(unit, "ends in brackets that hold no rows FIRST:END, such as [0:512]");
+    plan.units[unit] = choice_from_json(units.object(unit));
   }
   if (plan.units.empty()) json.fail("units", "is empty: a plan names a format for every unit");
   return plan;
 }
+
+std::string number_text(double value) { return ordered_json(value).dump(); }
 
 }  // namespace klens

@@ -20,4 +20,7 @@ Profile profile_from_json(std::string_view text, const std::string& name);
 std::string plan_to_json(const Plan& plan);
 Plan plan_from_json(std::string_view text, const std::string& name);
 
+// The shortest text of a number that reads back equal, as these files write it.
+std::string number_text(double value);
+
 }  // namespace klens

@@ -4,13 +4,14 @@
 
 namespace klens {
 
-const Format* find_format(std::string_view name) {
-  for (const Format& format : kFormats)
-    if (name == format.name) return &format;
-  return nullptr;
+std::string default_formats() {
+  return names_where(kFormats, ",", [](const Format& format) { return format.candidate; });
 }
 
-std::string_view format_names() { return "fp16, int8, int4g32, int4g64, int4g128"; }
+double bits_per_weight(const Format& format) {
+  constexpr int64_t kSide = 1 << 14;
+  return 8 * static_cast<double>(packed_bytes(format, kSide, kSide)) / kSide / kSide;
+}
 
 size_t weight_bytes(const Format& format, int64_t rows, int64_t cols) {
   return tiles_bytes(format.layout, rows, cols);

@@ -1,19 +1,23 @@
 #pragma once
 #include <cstdint>
-#include <span>
+#include <string>
 #include <string_view>
 
 #include "kernels/weights.h"
+#include "quant/table.h"
 
 namespace klens {
 
 // How the weights of a unit are stored. The name is what files, options and reports say.
 struct Format {
   const char* name;
+  const char* about;  // for lists of formats: one line, no full stop
   Layout layout;
   int64_t group;  // columns per weight scale; 0: none; kWholeRow: one per output
   int64_t
       activation_group;  // columns per activation scale on the integer path; 0: FP32 activations
+  bool candidate;        // measured where a profile is asked for no formats in particular
+  int colour;            // of plan maps, one of a terminal's 256: red is careful, green coarse
 };
 
 inline constexpr int64_t kWholeRow = int64_t{1} << 40;
@@ -22,16 +26,24 @@ inline constexpr int64_t kWholeRow = int64_t{1} << 40;
 // little that their activations would be what is lost: those have a scale for every 32 columns,
 // because out_proj's have outliers (bench/RESULTS.md, "What INT8 activations cost").
 inline constexpr Format kFormats[] = {
-    {"fp16", Layout::kTilesF16, 0, 0},        {"int8", Layout::kTilesI8, kWholeRow, 32},
-    {"int4g32", Layout::kTilesI4, 32, 32},    {"int4g64", Layout::kTilesI4, 64, 64},
-    {"int4g128", Layout::kTilesI4, 128, 128},
+    {"fp16", "half precision", Layout::kTilesF16, 0, 0, false, 210},
+    {"int8", "8 bits, a scale per row", Layout::kTilesI8, kWholeRow, 32, true, 222},
+    {"int4g32", "4 bits, a scale per 32 columns", Layout::kTilesI4, 32, 32, true, 193},
+    {"int4g64", "4 bits, a scale per 64 columns", Layout::kTilesI4, 64, 64, true, 157},
+    {"int4g128", "4 bits, a scale per 128 columns", Layout::kTilesI4, 128, 128, true, 115},
 };
 
-// Null for an unknown name.
-const Format* find_format(std::string_view name);
+// What a unit has before anything is decided: a candidate of every unit, asked for or not.
+inline constexpr const Format& kBaseFormat = kFormats[0];
 
-// "fp16, int8, ...": for messages.
-std::string_view format_names();
+// Null for an unknown name.
+constexpr const Format* find_format(std::string_view name) { return find_row(kFormats, name); }
+
+// "int8,int4g32,...": the list that a profile measures where none is given.
+std::string default_formats();
+
+// Bits per weight of a large matrix, scales counted.
+double bits_per_weight(const Format& format);
 
 // Bytes of the parts of a rows x cols matrix as a model file stores them: tiles, and FP16 scales
 // padded to a multiple of 64 bytes.

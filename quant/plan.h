@@ -4,17 +4,13 @@
 #include <optional>
 #include <string>
 
+#include "quant/choice.h"
+
 namespace klens {
 
-struct Choice {
-  std::string format;
-  std::string quantizer = "rtn";
-  bool operator==(const Choice&) const = default;
-};
-
-// The contents of plan.json (schema version 1): one format per unit.
+// The contents of plan.json (schema version 1): one choice per unit.
 struct Plan {
-  std::string method;  // klens, kl-sort, sqnr-sort, mse-sort, uniform, given
+  std::string method;  // one of the table in planner.h, or "given"
   std::string budget;  // as the user said it: "4.5 bpw", "2400000 bytes", "kl 0.02"
   int64_t bytes = 0;   // of all tensors (units and the fixed rest), without the file's header
   double bpw = 0;      // bits_per_weight(profile, bytes)
@@ -22,7 +18,7 @@ struct Plan {
   std::optional<double> measured_kl;   // of the whole plan, on the calibration windows
   std::optional<double> measured_kl_stderr;
   std::optional<double> optimality_gap;  // proven bound on predicted_kl - optimum; 0: exact
-  std::map<std::string, Choice> units;
+  std::map<std::string, Choice> units;   // by the unit's name
 };
 
 }  // namespace klens

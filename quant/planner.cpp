@@ -3,10 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <limits>
 #include <set>
-
-#include "quant/planners/methods.h"
 
 namespace klens {
 
@@ -24,26 +21,6 @@ double bits_per_weight(const Profile& profile, int64_t bytes) {
 }
 
 namespace {
-
-constexpr double kUnknown = std::numeric_limits<double>::infinity();
-
-// "uniform" is not a row: it has no budget and nothing to decide.
-struct Method {
-  const char* name;
-  MethodResult (*plan)(const PlanningTask&);
-};
-constexpr Method kMethods[] = {
-    {"klens", plan_by_knapsack},
-    {"kl-sort", [](const PlanningTask& t) { return plan_by_prefix(t, kSortKl); }},
-    {"sqnr-sort", [](const PlanningTask& t) { return plan_by_prefix(t, kSortSqnr); }},
-    {"mse-sort", [](const PlanningTask& t) { return plan_by_prefix(t, kSortMse); }},
-};
-
-const Method* find_method(std::string_view name) {
-  for (const Method& method : kMethods)
-    if (name == method.name) return &method;
-  return nullptr;
-}
 
 // The shortest text that reads back as the same number.
 std::string shortest(double value) {
@@ -69,7 +46,7 @@ std::string budget_text(const Budget& budget) {
 // "int4g64 for 30 units, fp16 for 1", most frequent first.
 std::string summary(const Selection& selection) {
   std::map<std::string, int> counts;
-  for (const Candidate* c : selection) ++counts[c->format];
+  for (const Candidate* c : selection) ++counts[c->choice.format];
   std::vector<std::pair<int, std::string>> sorted;
   for (const auto& [format, count] : counts) sorted.emplace_back(-count, format);
   std::sort(sorted.begin(), sorted.end());
@@ -80,17 +57,24 @@ std::string summary(const Selection& selection) {
   return text;
 }
 
-std::string wrong_budget(const Profile& profile, const PlanRequest& request) {
+std::string wrong_budget(const Profile& profile, const PlanMethod& method,
+                         const PlanRequest& request) {
   const Budget& budget = request.budget;
   const int set =
       budget.bpw.has_value() + budget.file_bytes.has_value() + budget.max_kl.has_value();
-  if (request.method == "uniform") {
-    if (set != 0) return "method uniform takes no budget: drop it, or use method klens";
-    if (request.uniform_format.empty()) return "method uniform needs a format";
+  if (method.takes_format) {
+    if (set != 0)
+      return "method " + request.method + " takes no budget: drop it, or use method " +
+             kPlanMethods[0].name;
+    if (request.uniform_format.empty())
+      return "method " + request.method + " needs a format: one of " + names_of(kFormats);
+    if (find_format(request.uniform_format) == nullptr)
+      return not_one_of("format", request.uniform_format, kFormats);
     return "";
   }
   if (!request.uniform_format.empty())
-    return "method " + request.method + " takes no format: use method uniform";
+    return "method " + request.method + " takes no format: use method " +
+           names_where(kPlanMethods, " or ", [](const PlanMethod& m) { return m.takes_format; });
   if (set != 1)
     return "method " + request.method +
            " needs exactly one budget: bits per weight, file size or KL";
@@ -117,29 +101,30 @@ int64_t bytes_within(const Profile& profile, double bpw) {
 
 std::string formats_of(const Unit& unit) {
   std::string text;
-  for (const Candidate& c : unit.candidates) text += (text.empty() ? "" : ", ") + c.format;
+  for (const Candidate& c : unit.candidates) text += (text.empty() ? "" : ", ") + c.choice.format;
   return text;
 }
 
 // The candidates that the request leaves a unit, or why there are none.
 std::variant<std::vector<const Candidate*>, std::string> open_candidates(
-    const Unit& unit, const PlanRequest& request) {
+    const Unit& unit, const PlanMethod& method, const PlanRequest& request) {
   std::vector<const Candidate*> open;
   const auto pinned = request.pinned.find(unit.name);
   if (pinned != request.pinned.end()) {
     const Choice& choice = pinned->second;
     for (const Candidate& c : unit.candidates)
-      if (c.format == choice.format && c.quantizer == choice.quantizer) open.push_back(&c);
+      if (c.choice == choice) open.push_back(&c);
     if (open.empty())
-      return "unit " + unit.name + " cannot be pinned to " + choice.format + " (" +
-             choice.quantizer + "), which the profile lacks: it has " + formats_of(unit) +
+      return "unit " + unit.name + " cannot be pinned to " + text_of(choice) +
+             ", which the profile lacks: it has " + formats_of(unit) +
              "; choose one of these or profile that format";
     return std::vector<const Candidate*>{open.front()};
   }
   // A broken student is not chosen, unlike one whose KL was not asked for.
-  const bool uniform = request.method == "uniform";
+  const bool uniform = method.takes_format;
   for (const Candidate& c : unit.candidates)
-    if (uniform ? c.format == request.uniform_format : !c.kl || has_kl(c)) open.push_back(&c);
+    if (uniform ? c.choice.format == request.uniform_format : !c.kl || has_kl(c))
+      open.push_back(&c);
   if (open.empty())
     return "unit " + unit.name + " was not profiled in " +
            (uniform ? request.uniform_format : "any usable format") + ": it has " +
@@ -175,9 +160,10 @@ std::string unreachable(const Profile& profile, const PlanRequest& request,
 }
 
 std::string unmeasured(const PlanRequest& request, const Unmeasured& missing) {
-  return "method " + request.method + " needs " + missing.metric + " of unit " + missing.unit +
+  return "method " + request.method + " needs " + missing.what + " of unit " + missing.unit +
          " in " + missing.format + ", which the profile lacks: profile again with it, or use " +
-         (request.method == "klens" ? "another method" : "method klens");
+         (request.method == kPlanMethods[0].name ? "another method"
+                                                 : std::string("method ") + kPlanMethods[0].name);
 }
 
 Plan plan_of(const Profile& profile, const PlanRequest& request, const Selected& selected) {
@@ -188,22 +174,9 @@ Plan plan_of(const Profile& profile, const PlanRequest& request, const Selected&
   plan.bpw = bits_per_weight(profile, plan.bytes);
   plan.predicted_kl = kl_of(selected.selection);
   plan.optimality_gap = selected.gap;
-  for (size_t u = 0; u < profile.units.size(); ++u) {
-    const Candidate& chosen = *selected.selection[u];
-    plan.units[profile.units[u].name] = {chosen.format, chosen.quantizer};
-  }
+  for (size_t u = 0; u < profile.units.size(); ++u)
+    plan.units[profile.units[u].name] = selected.selection[u]->choice;
   return plan;
-}
-
-// One format everywhere; where it was quantised in several ways, the way that loses least.
-Selected plan_uniform(const PlanningTask& task) {
-  Selected selected;
-  for (const auto& open : task.open)
-    selected.selection.push_back(
-        *std::min_element(open.begin(), open.end(), [](const Candidate* a, const Candidate* b) {
-          return a->kl.value_or(kUnknown) < b->kl.value_or(kUnknown);
-        }));
-  return selected;
 }
 
 }  // namespace
@@ -223,20 +196,16 @@ std::optional<double> kl_of(const Selection& selection) {
   return kl;
 }
 
-std::string_view plan_methods() { return "klens, kl-sort, sqnr-sort, mse-sort, uniform"; }
-
 std::variant<Plan, std::string> make_plan(const Profile& profile, const PlanRequest& request) {
-  const Method* method = find_method(request.method);
-  if (!method && request.method != "uniform")
-    return "unknown planning method " + request.method + ": use one of " +
-           std::string(plan_methods());
+  const PlanMethod* method = find_row(kPlanMethods, request.method);
+  if (method == nullptr) return not_one_of("planning method", request.method, kPlanMethods);
   if (profile.units.empty()) return "the profile has no units: profile the model again";
-  if (std::string why = wrong_budget(profile, request); !why.empty()) return why;
+  if (std::string why = wrong_budget(profile, *method, request); !why.empty()) return why;
   if (std::string why = unknown_pins(profile, request); !why.empty()) return why;
 
   PlanningTask task{.profile = profile, .open = {}, .unit_bytes = {}, .max_kl = {}};
   for (const Unit& unit : profile.units) {
-    auto open = open_candidates(unit, request);
+    auto open = open_candidates(unit, *method, request);
     if (auto* why = std::get_if<std::string>(&open)) return *why;
     task.open.push_back(std::get<std::vector<const Candidate*>>(std::move(open)));
   }
@@ -246,7 +215,7 @@ std::variant<Plan, std::string> make_plan(const Profile& profile, const PlanRequ
     task.unit_bytes = *budget.file_bytes - profile.header_bytes - profile.fixed_bytes;
   task.max_kl = budget.max_kl;
 
-  const MethodResult result = method ? method->plan(task) : plan_uniform(task);
+  const MethodResult result = method->plan(task);
   if (const auto* missing = std::get_if<Unmeasured>(&result)) return unmeasured(request, *missing);
   if (const auto* refused = std::get_if<Unreachable>(&result))
     return unreachable(profile, request, refused->nearest);

@@ -1,13 +1,41 @@
 #pragma once
 #include <optional>
 #include <string>
-#include <string_view>
 #include <variant>
 
 #include "quant/plan.h"
+#include "quant/planners/methods.h"
 #include "quant/profile.h"
 
 namespace klens {
+
+// A way to make a plan.
+struct PlanMethod {
+  const char* name;
+  const char* about;  // for lists of methods: one line, no full stop
+  MethodResult (*plan)(const PlanningTask&);
+  bool takes_format = false;  // instead of a budget: one for every unit, and nothing to measure
+  bool refines = false;       // its plan is worth measuring anew around, unit by unit
+};
+
+// The first is the default.
+inline constexpr PlanMethod kPlanMethods[] = {
+    {.name = "klens",
+     .about = "exact knapsack over measured KL",
+     .plan = plan_by_knapsack,
+     .refines = true},
+    {.name = "kl-sort",
+     .about = "the KL lens paper's list, least KL first",
+     .plan = plan_by_kl_order},
+    {.name = "sqnr-sort", .about = "such a list, least noise first", .plan = plan_by_sqnr_order},
+    {.name = "mse-sort",
+     .about = "such a list, least squared error first",
+     .plan = plan_by_mse_order},
+    {.name = "uniform",
+     .about = "one format for every unit",
+     .plan = plan_uniform,
+     .takes_format = true},
+};
 
 // Exactly one is set.
 struct Budget {
@@ -17,9 +45,9 @@ struct Budget {
 };
 
 struct PlanRequest {
-  std::string method = "klens";
+  std::string method = kPlanMethods[0].name;
   Budget budget;
-  std::string uniform_format;            // method uniform only; no budget then
+  std::string uniform_format;            // for a method that takes_format; no budget then
   std::map<std::string, Choice> pinned;  // units whose choice is not open (e.g. --tensor-type)
 };
 
@@ -34,8 +62,5 @@ std::variant<Plan, std::string> make_plan(const Profile& profile, const PlanRequ
 // not know the units' shapes.
 double bits_per_weight(const Profile& profile, int64_t bytes);
 int64_t unit_weights(const Profile& profile);
-
-// "klens, kl-sort, ...": for messages and --help.
-std::string_view plan_methods();
 
 }  // namespace klens

@@ -4,26 +4,36 @@
 #include <string>
 #include <vector>
 
+#include "quant/choice.h"
+#include "quant/metrics.h"
+
 namespace klens {
 
-// What one (unit, format) candidate costs and loses. Divergences are nats per token.
+// What one (unit, choice) candidate costs and loses. Divergences are nats per token.
 struct Candidate {
-  std::string format;
-  std::string quantizer = "rtn";
+  Choice choice;
   int64_t bytes = 0;                    // as the model file stores it
   std::optional<double> kl, kl_stderr;  // mean and standard error over windows
-  std::optional<double> kl_reverse, delta_ce, mse, sqnr_db, ppl;
   std::vector<double> kl_windows;  // mean KL of each window, for paired comparisons; may be empty
+  MetricValues others;             // all metrics of candidates but kl
+
+  std::optional<double>& value(const Metric& metric) {
+    return &metric == &kKl ? kl : others[metric];
+  }
+  const std::optional<double>& value(const Metric& metric) const {
+    return &metric == &kKl ? kl : others[metric];
+  }
 };
 
 struct Unit {
-  std::string name;  // checkpoint name without ".weight", e.g. backbone.layers.0.mixer.in_proj
+  std::string name;  // a UnitName's text: checkpoint name without ".weight", e.g.
+                     // backbone.layers.0.mixer.in_proj, and its rows where these are not all
   std::string kind;  // in_proj, x_proj, dt_proj, out_proj, embedding, head
   int64_t block =
       -1;  // index of the block it belongs to; -1: before the first (embedding); blocks: head
   int64_t rows = 0, cols = 0;
-  std::optional<double> kurtosis;     // Pearson's (normal = 3), of the flattened weight
-  std::vector<Candidate> candidates;  // fp16 always among them
+  MetricValues weights;               // the metrics of weights alone
+  std::vector<Candidate> candidates;  // one of kBaseFormat always among them
 };
 
 // The contents of profile.json (schema version 1).

@@ -1,6 +1,5 @@
 #include "quant/profiler.h"
 
-#include <algorithm>
 #include <cmath>
 
 namespace klens {
@@ -42,6 +41,7 @@ void summarise(const Scores& scores, size_t index, int64_t vocab, Candidate& can
   for (const std::vector<WindowScore>& window : scores.windows) {
     const WindowScore& score = window[index];
     windows.push_back(score);
+    sum.kl += score.kl;
     sum.kl_reverse += score.kl_reverse;
     sum.delta_ce += score.delta_ce;
     sum.ce += score.ce;
@@ -50,20 +50,11 @@ void summarise(const Scores& scores, size_t index, int64_t vocab, Candidate& can
     sum.positions += score.positions;
     sum.labels += score.labels;
   }
+  for (const Metric* metric : kMetrics)
+    if (metric->of_scores != nullptr) candidate.value(*metric) = metric->of_scores(sum, vocab);
   const MeanKl kl = mean_kl(windows);
-  const double positions = static_cast<double>(sum.positions);
-  const double labels = static_cast<double>(std::max<int64_t>(sum.labels, 1));
-  constexpr double kMaxSqnr = 200;  // no error at all: JSON has no infinity
-  candidate.kl = kl.mean;
   candidate.kl_stderr = kl.stderr_of_mean;
   candidate.kl_windows = kl.windows;
-  candidate.kl_reverse = sum.kl_reverse / positions;
-  candidate.delta_ce = sum.delta_ce / labels;
-  candidate.ppl = std::exp(sum.ce / labels);
-  candidate.mse = sum.squared_error / positions / static_cast<double>(vocab);
-  candidate.sqnr_db = sum.squared_error > 0
-                          ? std::min(kMaxSqnr, 10 * std::log10(sum.squared / sum.squared_error))
-                          : kMaxSqnr;
 }
 
 }  // namespace klens

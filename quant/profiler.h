@@ -5,23 +5,14 @@
 #include <string>
 #include <vector>
 
-#include "quant/format.h"
 #include "quant/profile.h"
 
 namespace klens {
 
-// What one window says of a student: sums over its positions (labels: those with a next token).
-struct WindowScore {
-  double kl = 0, kl_reverse = 0;          // nats
-  double delta_ce = 0, ce = 0;            // nats, over labels; ce is the student's
-  double squared_error = 0, squared = 0;  // over all logits: (z - zq)^2, z^2
-  int64_t positions = 0, labels = 0;
-};
-
-// A model with one unit in another format than its base.
+// A model with one unit made something else than its base has.
 struct Student {
   size_t unit;  // index in the model's order of units
-  const Format* format;
+  Choice choice;
 };
 
 // All that profiling needs to see of a model; engine/ implements it.
@@ -51,9 +42,8 @@ void profile_windows(ProfileSubject& subject, std::span<const std::vector<int32_
                      std::span<const Student> students, const std::function<void()>& on_done,
                      const std::function<bool()>& after_window, Scores& scores);
 
-// Puts student `index`'s means over all windows into candidate: kl (with standard error over
-// windows and the windows' own means), kl_reverse, delta_ce, mse (vocab logits per position),
-// sqnr_db (capped at 200), ppl.
+// Puts student `index`'s metrics over all windows into candidate: every one that is made of scores,
+// and KL's standard error over windows and the windows' own means.
 void summarise(const Scores& scores, size_t index, int64_t vocab, Candidate& candidate);
 
 // Mean KL per token of a series of windows and its standard error over them (0 for one window).

@@ -1,4 +1,5 @@
 #pragma once
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -11,7 +12,7 @@ struct OptionSpec {
   // the option's name everywhere else, and KLENS_ARG_<NAME> sets it.
   const char* names;
   const char* value;  // what --help calls its value; "" for a flag
-  const char* help;
+  std::string help;
 };
 
 struct OptionGroup {

@@ -10,6 +10,7 @@
 #include "apps/cli/error.h"
 #include "apps/cli/files.h"
 #include "apps/cli/output.h"
+#include "apps/cli/tables.h"
 #include "apps/plan_view.h"
 
 namespace klens::apps {
@@ -21,7 +22,8 @@ using nlohmann::ordered_json;
 const ordered_json* coarsest(const ordered_json& unit) {
   const ordered_json* found = nullptr;
   for (const ordered_json& candidate : unit.at("candidates")) {
-    if (!candidate.contains("kl") || !candidate["kl"].is_number()) continue;
+    const auto kl = candidate.find(metrics().front().name);
+    if (kl == candidate.end() || !kl->is_number()) continue;
     if (found == nullptr || candidate.at("bytes") < found->at("bytes")) found = &candidate;
   }
   return found;
@@ -45,7 +47,7 @@ std::vector<MapCell> sensitivity_cells(const ordered_json& profile) {
   for (const ordered_json& unit : profile.at("units")) {
     const ordered_json* candidate = coarsest(unit);
     if (candidate == nullptr) continue;
-    const auto kl = candidate->at("kl").get<double>();
+    const auto kl = candidate->at(metrics().front().name).get<double>();
     const auto block = unit.at("block").get<int64_t>();
     const auto kind = unit.at("kind").get<std::string>();
     worst = std::max(worst, kl);

@@ -86,15 +86,16 @@ void run(const Arguments& arguments) {
   const ModelHandle model = open_model(arguments, path);
   klens_quantize_options options{};
   options.size = sizeof(options);
-  options.plan = budget.options();
-  options.plan.size = sizeof(options.plan);
+  const klens_plan_options aim = budget.options();
+  options.plan = &aim;
   options.plan_json = source == "plan" ? plan.c_str() : nullptr;
   options.dry_run = dry_run ? 1 : 0;
   options.no_measure = arguments.flag("no-measure") ? 1 : 0;
   ordered_json report, before;
   try {
     Progress progress(quiet);
-    options.profile = calibration.options(progress);
+    const klens_profile_options measuring = calibration.options(progress);
+    options.profile = &measuring;
     report = report_of([&](char** text, klens_error* e) {
       return klens_quantize(model.get(), dry_run ? nullptr : output.c_str(), &options, text, e);
     });

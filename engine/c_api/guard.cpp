@@ -56,6 +56,22 @@ klens_status report_current_exception(klens_error* error) noexcept {
   }
 }
 
+void check_size(const void* options, size_t given, size_t known) {
+  // Longer than any struct of options will be: a size that was not set, whose end is not ours to
+  // read.
+  constexpr size_t kMost = 4096;
+  if (given < sizeof(size_t) || given > kMost)
+    throw Error(ErrorKind::kBadArgument, "an options struct's size field is " +
+                                             std::to_string(given) + ", expected its sizeof, " +
+                                             std::to_string(known));
+  const auto* bytes = static_cast<const unsigned char*>(options);
+  if (given > known && std::any_of(bytes + known, bytes + given, [](unsigned char b) { return b; }))
+    throw Error(ErrorKind::kBadArgument, "an options struct of " + std::to_string(given) +
+                                             " bytes sets a field that this klens, which knows " +
+                                             std::to_string(known) +
+                                             ", lacks: leave it zero, or use a newer klens");
+}
+
 void require(const void* pointer, const char* argument) {
   if (pointer == nullptr)
     throw Error(ErrorKind::kBadArgument, std::string("argument ") + argument + " is NULL");

@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <string>
@@ -24,17 +25,20 @@ klens_status guarded(klens_error* error, const Body& body) noexcept {
   }
 }
 
-// A copy of the caller's options; zeros for null. Throws Error if `size` was not set to the sizeof
-// of this version or an older one.
+// Throws Error (kBadArgument) unless the caller's struct, of `given` bytes, can be read as one of
+// `known` bytes: it is as long, or older and shorter, or newer and all that it has more is zero.
+void check_size(const void* options, size_t given, size_t known);
+
+// A copy of the caller's options; zeros, which are defaults, for null and for fields that an older
+// caller's struct has not. Throws as check_size.
 template <class Options>
 Options read_options(const Options* options) {
   Options copy{};
   if (options == nullptr) return copy;
-  if (options->size < sizeof options->size || options->size > sizeof copy)
-    throw Error(ErrorKind::kBadArgument,
-                "an options struct's size field is " + std::to_string(options->size) +
-                    ", expected its sizeof, " + std::to_string(sizeof copy));
-  std::memcpy(&copy, options, options->size);
+  size_t size = 0;  // all that can be said of the struct before it is known to be one
+  std::memcpy(&size, options, sizeof size);
+  check_size(options, size, sizeof copy);
+  std::memcpy(&copy, options, std::min(size, sizeof copy));
   return copy;
 }
 

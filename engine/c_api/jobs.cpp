@@ -1,11 +1,7 @@
 #include "engine/c_api/guard.h"
 #include "engine/c_api/handles.h"
-#include "engine/jobs/bench_job.h"
-#include "engine/jobs/compare.h"
+#include "engine/c_api/reports.h"
 #include "engine/jobs/export_logits.h"
-#include "engine/jobs/perplexity.h"
-#include "engine/jobs/profile_job.h"
-#include "engine/jobs/quantize_job.h"
 #include "loaders/profile_json.h"
 
 namespace klens {
@@ -17,10 +13,6 @@ ProgressFn progress_fn(klens_progress_fn fn, void* user) {
     const klens_progress progress{stage, fraction, seconds_left};
     return fn(user, &progress) != 0;
   };
-}
-
-char* owned_json(const nlohmann::ordered_json& json) {
-  return owned_text(json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
 const Tokenizer& tokenizer_of(const klens_model* model) {
@@ -86,8 +78,8 @@ klens_status klens_perplexity(klens_model* model, const klens_text_options* opti
     require(json, "json");
     const klens_text_options given = read_options(options);
     Progress progress(progress_fn(given.progress, given.user));
-    *json = owned_json(perplexity(*model->model, tokenizer_of(model), text_of(given),
-                                  window_options(given), progress));
+    *json = owned_text(report_json(perplexity(*model->model, tokenizer_of(model), text_of(given),
+                                              window_options(given), progress)));
   });
 }
 
@@ -99,8 +91,8 @@ klens_status klens_compare(klens_model* a, klens_model* b, const klens_text_opti
     require(json, "json");
     const klens_text_options given = read_options(options);
     Progress progress(progress_fn(given.progress, given.user));
-    *json = owned_json(compare(*a->model, *b->model, tokenizer_of(a), text_of(given),
-                               window_options(given), progress));
+    *json = owned_text(report_json(compare(*a->model, *b->model, tokenizer_of(a), text_of(given),
+                                           window_options(given), progress)));
   });
 }
 
@@ -151,14 +143,16 @@ klens_status klens_quantize(klens_model* model, const char* out_path,
     if (given.dry_run == 0) require(out_path, "out_path");
     QuantizeOptions run;
     if (given.plan_json != nullptr) run.plan_json = given.plan_json;
-    run.request = plan_request(given.plan);
-    if (given.plan.tensor_types != nullptr) run.tensor_types = given.plan.tensor_types;
-    run.profile = profile_options(given.profile);
+    const klens_plan_options plan = read_options(given.plan);
+    const klens_profile_options profile = read_options(given.profile);
+    run.request = plan_request(plan);
+    if (plan.tensor_types != nullptr) run.tensor_types = plan.tensor_types;
+    run.profile = profile_options(profile);
     run.dry_run = given.dry_run != 0;
     run.measure = given.no_measure == 0;
-    Progress progress(progress_fn(given.profile.progress, given.profile.user));
-    *json = owned_json(quantize(*model->model, tokenizer_or_null(model),
-                                out_path == nullptr ? "" : out_path, run, progress));
+    Progress progress(progress_fn(profile.progress, profile.user));
+    *json = owned_text(report_json(quantize(*model->model, tokenizer_or_null(model),
+                                            out_path == nullptr ? "" : out_path, run, progress)));
   });
 }
 
@@ -174,12 +168,12 @@ klens_status klens_bench(klens_model* model, const klens_bench_options* options,
       return value == 0 ? fallback : std::max<int64_t>(value, 0);
     };
     Progress progress(progress_fn(given.progress, given.user));
-    *json = owned_json(bench(model->model,
-                             {.prompt = or_default(given.prompt, 512),
-                              .generate = or_default(given.generate, 128),
-                              .depth = given.depth,
-                              .repetitions = or_default(given.repetitions, 5),
-                              .batch = or_default(given.batch, 1)},
-                             progress));
+    *json = owned_text(report_json(bench(model->model,
+                                         {.prompt = or_default(given.prompt, 512),
+                                          .generate = or_default(given.generate, 128),
+                                          .depth = given.depth,
+                                          .repetitions = or_default(given.repetitions, 5),
+                                          .batch = or_default(given.batch, 1)},
+                                         progress)));
   });
 }

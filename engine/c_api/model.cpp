@@ -5,7 +5,7 @@
 
 #include "engine/c_api/guard.h"
 #include "engine/c_api/handles.h"
-#include "engine/jobs/inspect.h"
+#include "engine/c_api/reports.h"
 #include "engine/version.h"
 #include "kernels/cpu/features.h"
 
@@ -105,7 +105,6 @@ klens_status klens_inspect(const char* path, int verify, char** json, klens_erro
   return guarded(error, [&] {
     require(path, "path");
     require(json, "json");
-    *json = owned_text(
-        inspect(path, verify != 0).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    *json = owned_text(report_json(inspect(path, verify != 0)));
   });
 }

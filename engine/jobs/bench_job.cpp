@@ -44,28 +44,28 @@ std::vector<int32_t> random_ids(int64_t count, int64_t vocab, uint64_t seed) {
 
 struct Timing {
   std::vector<double> tok_s;
-  double ms = 0;                  // of the median run
-  nlohmann::ordered_json shares;  // of the threads' time, by step; of one more run
+  double ms = 0;  // of the median run
+  std::vector<std::pair<std::string, double>> shares;
 };
 
 // What of all threads' time a run spends on each step. The rest is waiting, for each other or for
 // a step's beginning, and what is too small to be timed.
 template <class Run>
-nlohmann::ordered_json shares_of(const Model& model, const Run& run) {
+std::vector<std::pair<std::string, double>> shares_of(const Model& model, const Run& run) {
   StepClock clock;
   model.time_steps(&clock);
   const Clock::time_point begin = Clock::now();
   run();
   const double all = seconds_since(begin) * 1e9 * model.options().threads;
   model.time_steps(nullptr);
-  nlohmann::ordered_json shares;
+  std::vector<std::pair<std::string, double>> shares;
   double rest = 1;
   for (int step = 0; step < kSteps; ++step) {
     const double share = static_cast<double>(clock.spent(step)) / all;
-    if (share > 0) shares[kStepNames[step]] = share;
+    if (share > 0) shares.emplace_back(kStepNames[step], share);
     rest -= share;
   }
-  shares["rest"] = std::max(0.0, rest);
+  shares.emplace_back("rest", std::max(0.0, rest));
   return shares;
 }
 
@@ -120,8 +120,8 @@ Timing time_decode(std::vector<Session>& sessions, const BenchOptions& options,
 
 }  // namespace
 
-nlohmann::ordered_json bench(const std::shared_ptr<const Model>& model, const BenchOptions& options,
-                             Progress& progress) {
+BenchReport bench(const std::shared_ptr<const Model>& model, const BenchOptions& options,
+                  Progress& progress) {
   const int threads = model->options().threads;
   progress.stage("machine", 2);
   const double integer_gop_s = integer_peak(threads);
@@ -129,22 +129,22 @@ nlohmann::ordered_json bench(const std::shared_ptr<const Model>& model, const Be
   const double read_gb_s = read_bandwidth(threads);
   progress.step();
   const TokenCost cost = token_cost(*model);
-  nlohmann::ordered_json report = {{"isa", cpu::level_name()},
-                                   {"threads", threads},
-                                   {"batch", options.batch},
-                                   {"depth", options.depth},
-                                   {"weight_bytes", static_cast<int64_t>(cost.weight_bytes)},
-                                   {"state_bytes", model->fixed_state_floats() * sizeof(float)},
-                                   {"read_gb_s", read_gb_s},
-                                   {"integer_gop_s", integer_gop_s}};
-  nlohmann::ordered_json tests = nlohmann::ordered_json::array();
+  BenchReport report;
+  report.isa = cpu::level_name();
+  report.threads = threads;
+  report.batch = options.batch;
+  report.depth = options.depth;
+  report.weight_bytes = static_cast<int64_t>(cost.weight_bytes);
+  report.state_bytes = model->fixed_state_floats() * sizeof(float);
+  report.read_gb_s = read_gb_s;
+  report.integer_gop_s = integer_gop_s;
   const std::string depth = options.depth > 0 ? " @ d" + std::to_string(options.depth) : "";
   const auto add = [&](const std::string& name, const Timing& timing) {
-    tests.push_back({{"name", name + depth},
-                     {"tok_s", median(timing.tok_s)},
-                     {"stddev", deviation(timing.tok_s)},
-                     {"samples", timing.tok_s},
-                     {"shares", timing.shares}});
+    report.tests.push_back({.name = name + depth,
+                            .tok_s = median(timing.tok_s),
+                            .stddev = deviation(timing.tok_s),
+                            .samples = timing.tok_s,
+                            .shares = timing.shares});
   };
   progress.stage("bench", static_cast<double>((options.repetitions + 1) *
                                               ((options.prompt > 0) + (options.generate > 0))));
@@ -152,8 +152,8 @@ nlohmann::ordered_json bench(const std::shared_ptr<const Model>& model, const Be
     std::vector<Session> one(1, Session(model, kPromptBatch));
     const Timing timing = time_prefill(one, options, progress);
     add("pp" + std::to_string(options.prompt), timing);
-    report["first_token_ms"] = timing.ms;
-    report["prefill_gop_s"] =
+    report.first_token_ms = timing.ms;
+    report.prefill_gop_s =
         2 * (static_cast<double>(options.prompt) * cost.multiply_adds + cost.head_multiply_adds) /
         (timing.ms * 1e6);
   }
@@ -163,12 +163,11 @@ nlohmann::ordered_json bench(const std::shared_ptr<const Model>& model, const Be
     const std::string batch = options.batch > 1 ? " x" + std::to_string(options.batch) : "";
     add("tg" + std::to_string(options.generate) + batch, timing);
     const double step_ms = timing.ms / static_cast<double>(options.generate);
-    report["token_ms"] = step_ms;
-    report["decode_gb_s"] = cost.weight_bytes / (step_ms * 1e6);
+    report.token_ms = step_ms;
+    report.decode_gb_s = cost.weight_bytes / (step_ms * 1e6);
     // What others leave of the memory changes meanwhile: measured before and after.
-    report["read_gb_s"] = (read_gb_s + read_bandwidth(threads)) / 2;
+    report.read_gb_s = (read_gb_s + read_bandwidth(threads)) / 2;
   }
-  report["tests"] = std::move(tests);
   return report;
 }
 

@@ -1,6 +1,9 @@
 #pragma once
 #include <memory>
-#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "engine/jobs/progress.h"
 #include "engine/model.h"
@@ -14,9 +17,28 @@ struct BenchOptions {
   int64_t batch = 1;  // sequences that decode together; tokens of all of them are counted
 };
 
-// What klens_bench reports: prefill and decode speed against what the machine gives, measured in
-// the same run.
-nlohmann::ordered_json bench(const std::shared_ptr<const Model>& model, const BenchOptions& options,
-                             Progress& progress);
+struct BenchTest {
+  std::string name;              // "pp512", "tg128", "tg128 x4 @ d1024"
+  double tok_s = 0, stddev = 0;  // the median; of all sequences together
+  std::vector<double> samples;
+  // Of all threads' time, by step, of one more run.
+  std::vector<std::pair<std::string, double>> shares;
+};
+
+// Prefill and decode speed against what the machine gives, measured in the same run.
+struct BenchReport {
+  std::string isa;
+  int threads = 0;
+  int64_t batch = 0, depth = 0;
+  int64_t weight_bytes = 0;  // that a decoded token reads
+  size_t state_bytes = 0;    // of a sequence, without keys and values
+  double read_gb_s = 0, integer_gop_s = 0;
+  std::optional<double> first_token_ms, prefill_gop_s;  // linear layers; a multiply-add counts two
+  std::optional<double> token_ms, decode_gb_s;          // of a decoding step; weights
+  std::vector<BenchTest> tests;
+};
+
+BenchReport bench(const std::shared_ptr<const Model>& model, const BenchOptions& options,
+                  Progress& progress);
 
 }  // namespace klens

@@ -103,23 +103,16 @@ MeanError mean_of(const std::vector<double>& values) {
   return mean_error(sum, squares, static_cast<int64_t>(values.size()));
 }
 
-struct Percentile {
-  const char* name;
-  double percent;
-};
-
-void add_percentiles(nlohmann::ordered_json& report, const std::string& prefix,
-                     std::vector<double> values) {
-  constexpr Percentile kPercentiles[] = {
-      {"_min", 0},  {"_p0_1", 0.1},  {"_p1", 1},   {"_p5", 5},   {"_p10", 10},
-      {"_p25", 25}, {"_p50", 50},    {"_p75", 75}, {"_p90", 90}, {"_p95", 95},
-      {"_p99", 99}, {"_p999", 99.9}, {"_max", 100}};
+Percentiles percentiles_of(std::vector<double> values) {
   std::sort(values.begin(), values.end());
-  for (const Percentile& p : kPercentiles) report[prefix + p.name] = percentile(values, p.percent);
+  Percentiles result{};
+  for (size_t i = 0; i < result.size(); ++i)
+    result[i] = percentile(values, kPercentiles[i].percent);
+  return result;
 }
 
-void add_perplexities(nlohmann::ordered_json& report, const std::vector<double>& a,
-                      const std::vector<double>& b) {
+void add_perplexities(const std::vector<double>& a, const std::vector<double>& b,
+                      CompareReport& report) {
   const MeanError mean_a = mean_of(a), mean_b = mean_of(b);
   std::vector<double> difference, product;
   for (size_t i = 0; i < a.size(); ++i) {
@@ -130,23 +123,18 @@ void add_perplexities(nlohmann::ordered_json& report, const std::vector<double>&
   const double n = static_cast<double>(a.size());
   const double ppl_a = std::exp(mean_a.mean), ppl_b = std::exp(mean_b.mean);
   const double errors = mean_a.error * mean_b.error * std::max(n - 1, 1.0);
-  report["ppl_a"] = ppl_a;
-  report["ppl_a_stderr"] = ppl_a * mean_a.error;
-  report["ppl_b"] = ppl_b;
-  report["ppl_b_stderr"] = ppl_b * mean_b.error;
-  report["ln_ppl_correlation"] = errors > 0 ? covariance.mean / errors : 1.0;
-  report["ln_ppl_ratio"] = ratio.mean;
-  report["ln_ppl_ratio_stderr"] = ratio.error;
-  report["ppl_ratio"] = std::exp(ratio.mean);
-  report["ppl_ratio_stderr"] = std::exp(ratio.mean) * ratio.error;
-  report["ppl_difference"] = ppl_b - ppl_a;
   // First-order propagation of the two correlated errors.
   const double ea = ppl_a * mean_a.error, eb = ppl_b * mean_b.error;
   const double cov = ppl_a * ppl_b * covariance.mean / std::max(n - 1, 1.0);
-  report["ppl_difference_stderr"] = std::sqrt(std::max(0.0, ea * ea + eb * eb - 2 * cov));
+  report.ppl_a = {ppl_a, ea};
+  report.ppl_b = {ppl_b, eb};
+  report.ln_ppl_correlation = errors > 0 ? covariance.mean / errors : 1.0;
+  report.ln_ppl_ratio = ratio;
+  report.ppl_ratio = {std::exp(ratio.mean), std::exp(ratio.mean) * ratio.error};
+  report.ppl_difference = {ppl_b - ppl_a, std::sqrt(std::max(0.0, ea * ea + eb * eb - 2 * cov))};
 }
 
-nlohmann::ordered_json summary(const std::vector<Position>& positions) {
+CompareReport summary(const std::vector<Position>& positions) {
   std::vector<double> kl, same, nll_a, nll_b, delta_p, delta_p2;
   for (const Position& p : positions) {
     kl.push_back(p.kl);
@@ -157,28 +145,24 @@ nlohmann::ordered_json summary(const std::vector<Position>& positions) {
     delta_p.push_back(p.delta_p);
     delta_p2.push_back(p.delta_p * p.delta_p);
   }
-  const MeanError mean_kl = mean_of(kl), top = mean_of(same), dp = mean_of(delta_p),
-                  dp2 = mean_of(delta_p2);
+  const MeanError dp2 = mean_of(delta_p2);
   const double rms = std::sqrt(dp2.mean);
-  nlohmann::ordered_json report = {{"kl", mean_kl.mean}, {"kl_stderr", mean_kl.error}};
-  add_percentiles(report, "kl", kl);
-  report["top1_agreement"] = top.mean;
-  report["top1_agreement_stderr"] = top.error;
-  add_perplexities(report, nll_a, nll_b);
-  report["delta_p_mean"] = dp.mean;
-  report["delta_p_mean_stderr"] = dp.error;
-  report["delta_p_rms"] = rms;
-  report["delta_p_rms_stderr"] = rms > 0 ? dp2.error / (2 * rms) : 0.0;
-  add_percentiles(report, "delta_p", delta_p);
-  report["tokens"] = positions.size();
+  CompareReport report;
+  report.kl = mean_of(kl);
+  report.kl_percentiles = percentiles_of(kl);
+  report.top1_agreement = mean_of(same);
+  add_perplexities(nll_a, nll_b, report);
+  report.delta_p = mean_of(delta_p);
+  report.delta_p_rms = {rms, rms > 0 ? dp2.error / (2 * rms) : 0.0};
+  report.delta_p_percentiles = percentiles_of(delta_p);
+  report.tokens = positions.size();
   return report;
 }
 
 }  // namespace
 
-nlohmann::ordered_json compare(const Model& a, const Model& b, const Tokenizer& tokenizer,
-                               std::string_view text, const WindowOptions& options,
-                               Progress& progress) {
+CompareReport compare(const Model& a, const Model& b, const Tokenizer& tokenizer,
+                      std::string_view text, const WindowOptions& options, Progress& progress) {
   if (a.spec().vocab != b.spec().vocab)
     throw Error(ErrorKind::kBadArgument, a.checkpoint().path + " and " + b.checkpoint().path +
                                              ": vocabularies of " + std::to_string(a.spec().vocab) +
@@ -203,13 +187,13 @@ nlohmann::ordered_json compare(const Model& a, const Model& b, const Tokenizer& 
     positions.insert(positions.end(), parts[w].begin(), parts[w].end());
     run += static_cast<int64_t>(windows[w].ids.size());
   }
-  nlohmann::ordered_json report = summary(positions);
-  if (!std::isfinite(report["kl"].get<double>()))
+  CompareReport report = summary(positions);
+  if (!std::isfinite(report.kl.mean))
     throw Error(ErrorKind::kBadFile,
                 b.checkpoint().path + " or " + a.checkpoint().path +
                     ": the logits are not finite: damaged weights; run klens inspect --verify");
-  report["windows"] = windows.size();
-  report["tok_s"] = static_cast<double>(run) / seconds;
+  report.windows = windows.size();
+  report.tok_s = static_cast<double>(run) / seconds;
   return report;
 }
 

@@ -1,16 +1,39 @@
 #pragma once
-#include <nlohmann/json.hpp>
+#include <map>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "loaders/checkpoint.h"
 
 namespace klens {
 
-// What klens_inspect reports of a file or folder. Throws Error for a damaged one.
-nlohmann::ordered_json inspect(const std::string& path, bool verify);
+// A unit as inspect and quantize report it.
+struct UnitReport {
+  std::string name, kind;
+  int64_t block = 0, rows = 0, cols = 0;
+  Choice choice;  // a checkpoint's own precision has no quantizer
+  size_t bytes = 0;
+  std::optional<double> kl;  // nats per token, where it was measured
+};
+UnitReport unit_report(const LinearSpec& unit, Choice choice, size_t bytes);
 
-// {"name","kind","block","rows","cols","format","quantizer","bytes"}
-nlohmann::ordered_json unit_row(const LinearSpec& unit, const std::string& format,
-                                const std::string& quantizer, size_t bytes);
+// What a file or folder holds.
+struct InspectReport {
+  std::string path, name, architecture;
+  int64_t parameters = 0;
+  size_t bytes = 0, file_bytes = 0;  // of the tensors; of all
+  double bpw = 0;                    // over the weights of all units
+  int64_t vocab = 0, d_model = 0;
+  size_t blocks = 0;
+  bool tied_head = false, tokenizer = false, chat_template = false;
+  std::vector<UnitReport> units;
+  std::optional<Plan> plan;  // .klens only
+  std::map<std::string, std::string> provenance;
+  bool verified = false;  // the checksums, where there are some
+};
+
+// verify: also the checksum of every tensor. Throws Error for a damaged file.
+InspectReport inspect(const std::string& path, bool verify);
 
 }  // namespace klens

@@ -61,9 +61,8 @@ NllSum score_windows(const Model& model, const std::vector<TextWindow>& windows,
   return total;
 }
 
-nlohmann::ordered_json perplexity(const Model& model, const Tokenizer& tokenizer,
-                                  std::string_view text, const WindowOptions& options,
-                                  Progress& progress) {
+PerplexityReport perplexity(const Model& model, const Tokenizer& tokenizer, std::string_view text,
+                            const WindowOptions& options, Progress& progress) {
   const std::vector<int32_t> ids = text_ids(model, tokenizer, text);
   const std::vector<TextWindow> windows = cut_windows(ids, options, model.spec());
   const auto begin = std::chrono::steady_clock::now();
@@ -82,16 +81,15 @@ nlohmann::ordered_json perplexity(const Model& model, const Tokenizer& tokenizer
   const double total = mean.mean * static_cast<double>(covered);
   int64_t run = 0;
   for (const TextWindow& window : windows) run += static_cast<int64_t>(window.ids.size());
-  return {{"tokens", nll.tokens},
-          {"windows", windows.size()},
-          {"nll", mean.mean},
-          {"ppl", std::exp(mean.mean)},
-          {"ppl_stderr", std::exp(mean.mean) * mean.error},
-          {"word_ppl",
-           std::exp(total / static_cast<double>(std::max<int64_t>(count_words(covered_text), 1)))},
-          {"bits_per_byte",
-           total / std::log(2.0) / static_cast<double>(std::max<size_t>(covered_text.size(), 1))},
-          {"tok_s", static_cast<double>(run) / seconds}};
+  const double words = static_cast<double>(std::max<int64_t>(count_words(covered_text), 1));
+  const double bytes = static_cast<double>(std::max<size_t>(covered_text.size(), 1));
+  return {.tokens = nll.tokens,
+          .windows = windows.size(),
+          .nll = mean.mean,
+          .ppl = {std::exp(mean.mean), std::exp(mean.mean) * mean.error},
+          .word_ppl = std::exp(total / words),
+          .bits_per_byte = total / std::log(2.0) / bytes,
+          .tok_s = static_cast<double>(run) / seconds};
 }
 
 }  // namespace klens

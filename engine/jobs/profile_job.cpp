@@ -6,53 +6,26 @@
 #include "engine/jobs/profile_state.h"
 #include "loaders/checksum.h"
 #include "loaders/klens_file.h"
+#include "quant/planner.h"
 
 namespace klens {
 namespace {
 
-constexpr const char* kMetrics[] = {"kl",      "kl_reverse", "delta_ce", "mse",
-                                    "sqnr_db", "ppl",        "kurtosis"};
-
-std::vector<std::string> split(const std::string& list) {
-  std::vector<std::string> words;
-  for (size_t begin = 0; begin <= list.size();) {
-    const size_t end = std::min(list.find(',', begin), list.size());
-    if (end > begin) words.push_back(list.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return words;
+// The rows of a table that a list names. Throws Error for a name that it lacks.
+template <class Rows>
+auto named_rows(const std::string& list, const char* what, const Rows& rows) {
+  auto named = parse_names(list, what, rows);
+  if (const auto* why = std::get_if<std::string>(&named))
+    throw Error(ErrorKind::kBadArgument, *why);
+  return std::get<0>(std::move(named));
 }
 
-std::set<std::string> parse_metrics(const std::string& list) {
-  const std::vector<std::string> words = split(list);
-  if (words.empty()) return {std::begin(kMetrics), std::end(kMetrics)};
-  for (const std::string& word : words)
-    if (std::find(std::begin(kMetrics), std::end(kMetrics), word) == std::end(kMetrics))
-      throw Error(ErrorKind::kBadArgument,
-                  "metric \"" + word +
-                      "\" is not one of kl, kl_reverse, delta_ce, mse, sqnr_db, ppl, kurtosis");
-  return {words.begin(), words.end()};
-}
+using MetricSet = std::set<const Metric*>;
 
-// Pearson's kurtosis (normal = 3, biased) of the flattened weights.
-double kurtosis(const WeightView& w) {
-  std::vector<float> row(static_cast<size_t>(w.cols));
-  const double n = static_cast<double>(w.rows) * static_cast<double>(w.cols);
-  double sum = 0, m2 = 0, m4 = 0;
-  for (int64_t r = 0; r < w.rows; ++r) {
-    expand_row(w, r, row.data());
-    for (const float v : row) sum += v;
-  }
-  const double mean = sum / n;
-  for (int64_t r = 0; r < w.rows; ++r) {
-    expand_row(w, r, row.data());
-    for (const float v : row) {
-      const double d2 = (v - mean) * (v - mean);
-      m2 += d2;
-      m4 += d2 * d2;
-    }
-  }
-  return m2 > 0 ? (m4 / n) / (m2 / n * (m2 / n)) : 0;
+MetricSet parse_metrics(const std::string& list) {
+  const auto named = named_rows(list, "metric", kMetrics);
+  if (named.empty()) return {std::begin(kMetrics), std::end(kMetrics)};
+  return {named.begin(), named.end()};
 }
 
 // FP16 storage of these weights changes nothing, so there is nothing to measure.
@@ -62,33 +35,31 @@ bool lossless(const StoredUnit& unit, const Format& format) {
 }
 
 void set_exact(Candidate& candidate, size_t windows) {
-  candidate.kl = candidate.kl_stderr = candidate.kl_reverse = candidate.delta_ce = candidate.mse =
-      0;
-  candidate.sqnr_db = 200;
+  for (const Metric* metric : kMetrics) candidate.value(*metric) = metric->lossless;
+  candidate.kl_stderr = 0;
   candidate.kl_windows.assign(windows, 0.0);
 }
 
-void keep_metrics(const std::set<std::string>& metrics, Candidate& candidate) {
-  const auto keep = [&](const char* name, std::optional<double>& value) {
-    if (metrics.count(name) == 0) value.reset();
-  };
-  if (metrics.count("kl") == 0) {
-    candidate.kl_stderr.reset();
-    candidate.kl_windows.clear();
-  }
-  keep("kl", candidate.kl);
-  keep("kl_reverse", candidate.kl_reverse);
-  keep("delta_ce", candidate.delta_ce);
-  keep("mse", candidate.mse);
-  keep("sqnr_db", candidate.sqnr_db);
-  keep("ppl", candidate.ppl);
+void keep_metrics(const MetricSet& metrics, Candidate& candidate) {
+  for (const Metric* metric : kMetrics)
+    if (metrics.count(metric) == 0) candidate.value(*metric).reset();
+  if (metrics.count(&kKl) != 0) return;
+  candidate.kl_stderr.reset();
+  candidate.kl_windows.clear();
 }
 
-// A plan whose header is as long as any plan's: the longest format name for each unit, all digits
-// used.
+template <class Rows>
+std::string longest_name(const Rows& rows) {
+  std::string longest;
+  for (const auto& row : rows)
+    if (longest.size() < std::string_view(row.name).size()) longest = row.name;
+  return longest;
+}
+
+// A plan whose header is as long as any plan's: the longest names for each unit, all digits used.
 Plan longest_plan(const Model& model) {
   constexpr double kLongest = -1.2345678901234567e-100;
-  Plan plan{.method = "sensiboost",
+  Plan plan{.method = longest_name(kPlanMethods),
             .budget = std::string(64, 'x'),
             .bytes = INT64_MIN,
             .bpw = kLongest,
@@ -98,7 +69,7 @@ Plan longest_plan(const Model& model) {
             .optimality_gap = kLongest,
             .units = {}};
   for (const LinearSpec& unit : model.units())
-    plan.units[unit.name] = {.format = "int4g128", .quantizer = "rtn"};
+    plan.units[unit.name] = {longest_name(kFormats), longest_name(kQuantizers)};
   return plan;
 }
 
@@ -128,14 +99,14 @@ Prepared prepare(const Model& model, const std::vector<const Format*>& formats) 
               .block = spec.block,
               .rows = spec.rows,
               .cols = spec.cols,
-              .kurtosis = std::nullopt,
+              .weights = {},
               .candidates = {}};
     for (const Format* format : formats) {
       Candidate candidate;
-      candidate.format = format->name;
+      candidate.choice.format = format->name;
       candidate.bytes = static_cast<int64_t>(packed_bytes(*format, spec.rows, spec.cols));
       if (!lossless(checkpoint.units.at(spec.name), *format)) {
-        result.students.push_back({u, format});
+        result.students.push_back({u, candidate.choice});
         result.places.emplace_back(u, unit.candidates.size());
       }
       unit.candidates.push_back(candidate);
@@ -151,12 +122,12 @@ std::string run_identity(const Profile& profile, const Calibration& calibration,
   for (const auto& window : calibration.windows)
     text += " " + xxh3_hex(std::as_bytes(std::span(window)));
   for (const Student& student : students)
-    text += " " + std::to_string(student.unit) + student.format->name;
+    text += " " + std::to_string(student.unit) + text_of(student.choice);
   return xxh3_hex(std::as_bytes(std::span(text)));
 }
 
 void fill_in(const Scores& scores, const Prepared& prepared, int64_t vocab,
-             const std::set<std::string>& metrics, Profile& profile) {
+             const MetricSet& metrics, Profile& profile) {
   for (Unit& unit : profile.units)
     for (Candidate& candidate : unit.candidates) set_exact(candidate, scores.windows.size());
   for (size_t s = 0; s < prepared.students.size(); ++s) {
@@ -189,15 +160,9 @@ Calibration calibrate(const Model& model, const Tokenizer* tokenizer, const Prof
 }  // namespace
 
 std::vector<const Format*> parse_formats(const std::string& list) {
-  std::vector<const Format*> formats = {find_format("fp16")};
-  for (const std::string& word : split(list)) {
-    const Format* format = find_format(word);
-    if (format == nullptr)
-      throw Error(ErrorKind::kBadArgument,
-                  "format \"" + word + "\" is not one of " + std::string(format_names()));
-    if (std::find(formats.begin(), formats.end(), format) == formats.end())
-      formats.push_back(format);
-  }
+  std::vector<const Format*> formats = named_rows(list, "format", kFormats);
+  std::erase(formats, &kBaseFormat);
+  formats.insert(formats.begin(), &kBaseFormat);
   return formats;
 }
 
@@ -208,7 +173,7 @@ Profile unmeasured_profile(const Model& model, const std::vector<const Format*>&
 ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
                        const ProfileOptions& options, Progress& progress,
                        const std::function<bool(const Profile&)>& stop_early) {
-  const std::set<std::string> metrics = parse_metrics(options.metrics);
+  const MetricSet metrics = parse_metrics(options.metrics);
   Prepared prepared = prepare(model, parse_formats(options.formats));
   Calibration calibration = calibrate(model, tokenizer, options, progress);
   Profile& profile = prepared.profile;
@@ -216,9 +181,10 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   profile.calibration_source = options.text ? options.source_name : "teacher";
   profile.window = options.ctx;
   profile.seed = options.seed;
-  if (metrics.count("kurtosis") != 0)
-    for (size_t u = 0; u < profile.units.size(); ++u)
-      profile.units[u].kurtosis = kurtosis(model.checkpoint().units.at(profile.units[u].name).view);
+  for (const Metric* metric : metrics)
+    if (metric->of_weights != nullptr)
+      for (Unit& unit : profile.units)
+        unit.weights[*metric] = metric->of_weights(model.checkpoint().units.at(unit.name).view);
 
   const std::string run = run_identity(profile, calibration, prepared.students);
   Scores scores;

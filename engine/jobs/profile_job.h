@@ -17,8 +17,8 @@ struct ProfileOptions {
   int64_t windows = 32;
   int64_t held_out = 0;  // further windows to judge a plan by
   uint64_t seed = 0;
-  std::string formats = "int8,int4g32,int4g64,int4g128";
-  std::string metrics;     // "": all
+  std::string formats = default_formats();  // kBaseFormat is one in any case
+  std::string metrics;                      // "": all
   std::string state_path;  // where an interrupted run keeps its windows; "": nowhere
   bool resume = false;
 };
@@ -40,7 +40,7 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
 // header_bytes is filled in too.
 Profile unmeasured_profile(const Model& model, const std::vector<const Format*>& formats);
 
-// "int8,int4g64" to formats, fp16 always first among them. Throws Error for an unknown name.
+// "int8,int4g64" to formats, kBaseFormat always first among them. Throws Error for an unknown name.
 std::vector<const Format*> parse_formats(const std::string& list);
 
 }  // namespace klens

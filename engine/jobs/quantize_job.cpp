@@ -5,11 +5,11 @@
 #include <filesystem>
 #include <regex>
 
-#include "engine/jobs/inspect.h"
 #include "engine/jobs/refine.h"
 #include "engine/version.h"
 #include "loaders/klens_file.h"
 #include "loaders/profile_json.h"
+#include "quant/unit_name.h"
 
 namespace klens {
 namespace {
@@ -42,10 +42,8 @@ void check_covers(const Plan& plan, const Model& model) {
     if (found == left.end())
       throw Error(ErrorKind::kBadArgument, "the plan has no format for unit " + unit.name + " of " +
                                                model.checkpoint().path);
-    if (find_format(found->second.format) == nullptr)
-      throw Error(ErrorKind::kBadArgument, "the plan gives unit " + unit.name + " format \"" +
-                                               found->second.format + "\", which is not one of " +
-                                               std::string(format_names()));
+    if (const std::string why = unknown_part(found->second); !why.empty())
+      throw Error(ErrorKind::kBadArgument, "the plan's choice for unit " + unit.name + ": " + why);
     left.erase(found);
   }
   if (!left.empty())
@@ -113,8 +111,8 @@ void count_bytes(const Model& model, const Profile& profile, Plan& plan) {
 }
 
 // The finished plan on the held-out windows, or, if the calibration left none, on samples.
-nlohmann::ordered_json measured(const Model& model, const Made& made, const ProfileOptions& options,
-                                Progress& progress) {
+QuantizeReport::Evaluation measured(const Model& model, const Made& made,
+                                    const ProfileOptions& options, Progress& progress) {
   const bool held_out = !made.held_out.empty();
   const Windows fallback = held_out ? Windows()
                                     : calibrate_on_samples(model, options.ctx, kHeldOutWindows, 0,
@@ -122,15 +120,14 @@ nlohmann::ordered_json measured(const Model& model, const Made& made, const Prof
                                           .windows;
   const PlanScore score =
       measure_plan(model, made.plan, held_out ? made.held_out : fallback, progress);
-  return {{"kl", score.kl.mean},
-          {"kl_stderr", score.kl.stderr_of_mean},
-          {"ppl_before", std::exp(score.ce_teacher)},
-          {"ppl_after", std::exp(score.ce_student)},
-          {"evaluation", held_out ? "held-out" : "sampled from the model"}};
+  return {.kl = {score.kl.mean, score.kl.stderr_of_mean},
+          .ppl_before = std::exp(score.ce_teacher),
+          .ppl_after = std::exp(score.ce_student),
+          .text = held_out ? "held-out" : "sampled from the model"};
 }
 
 std::map<std::string, std::string> provenance(const Profile& profile, const Model& model,
-                                              const nlohmann::ordered_json& report) {
+                                              const QuantizeReport& report) {
   std::map<std::string, std::string> result = {
       {"tool", std::string("klens ") + kVersion},
       {"source", profile.model_name},
@@ -144,27 +141,29 @@ std::map<std::string, std::string> provenance(const Profile& profile, const Mode
     result["calibration_window"] = std::to_string(profile.window);
     result["calibration_seed"] = std::to_string(profile.seed);
   }
-  if (report.contains("kl")) {
-    for (const char* key : {"kl", "kl_stderr", "ppl_before", "ppl_after"})
-      result[std::string("measured_") + key] = report[key].dump();
-    result["measured_on"] = report["evaluation"];
+  if (report.evaluation) {
+    const QuantizeReport::Evaluation& found = *report.evaluation;
+    result["measured_kl"] = number_text(found.kl.mean);
+    result["measured_kl_stderr"] = number_text(found.kl.error);
+    result["measured_ppl_before"] = number_text(found.ppl_before);
+    result["measured_ppl_after"] = number_text(found.ppl_after);
+    result["measured_on"] = found.text;
   }
   return result;
 }
 
-nlohmann::ordered_json unit_rows(const Model& model, const Profile& profile, const Plan& plan) {
-  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+std::vector<UnitReport> unit_reports(const Model& model, const Profile& profile, const Plan& plan) {
+  std::vector<UnitReport> reports;
   for (size_t u = 0; u < model.units().size(); ++u) {
-    const Choice& choice = plan.units.at(model.units()[u].name);
-    const Format& format = *find_format(choice.format);
-    nlohmann::ordered_json row =
-        unit_row(model.units()[u], choice.format, choice.quantizer,
-                 packed_bytes(format, model.units()[u].rows, model.units()[u].cols));
+    const LinearSpec& unit = model.units()[u];
+    const Choice& choice = plan.units.at(unit.name);
+    UnitReport report =
+        unit_report(unit, choice, packed_bytes(*find_format(choice.format), unit.rows, unit.cols));
     for (const Candidate& candidate : profile.units[u].candidates)
-      if (candidate.format == choice.format && candidate.kl) row["kl"] = *candidate.kl;
-    rows.push_back(std::move(row));
+      if (candidate.choice == choice) report.kl = candidate.kl;
+    reports.push_back(std::move(report));
   }
-  return rows;
+  return reports;
 }
 
 }  // namespace
@@ -182,13 +181,17 @@ std::map<std::string, Choice> pinned_choices(const std::string& tensor_types,
     if (find_format(format) == nullptr)
       throw Error(ErrorKind::kBadArgument, "tensor type \"" + line +
                                                "\" is not REGEX=FORMAT with a format of " +
-                                               std::string(format_names()));
+                                               names_of(kFormats));
     size_t matches = 0;
     try {
       const std::regex pattern(line.substr(0, equals));
       for (const Unit& unit : profile.units) {
-        if (!std::regex_search(unit.name, pattern)) continue;
-        pinned[unit.name] = {.format = format, .quantizer = "rtn"};
+        // A matrix's name means all of its rows.
+        const std::optional<UnitName> name = parse_unit_name(unit.name);
+        if (!std::regex_search(unit.name, pattern) &&
+            !(name && std::regex_search(name->matrix, pattern)))
+          continue;
+        pinned[unit.name] = {format};
         ++matches;
       }
     } catch (const std::regex_error& error) {
@@ -209,30 +212,31 @@ Plan plan_or_throw(const Profile& profile, const PlanRequest& request) {
   return std::move(std::get<Plan>(result));
 }
 
-nlohmann::ordered_json quantize(const Model& model, const Tokenizer* tokenizer,
-                                const std::string& out_path, const QuantizeOptions& options,
-                                Progress& progress) {
+QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const std::string& out_path,
+                        const QuantizeOptions& options, Progress& progress) {
   const auto begin = std::chrono::steady_clock::now();
-  const bool ready = !options.plan_json.empty() || options.request.method == "uniform";
+  const PlanMethod* method = find_row(kPlanMethods, options.request.method);
+  if (method == nullptr)
+    throw Error(ErrorKind::kBadArgument,
+                not_one_of("planning method", options.request.method, kPlanMethods));
+  const bool ready = !options.plan_json.empty() || method->takes_format;
   Made made = ready ? unmeasured_plan(model, tokenizer, options, progress)
                     : measured_plan(model, tokenizer, options, progress);
   count_bytes(model, made.profile, made.plan);
-  nlohmann::ordered_json report = {{"bytes", 0}, {"bpw", made.plan.bpw}};
-  if (options.measure) report.update(measured(model, made, options.profile, progress));
-  report["rounds"] = made.rounds;
-  if (made.plan.predicted_kl) report["predicted_kl"] = *made.plan.predicted_kl;
-  if (made.plan.measured_kl) report["measured_kl"] = *made.plan.measured_kl;
+  QuantizeReport report;
+  if (options.measure) report.evaluation = measured(model, made, options.profile, progress);
+  report.rounds = made.rounds;
   const KlensHeader header{.plan = made.plan,
                            .provenance = provenance(made.profile, model, report)};
   const Checkpoint& source = model.checkpoint();
   if (options.dry_run) {
-    report["bytes"] = klens_header_bytes(source, header) + static_cast<size_t>(made.plan.bytes);
+    report.bytes = klens_header_bytes(source, header) + static_cast<size_t>(made.plan.bytes);
   } else {
     double weights = 0;
     for (const LinearSpec& unit : model.units())
       weights += static_cast<double>(unit.rows * unit.cols);
     progress.stage("write", weights);
-    report["bytes"] = write_klens_file(
+    report.bytes = write_klens_file(
         out_path, source, header, [&](const StoredUnit& unit, const Choice& choice) {
           progress.step(static_cast<double>(unit.view.rows * unit.view.cols));
           return quantise_unit(unit, choice);
@@ -241,12 +245,10 @@ nlohmann::ordered_json quantize(const Model& model, const Tokenizer* tokenizer,
     if (!options.profile.state_path.empty())
       std::filesystem::remove(options.profile.state_path, ec);
   }
-  report["plan"] = nlohmann::ordered_json::parse(plan_to_json(made.plan));
-  report["units"] = unit_rows(model, made.profile, made.plan);
-  report["seconds"] =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  if (made.profile.windows > 0)
-    report["profile"] = nlohmann::ordered_json::parse(profile_to_json(made.profile));
+  report.units = unit_reports(model, made.profile, made.plan);
+  report.plan = std::move(made.plan);
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (made.profile.windows > 0) report.profile = std::move(made.profile);
   return report;
 }
 

@@ -1,8 +1,11 @@
 #pragma once
-#include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "engine/jobs/inspect.h"
 #include "engine/jobs/profile_job.h"
+#include "engine/jobs/text_windows.h"
 #include "quant/planner.h"
 
 namespace klens {
@@ -16,12 +19,26 @@ struct QuantizeOptions {
   bool measure = true;  // the finished plan, on held-out windows
 };
 
-// What klens_quantize does and reports. Profiles (windows end early once the plan no longer
-// changes), plans, measures the whole plan, re-measures around it until that stops helping, judges
-// it on held-out windows, bakes.
-nlohmann::ordered_json quantize(const Model& model, const Tokenizer* tokenizer,
-                                const std::string& out_path, const QuantizeOptions& options,
-                                Progress& progress);
+struct QuantizeReport {
+  size_t bytes = 0;  // of the file
+  // The finished plan against the model, on windows that `text` tells the kind of.
+  struct Evaluation {
+    MeanError kl{};
+    double ppl_before = 0, ppl_after = 0;
+    std::string text;
+  };
+  std::optional<Evaluation> evaluation;
+  int rounds = 0;  // in which the plan became another by measuring around it
+  Plan plan;
+  std::vector<UnitReport> units;
+  double seconds = 0;
+  std::optional<Profile> profile;  // where one was measured
+};
+
+// Profiles (windows end early once the plan no longer changes), plans, measures the whole plan,
+// re-measures around it until that stops helping, judges it on held-out windows, bakes.
+QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const std::string& out_path,
+                        const QuantizeOptions& options, Progress& progress);
 
 // Units of a profile whose format "REGEX=FORMAT" lines give; the last line that matches counts.
 // Throws Error for a bad line, a regex that matches no unit, an unknown format.

@@ -12,9 +12,9 @@ constexpr double kWorthIt = 0.99;       // less than a percent is not worth anot
 constexpr size_t kMarginalWindows = 8;  // paired differences are far less noisy than KLs
 constexpr double kMatters = 0.01;       // a unit that can move the plan's KL by one percent
 
-Candidate& candidate_of(Unit& unit, const std::string& format) {
+Candidate& candidate_of(Unit& unit, const Choice& choice) {
   return *std::find_if(unit.candidates.begin(), unit.candidates.end(),
-                       [&](const Candidate& c) { return c.format == format; });
+                       [&](const Candidate& c) { return c.choice == choice; });
 }
 
 bool matters(const Unit& unit, double plan_kl) {
@@ -36,9 +36,9 @@ Profile marginal_profile(const Model& model, const ProfileRun& run, const Plan& 
   for (size_t u = 0; u < profile.units.size(); ++u) {
     if (!matters(profile.units[u], *plan.measured_kl)) continue;
     for (size_t c = 0; c < profile.units[u].candidates.size(); ++c) {
-      const std::string& format = profile.units[u].candidates[c].format;
-      if (format == plan.units.at(profile.units[u].name).format) continue;
-      students.push_back({u, find_format(format)});
+      const Choice& choice = profile.units[u].candidates[c].choice;
+      if (choice == plan.units.at(profile.units[u].name)) continue;
+      students.push_back({u, choice});
       places.emplace_back(u, c);
     }
   }
@@ -59,7 +59,7 @@ Profile marginal_profile(const Model& model, const ProfileRun& run, const Plan& 
     summarise(scores, s, model.spec().vocab, candidate);
     *candidate.kl -= base.mean;
     for (size_t w = 0; w < count; ++w) candidate.kl_windows[w] -= base.windows[w];
-    Candidate& chosen = candidate_of(unit, plan.units.at(unit.name).format);
+    Candidate& chosen = candidate_of(unit, plan.units.at(unit.name));
     chosen.kl = chosen.kl_stderr = 0;
     chosen.kl_windows.assign(count, 0.0);
   }
@@ -71,7 +71,7 @@ double predicted(const Profile& profile, const Plan& plan) {
   double sum = 0;
   for (const Unit& unit : profile.units)
     for (const Candidate& candidate : unit.candidates)
-      if (candidate.format == plan.units.at(unit.name).format) sum += candidate.kl.value_or(0);
+      if (candidate.choice == plan.units.at(unit.name)) sum += candidate.kl.value_or(0);
   return sum;
 }
 
@@ -111,7 +111,7 @@ Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& req
   };
   measure(plan);
   Refined result{.plan = plan, .rounds = 0};
-  if (request.method != "klens") return result;
+  if (!find_row(kPlanMethods, request.method)->refines) return result;
   PlanRequest tightened = request;
   for (int round = 1; round <= kMaxRounds; ++round) {
     const bool by_kl = request.budget.max_kl.has_value();

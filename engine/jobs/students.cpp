@@ -6,7 +6,6 @@
 #include "engine/walk.h"
 #include "kernels/cpu/divergence/divergence.h"
 #include "loaders/error.h"
-#include "quant/quantizers/rtn.h"
 
 namespace klens {
 namespace {
@@ -19,16 +18,11 @@ Sequence whole(SequenceState& state, int64_t rows) {
 }  // namespace
 
 PackedWeight quantise_unit(const StoredUnit& unit, const Choice& choice) {
-  const Format* format = find_format(choice.format);
-  if (format == nullptr)
-    throw Error(ErrorKind::kBadArgument,
-                "format \"" + choice.format + "\" is not one of " + std::string(format_names()));
-  if (choice.quantizer != "rtn")
-    throw Error(ErrorKind::kBadArgument,
-                "quantizer \"" + choice.quantizer + "\" is not one that klens has (rtn)");
+  if (const std::string why = unknown_part(choice); !why.empty())
+    throw Error(ErrorKind::kBadArgument, why);
   // Isolated: a thread that waits here must not start another student on top of this one.
   std::optional<PackedWeight> packed;
-  tbb::this_task_arena::isolate([&] { packed = quantize_rtn(*format, unit.view); });
+  tbb::this_task_arena::isolate([&] { packed = quantize(choice, unit.view); });
   return std::move(*packed);
 }
 
@@ -155,10 +149,10 @@ double StudentRunner::cost(const Student& student) const {
 WindowScore StudentRunner::run_one(const Student& student, const Executor& executor,
                                    Scratch& scratch) const {
   const LinearSpec& spec = model_.units()[student.unit];
-  const PackedWeight packed = quantise_unit(model_.checkpoint().units.at(spec.name),
-                                            {.format = student.format->name, .quantizer = "rtn"});
+  const PackedWeight packed =
+      quantise_unit(model_.checkpoint().units.at(spec.name), student.choice);
   std::vector<Weight> weights = base_weights_;
-  weights[student.unit] = Weight(packed.view(), student.format, model_.options().activations);
+  weights[student.unit] = Weight(packed.view(), packed.format, model_.options().activations);
 
   const int64_t size = rows() * model_.spec().d_model, first = first_block(student.unit);
   const bool from_start = student.unit == model_.spec().embedding;

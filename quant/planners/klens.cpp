@@ -44,7 +44,7 @@ Selection nearest(const PlanningTask& task) {
 MethodResult plan_by_knapsack(const PlanningTask& task) {
   for (size_t u = 0; u < task.open.size(); ++u)
     for (const Candidate* c : task.open[u])
-      if (!has_kl(*c)) return Unmeasured{task.profile.units[u].name, c->format, "kl"};
+      if (!has_kl(*c)) return Unmeasured{task.profile.units[u].name, c->choice.format, kKl.name};
 
   Open significant;
   for (const auto& open : task.open) significant.push_back(significant_candidates(open));

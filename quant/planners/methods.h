@@ -37,25 +37,24 @@ struct Selected {
 struct Unreachable {
   Selection nearest;
 };
-// A metric that the method needs was not measured.
+// Something that the method needs, such as a metric, was not measured.
 struct Unmeasured {
-  std::string unit, format, metric;
+  std::string unit, format, what;
 };
 using MethodResult = std::variant<Selected, Unreachable, Unmeasured>;
 
 // The least summed KL (or the fewest bytes), exactly or to a proven gap.
 MethodResult plan_by_knapsack(const PlanningTask& task);
 
-// The KL lens paper's allocation: steps in ascending order of a metric, a plan is a prefix of them.
-struct SortMetric {
-  const char* name;
-  std::optional<double> Candidate::*value;
-  bool descending;  // larger is less sensitive
-};
-inline constexpr SortMetric kSortKl = {"kl", &Candidate::kl, false};
-inline constexpr SortMetric kSortSqnr = {"sqnr_db", &Candidate::sqnr_db, true};
-inline constexpr SortMetric kSortMse = {"mse", &Candidate::mse, false};
-MethodResult plan_by_prefix(const PlanningTask& task, const SortMetric& metric);
+// The KL lens paper's allocation: steps in the order of a metric, least sensitive first; a plan is
+// a prefix of them.
+MethodResult plan_by_kl_order(const PlanningTask& task);
+MethodResult plan_by_sqnr_order(const PlanningTask& task);
+MethodResult plan_by_mse_order(const PlanningTask& task);
+
+// One format everywhere, which is all that is open; where it was quantised in several ways, the way
+// that loses least.
+MethodResult plan_uniform(const PlanningTask& task);
 
 // The candidates worth choosing among: of each unit those that lose significantly less than every
 // smaller one that is kept. See significant.cpp.

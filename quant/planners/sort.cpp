@@ -11,9 +11,11 @@ struct Step {
   const Candidate* to;
 };
 
-const Candidate* fp16_of(const std::vector<const Candidate*>& open) {
+bool is_base(const Candidate* c) { return c->choice.format == kBaseFormat.name; }
+
+const Candidate* base_of(const std::vector<const Candidate*>& open) {
   for (const Candidate* c : open)
-    if (c->format == "fp16") return c;
+    if (is_base(c)) return c;
   return nullptr;
 }
 
@@ -22,8 +24,6 @@ const Candidate* fp16_of(const std::vector<const Candidate*>& open) {
 bool fits(const Selection& selection, const PlanningTask& task) {
   return task.unit_bytes && bytes_of(selection) <= *task.unit_bytes;
 }
-
-}  // namespace
 
 // "A KL Lens on Quantization": all (unit, format) pairs but FP16 in one list, least sensitive
 // first. A plan is a prefix of the list; of a unit's entries the last one counts, a unit without
@@ -35,32 +35,32 @@ bool fits(const Selection& selection, const PlanningTask& task) {
 // then grow, the plan's bytes would go up and down along the list, and "the shortest prefix" would
 // stop at the chance of a dip. So an entry that does not make its unit smaller is passed over. It
 // still counts as an entry of the list, and where the paper's order holds nothing changes.
-MethodResult plan_by_prefix(const PlanningTask& task, const SortMetric& metric) {
+MethodResult plan_by_prefix(const PlanningTask& task, const Metric& metric) {
   Selection selection;
   std::vector<Step> steps;
   for (size_t u = 0; u < task.open.size(); ++u) {
     const std::vector<const Candidate*>& open = task.open[u];
-    const Candidate* start = open.size() == 1 ? open[0] : fp16_of(open);
-    if (!start) return Unmeasured{task.profile.units[u].name, "fp16", "bytes"};
+    const Candidate* start = open.size() == 1 ? open[0] : base_of(open);
+    if (!start) return Unmeasured{task.profile.units[u].name, kBaseFormat.name, "bytes"};
     selection.push_back(start);
     for (const Candidate* c : open) {
-      if (open.size() == 1 || c->format == "fp16") continue;
-      const std::optional<double>& value = c->*metric.value;
+      if (open.size() == 1 || is_base(c)) continue;
+      const std::optional<double>& value = c->value(metric);
       if (!value || std::isnan(*value))
-        return Unmeasured{task.profile.units[u].name, c->format, metric.name};
+        return Unmeasured{task.profile.units[u].name, c->choice.format, metric.name};
       steps.push_back({u, c});
     }
   }
   std::stable_sort(steps.begin(), steps.end(), [&](const Step& a, const Step& b) {
-    const double x = *(a.to->*metric.value), y = *(b.to->*metric.value);
-    return metric.descending ? x > y : x < y;
+    const double x = *a.to->value(metric), y = *b.to->value(metric);
+    return metric.better == Better::kHigher ? x > y : x < y;
   });
   if (!steps.empty()) steps.pop_back();
 
   if (task.max_kl) {
     for (size_t u = 0; u < selection.size(); ++u)
       if (!has_kl(*selection[u]))
-        return Unmeasured{task.profile.units[u].name, selection[u]->format, "kl"};
+        return Unmeasured{task.profile.units[u].name, selection[u]->choice.format, kKl.name};
     if (*kl_of(selection) > *task.max_kl) return Unreachable{selection};
   }
   for (const Step& step : steps) {
@@ -70,7 +70,7 @@ MethodResult plan_by_prefix(const PlanningTask& task, const SortMetric& metric) 
     selection[step.unit] = step.to;
     if (!task.max_kl) continue;
     if (!has_kl(*step.to))
-      return Unmeasured{task.profile.units[step.unit].name, step.to->format, "kl"};
+      return Unmeasured{task.profile.units[step.unit].name, step.to->choice.format, kKl.name};
     if (*kl_of(selection) <= *task.max_kl) continue;
     selection[step.unit] = from;
     break;
@@ -78,5 +78,11 @@ MethodResult plan_by_prefix(const PlanningTask& task, const SortMetric& metric) 
   if (task.unit_bytes && !fits(selection, task)) return Unreachable{selection};
   return Selected{selection, std::nullopt};
 }
+
+}  // namespace
+
+MethodResult plan_by_kl_order(const PlanningTask& task) { return plan_by_prefix(task, kKl); }
+MethodResult plan_by_sqnr_order(const PlanningTask& task) { return plan_by_prefix(task, kSqnrDb); }
+MethodResult plan_by_mse_order(const PlanningTask& task) { return plan_by_prefix(task, kMse); }
 
 }  // namespace klens

@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 #include <csignal>
 
+#include "quant/planner.h"
 #include "tests/apps/run_program.h"
 
 using namespace klens::testing;
@@ -40,6 +41,42 @@ TEST_CASE("every command has help of at most 80 columns, with examples") {
       begin = end + 1;
     }
   }
+}
+
+TEST_CASE("help and refusals list exactly the names of the tables") {
+  // Words with a line's end, or several spaces, as one space.
+  const auto help_of = [](const std::string& command) {
+    std::istringstream words(run({command, "--help"}).out);
+    std::string text;
+    for (std::string word; words >> word;) text += (text.empty() ? "" : " ") + word;
+    return text;
+  };
+  const auto all = [](const auto&) { return true; };
+  const std::string formats = klens::names_of(klens::kFormats);
+  for (const char* command : {"plan", "quantize"}) {
+    const std::string help = help_of(command);
+    std::string methods = std::string("(default ") + klens::kPlanMethods[0].name + ")";
+    for (const klens::PlanMethod& row : klens::kPlanMethods)
+      if (!row.takes_format) methods += " " + std::string(row.name) + ": " + row.about;
+    CHECK_THAT(help, Catch::Contains("one format for every unit: " + formats + " --"));
+    CHECK_THAT(help, Catch::Contains("--method NAME how to choose " + methods + " --tensor-type"));
+  }
+  for (const char* command : {"profile", "quantize"}) {
+    const std::string help = help_of(command);
+    CHECK_THAT(help, Catch::Contains("(default " + klens::default_formats() + "); " +
+                                     klens::kBaseFormat.name + " always is one --metrics"));
+    CHECK_THAT(help, Catch::Contains("--metrics LIST of " +
+                                     klens::names_where(klens::kMetrics, ",", all) + " (default"));
+  }
+  check_failure({"profile", kModel, "--json", "--formats", "int3"},
+                "format \"int3\" is not one of " + formats);
+  check_failure({"profile", kModel, "--json", "--metrics", "kl,size"},
+                "metric \"size\" is not one of " + klens::names_of(klens::kMetrics));
+  check_failure({"quantize", kModel, "--dry-run", "--bpw", "5", "--method", "best"},
+                "\"best\" is not one of " + klens::names_of(klens::kPlanMethods));
+  check_failure({"quantize", kModel, "--dry-run", "--uniform", "int3"}, formats);
+  check_failure({"quantize", kModel, "--dry-run", "--uniform", "int8", "--tensor-type", "x=int3"},
+                formats);
 }
 
 TEST_CASE("wrong calls are told apart from failures") {

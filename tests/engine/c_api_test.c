@@ -320,8 +320,8 @@ static void jobs(klens_model* model, const char* folder) {
 
   quantizing.size = sizeof quantizing;
   quantizing.plan_json = plan;
-  quantizing.plan = planning;
-  quantizing.profile = profiling;
+  quantizing.plan = &planning;
+  quantizing.profile = &profiling;
   OK(klens_quantize(model, in_work("small.klens"), &quantizing, &report, e));
   CHECK(report != NULL && strstr(report, "\"kl\"") != NULL);
   klens_string_free(report);
@@ -345,6 +345,13 @@ static void jobs(klens_model* model, const char* folder) {
   (void)folder;
 }
 
+static void tables(void) {
+  CHECK(strstr(klens_formats(), "\"name\":\"fp16\"") != NULL && klens_formats() == klens_formats());
+  CHECK(strstr(klens_quantizers(), "\"name\":\"rtn\"") != NULL);
+  CHECK(strstr(klens_metrics(), "\"name\":\"kl\"") != NULL);
+  CHECK(strstr(klens_plan_methods(), "\"name\":\"uniform\"") != NULL);
+}
+
 int main(int argc, char** argv) {
   klens_model_options options = {0};
   klens_model *model = NULL, *other = NULL;
@@ -352,6 +359,7 @@ int main(int argc, char** argv) {
   if (argc != 3) return 2;
   snprintf(work, sizeof work, "%s", argv[2]);
   printf("klens %s, %s\n", klens_version(), klens_isa());
+  tables();
 
   CHECK(klens_model_open("/no/such/model", NULL, &model, &error) == KLENS_IO);
   CHECK(error.status == KLENS_IO && strstr(error.message, "/no/such/model") != NULL && model == NULL);

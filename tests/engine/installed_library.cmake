@@ -1,5 +1,5 @@
-# Installs the build, compiles c_api_test.c against nothing but what was installed, and runs it: as C99, and the
-# header as C++20 too. Variables: BUILD, WORK, SOURCE, MODEL, CC, CXX, C_FLAGS, CXX_FLAGS.
+# Installs the build, compiles the c_api tests against nothing but what was installed, and runs them: as C99, and
+# the header as C++20 too. Variables: BUILD, WORK, SOURCE, MODEL, CC, CXX, C_FLAGS, CXX_FLAGS.
 function(run)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE code)
   if(NOT code EQUAL 0)
@@ -15,13 +15,16 @@ get_filename_component(pkgconfig ${config} DIRECTORY)
 get_filename_component(lib ${pkgconfig} DIRECTORY)
 separate_arguments(c_flags UNIX_COMMAND "${C_FLAGS}")
 separate_arguments(cxx_flags UNIX_COMMAND "${CXX_FLAGS}")
-run(${CC} ${c_flags} -std=c99 -pedantic -Wall -Wextra -Werror ${SOURCE}/c_api_test.c -I${WORK}/prefix/include -L${lib} -lklens
-    -Wl,-rpath,${lib} -o ${WORK}/c_api_test)
+foreach(test c_api_test c_api_options_test)
+  run(${CC} ${c_flags} -std=c99 -pedantic -Wall -Wextra -Werror ${SOURCE}/${test}.c -I${WORK}/prefix/include -L${lib} -lklens
+      -Wl,-rpath,${lib} -o ${WORK}/${test})
+endforeach()
 file(WRITE ${WORK}/header.cpp "#include <klens/klens.hpp>\nint main() { return klens_version() == nullptr; }\n")
 run(${CXX} ${cxx_flags} -std=c++20 -Wall -Wextra -Werror ${WORK}/header.cpp -I${WORK}/prefix/include -L${lib} -lklens
     -Wl,-rpath,${lib} -o ${WORK}/header)
 run(${WORK}/header)
 run(${WORK}/c_api_test ${MODEL} ${WORK}/files)
+run(${WORK}/c_api_options_test ${MODEL})
 
 # Nothing but klens_* is exported, under a versioned name.
 execute_process(COMMAND nm -D --defined-only ${lib}/libklens.so OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)

@@ -22,7 +22,7 @@ std::vector<int32_t> window_ids(const std::string& name) {
 Plan plan_with(const Model& model, size_t unit, const std::string& format) {
   Plan plan;
   for (size_t u = 0; u < model.units().size(); ++u)
-    plan.units[model.units()[u].name] = {.format = u == unit ? format : "fp16", .quantizer = "rtn"};
+    plan.units[model.units()[u].name] = {u == unit ? format : "fp16"};
   return plan;
 }
 
@@ -51,7 +51,7 @@ TEST_CASE("a student scores as the whole model with that unit replaced", "[profi
   runner.begin_window(ids);
   for (size_t unit = 0; unit < model->units().size(); ++unit) {
     CAPTURE(name, model->units()[unit].name);
-    const Student student{unit, find_format("int4g32")};
+    const Student student{unit, {"int4g32"}};
     const WindowScore fast = runner.run({&student, 1}, [] {})[0];
 
     // The long way: nothing kept, all of the model with one packed unit.
@@ -82,7 +82,7 @@ TEST_CASE("every student's pass starts at its block", "[profile]") {
     const bool embeds = unit == model->spec().embedding;
     const int64_t expected = embeds ? model->blocks() : model->blocks() - spec.block;
     const int64_t before = model->block_runs();
-    const Student student{unit, find_format("int8")};
+    const Student student{unit, {"int8"}};
     runner.run({&student, 1}, [] {});
     CHECK(model->block_runs() - before == expected);
   }
@@ -98,7 +98,7 @@ TEST_CASE("students around a plan start from the plan's activations, and are jud
   StudentRunner around(*model, &base);
   const WindowScore base_score = around.begin_window(ids);
   CHECK(base_score.kl > 0);
-  const Student student{unit, find_format("int4g32")};
+  const Student student{unit, {"int4g32"}};
   const WindowScore got = around.run({&student, 1}, [] {})[0];
 
   Plan both = plan;
@@ -108,7 +108,7 @@ TEST_CASE("students around a plan start from the plan's activations, and are jud
   CHECK(got.kl == whole.begin_window(ids).kl);
   // Replacing the base's own quantised unit by fp16 leaves what fp16 loses on FP32 weights: next to
   // nothing.
-  const Student back{1, find_format("fp16")};
+  const Student back{1, {"fp16"}};
   CHECK(around.run({&back, 1}, [] {})[0].kl < 0.01 * base_score.kl);
 }
 
@@ -124,7 +124,7 @@ TEST_CASE("fp16 costs nothing where the checkpoint is FP16, and is measured wher
       run_profile(*open_model(demo_model()), nullptr, options, progress, never).profile;
   for (const Unit& unit : f32.units) CHECK(*unit.candidates[0].kl > 0);
   for (const Unit& unit : f16.units) {
-    CHECK(unit.candidates[0].format == "fp16");
+    CHECK(unit.candidates[0].choice.format == "fp16");
     CHECK(*unit.candidates[0].kl == 0);
   }
 }
@@ -136,8 +136,8 @@ TEST_CASE("metrics that are not asked for are left out", "[profile]") {
   const Profile profile =
       run_profile(*open_model(data_path("goldens/mamba")), nullptr, options, progress, never)
           .profile;
-  CHECK(profile.units[0].kurtosis.has_value());
-  CHECK(profile.units[0].candidates[1].mse.has_value());
+  CHECK(profile.units[0].weights[kKurtosis].has_value());
+  CHECK(profile.units[0].candidates[1].others[kMse].has_value());
   CHECK(!profile.units[0].candidates[1].kl.has_value());
   CHECK(profile.units[0].candidates[1].kl_windows.empty());
   options.metrics = "klx";

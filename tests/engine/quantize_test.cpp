@@ -6,6 +6,7 @@
 #include "engine/session.h"
 #include "kernels/cpu/divergence/divergence.h"
 #include "loaders/mapped_file.h"
+#include "loaders/profile_json.h"
 #include "tests/testing.h"
 
 namespace klens {
@@ -20,8 +21,8 @@ QuantizeOptions small_options() {
   return options;
 }
 
-nlohmann::ordered_json quantize_with(const Model& model, const std::string& out,
-                                     const QuantizeOptions& options) {
+QuantizeReport quantize_with(const Model& model, const std::string& out,
+                             const QuantizeOptions& options) {
   Progress progress(nullptr);
   return quantize(model, nullptr, out, options, progress);
 }
@@ -38,10 +39,10 @@ TEST_CASE("a size is never exceeded, and more of it never hurts the prediction",
     QuantizeOptions options = small_options();
     options.request.budget.file_bytes = size;
     const auto report = quantize_with(*model, folder / "out.klens", options);
-    CHECK(report["bytes"].get<int64_t>() <= size);
-    CHECK(report["bytes"] == std::filesystem::file_size(folder / "out.klens"));
-    CHECK(report["predicted_kl"].get<double>() <= last_kl * 1.02 + 1e-6);
-    last_kl = report["predicted_kl"];
+    CHECK(static_cast<int64_t>(report.bytes) <= size);
+    CHECK(report.bytes == std::filesystem::file_size(folder / "out.klens"));
+    CHECK(*report.plan.predicted_kl <= last_kl * 1.02 + 1e-6);
+    last_kl = *report.plan.predicted_kl;
   }
   CHECK(last_kl < 2e-5);  // room for almost all in fp16, which costs nothing, and the rest in int8
   QuantizeOptions options = small_options();
@@ -81,11 +82,10 @@ TEST_CASE("a baked file runs as its plan was measured", "[quantize][long]") {
       kl += std::exp(z[v] - lse) * ((z[v] - lse) - (zq[v] - lse_q));
   }
   CHECK(kl == Approx(measured).epsilon(1e-3));
-  CHECK(report["plan"]["units"].size() == model->units().size());
-  CHECK(report["measured_kl"].get<double>() ==
-        Approx(report["predicted_kl"].get<double>()).epsilon(0.25));
-  CHECK(report["evaluation"] == "held-out");
-  CHECK(report["ppl_after"].get<double>() > report["ppl_before"].get<double>() * 0.99);
+  CHECK(report.plan.units.size() == model->units().size());
+  CHECK(*report.plan.measured_kl == Approx(*report.plan.predicted_kl).epsilon(0.25));
+  CHECK(report.evaluation->text == "held-out");
+  CHECK(report.evaluation->ppl_after > report.evaluation->ppl_before * 0.99);
 }
 
 TEST_CASE("the same command twice writes the same bytes", "[quantize]") {
@@ -109,9 +109,9 @@ TEST_CASE("formats given by name are kept, whatever else is planned", "[quantize
     options.request.uniform_format = "int4g64";
   }
   const auto report = quantize_with(*model, folder / "out.klens", options);
-  const auto& units = report["plan"]["units"];
-  CHECK(units["backbone.layers.0.mixer.x_proj"]["format"] == "int8");
-  CHECK(units["backbone.layers.1.mixer.x_proj"]["format"] == "fp16");
+  const auto& units = report.plan.units;
+  CHECK(units.at("backbone.layers.0.mixer.x_proj") == Choice{"int8"});
+  CHECK(units.at("backbone.layers.1.mixer.x_proj") == Choice{"fp16"});
   options.tensor_types = "nothing=fp16";
   CHECK_THROWS_WITH(quantize_with(*model, folder / "b.klens", options),
                     Catch::Contains("matches no unit"));
@@ -131,8 +131,8 @@ TEST_CASE("a dry run says what would be written and writes nothing", "[quantize]
   const auto real = quantize_with(*model, folder / "out.klens", options);
   options.dry_run = true;
   const auto dry = quantize_with(*model, folder / "dry.klens", options);
-  CHECK(dry["bytes"] == real["bytes"]);
-  CHECK(dry["plan"] == real["plan"]);
+  CHECK(dry.bytes == real.bytes);
+  CHECK(plan_to_json(dry.plan) == plan_to_json(real.plan));
   CHECK(!std::filesystem::exists(folder / "dry.klens"));
 }
 
@@ -142,8 +142,8 @@ TEST_CASE("a limit on KL is met by the measured plan", "[quantize][long]") {
   QuantizeOptions options = small_options();
   options.request.budget.max_kl = 0.01;
   const auto report = quantize_with(*model, folder / "out.klens", options);
-  CHECK(report["measured_kl"].get<double>() <= 0.01);
-  CHECK(report["bpw"].get<double>() < 10);
+  CHECK(*report.plan.measured_kl <= 0.01);
+  CHECK(report.plan.bpw < 10);
 }
 
 TEST_CASE("every architecture runs as a model file, and in INT8 close to FP32", "[quantize]") {

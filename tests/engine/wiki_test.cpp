@@ -49,7 +49,7 @@ double kendall(const std::vector<double>& a, const std::vector<double>& b, doubl
 
 const Candidate& candidate(const Unit& unit, const std::string& format) {
   for (const Candidate& c : unit.candidates)
-    if (c.format == format) return c;
+    if (c.choice.format == format) return c;
   throw std::runtime_error("no candidate " + format);
 }
 
@@ -65,9 +65,10 @@ TEST_CASE("perplexity of the WikiText-2 test file equals the reference", "[slow]
 
   const auto model = open_model(path);
   const auto got = perplexity(*model, tokenizer_of(*model), text, {}, progress);
-  std::cout << name << " FP32: perplexity " << got["ppl"] << ", reference " << want["ppl"] << "\n";
-  CHECK(got["tokens"] == want["scored"]);
-  CHECK(std::fabs(got["ppl"].get<double>() / want["ppl"].get<double>() - 1) < 1e-3);
+  std::cout << name << " FP32: perplexity " << got.ppl.mean << ", reference " << want["ppl"]
+            << "\n";
+  CHECK(got.tokens == want["scored"]);
+  CHECK(std::fabs(got.ppl.mean / want["ppl"].get<double>() - 1) < 1e-3);
 
   // The FP16 model file, on the first windows.
   const WindowOptions some{.ctx = 512, .windows = 60, .stride = 0, .llama_protocol = false};
@@ -80,7 +81,7 @@ TEST_CASE("perplexity of the WikiText-2 test file equals the reference", "[slow]
   const auto baked = open_model(folder / "fp16.klens");
   const auto full = perplexity(*model, tokenizer_of(*model), text, some, progress);
   const auto fp16 = perplexity(*baked, tokenizer_of(*baked), text, some, progress);
-  CHECK(std::fabs(fp16["ppl"].get<double>() / full["ppl"].get<double>() - 1) < 3e-3);
+  CHECK(std::fabs(fp16.ppl.mean / full.ppl.mean - 1) < 3e-3);
 }
 
 TEST_CASE("keys and values in INT8 cost little", "[slow][wiki]") {
@@ -98,7 +99,7 @@ TEST_CASE("keys and values in INT8 cost little", "[slow][wiki]") {
   Progress progress(nullptr);
   const std::string text = read_text(text_path);
   const auto kl = [&](const Model& model) {
-    return compare(*full, model, tokenizer_of(*full), text, some, progress)["kl"].get<double>();
+    return compare(*full, model, tokenizer_of(*full), text, some, progress).kl.mean;
   };
   const double of_half = kl(*half), of_int8 = kl(*int8);
   std::cout << "wiki-llama: KL of the KV cache in FP16 " << of_half << ", in INT8 " << of_int8
@@ -182,17 +183,17 @@ TEST_CASE("single-unit KLs equal the reference", "[slow][wiki]") {
       REQUIRE(by_name.count(unit.name) == 1);
       const Candidate& c = candidate(unit, format);
       const nlohmann::json& r = by_name.at(unit.name)[format];
-      CHECK(*unit.kurtosis == Approx(by_name.at(unit.name)["kurtosis"].get<double>()));
+      CHECK(*unit.weights[kKurtosis] == Approx(by_name.at(unit.name)["kurtosis"].get<double>()));
       const double kl = r["kl"];
       got.push_back(*c.kl);
       want.push_back(kl);
       if (kl <= 1e-4) continue;
       worst = std::max(worst, std::fabs(got.back() / kl - 1));
-      CHECK(*c.kl_reverse == Approx(r["kl_reverse"].get<double>()).epsilon(0.02));
-      CHECK(*c.mse == Approx(r["mse"].get<double>()).epsilon(0.02));
-      CHECK(*c.sqnr_db == Approx(r["sqnr_db"].get<double>()).margin(0.1));
-      CHECK(*c.delta_ce == Approx(r["delta_ce"].get<double>()).margin(1e-5));
-      CHECK(*c.ppl == Approx(r["ppl"].get<double>()).epsilon(1e-4));
+      CHECK(*c.others[kKlReverse] == Approx(r["kl_reverse"].get<double>()).epsilon(0.02));
+      CHECK(*c.others[kMse] == Approx(r["mse"].get<double>()).epsilon(0.02));
+      CHECK(*c.others[kSqnrDb] == Approx(r["sqnr_db"].get<double>()).margin(0.1));
+      CHECK(*c.others[kDeltaCe] == Approx(r["delta_ce"].get<double>()).margin(1e-5));
+      CHECK(*c.others[kPpl] == Approx(r["ppl"].get<double>()).epsilon(1e-4));
     }
     std::cout << name << " " << format << ": largest deviation of KL " << worst << ", Kendall tau "
               << kendall(got, want, kRounding) << "\n";

@@ -14,15 +14,15 @@ void check_plan(const klens::Plan& plan) {
 }
 
 void make_plans(const klens::Profile& profile) {
-  for (const char* method : {"klens", "kl-sort", "sqnr-sort", "mse-sort", "uniform"})
+  for (const klens::PlanMethod& method : klens::kPlanMethods)
     for (const int budget : {0, 1, 2}) {
       klens::PlanRequest request;
-      request.method = method;
+      request.method = method.name;
       if (budget == 0) request.budget.bpw = 5;
       if (budget == 1) request.budget.file_bytes = 3'000'000;
       if (budget == 2) request.budget.max_kl = 0.05;
-      if (request.method == "uniform") {
-        request.uniform_format = "int8";
+      if (method.takes_format) {
+        request.uniform_format = klens::kFormats[1].name;
         request.budget = {};
       }
       const auto result = klens::make_plan(profile, request);

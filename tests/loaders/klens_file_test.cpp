@@ -106,7 +106,7 @@ TEST_CASE("a model file holds what was packed, in every format and size", "[klen
       CAPTURE(name);
       const PackedWeight packed = by_rtn(source.units.at(name), header.plan.units.at(name));
       CHECK(unit.format == packed.format);
-      CHECK(unit.quantizer == "rtn");
+      CHECK(unit.choice == header.plan.units.at(name));
       CHECK(unit.bytes == packed.qweight.size() + packed.scale.size());
       CHECK(same_bytes(unit.view.data, packed.qweight));
       CHECK(same_bytes(unit.view.scale, packed.scale));

@@ -7,15 +7,24 @@
 namespace klens {
 
 TEST_CASE("formats are found by name", "[format]") {
-  std::string names;
-  for (const Format& format : kFormats) {
-    CHECK(find_format(format.name) == &format);
-    names += (names.empty() ? "" : ", ") + std::string(format.name);
-  }
-  CHECK(format_names() == names);
+  for (const Format& format : kFormats) CHECK(find_format(format.name) == &format);
   CHECK(find_format("int4") == nullptr);
   CHECK(find_format("") == nullptr);
   CHECK(find_format("INT8") == nullptr);
+}
+
+TEST_CASE("formats stand by what they cost, and differ in what tells them apart", "[format]") {
+  for (const Format& a : kFormats) {
+    for (const Format& b : kFormats) {
+      if (&a <= &b) continue;
+      CAPTURE(a.name, b.name);
+      CHECK(bits_per_weight(a) < bits_per_weight(b));
+      CHECK(a.colour != b.colour);
+      CHECK(std::string(a.about) != b.about);
+    }
+  }
+  CHECK(bits_per_weight(kBaseFormat) == 16);
+  CHECK(default_formats() == "int8,int4g32,int4g64,int4g128");
 }
 
 TEST_CASE("bytes of a packed matrix", "[format]") {

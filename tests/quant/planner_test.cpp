@@ -14,7 +14,7 @@ namespace {
 
 Candidate candidate(const char* format, int64_t bytes, double kl, double stderr_ = 0) {
   Candidate c;
-  c.format = format;
+  c.choice.format = format;
   c.bytes = bytes;
   c.kl = kl;
   if (stderr_ > 0) c.kl_stderr = stderr_;
@@ -75,8 +75,8 @@ Profile realistic_profile(int blocks, uint32_t seed) {
         const auto bytes = static_cast<int64_t>(packed_bytes(kFormats[f], s.rows, s.cols));
         const double kl = sensitivity * error[f] * std::exp(0.1 * normal(rng));
         Candidate c = candidate(kFormats[f].name, bytes, kl);
-        c.mse = kl * std::exp(0.5 * normal(rng));
-        c.sqnr_db = f == 0 ? 150.0 : -10 * std::log10(*c.mse);
+        c.others[kMse] = kl * std::exp(0.5 * normal(rng));
+        c.others[kSqnrDb] = f == 0 ? 150.0 : -10 * std::log10(*c.others[kMse]);
         u.candidates.push_back(c);
       }
       p.parameters += s.rows * s.cols;
@@ -227,7 +227,7 @@ TEST_CASE("differences under the noise are not chased", "[planner]") {
     for (const Candidate& c : candidates) open.push_back(&c);
     std::string names;
     for (const Candidate* c : significant_candidates(open))
-      names += (names.empty() ? "" : " ") + c->format;
+      names += (names.empty() ? "" : " ") + c->choice.format;
     return names;
   };
   // Without errors every improvement counts, and a tie does not.
@@ -330,8 +330,8 @@ TEST_CASE("sqnr-sort and mse-sort follow their metric", "[planner]") {
   const double mse[2][3] = {{0, 5, 7}, {0, 1, 6}};
   for (size_t u = 0; u < 2; ++u)
     for (size_t c = 0; c < 3; ++c) {
-      p.units[u].candidates[c].mse = mse[u][c];
-      p.units[u].candidates[c].sqnr_db = -mse[u][c];
+      p.units[u].candidates[c].others[kMse] = mse[u][c];
+      p.units[u].candidates[c].others[kSqnrDb] = -mse[u][c];
       p.units[u].candidates[c].kl.reset();
     }
   for (const char* method : {"mse-sort", "sqnr-sort"}) {

@@ -27,45 +27,40 @@ Profile sample_profile() {
   u.block = 0;
   u.rows = 1024;
   u.cols = 256;
-  u.kurtosis = 3.0089138398938453;
+  u.weights[kKurtosis] = 3.0089138398938453;
   Candidate c;
-  c.format = "fp16";
+  c.choice.format = "fp16";
   c.bytes = 524288;
   c.kl = 0;
   u.candidates.push_back(c);
-  c.format = "int4g64";
-  c.quantizer = "hqq";
+  c.choice.format = "int4g64";
+  c.choice.quantizer = "hqq";
   c.bytes = 139264;
   c.kl = 0.1 + 0.2;  // 0.30000000000000004
   c.kl_stderr = 5e-324;
-  c.kl_reverse = 0.005284892588121888;
-  c.delta_ce = -2.8563724596253337e-05;
-  c.mse = 1.0 / 3;
-  c.sqnr_db = 28.79300298327555;
-  c.ppl = 106.67121696633396;
+  c.others[kKlReverse] = 0.005284892588121888;
+  c.others[kDeltaCe] = -2.8563724596253337e-05;
+  c.others[kMse] = 1.0 / 3;
+  c.others[kSqnrDb] = 28.79300298327555;
+  c.others[kPpl] = 106.67121696633396;
   c.kl_windows = {0.1, -1e-9, 1e15};
   u.candidates.push_back(c);
   p.units.push_back(u);
   u.name = "lm_head";
   u.block = -1;
-  u.kurtosis.reset();
+  u.weights = {};
   u.candidates.resize(1);
   p.units.push_back(u);
   return p;
 }
 
 void check_equal(const Candidate& a, const Candidate& b) {
-  CHECK(a.format == b.format);
-  CHECK(a.quantizer == b.quantizer);
+  CHECK(a.choice == b.choice);
   CHECK(a.bytes == b.bytes);
   CHECK(a.kl == b.kl);
   CHECK(a.kl_stderr == b.kl_stderr);
-  CHECK(a.kl_reverse == b.kl_reverse);
-  CHECK(a.delta_ce == b.delta_ce);
-  CHECK(a.mse == b.mse);
-  CHECK(a.sqnr_db == b.sqnr_db);
-  CHECK(a.ppl == b.ppl);
   CHECK(a.kl_windows == b.kl_windows);
+  CHECK(a.others == b.others);
 }
 
 // `text` with the first `from` replaced by `to`.
@@ -125,7 +120,7 @@ TEST_CASE("a profile reads back equal", "[profile_json]") {
     CHECK(a.units[u].block == b.units[u].block);
     CHECK(a.units[u].rows == b.units[u].rows);
     CHECK(a.units[u].cols == b.units[u].cols);
-    CHECK(a.units[u].kurtosis == b.units[u].kurtosis);
+    CHECK(a.units[u].weights == b.units[u].weights);
     REQUIRE(a.units[u].candidates.size() == b.units[u].candidates.size());
     for (size_t c = 0; c < a.units[u].candidates.size(); ++c)
       check_equal(a.units[u].candidates[c], b.units[u].candidates[c]);
@@ -157,7 +152,7 @@ TEST_CASE("what is not needed may be missing, and what is unknown is ignored", "
       "x");
   REQUIRE(p.units.size() == 1);
   CHECK(p.units[0].block == -1);
-  CHECK(p.units[0].candidates[0].quantizer == "rtn");
+  CHECK(p.units[0].candidates[0].choice.quantizer == "rtn");
   CHECK_FALSE(p.units[0].candidates[0].kl);
   const Plan plan =
       plan_from_json(R"({"klens_plan":1,"units":{"u":{"format":"int8","why":1}}})", "x");
@@ -168,10 +163,10 @@ TEST_CASE("what is not needed may be missing, and what is unknown is ignored", "
 TEST_CASE("numbers that JSON cannot hold are left out", "[profile_json]") {
   Profile p = sample_profile();
   p.model_name = "caf\xe9";  // Latin-1
-  p.units[0].candidates[1].sqnr_db = INFINITY;
+  p.units[0].candidates[1].others[kSqnrDb] = INFINITY;
   p.units[0].candidates[1].kl_windows = {0, NAN};
   const Profile back = profile_from_json(profile_to_json(p), "x");
-  CHECK_FALSE(back.units[0].candidates[1].sqnr_db);
+  CHECK_FALSE(back.units[0].candidates[1].others[kSqnrDb]);
   CHECK(back.units[0].candidates[1].kl_windows.empty());
   p.units[0].candidates[1].kl = NAN;  // then it is no candidate
   CHECK(profile_from_json(profile_to_json(p), "x").units[0].candidates.size() == 1);
@@ -198,6 +193,11 @@ TEST_CASE("malformed profiles are refused by key", "[profile_json]") {
       {"\"units\": [", "\"units\": [7,", "'units[0]' is not a JSON object"},
       {"\"name\": \"lm_head\"", "\"name\": \"backbone.layers.0.mixer.in_proj\"", "twice"},
       {"\"name\": \"lm_head\"", "\"name\": \"\"", "units[1]: key 'name'"},
+      {"\"name\": \"lm_head\"", "\"name\": \"lm_head[7:7]\"", "'name' ends in brackets"},
+      {"\"name\": \"lm_head\"", "\"name\": \"lm_head[0:512]\"",
+       "'rows' is 1024, but its name says 512"},
+      {"\"name\": \"lm_head\"", "\"name\": \"backbone.layers.0.mixer.in_proj[512:1536]\"",
+       "give rows of backbone.layers.0.mixer.in_proj to two units"},
       {"\"block\": 0", "\"block\": -2", "'block'"},
       {"\"kurtosis\": 3.", "\"kurtosis\": -3.", "'kurtosis' is negative"},
       {"\"candidates\": [", "\"candidates\": [], \"x\": [", "'candidates' is empty"},
@@ -251,6 +251,17 @@ TEST_CASE("a plan reads back equal", "[profile_json]") {
   CHECK(a.units == b.units);
 }
 
+TEST_CASE("units may be rows of a matrix", "[profile_json]") {
+  Profile p = sample_profile();
+  p.units[0].name = "in_proj[0:1024]";
+  p.units[1].name = "in_proj[1024:2048]";
+  const std::string text = profile_to_json(p);
+  CHECK(profile_to_json(profile_from_json(text, "x")) == text);
+  Plan plan;
+  plan.units = {{"in_proj[0:1024]", {"fp16"}}, {"in_proj[1024:2048]", {"int8"}}};
+  CHECK(plan_from_json(plan_to_json(plan), "x").units == plan.units);
+}
+
 TEST_CASE("malformed plans are refused by key", "[profile_json]") {
   Plan plan;
   plan.method = "klens";
@@ -275,6 +286,7 @@ TEST_CASE("malformed plans are refused by key", "[profile_json]") {
       {"\"units\": {", "\"units\": {}, \"x\": {", "'units' is empty"},
       {"\"units\": {", "\"units\": [], \"x\": {", "'units' is not a JSON object"},
       {"\"u\": {", "\"u\": \"int8\", \"v\": {", "units: key 'u' is not a JSON object"},
+      {"\"u\": {", "\"u[4:2]\": {", "units: key 'u[4:2]' ends in brackets"},
       {"\"format\": \"int8\"", "\"format\": \"int9\"", "units: u: key 'format'"},
       {"\"format\": \"int8\"", "\"x\": 1", "'format' is missing"},
       {"\"quantizer\": \"rtn\"", "\"quantizer\": 1", "'quantizer'"},

@@ -11,7 +11,10 @@
    NULL. Pointers obtained in any other way are borrowed and stay valid until the next call on the
    same handle.
    4. Set `size` in every options struct to its sizeof. Zero in any other field means the default
-   that the field's comment names. A NULL options pointer means all defaults.
+   that the field's comment names. A NULL options pointer means all defaults. Structs grow at their
+   end: one of an older caller, which is smaller, has defaults in what it lacks; one of a newer
+   caller is taken if all that this library does not know is zero, else refused. Options within
+   options are pointers, with a `size` of their own.
    5. Text is UTF-8; invalid bytes are read as U+FFFD. Token ids are int32_t. Logits are FP32, one
    per vocabulary entry. KL divergences are nats per token. Reports are JSON objects as text.
  */
@@ -59,6 +62,22 @@ KLENS_API const char* klens_version(void);
 KLENS_API const char* klens_isa(void);
 KLENS_API void klens_string_free(char* text);
 KLENS_API void klens_ids_free(int32_t* ids);
+
+/* The names that options, files and reports use: JSON arrays, in the order in which to list them.
+   "about" is a line for a help text. Borrowed for as long as the library is loaded; NULL only if
+   there is no memory.
+   Formats, most precise first: [{"name","about","bits" (per weight of a large matrix, scales
+   counted),"candidate" (measured where no formats are named),"base" (true of one: a candidate of
+   every unit),"colour" (for maps, one of a terminal's 256)}] */
+KLENS_API const char* klens_formats(void);
+/* [{"name","about"}]; the first is meant where none is named. */
+KLENS_API const char* klens_quantizers(void);
+/* [{"name","about","better" ("lower", "higher" or "neither"),"of" ("candidate" or "unit": the
+   weights alone)}]; the first is what plans add up. */
+KLENS_API const char* klens_metrics(void);
+/* [{"name","about","takes" ("budget" or "format": one for every unit)}]; the first is the default.
+ */
+KLENS_API const char* klens_plan_methods(void);
 
 /* ---- models ---------------------------------------------------------------------------------- */
 
@@ -273,10 +292,9 @@ typedef struct klens_profile_options {
   int32_t ctx;             /* window length in tokens; 0: 256 */
   int32_t windows;         /* 0: 32 */
   uint64_t seed;           /* of sampled text */
-  const char*
-      formats; /* comma-separated; NULL: "int8,int4g32,int4g64,int4g128"; fp16 is always added */
-  const char* metrics; /* comma-separated subset of kl,kl_reverse,delta_ce,mse,sqnr_db,kurtosis;
-                          NULL: all */
+  const char* formats; /* of klens_formats(), comma-separated; NULL: those marked "candidate"; the
+                          "base" is always added */
+  const char* metrics; /* of klens_metrics(), comma-separated; NULL: all */
   const char*
       state_path; /* where a run keeps its windows until the caller, with the profile safely
                      written, removes the file (klens_quantize removes it itself); NULL: nowhere */
@@ -291,12 +309,12 @@ KLENS_API klens_status klens_profile(klens_model* model, const klens_profile_opt
 
 typedef struct klens_plan_options {
   size_t size;
-  const char* method; /* klens, kl-sort, sqnr-sort, mse-sort, uniform; NULL: klens */
+  const char* method; /* of klens_plan_methods(); NULL: the first */
   double bpw;         /* one of bpw (bits per weight over the weights of all units, scales counted),
                          file_bytes, max_kl; 0: not given */
   int64_t file_bytes;
   double max_kl;
-  const char* uniform_format; /* method uniform */
+  const char* uniform_format; /* for a method that takes a format instead of a budget */
   const char* tensor_types;   /* lines "REGEX=FORMAT": units whose format is given; NULL: none */
 } klens_plan_options;
 
@@ -306,10 +324,10 @@ KLENS_API klens_status klens_plan(const char* profile_json, const klens_plan_opt
 
 typedef struct klens_quantize_options {
   size_t size;
-  const char* plan_json;   /* a ready plan; or NULL and plan below */
-  klens_plan_options plan; /* method, budget, uniform format, tensor types */
-  klens_profile_options
-      profile;     /* how to measure, where the plan asks for it (progress is taken from here) */
+  const char* plan_json;          /* a ready plan; or NULL and plan below */
+  const klens_plan_options* plan; /* method, budget, uniform format, tensor types */
+  const klens_profile_options* profile; /* how to measure, where the plan asks for it (progress is
+                                           taken from here) */
   int32_t dry_run;    /* not 0: everything but writing the file */
   int32_t no_measure; /* not 0: the finished plan is not measured, and "kl", "kl_stderr",
                          "ppl_before", "ppl_after" and "evaluation" are left out */

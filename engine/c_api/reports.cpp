@@ -1,0 +1,153 @@
+#include "engine/c_api/reports.h"
+
+#include <nlohmann/json.hpp>
+
+#include "loaders/choice_json.h"
+#include "loaders/profile_json.h"
+
+namespace klens {
+namespace {
+
+using nlohmann::ordered_json;
+
+// Texts of a model's may be no UTF-8.
+std::string dump(const ordered_json& json) {
+  return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+// A value under `key`, its standard error under `key`_stderr.
+void put(ordered_json& json, const std::string& key, const MeanError& value) {
+  json[key] = value.mean;
+  json[key + "_stderr"] = value.error;
+}
+void put(ordered_json& json, const char* key, const std::optional<double>& value) {
+  if (value) json[key] = *value;
+}
+void put(ordered_json& json, const std::string& prefix, const Percentiles& values) {
+  for (size_t i = 0; i < values.size(); ++i) json[prefix + kPercentiles[i].name] = values[i];
+}
+
+ordered_json to_json(const UnitReport& unit) {
+  ordered_json json = {{"name", unit.name},
+                       {"kind", unit.kind},
+                       {"block", unit.block},
+                       {"rows", unit.rows},
+                       {"cols", unit.cols}};
+  put_choice(unit.choice, json);
+  json["bytes"] = unit.bytes;
+  put(json, kKl.name, unit.kl);
+  return json;
+}
+
+ordered_json to_json(const std::vector<UnitReport>& units) {
+  ordered_json json = ordered_json::array();
+  for (const UnitReport& unit : units) json.push_back(to_json(unit));
+  return json;
+}
+
+ordered_json to_json(const Plan& plan) { return ordered_json::parse(plan_to_json(plan)); }
+
+}  // namespace
+
+std::string report_json(const PerplexityReport& r) {
+  return dump({{"tokens", r.tokens},
+               {"windows", r.windows},
+               {"nll", r.nll},
+               {"ppl", r.ppl.mean},
+               {"ppl_stderr", r.ppl.error},
+               {"word_ppl", r.word_ppl},
+               {"bits_per_byte", r.bits_per_byte},
+               {"tok_s", r.tok_s}});
+}
+
+std::string report_json(const CompareReport& r) {
+  ordered_json json;
+  put(json, "kl", r.kl);
+  put(json, "kl", r.kl_percentiles);
+  put(json, "top1_agreement", r.top1_agreement);
+  put(json, "ppl_a", r.ppl_a);
+  put(json, "ppl_b", r.ppl_b);
+  json["ln_ppl_correlation"] = r.ln_ppl_correlation;
+  put(json, "ln_ppl_ratio", r.ln_ppl_ratio);
+  put(json, "ppl_ratio", r.ppl_ratio);
+  put(json, "ppl_difference", r.ppl_difference);
+  put(json, "delta_p_mean", r.delta_p);
+  put(json, "delta_p_rms", r.delta_p_rms);
+  put(json, "delta_p", r.delta_p_percentiles);
+  json["tokens"] = r.tokens;
+  json["windows"] = r.windows;
+  json["tok_s"] = r.tok_s;
+  return dump(json);
+}
+
+std::string report_json(const InspectReport& r) {
+  ordered_json json = {{"path", r.path},
+                       {"name", r.name},
+                       {"architecture", r.architecture},
+                       {"parameters", r.parameters},
+                       {"bytes", r.bytes},
+                       {"bpw", r.bpw},
+                       {"file_bytes", r.file_bytes},
+                       {"vocab", r.vocab},
+                       {"d_model", r.d_model},
+                       {"blocks", r.blocks},
+                       {"tied_head", r.tied_head},
+                       {"tokenizer", r.tokenizer},
+                       {"chat_template", r.chat_template},
+                       {"units", to_json(r.units)},
+                       {"plan", r.plan ? to_json(*r.plan) : ordered_json()},
+                       {"provenance", r.provenance}};
+  // Reading refuses what fails these, so a report exists only for a sound file.
+  json["checks"] = {{"structure", "ok"},
+                    {"shapes", "ok"},
+                    {"checksums", !r.plan      ? "none in a checkpoint"
+                                  : r.verified ? "ok"
+                                               : "not checked (--verify)"}};
+  return dump(json);
+}
+
+std::string report_json(const QuantizeReport& r) {
+  ordered_json json = {{"bytes", r.bytes}, {"bpw", r.plan.bpw}};
+  if (r.evaluation) {
+    put(json, kKl.name, r.evaluation->kl);
+    json["ppl_before"] = r.evaluation->ppl_before;
+    json["ppl_after"] = r.evaluation->ppl_after;
+    json["evaluation"] = r.evaluation->text;
+  }
+  json["rounds"] = r.rounds;
+  put(json, "predicted_kl", r.plan.predicted_kl);
+  put(json, "measured_kl", r.plan.measured_kl);
+  json["plan"] = to_json(r.plan);
+  json["units"] = to_json(r.units);
+  json["seconds"] = r.seconds;
+  if (r.profile) json["profile"] = ordered_json::parse(profile_to_json(*r.profile));
+  return dump(json);
+}
+
+std::string report_json(const BenchReport& r) {
+  ordered_json json = {{"isa", r.isa},
+                       {"threads", r.threads},
+                       {"batch", r.batch},
+                       {"depth", r.depth},
+                       {"weight_bytes", r.weight_bytes},
+                       {"state_bytes", r.state_bytes},
+                       {"read_gb_s", r.read_gb_s},
+                       {"integer_gop_s", r.integer_gop_s}};
+  put(json, "first_token_ms", r.first_token_ms);
+  put(json, "prefill_gop_s", r.prefill_gop_s);
+  put(json, "token_ms", r.token_ms);
+  put(json, "decode_gb_s", r.decode_gb_s);
+  json["tests"] = ordered_json::array();
+  for (const BenchTest& test : r.tests) {
+    ordered_json shares;
+    for (const auto& [step, share] : test.shares) shares[step] = share;
+    json["tests"].push_back({{"name", test.name},
+                             {"tok_s", test.tok_s},
+                             {"stddev", test.stddev},
+                             {"samples", test.samples},
+                             {"shares", std::move(shares)}});
+  }
+  return dump(json);
+}
+
+}  // namespace klens

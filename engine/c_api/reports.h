@@ -1,0 +1,19 @@
+#pragma once
+#include <string>
+
+#include "engine/jobs/bench_job.h"
+#include "engine/jobs/compare.h"
+#include "engine/jobs/inspect.h"
+#include "engine/jobs/perplexity.h"
+#include "engine/jobs/quantize_job.h"
+
+namespace klens {
+
+// What jobs found out, as the JSON objects that klens.h describes.
+std::string report_json(const PerplexityReport& report);
+std::string report_json(const CompareReport& report);
+std::string report_json(const InspectReport& report);
+std::string report_json(const QuantizeReport& report);
+std::string report_json(const BenchReport& report);
+
+}  // namespace klens

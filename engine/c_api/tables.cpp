@@ -1,0 +1,87 @@
+#include <nlohmann/json.hpp>
+
+#include "klens/klens.h"
+#include "quant/metrics.h"
+#include "quant/planner.h"
+
+// The tables of quant/ as JSON arrays of objects, for those who list or explain them.
+
+namespace klens {
+namespace {
+
+using nlohmann::ordered_json;
+
+template <class Rows, class Fill>
+std::string json_of(const Rows& rows, const Fill& fill) {
+  ordered_json list = ordered_json::array();
+  for (const auto& each : rows) {
+    const auto& row = row_of_table(each);
+    ordered_json json = {{"name", row.name}, {"about", row.about}};
+    fill(row, json);
+    list.push_back(std::move(json));
+  }
+  return list.dump();
+}
+
+const char* name_of(Better better) {
+  switch (better) {
+    case Better::kLower:
+      return "lower";
+    case Better::kHigher:
+      return "higher";
+    default:
+      return "neither";
+  }
+}
+
+}  // namespace
+}  // namespace klens
+
+using namespace klens;
+
+const char* klens_formats(void) {
+  try {
+    static const std::string text = json_of(kFormats, [](const Format& row, ordered_json& json) {
+      json["bits"] = bits_per_weight(row);
+      json["candidate"] = row.candidate;
+      json["base"] = &row == &kBaseFormat;
+      json["colour"] = row.colour;
+    });
+    return text.c_str();
+  } catch (...) {
+    return nullptr;
+  }
+}
+
+const char* klens_quantizers(void) {
+  try {
+    static const std::string text = json_of(kQuantizers, [](const Quantizer&, ordered_json&) {});
+    return text.c_str();
+  } catch (...) {
+    return nullptr;
+  }
+}
+
+const char* klens_metrics(void) {
+  try {
+    static const std::string text = json_of(kMetrics, [](const Metric& row, ordered_json& json) {
+      json["better"] = name_of(row.better);
+      json["of"] = row.of_weights != nullptr ? "unit" : "candidate";
+    });
+    return text.c_str();
+  } catch (...) {
+    return nullptr;
+  }
+}
+
+const char* klens_plan_methods(void) {
+  try {
+    static const std::string text =
+        json_of(kPlanMethods, [](const PlanMethod& row, ordered_json& json) {
+          json["takes"] = row.takes_format ? "format" : "budget";
+        });
+    return text.c_str();
+  } catch (...) {
+    return nullptr;
+  }
+}

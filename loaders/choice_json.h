@@ -1,0 +1,39 @@
+#pragma once
+#include <nlohmann/json.hpp>
+
+#include "loaders/config.h"
+#include "loaders/json_object.h"
+#include "quant/choice.h"
+
+namespace klens {
+
+// The keys of a Choice, which stand among others in candidates, plans and units: the one place that
+// knows them.
+
+inline constexpr const char* kFormatKey = "format";
+inline constexpr const char* kQuantizerKey = "quantizer";
+
+inline void put_choice(const Choice& choice, nlohmann::ordered_json& to) {
+  to[kFormatKey] = choice.format;
+  to[kQuantizerKey] = choice.quantizer;
+}
+
+// A choice whose format is known. A quantizer need not be: its numbers are there to be run.
+inline Choice choice_from_json(const JsonObject& json) {
+  Choice choice{json.text(kFormatKey)};
+  choice.quantizer = json.text_or(kQuantizerKey, choice.quantizer.c_str());
+  if (find_format(choice.format) == nullptr)
+    json.fail(kFormatKey, "is '" + choice.format +
+                              "', a format this version does not know: it knows " +
+                              names_of(kFormats));
+  return choice;
+}
+
+// As a unit of a model file has it, known or not; "" for a format that is absent.
+inline Choice choice_from_json(const Config& unit) {
+  Choice choice{unit.text({kFormatKey}, "")};
+  choice.quantizer = unit.text({kQuantizerKey}, choice.quantizer);
+  return choice;
+}
+
+}  // namespace klens
