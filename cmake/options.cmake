@@ -23,13 +23,21 @@ if(CMAKE_CXX_FLAGS MATCHES "sanitize")
   target_compile_definitions(klens_options INTERFACE KLENS_SANITIZED)
 endif()
 
-# klens_precompile(TARGET [header...]): under sanitizers, whose builds take longest, the standard library, JSON
-# and the given headers are parsed once for all files of a target. Other builds parse them for each file, and
-# so find the file that does not include what it uses.
+# klens_precompile(TARGET header...) and klens_precompile(TARGET REUSE other): the standard library and the given
+# headers are parsed once for all files of a target, which is half of what they take to build; REUSE takes what
+# another target has parsed that is compiled with the same flags and that this one links. A file that does not
+# include what it uses is found by tests/includes.sh, which parses what has changed without these.
 function(klens_precompile target)
-  if(CMAKE_CXX_FLAGS MATCHES "sanitize")
+  cmake_parse_arguments(arg "" "REUSE" "" ${ARGN})
+  if(arg_REUSE)
+    target_precompile_headers(${target} REUSE_FROM ${arg_REUSE})
+  else()
     target_precompile_headers(${target} PRIVATE
-      <algorithm> <cmath> <cstdint> <cstring> <filesystem> <functional> <map> <memory> <nlohmann/json.hpp>
-      <optional> <set> <span> <string> <string_view> <vector> ${ARGN})
+      <algorithm> <chrono> <cmath> <cstdint> <cstring> <filesystem> <functional> <map> <memory> <optional> <set>
+      <span> <string> <string_view> <vector> ${arg_UNPARSED_ARGUMENTS})
   endif()
+  # The first, so that ccache knows what a precompiled header holds. The second, as GCC 12 then warns of sizes beyond
+  # all memory inside std::string's own operator+ (as above).
+  target_compile_options(${target} PRIVATE
+    $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess> $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overflow>)
 endfunction()

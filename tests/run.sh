@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change is accepted: the tests of an optimised build with warnings as
-# errors, the tests under AddressSanitizer and UndefinedBehaviorSanitizer, and a while of fuzzing.
+# errors, the symbols of an unoptimised one, the tests under AddressSanitizer and UndefinedBehaviorSanitizer,
+# what runs on several threads under ThreadSanitizer, a while of fuzzing, and what has changed parsed without
+# precompiled headers (KLENS_BASE: since which commit).
 # KLENS_FUZZ_SECONDS (20) is the time per fuzz target, KLENS_JOBS (all cores) how much runs at once.
 # shellcheck disable=SC2317  # step calls most of these functions
 set -euo pipefail
@@ -23,14 +25,18 @@ step() {
     outcome=FAILED
     failed=1
   fi
-  summary+=("$(printf '%-18s %-7s %4d s' "$name" "$outcome" "$((SECONDS - start))")")
+  summary+=("$name $outcome $((SECONDS - start))")
   [[ $outcome == ok ]]
 }
 
-build() { # build PRESET [cmake option...]
-  local preset=$1
+build() { # build PRESET [cmake option...] [-- target...]
+  local preset=$1 options=()
   shift
-  cmake --preset "$preset" "$@" && cmake --build "build/$preset" -j "$jobs"
+  while [[ $# != 0 && $1 != -- ]]; do
+    options+=("$1")
+    shift
+  done
+  cmake --preset "$preset" "${options[@]}" && cmake --build "build/$preset" -j "$jobs" ${1+--target "${@:2}"}
 }
 
 run_ctest() { # run_ctest PRESET [ctest option...]
@@ -90,18 +96,30 @@ step dependencies bash cmake/install-dependencies.sh --tests || true
 if step release-build build release -DCMAKE_COMPILE_WARNING_AS_ERROR=ON -DKLENS_BUILD_TESTS=ON -DKLENS_BUILD_BENCH=ON; then
   step release-tests run_ctest release || true
 fi
+# Unoptimised kernels are those in which the linker could merge functions of different instruction sets.
+if step debug-kernels build debug -DKLENS_BUILD_TESTS=ON -DKLENS_BUILD_BENCH=OFF -- klens_kernels klens_kernels_amx_emulated klens_kernels_avx512vl; then
+  step debug-symbols run_ctest debug -R '^kernels.isa_hygiene$' || true
+fi
 if step asan-build build asan -DCMAKE_COMPILE_WARNING_AS_ERROR=OFF -DKLENS_BUILD_TESTS=ON; then
   # "slow" tests look at results, not at memory, and would take an hour here.
   step asan-tests run_ctest asan -LE slow || true
 fi
+if step tsan-build build tsan -DKLENS_BUILD_TESTS=ON -DKLENS_BUILD_APPS=OFF -- klens_thread_tests; then
+  step tsan-tests run_ctest tsan -L threads || true
+fi
 if step fuzz-build build fuzz -DKLENS_BUILD_APPS=OFF; then
   step fuzz fuzz_all || true
 fi
+step includes bash tests/includes.sh || true
 
+printf '\n== what ctest says at its end\n'
+for name in release-tests debug-symbols asan-tests tsan-tests; do
+  [[ ! -f $logs/$name.log ]] || { printf '\n%s\n' "$name" && sed -n '/tests passed,/,$p' "$logs/$name.log"; }
+done
 printf '\n== summary\n'
-printf '%s\n' "${summary[@]}"
-echo
-if [[ -f $logs/release-tests.log ]]; then
-  sed -n '/tests passed,/,$p' "$logs/release-tests.log"
-fi
+for line in "${summary[@]}"; do
+  read -r name outcome seconds <<< "$line"
+  printf '%-18s %-7s %5d s %4d %%\n' "$name" "$outcome" "$seconds" "$((100 * seconds / (SECONDS > 0 ? SECONDS : 1)))"
+done
+printf '%-26s %5d s\n' all "$SECONDS"
 exit $failed

@@ -12,6 +12,7 @@
 
 #include "engine/model.h"
 #include "loaders/safetensors.h"
+#include "tests/skipped.h"
 
 namespace klens::testing {
 
@@ -30,13 +31,14 @@ inline std::vector<std::string> golden_names() {
 }
 
 // A file of the shared folder, which is not part of the repository; "" (and a line that says so) if
-// absent.
+// absent. Tests that ask for one are tagged [shared].
 inline std::string shared_path(const std::string& name) {
   const char* folder = std::getenv("KLENS_SHARED");
   const std::string path =
       (folder != nullptr ? std::string(folder) : std::string(KLENS_SHARED)) + "/" + name;
   if (std::filesystem::exists(path)) return path;
   std::cout << "skip: " << name << " is not here (set KLENS_SHARED to the shared folder)\n";
+  skipped = true;
   return "";
 }
 

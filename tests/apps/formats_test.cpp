@@ -182,7 +182,7 @@ TEST_CASE("pytorch_model.bin gives what the same weights in safetensors give") {
   CHECK(greedy(twins.pytorch + ".klens", ids, {"-n", "8"}).size() == 15);
 }
 
-TEST_CASE("a GGUF and the checkpoint it was made from quantise alike") {
+TEST_CASE("a GGUF and the checkpoint it was made from quantise alike", "[shared]") {
   const std::string gguf = shared_path("goldens/gguf/wiki-llama.f16.gguf"),
                     checkpoint = shared_path("models/wiki-llama");
   if (gguf.empty() || checkpoint.empty()) return;

@@ -62,7 +62,7 @@ TEST_CASE("a GGUF gives the logits of the checkpoint it was made from", "[golden
   CHECK(ids == greedy);
 }
 
-TEST_CASE("a converted model gives the logits of its checkpoint", "[gguf]") {
+TEST_CASE("a converted model gives the logits of its checkpoint", "[gguf][shared]") {
   const std::string text_path = shared_path("data/wikitext2.test.raw.txt");
   if (text_path.empty()) return;
   const std::string text = read_text(text_path).substr(0, 1500);
@@ -91,7 +91,7 @@ TEST_CASE("a converted model gives the logits of its checkpoint", "[gguf]") {
   }
 }
 
-TEST_CASE("quantised GGUFs stay near the model they were made of", "[gguf]") {
+TEST_CASE("quantised GGUFs stay near the model they were made of", "[gguf][shared]") {
   const std::string original = shared_path("models/wiki-llama");
   if (original.empty()) return;
   const auto checkpoint = open_model(original);

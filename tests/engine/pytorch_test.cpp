@@ -38,9 +38,11 @@ bool have_torch() {
 import importlib.util, sys
 sys.exit(not all(map(importlib.util.find_spec, ("torch", "safetensors"))))
 )"});
-    if (!found)
+    if (!found) {
       std::cout << "skip: " << python()
                 << " has no torch and safetensors (KLENS_PYTHON names one that has)\n";
+      skipped = true;
+    }
     return found;
   }();
   return have;
@@ -74,7 +76,7 @@ TEST_CASE("a committed pytorch_model.bin gives the logits of its safetensors", "
   check_same_logits(folder / "st", data_path("pytorch/mamba"), {0, 15, 3, 3, 9, 1, 12});
 }
 
-TEST_CASE("goldens saved by PyTorch give the goldens' logits", "[pytorch]") {
+TEST_CASE("goldens saved by PyTorch give the goldens' logits", "[pytorch][python]") {
   if (!have_torch()) return;
   const TemporaryFolder root;
   const auto convert = [](const char* shards, const std::vector<std::string>& folders) {

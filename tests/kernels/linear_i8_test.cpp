@@ -4,7 +4,7 @@
 
 namespace klens::cpu {
 
-LinearI8 linear_i8_amx_emulated;
+LinearI8 linear_i8_amx_emulated, linear_i8_avx512vl;
 
 namespace {
 
@@ -115,9 +115,11 @@ void run_case(const Variant<LinearI8>& v, const Case& c) {
   CHECK(cut.same_bits(got));
 }
 
-// The row `amx` over a software model of the tiles, for machines that lack them.
+// For machines that lack what they need: the row `amx` over a software model of the tiles, and the row
+// `avxvnni` in AVX-512's encoding.
 constexpr Variant<LinearI8> kEmulated[] = {
-    {"amx, emulated", kAvx2 | kAvx512 | kAvx512Vnni, linear_i8_amx_emulated}};
+    {"amx, emulated", kAvx2 | kAvx512 | kAvx512Vnni, linear_i8_amx_emulated},
+    {"avxvnni, as AVX-512", kAvx2 | kAvx512 | kAvx512Vnni, linear_i8_avx512vl}};
 
 template <class F>
 void for_each_row(F f) {

@@ -75,7 +75,7 @@ TEST_CASE("every quantised type gives the values of the gguf package", "[gguf]")
   CHECK(types == 8);
 }
 
-TEST_CASE("quantised models give the values of the gguf package", "[gguf]") {
+TEST_CASE("quantised models give the values of the gguf package", "[gguf][shared]") {
   const json sums = json::parse(read_bytes(data_path("gguf/checksums.json")));
   for (const auto& [name, tensors] : sums.items()) {
     const std::string path = shared_path("goldens/gguf/" + name);
@@ -119,7 +119,7 @@ TEST_CASE("a GGUF is told as a checkpoint that its architecture reads", "[gguf]"
   }
 }
 
-TEST_CASE("a GGUF holds the tensors of the checkpoint it was made from", "[gguf]") {
+TEST_CASE("a GGUF holds the tensors of the checkpoint it was made from", "[gguf][shared]") {
   for (const char* name : {"wiki-llama", "wiki-mamba", "wiki-mamba2"}) {
     const std::string path = shared_path("goldens/gguf/" + std::string(name) + ".f16.gguf");
     const std::string original = shared_path("models/" + std::string(name));
@@ -147,7 +147,7 @@ TEST_CASE("a GGUF holds the tensors of the checkpoint it was made from", "[gguf]
   }
 }
 
-TEST_CASE("a GGUF's config says what the checkpoint's does", "[gguf]") {
+TEST_CASE("a GGUF's config says what the checkpoint's does", "[gguf][shared]") {
   // Kept otherwise, or not at all.
   const std::set<std::string> apart = {"torch_dtype", "dtype",        "max_position_embeddings",
                                        "rope_theta",  "rope_scaling", "rms_norm"};

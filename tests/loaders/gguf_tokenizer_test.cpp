@@ -126,7 +126,7 @@ TEST_CASE("a tokenizer read from GGUF gives the ids of the original", "[gguf][to
   }
 }
 
-TEST_CASE("the tokenizers of converted models give the ids of the originals", "[gguf][tokenizer]") {
+TEST_CASE("the tokenizers of converted models give the ids of the originals", "[gguf][tokenizer][shared]") {
   for (const char* name : {"wiki-llama", "wiki-mamba", "wiki-mamba2"}) {
     const std::string path = shared_path("goldens/gguf/" + std::string(name) + ".f16.gguf");
     const std::string original = shared_path("models/" + std::string(name) + "/tokenizer.json");

@@ -14,6 +14,7 @@
 #include "loaders/error.h"
 #include "loaders/json.h"
 #include "loaders/tokenizer/utf8.h"
+#include "tests/skipped.h"
 
 namespace klens {
 namespace {
@@ -101,10 +102,11 @@ TEST_CASE("our own tokenizers give what the package gives", "[tokenizer]") {
   CHECK(texts >= tokenizers * 30);
 }
 
-TEST_CASE("published tokenizers give what the package gives", "[tokenizer]") {
+TEST_CASE("published tokenizers give what the package gives", "[tokenizer][shared]") {
   const fs::path shared = shared_folder();
   if (!fs::exists(shared / "tokenizers")) {
     WARN("skipped: no folder " << (shared / "tokenizers").string() << "; set KLENS_SHARED");
+    testing::skipped = true;
     return;
   }
   std::vector<fs::path> folders{shared / "models" / "wiki-mamba"};

@@ -5,15 +5,19 @@
 // 2 x 2 C tiles: 32 tokens x 2 rows of weight tiles. An A tile is 16 tokens x 64 columns of the
 // activations and a B tile 64 columns x 16 outputs, 16 of our 64-byte tiles, each as it lies in
 // memory. The integer dot product of a group leaves the C tiles for the stack, where AVX-512 scales
-// it with the same FP32 operations in the same order as block() in linear_i8_vnni.h, which does the
-// calls of few tokens: the bits do not tell which of the two an output took.
+// it with the same FP32 operations in the same order as block() in linear_i8_vnni.h, whose 512-bit row
+// does the calls of few tokens: the bits do not tell which of the two an output took.
 #pragma once
+#include "kernels/cpu/linear/linear_i8.h"
 #include "kernels/cpu/linear/linear_i8_vnni512.h"
-// The source that is written in terms of Simd.
-#include "kernels/cpu/linear/linear_i8_vnni.h"
 
 namespace klens::cpu {
+
+LinearI8 linear_i8_avx512vnni;
+
 namespace {
+
+using Floats = Simd::Floats;  // float x Simd::kLanes
 
 constexpr int kBlock = 16;     // tokens: the rows of an A and a C tile
 constexpr int kBlocks = 4;     // that share what was unpacked or copied of the weights
@@ -260,7 +264,7 @@ inline void multiply_tiles(const Call& c) {
 }
 
 inline void multiply_all_amx(const LinearI8Args& a) {
-  if (a.tokens < kBlock) return multiply_all(a);
+  if (a.tokens < kBlock) return linear_i8_avx512vnni(a);
   Work work;
   const int64_t x_groups = (a.w.cols + a.x_group - 1) / a.x_group;
   const int64_t w_groups = (a.w.cols + a.w.group - 1) / a.w.group;

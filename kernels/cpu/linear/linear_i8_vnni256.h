@@ -1,4 +1,4 @@
-// Shared by linear_i8_avxvnni.cpp and linear_i8_avx512vl.cpp only: 256-bit registers, of which AVX
+// Shared by linear_i8_avxvnni.cpp and tests/kernels/linear_i8_avx512vl.cpp only: 256-bit registers, of which AVX
 // has 16, so a vector is half a tile row and a block 6 tokens x a whole one. The two files differ
 // in the encoding of one instruction, so that machines with either test the source of both.
 #pragma once

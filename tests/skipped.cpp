@@ -1,0 +1,3 @@
+#include "tests/skipped.h"
+
+bool klens::testing::skipped = false;
