@@ -21,8 +21,7 @@ std::string checkpoint_xxh3(const Checkpoint& checkpoint) {
     const WeightView& w = unit.view;
     const size_t data_bytes =
         unit.format == nullptr ? unit.bytes : weight_bytes(*unit.format, w.rows, w.cols);
-    digests += '\n';
-    digests += name + " " + std::to_string(w.rows) + "x" + std::to_string(w.cols) + " " +
+    digests += "\n" + name + " " + std::to_string(w.rows) + "x" + std::to_string(w.cols) + " " +
                std::to_string(static_cast<int>(w.layout)) + " " +
                xxh3_hex({static_cast<const std::byte*>(w.data), data_bytes});
     if (w.scale != nullptr)
@@ -31,8 +30,7 @@ std::string checkpoint_xxh3(const Checkpoint& checkpoint) {
   }
   for (const auto& [name, stored] : checkpoint.small) {
     const std::vector<float> values = to_f32(stored);
-    digests += '\n';
-    digests += name + " " + xxh3_hex(std::as_bytes(std::span(values)));
+    digests += "\n" + name + " " + xxh3_hex(std::as_bytes(std::span(values)));
   }
   return xxh3_hex(std::as_bytes(std::span(digests)));
 }
