@@ -8,6 +8,7 @@
 
 #include "loaders/mapped_file.h"
 #include "loaders/model_spec.h"
+#include "loaders/stop_tokens.h"
 #include "loaders/tensor_source.h"
 #include "loaders/tensor_values.h"
 #include "quant/packed_weight.h"
@@ -34,6 +35,7 @@ struct Checkpoint {
   std::string path, name;  // name: the last part of the path
   ModelSpec spec;
   ModelTexts texts;
+  std::vector<StopToken> stop_tokens;             // that end a turn
   std::map<std::string, StoredUnit> units;        // by unit name; one for each of spec's
   std::map<std::string, TensorView> small;        // by tensor name; one for each of spec's
   std::optional<Plan> plan;                       // .klens only

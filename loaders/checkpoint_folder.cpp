@@ -110,8 +110,9 @@ Checkpoint read_checkpoint_folder(const std::string& folder) {
     if (!opened) opened = open_tensors(folder);
     return *opened;
   };
-  checkpoint.spec = build_spec(
-      config, generation, [&](const std::string& name) { return tensors().tensors.count(name); });
+  checkpoint.spec =
+      build_spec(config, [&](const std::string& name) { return tensors().tensors.count(name); });
+  checkpoint.stop_tokens = find_stop_tokens(texts, config, generation, folder);
   fill_checkpoint(checkpoint, std::move(tensors()));
   return checkpoint;
 }

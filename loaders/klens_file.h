@@ -9,7 +9,7 @@ namespace klens {
 
 // The native model file: a safetensors file whose __metadata__ holds our part under klens.*.
 // FORMAT.md beside this header is the specification.
-inline constexpr const char* kKlensFormatVersion = "1.0";
+inline constexpr const char* kKlensFormatVersion = "1.1";
 
 // Reads a .klens file; units stay mapped where they lie. Throws Error naming file, tensor and cure.
 // verify: also the checksum of every tensor.

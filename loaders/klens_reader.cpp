@@ -41,7 +41,9 @@ class Reader {
                     .tokenizer = text(klens_key::kTokenizer),
                     .tokenizer_config = text(klens_key::kTokenizerConfig),
                     .chat_template = text(klens_key::kChatTemplate)};
-    result.spec = read_spec(result.texts);
+    const Config config(result.texts.config, path_ + " (klens.config)");
+    result.spec = read_spec(config);
+    result.stop_tokens = read_stop_tokens(result.texts, config);
     if (text(klens_key::kArchitecture) != result.spec.architecture)
       fail(std::string(klens_key::kArchitecture) + " is \"" +
            brief(text(klens_key::kArchitecture)) + "\", its config says " +
@@ -107,17 +109,24 @@ class Reader {
     }
   }
 
-  ModelSpec read_spec(const ModelTexts& texts) const {
+  ModelSpec read_spec(const Config& config) const {
     std::set<std::string> held;  // tensors of the checkpoint that the units were made of
     for (const auto& [name, unit] : units_.items())
       if (unit.is_object() && unit.contains("tensor") && unit["tensor"].is_string())
         held.insert(unit["tensor"].get<std::string>());
-    const Config config(texts.config, path_ + " (klens.config)");
-    const Config generation(texts.generation_config.empty() ? "{}" : texts.generation_config,
-                            path_ + " (klens.generation_config)");
-    return build_spec(config, generation, [&](const std::string& name) {
+    return build_spec(config, [&](const std::string& name) {
       return held.count(name) != 0 || file_.tensors().count(name) != 0;
     });
+  }
+
+  // Files from before 1.1 leave them to the texts.
+  std::vector<StopToken> read_stop_tokens(const ModelTexts& texts, const Config& config) const {
+    const Config generation(texts.generation_config.empty() ? "{}" : texts.generation_config,
+                            path_ + " (klens.generation_config)");
+    if (file_.metadata().count(klens_key::kStopTokens) != 0)
+      return parse_stop_tokens(text(klens_key::kStopTokens),
+                               path_ + " (" + klens_key::kStopTokens + ")");
+    return find_stop_tokens(texts, config, generation, path_);
   }
 
   const TensorView& tensor(const std::string& name) {

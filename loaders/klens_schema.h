@@ -11,6 +11,7 @@ inline constexpr const char* kGenerationConfig = "klens.generation_config";
 inline constexpr const char* kTokenizer = "klens.tokenizer";
 inline constexpr const char* kTokenizerConfig = "klens.tokenizer_config";
 inline constexpr const char* kChatTemplate = "klens.chat_template";
+inline constexpr const char* kStopTokens = "klens.stop_tokens";
 inline constexpr const char* kUnits = "klens.units";
 inline constexpr const char* kPlan = "klens.plan";
 inline constexpr const char* kProvenance = "klens.provenance";

@@ -50,6 +50,11 @@ void print_report(const std::string& path, const ordered_json& r) {
   for (const char* key : {"vocab", "d_model", "blocks", "tied_head"}) {
     if (r.contains(key)) print(report_line(key, shown(r[key])));
   }
+  std::string stops;
+  for (const ordered_json& stop : r.value("stop_tokens", ordered_json::array()))
+    stops += (stops.empty() ? "" : "; ") + shown(stop.at("text")) + " (" + shown(stop.at("id")) +
+             ", " + shown(stop.at("from")) + ")";
+  print(report_line("stop tokens", stops.empty() ? "none" : stops));
   const std::vector<UnitRow> rows = rows_of_report(r.at("units"));
   print("\n" + style.bold("units") + "\n" + unit_table(rows, SIZE_MAX, style));
   print("\n" + format_table(rows, style));

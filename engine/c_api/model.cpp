@@ -93,8 +93,11 @@ int32_t klens_model_vocab(const klens_model* model) {
 int32_t klens_model_threads(const klens_model* model) { return model->model->options().threads; }
 
 int klens_model_is_eos(const klens_model* model, int32_t id) {
-  const std::vector<int32_t>& eos = model->model->spec().eos;
-  return std::find(eos.begin(), eos.end(), id) != eos.end() ? 1 : 0;
+  const std::vector<StopToken>& stops = model->model->checkpoint().stop_tokens;
+  return std::any_of(stops.begin(), stops.end(),
+                     [&](const StopToken& stop) { return stop.id == id; })
+             ? 1
+             : 0;
 }
 
 const klens_tokenizer* klens_model_tokenizer(const klens_model* model) {

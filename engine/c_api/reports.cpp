@@ -94,6 +94,7 @@ std::string report_json(const InspectReport& r) {
                        {"tied_head", r.tied_head},
                        {"tokenizer", r.tokenizer},
                        {"chat_template", r.chat_template},
+                       {"stop_tokens", ordered_json::parse(stop_tokens_json(r.stop_tokens))},
                        {"units", to_json(r.units)},
                        {"plan", r.plan ? to_json(*r.plan) : ordered_json()},
                        {"provenance", r.provenance}};

@@ -10,6 +10,7 @@
 #include "loaders/klens_file.h"
 #include "loaders/mapped_file.h"
 #include "loaders/safetensors.h"
+#include "loaders/stop_tokens.h"
 
 namespace klens {
 namespace {
@@ -23,16 +24,6 @@ std::string tokenizer_text(const std::string& path) {
                                              : read_klens_file(path, false).texts.tokenizer;
   if (text.empty()) throw Error(ErrorKind::kBadFile, path + ": holds no tokenizer");
   return text;
-}
-
-// A special token of tokenizer_config.json: a string, or an object with its content.
-std::string special_token(const nlohmann::json& config, const char* key) {
-  const auto found = config.is_object() ? config.find(key) : config.end();
-  if (!config.is_object() || found == config.end()) return "";
-  if (found->is_string()) return found->get<std::string>();
-  if (found->is_object() && found->contains("content") && (*found)["content"].is_string())
-    return (*found)["content"].get<std::string>();
-  return "";
 }
 
 std::string chat_prompt(const Checkpoint& checkpoint, const std::string& messages_text,

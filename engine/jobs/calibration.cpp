@@ -10,7 +10,8 @@ namespace {
 std::vector<int32_t> sample_window(const Model& model, int64_t ctx, uint64_t seed,
                                    const Executor& executor, Scratch& scratch) {
   const ModelSpec& spec = model.spec();
-  const int32_t start = spec.bos ? *spec.bos : spec.eos.empty() ? 0 : spec.eos.front();
+  const std::vector<StopToken>& stops = model.checkpoint().stop_tokens;
+  const int32_t start = spec.bos ? *spec.bos : stops.empty() ? 0 : stops.front().id;
   std::vector<int32_t> ids = {start};
   model.check_ids(ids);
   Sampler sampler({.temperature = 1, .repeat_penalty = 1, .repeat_last_n = 0, .seed = seed});

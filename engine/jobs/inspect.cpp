@@ -52,6 +52,7 @@ InspectReport inspect(const std::string& path, bool verify) {
   report.tied_head = spec.tied();
   report.tokenizer = !checkpoint.texts.tokenizer.empty();
   report.chat_template = !checkpoint.texts.chat_template.empty();
+  report.stop_tokens = checkpoint.stop_tokens;
   report.plan = std::move(checkpoint.plan);
   report.provenance = std::move(checkpoint.provenance);
   report.verified = verify;

@@ -27,6 +27,7 @@ struct InspectReport {
   int64_t vocab = 0, d_model = 0;
   size_t blocks = 0;
   bool tied_head = false, tokenizer = false, chat_template = false;
+  std::vector<StopToken> stop_tokens;
   std::vector<UnitReport> units;
   std::optional<Plan> plan;  // .klens only
   std::map<std::string, std::string> provenance;

@@ -18,8 +18,7 @@ struct Architecture {
   ModelSpec (*build)(const Config& config, const HasTensor& has);
 };
 
-// The spec of a checkpoint, special tokens included. Throws Error naming an unknown architecture
-// and those known. generation may be an empty config.
-ModelSpec build_spec(const Config& config, const Config& generation, const HasTensor& has);
+// The spec of a checkpoint. Throws Error naming an unknown architecture and those known.
+ModelSpec build_spec(const Config& config, const HasTensor& has);
 
 }  // namespace klens

@@ -264,8 +264,8 @@ void refuse_unknown_settings(const GgufFile& file) {
         "lacks; use the checkpoint that the file was made from");
 }
 
-void special_tokens(const GgufFile& file, const TokenList& tokens, ModelTexts& texts,
-                    nlohmann::ordered_json& config) {
+std::vector<StopToken> special_tokens(const GgufFile& file, const TokenList& tokens,
+                                      ModelTexts& texts, nlohmann::ordered_json& config) {
   json generation = json::object(), names = json::object();
   for (const char* name : {"bos", "eos", "unknown", "padding"}) {
     const std::optional<int64_t> id = special_id(file, name, tokens);
@@ -279,19 +279,26 @@ void special_tokens(const GgufFile& file, const TokenList& tokens, ModelTexts& t
   }
   // Instruction-tuned models end a turn with other tokens too.
   json ends = json::array();
+  std::vector<StopToken> stops;
   for (const char* name : {"eos", "eot", "eom"})
-    if (const std::optional<int64_t> id = special_id(file, name, tokens))
+    if (const std::optional<int64_t> id = special_id(file, name, tokens)) {
       if (std::find(ends.begin(), ends.end(), *id) == ends.end()) ends.push_back(*id);
+      stops.push_back({.id = static_cast<int32_t>(*id),
+                       .text = "",
+                       .from = std::string("tokenizer.ggml.") + name + "_token_id"});
+    }
   if (ends.size() > 1) generation["eos_token_id"] = ends;
   texts.generation_config = generation.dump();
   texts.tokenizer_config = names.dump();
+  return stops;
 }
 
 }  // namespace
 
-void gguf_tokenizer(const GgufFile& file, ModelTexts& texts, nlohmann::ordered_json& config) {
+std::vector<StopToken> gguf_tokenizer(const GgufFile& file, ModelTexts& texts,
+                                      nlohmann::ordered_json& config) {
   const std::string kind = file.text("tokenizer.ggml.model", "");
-  if (kind.empty() || kind == "none" || kind == "no_vocab") return;
+  if (kind.empty() || kind == "none" || kind == "no_vocab") return {};
   if (kind != "gpt2" && kind != "llama")
     file.unsupported("key tokenizer.ggml.model is \"" + shown_name(kind) +
                      "\", klens reads gpt2 and llama; use the checkpoint that the file was made "
@@ -301,10 +308,11 @@ void gguf_tokenizer(const GgufFile& file, ModelTexts& texts, nlohmann::ordered_j
   json tokenizer = kind == "gpt2" ? byte_level_bpe(file, tokens) : sentencepiece_bpe(file, tokens);
   tokenizer["version"] = "1.0";
   texts.tokenizer = tokenizer.dump();
-  special_tokens(file, tokens, texts, config);
+  std::vector<StopToken> stops = special_tokens(file, tokens, texts, config);
   texts.chat_template = file.text("tokenizer.chat_template", "");
   if (!utf8::is_valid(texts.chat_template))
     file.fail("key tokenizer.chat_template is not UTF-8" + std::string(kConvert));
+  return stops;
 }
 
 }  // namespace klens

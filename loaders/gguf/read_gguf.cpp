@@ -36,9 +36,11 @@ GgufModel read_gguf(const GgufFile& file) {
   GgufMapping map = map_gguf(file);
   GgufModel model;
   model.name = model_name(file);
-  gguf_tokenizer(file, model.texts, map.config());
+  model.stop_tokens = gguf_tokenizer(file, model.texts, map.config());
   model.texts.config = map.config().dump(2);
   model.tensors.described = file.name();
+  model.tensors.settings = "its header";
+  model.tensors.cure = "convert the model again";
   model.tensors.file_bytes = file.file_bytes();
   if (file.mapping()) model.tensors.files.push_back(file.mapping());
   convert_tensors(file.name(), map.recipes(), model.tensors);

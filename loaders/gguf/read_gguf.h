@@ -12,7 +12,8 @@ namespace klens {
 // both, and nothing above loaders/ knows GGUF.
 struct GgufModel {
   ModelTexts texts;
-  std::string name;      // general.name, else the file's name without .gguf
+  std::string name;                    // general.name, else the file's name without .gguf
+  std::vector<StopToken> stop_tokens;  // of its keys, without their texts
   TensorSource tensors;  // views of the map where the values lie as they are, else of copies
 };
 

@@ -14,6 +14,7 @@ set(KLENS_TOKENIZER_SOURCES
     tokenizer/regex_class.cpp
     tokenizer/regex_syntax.cpp
     tokenizer/split.cpp
+    tokenizer/token_names.cpp
     tokenizer/tokenizer.cpp
     tokenizer/unicode.cpp
     tokenizer/utf8.cpp

@@ -44,6 +44,37 @@ TEST_CASE("generate streams what it reports") {
         r["continuation"].get<std::string>() + "\n");
 }
 
+TEST_CASE(
+    "generation stops at a token that tokenizer_config.json alone names, and inspect shows it") {
+  const std::vector<std::string> options = {"-p", "The river", "-n", "12", "--greedy", "--json"};
+  const json whole = run_json(std::vector<std::string>{"generate", kModel} + options);
+  const size_t prompt = whole["prompt_tokens"];
+  const json last = whole["ids"].back();
+  size_t made = 1;
+  while (whole["ids"][prompt + made - 1] != last) ++made;
+  std::string text;
+  const json tokenizer = json::parse(read_text(kModel + "/tokenizer.json"));
+  for (const auto& [token, id] : tokenizer["model"]["vocab"].items())
+    if (id == last) text = token;
+  const Folder folder;
+  for (const char* name : {"config.json", "model.safetensors", "tokenizer.json"})
+    std::filesystem::create_symlink(kModel + "/" + name, folder / name);
+  write_text(folder / "tokenizer_config.json", json{{"eos_token", text}}.dump());
+  run(std::vector<std::string>{"quantize", folder / "", "-o", folder / "model.klens", "--uniform",
+                               "fp16", "--no-measure"});
+  for (const std::string& model : {folder / "", folder / "model.klens"}) {
+    CAPTURE(model);
+    const json stopped = run_json(std::vector<std::string>{"generate", model} + options);
+    CHECK(stopped["stop"] != whole["stop"]);
+    CHECK(stopped["generated_tokens"] == made);
+    const json report = run_json({"inspect", model, "--json"});
+    CHECK(report["stop_tokens"].back() ==
+          json{{"id", last}, {"text", text}, {"from", "tokenizer_config.json"}});
+    CHECK_THAT(run({"inspect", model}).out,
+               Catch::Contains(" (" + last.dump() + ", tokenizer_config.json)"));
+  }
+}
+
 TEST_CASE("generate is a function of the seed") {
   const auto ids = [](std::vector<std::string> options) {
     return run_json(

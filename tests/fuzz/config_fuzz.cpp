@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "loaders/architectures/architecture.h"
+#include "loaders/checkpoint.h"
 #include "loaders/config.h"
 #include "loaders/error.h"
 #include "quant/format.h"
@@ -32,8 +33,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     try {
       const klens::Config config(std::string(input.substr(0, line)), "config");
       const klens::Config generation(std::string(rest), "generation");
-      check_sizes(
-          klens::build_spec(config, generation, [&](const std::string&) { return untied; }));
+      klens::find_stop_tokens({}, config, generation, "model");
+      check_sizes(klens::build_spec(config, [&](const std::string&) { return untied; }));
     } catch (const klens::Error&) {
     }
   }

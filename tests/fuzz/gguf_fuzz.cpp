@@ -40,9 +40,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       tokenizer.decode(tokenizer.encode("a ab<end> 12\n", true), false);
     }
     const klens::Config config(model.texts.config, "fuzz");
-    const klens::Config generation(std::string("{}"), "fuzz");
     klens::Checkpoint checkpoint;
-    checkpoint.spec = klens::build_spec(config, generation, [&](const std::string& tensor) {
+    checkpoint.spec = klens::build_spec(config, [&](const std::string& tensor) {
       return model.tensors.tensors.count(tensor) != 0;
     });
     klens::fill_checkpoint(checkpoint, std::move(model.tensors));

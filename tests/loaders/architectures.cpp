@@ -10,11 +10,10 @@
 
 namespace klens::testing {
 
-ModelSpec build(const std::string& config, const std::vector<std::string>& held,
-                const std::string& generation) {
-  return build_spec(
-      Config(config, "config.json"), Config(generation, "generation_config.json"),
-      [&](const std::string& name) { return std::count(held.begin(), held.end(), name) != 0; });
+ModelSpec build(const std::string& config, const std::vector<std::string>& held) {
+  return build_spec(Config(config, "config.json"), [&](const std::string& name) {
+    return std::count(held.begin(), held.end(), name) != 0;
+  });
 }
 
 std::string published_config(const std::string& name) {

@@ -9,8 +9,7 @@
 namespace klens::testing {
 
 // The spec of config.json's text; `held`: the tensors of the checkpoint that rules may ask for.
-ModelSpec build(const std::string& config, const std::vector<std::string>& held = {},
-                const std::string& generation = "{}");
+ModelSpec build(const std::string& config, const std::vector<std::string>& held = {});
 // Of tests/data/configs/NAME.json.
 ModelSpec build_published(const std::string& name, const std::vector<std::string>& held = {});
 std::string published_config(const std::string& name);

@@ -28,7 +28,6 @@ TEST_CASE("a published mamba config gives its shapes", "[config]") {
   CHECK(spec.tied());
   CHECK(spec.units[spec.head].tensor == "backbone.embeddings.weight");
   CHECK(spec.bos == 0);
-  CHECK(spec.eos == std::vector<int32_t>{0});
   CHECK(spec.final_norm.eps == 1e-5f);
   const std::string first = "backbone.layers.0.mixer.";
   CHECK(unit(spec, first + "in_proj").rows == 3072);
@@ -53,7 +52,6 @@ TEST_CASE("other spellings and defaults mean the same", "[config]") {
   CHECK(mixer.scan.conv_bias);
   CHECK(!mixer.in_proj.bias);
   CHECK(!spec.bos);
-  CHECK(spec.eos.empty());
   const ModelSpec other = build(
       R"({"architectures":["MambaForCausalLM"],"hidden_size":20,"num_hidden_layers":2,"expand":3,
       "vocab_size":10,"hidden_act":"swish"})");
@@ -125,16 +123,6 @@ TEST_CASE("an original state-spaces config is known without a name", "[config]")
       CHECK_THAT(error.what(), Catch::StartsWith("config.json: "));
     }
   }
-}
-
-TEST_CASE("generation_config's end of sequence counts before config's", "[config]") {
-  const std::string config =
-      R"({"architectures":["MambaForCausalLM"],"hidden_size":8,"num_hidden_layers":1,
-      "vocab_size":4,"eos_token_id":1,"bos_token_id":[2,3]})";
-  CHECK(build(config).eos == std::vector<int32_t>{1});
-  CHECK(build(config).bos == 2);
-  CHECK(build(config, {}, R"({"eos_token_id":[2,3]})").eos == std::vector<int32_t>{2, 3});
-  CHECK(build(config, {}, R"({"eos_token_id":null})").eos == std::vector<int32_t>{1});
 }
 
 TEST_CASE("the largest sizes a config may name do not overflow", "[config]") {

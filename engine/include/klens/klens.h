@@ -110,11 +110,12 @@ KLENS_API void klens_model_free(klens_model* model);
 KLENS_API int32_t klens_model_vocab(const klens_model* model); /* logits per position */
 KLENS_API int32_t klens_model_threads(const klens_model* model);
 KLENS_API int klens_model_is_eos(const klens_model* model,
-                                 int32_t id); /* 1 if generation stops here */
+                                 int32_t id); /* 1 if it ends a turn: generation stops */
 /* NULL if the model came without one. Borrowed: lives as long as the model. */
 KLENS_API const klens_tokenizer* klens_model_tokenizer(const klens_model* model);
 /* What a file holds, without running it: {"architecture","parameters","bytes","bpw","file_bytes",
-   "vocab","d_model","blocks","tied_head","units":[{"name","kind","block","rows","cols","format","quantizer",
+   "vocab","d_model","blocks","tied_head",
+   "stop_tokens":[{"id","text","from"}],"units":[{"name","kind","block","rows","cols","format","quantizer",
    "bytes"}],"plan","provenance","checks"}. verify: also the checksum of every tensor. */
 KLENS_API klens_status klens_inspect(const char* path, int verify, char** json, klens_error* error);
 
@@ -169,6 +170,8 @@ KLENS_API klens_status klens_session_fork(const klens_session* session, klens_se
 KLENS_API int64_t klens_session_position(const klens_session* session); /* tokens fed so far */
 /* The session's memory (states, caches), in bytes. */
 KLENS_API size_t klens_session_bytes(const klens_session* session);
+/* Layers whose keys or values left what FP16 holds (65504) and are kept in FP32 since. */
+KLENS_API int32_t klens_session_wide_caches(const klens_session* session);
 /* Writes the state to a file and reads it back into a session of the same model: a continuation is
    bit-equal. A failed load leaves the session as it was. */
 KLENS_API klens_status klens_session_save(const klens_session* session, const char* path,
