@@ -205,6 +205,11 @@ bool Config::has_content(const char* key) const {
   return value != nullptr && !((value->is_array() || value->is_object()) && value->empty());
 }
 
+bool Config::is_zero(const std::string& key) const {
+  const auto found = object_.find(key);
+  return found != object_.end() && found->is_number() && found->get<double>() == 0;
+}
+
 bool Config::off(const nlohmann::json& value) {
   if (value.is_array() || value.is_object() || value.is_string()) return value.empty();
   if (value.is_boolean()) return !value.get<bool>();

@@ -31,6 +31,10 @@ class Config {
   std::string text(std::initializer_list<const char*> keys, const std::string& fallback) const;
 
   bool is_list(const char* key) const;
+  // Whether the key is there, be it null.
+  bool names(const char* key) const { return object_.contains(key); }
+  // Whether it is the number 0; not counted as asking for the key.
+  bool is_zero(const std::string& key) const;
   bool is_text(const char* key) const;
   // A list of whole numbers; empty if absent.
   std::vector<int64_t> integers(const char* key, int64_t min, int64_t max) const;

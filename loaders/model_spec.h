@@ -129,6 +129,7 @@ struct Mamba2Spec {
   int64_t norm_groups = 1;
   bool norm_before_gate = false;
   float dt_min = 0, dt_max = std::numeric_limits<float>::infinity();
+  bool f32_state = false;  // the model asks for a state in FP32
   // Falcon-H1's multipliers.
   float input_scale = 1, output_scale = 1;
   float z_scale = 1, x_scale = 1, b_scale = 1, c_scale = 1, dt_scale = 1;
@@ -220,7 +221,6 @@ struct ModelSpec {
       prefix;  // [rows][d_model]: goes before every sequence (Hymba's meta tokens)
   float embedding_scale = 1, logit_scale = 1;
   std::optional<int32_t> bos;
-  std::vector<int32_t> eos;
 
   bool tied() const { return embedding == head; }
   int64_t prefix_rows() const { return prefix ? smalls[*prefix].shape[0] : 0; }

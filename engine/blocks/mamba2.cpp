@@ -6,6 +6,9 @@
 #include "kernels/cpu/elementwise/elementwise.h"
 #include "kernels/cpu/elementwise/gated.h"
 #include "kernels/cpu/norm/rms_norm.h"
+#include "kernels/half.h"
+#include "kernels/magnitude.h"
+#include "loaders/error.h"
 
 namespace klens {
 namespace {
@@ -30,10 +33,12 @@ std::vector<float> part_scales(const Mamba2Spec& s) {
 Mamba2::Mamba2(const Mamba2Spec& spec, const MixerContext& context)
     : spec_(spec),
       d_model_(context.checkpoint.spec.d_model),
-      half_(context.kv != cpu::KvType::kF32),
+      half_(context.kv != cpu::KvType::kF32 && !spec.f32_state),
       in_proj_(spec.in_proj, context.checkpoint),
       out_proj_(spec.out_proj, context.checkpoint),
       conv_(spec.conv_weight, spec.conv_bias, context),
+      where_(context.checkpoint.path + ": the state of " +
+             context.checkpoint.spec.units[spec.in_proj.unit].name),
       offset_(context.states.take(state_size())),
       in_scale_(part_scales(spec)),
       dt_bias_(context.checkpoint.small_values(spec.dt_bias)),
@@ -48,9 +53,13 @@ int64_t Mamba2::ssm_size() const {
   return half_ ? (size + 1) / 2 : size;
 }
 
+int64_t Mamba2::pending_size() const {
+  return cpu::ssd_pending_size(spec_.heads, spec_.head_dim, spec_.groups, spec_.d_state);
+}
+
 int64_t Mamba2::state_size() const {
-  return ssm_size() +
-         cpu::ssd_pending_size(spec_.heads, spec_.head_dim, spec_.groups, spec_.d_state);
+  constexpr int64_t kBound = 16;  // one float, and what follows stays aligned
+  return ssm_size() + pending_size() + (half_ ? kBound : 0);
 }
 
 const float* Mamba2::run(const float* x, Flow& flow, const Pass& pass) const {
@@ -151,6 +160,52 @@ void Mamba2::scan(const float* xbc, const float* dt, float* y, const Pass& pass)
     args.work = thread_work(cpu::ssd_scan_work(args));
     run(args);
   });
+  if (half_) check_reach(all, pass);
+}
+
+// A token adds at most dt |x| |B| to any element of a state, and rounding at most as much again.
+// The sum of that is beyond FP16 before a state can be, and only then is the state itself looked
+// at, which after every token would cost a tenth of the scan.
+void Mamba2::check_reach(std::span<const cpu::SsdScanArgs> calls, const Pass& pass) const {
+  for (size_t s = 0; s < calls.size(); ++s) {
+    if (pass.batch.sequences[s].state->fixed.empty()) continue;  // nobody goes on from it
+    const cpu::SsdScanArgs& call = calls[s];
+    const Scratch::Frame frame(pass.scratch);
+    float* added = pass.scratch.take<float>(call.tokens);
+    pass.executor.ranges(call.tokens, spec_.d_inner, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) {
+        float x = 0;
+        for (int64_t h = 0; h < spec_.heads; ++h)
+          x = std::max(x, call.dt[t * call.dt_stride + h] *
+                              largest_magnitude(call.x + t * call.x_stride + h * spec_.head_dim,
+                                                spec_.head_dim));
+        added[t] = x * largest_magnitude(call.b + t * call.bc_stride, spec_.groups * spec_.d_state);
+      }
+    });
+    float most = 0;
+    for (int64_t t = 0; t < call.tokens; ++t) most += added[t];
+    check_reach(call, most);
+  }
+}
+
+void Mamba2::check_reach(const cpu::SsdScanArgs& call, float most_added) const {
+  constexpr float kNear = 60000, kRounding = 0.01f;
+  const cpu::SsdPending& pending = call.pending;
+  float& bound = pending.x[pending_size()];
+  bound += 2 * most_added + kRounding;
+  if (bound <= kNear) return;
+  int16_t largest = 0;
+  const int64_t size = spec_.heads * spec_.d_state * spec_.head_dim;
+  for (int64_t i = 0; i < size; ++i)
+    largest = std::max(largest, static_cast<int16_t>(call.half_state[i] & 0x7fff));
+  const float held = f16_to_f32(static_cast<uint16_t>(largest));
+  if (held >= kMaxF16)
+    throw Error(ErrorKind::kUnsupported,
+                where_ + " left what FP16 holds (65504); run the model with --kv f32");
+  // What the state lacks has weights of at most 1.
+  bound = held + static_cast<float>(cpu::kSsdPending) *
+                     largest_magnitude(pending.x, cpu::kSsdPending * spec_.d_inner) *
+                     largest_magnitude(pending.b, cpu::kSsdPending * spec_.groups * spec_.d_state);
 }
 
 // Row by row: a row is normed while it is in L1.

@@ -1,4 +1,7 @@
 #pragma once
+#include <span>
+#include <string>
+
 #include "engine/blocks/mixer.h"
 #include "kernels/cpu/scan/ssd_scan.h"
 
@@ -17,17 +20,23 @@ class Mamba2 : public Mixer {
   cpu::SsdScanArgs scan_args(const Sequence& sequence, const float* xbc, const float* dt,
                              float* state, float* y) const;
   void scan(const float* xbc, const float* dt, float* y, const Pass& pass) const;
+  // Throws Error if an FP16 state of these calls, which have been run, left what FP16 reaches.
+  void check_reach(std::span<const cpu::SsdScanArgs> calls, const Pass& pass) const;
+  void check_reach(const cpu::SsdScanArgs& call, float most_added) const;
   void gate_and_norm(const float* zxbcdt, float* y, const Pass& pass) const;
   int64_t bc_width() const { return 2 * spec_.groups * spec_.d_state; }
   int64_t in_width() const { return 2 * spec_.d_inner + bc_width() + spec_.heads; }
-  int64_t ssm_size() const;    // floats that the SSM state takes
-  int64_t state_size() const;  // and the tokens it lacks
+  int64_t ssm_size() const;  // floats that the SSM state takes
+  int64_t pending_size() const;
+  // And the tokens it lacks, and a bound of what is in it.
+  int64_t state_size() const;
 
   Mamba2Spec spec_;
   int64_t d_model_;
   bool half_;  // the SSM state is FP16, as keys and values are
   Projection in_proj_, out_proj_;
   Conv1d conv_;
+  std::string where_;                   // file and mixer, for messages
   int64_t offset_;                      // of the SSM state and of the tokens it lacks
   std::vector<float> in_scale_;         // [in_width()], or empty: all 1
   std::vector<float> dt_bias_, a_, d_;  // [heads]; a_: -exp(A_log)

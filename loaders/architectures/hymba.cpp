@@ -123,6 +123,10 @@ HymbaShape read_shape(const Config& config) {
   const Activation act = activation(config, "mlp_hidden_act", "silu");
   if (act == Activation::kGelu) config.unsupported("mlp_hidden_act must be silu or relu2");
   shape.gated = act == Activation::kSilu;
+  if (config.integer({"num_mamba"}, 0, kMaxHeads, 1) != 1)
+    config.unsupported("num_mamba other than 1 asks for several Mamba mixers in a layer");
+  for (const std::string& type : config.texts("layer_type"))
+    if (type != "h") config.unsupported("layer_type names a layer \"" + type + "\", not h");
   // One expert is all that is ever built.
   config.integer({"num_experts"}, 0, kMaxExperts, 1);
   config.integer({"num_experts_per_tok"}, 0, kMaxExperts, 1);

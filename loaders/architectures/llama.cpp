@@ -43,6 +43,11 @@ ModelSpec build(const Config& config, const HasTensor& has,
   const Activation act = activation(config, "hidden_act", "silu");
   LlamaShape shape = common(config, sizes);
   vary(config, shape);
+  if (const std::string type = config.text({"position_embedding_type"}, "rope");
+      type != "rope" && type != "rotary")
+    config.unsupported("position_embedding_type \"" + type + "\" is not rope");
+  // Written by programs that make one config of another's, and read by none of these models.
+  config.has({"layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"});
 
   SpecBuilder builder(config, has, sizes.vocab, d_model, "model.embed_tokens",
                       tied_head(config, has, false));
@@ -65,13 +70,16 @@ ModelSpec build(const Config& config, const HasTensor& has,
 ModelSpec build_llama(const Config& config, const HasTensor& has) {
   return build(config, has, [](const Config& c, LlamaShape& shape) {
     shape.mlp_bias = c.boolean({"mlp_bias"}, false);
+    // Llama sees all of the text, whatever a config says that was made from Mistral's or Qwen's.
+    c.has({"sliding_window", "use_sliding_window", "max_window_layers"});
   });
 }
 
 ModelSpec build_mistral(const Config& config, const HasTensor& has) {
   return build(config, has, [](const Config& c, LlamaShape& shape) {
-    if (!c.has({"sliding_window"})) return;
-    const int64_t reach = reach_of(c.integer({"sliding_window"}, 1, kMaxPosition));
+    // null: none; no such key: the reference's default.
+    if (c.names("sliding_window") && !c.has({"sliding_window"})) return;
+    const int64_t reach = reach_of(c.integer({"sliding_window"}, 1, kMaxPosition, 4096));
     shape.reach.assign(shape.reach.size(), reach);
   });
 }

@@ -80,6 +80,7 @@ ModelSpec build_original_mamba(const Config& config, const HasTensor& has) {
   shape.mixer.dt_rank = dt_rank(ssm, "dt_rank", shape.d_model);
   shape.mixer.bias = ssm.boolean({"bias"}, false);
   shape.mixer.conv_bias = ssm.boolean({"conv_bias"}, true);
+  refuse_unknown_layer_settings(ssm, "Mamba1");
   shape.norm_eps = sizes.norm_eps;
   shape.tied = tied_head(config, has, true, "tie_embeddings");
   return build(shape, "backbone.embedding", config, has);

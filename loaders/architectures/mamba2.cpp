@@ -25,13 +25,6 @@ ModelSpec build(const ModelSizes& sizes, const Mamba2Shape& shape, bool tied, co
   return builder.finish(names.backbone + "norm_f", sizes.norm_eps, names.head);
 }
 
-// What mamba_ssm takes for a layer's settings and klens need not know: how weights were made, and
-// how its kernels run.
-constexpr const char* kNeutralSettings[] = {
-    "A_init_range",    "chunk_size", "conv_init", "device",    "dt_init_floor",
-    "dt_max",          "dt_min",     "dtype",     "layer_idx", "sequence_parallel",
-    "use_mem_eff_path"};
-
 }  // namespace
 
 ModelSpec build_mamba2(const Config& config, const HasTensor& has) {
@@ -83,10 +76,7 @@ ModelSpec build_original_mamba2(const Config& config, const HasTensor& has) {
   shape.norm_eps = 1e-5f;
   shape.norm_before_gate = ssm.boolean({"norm_before_gate"}, false);
   read_time_step_limit(ssm, shape, "dt_limit");
-  for (const std::string& key : ssm.unread())
-    if (std::find(std::begin(kNeutralSettings), std::end(kNeutralSettings), key) ==
-        std::end(kNeutralSettings))
-      ssm.unsupported("key " + key + " is not one that klens knows for Mamba2");
+  refuse_unknown_layer_settings(ssm, "Mamba2");
   return build(sizes, shape, tied_head(config, has, true, "tie_embeddings"),
                {"backbone.", "embedding", "lm_head.weight"}, config, has);
 }

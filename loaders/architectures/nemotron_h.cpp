@@ -121,9 +121,11 @@ Mamba2Shape mamba_shape(const Config& config, float norm_eps) {
   shape.in_bias = shape.out_bias = config.boolean({"use_bias"}, false);
   shape.conv_bias = config.boolean({"use_conv_bias", "mamba_conv_bias"}, true);
   shape.norm_eps = norm_eps;
-  // The reference clamps to this, and does not look at time_step_limit.
-  shape.dt_min =
-      static_cast<float>(config.number({"time_step_min", "mamba_dt_min"}, 0, 1e6, 0.001));
+  // The published code (modeling_nemotron_h.py of nvidia/Nemotron-H-8B-Base-8K and of the 30B)
+  // gives its CUDA kernels dt_limit=time_step_limit; time_step_min, _max and _floor are how dt_bias
+  // was initialised. transformers' own port clamps to time_step_min (its pull request 48989).
+  read_time_step_limit(config, shape);
+  read_time_step_limit(config, shape, "mamba_dt_limit");
   config.integer({"expand", "mamba_expand"}, 1, 64, 2);
   return shape;
 }
@@ -181,6 +183,9 @@ ModelSpec build_nemotron_h(const Config& config, const HasTensor& has) {
   const std::vector<std::string> kinds = block_kinds(config);
   // Configs may describe a rotation; there is none.
   config.number({"partial_rotary_factor"}, 0, 1, 1);
+  config.has({"rope_parameters", "rope_scaling"});
+  // Its mixers look at use_bias alone.
+  config.boolean({"mamba_proj_bias"}, false);
   const NemotronShape shape = read_shape(config, d_model, norm_eps);
   // Published under "backbone."; newer programs may write "model.".
   const std::string outer = has("model.norm_f.weight") ? "model." : "backbone.";

@@ -3,6 +3,7 @@
 
 #include "loaders/architectures/builders.h"
 #include "loaders/json.h"
+#include "loaders/stop_tokens.h"
 
 namespace klens {
 namespace {
@@ -41,35 +42,75 @@ std::string known_names() {
   return names;
 }
 
-std::vector<int32_t> token_list(const Config& config, const char* key) {
-  constexpr int64_t kMaxToken = int64_t{1} << 24;
-  if (!config.has({key})) return {};
-  if (!config.is_list(key)) return {static_cast<int32_t>(config.integer({key}, 0, kMaxToken))};
-  std::vector<int32_t> ids;
-  for (int64_t id : config.integers(key, 0, kMaxToken)) ids.push_back(static_cast<int32_t>(id));
-  return ids;
-}
+// What names of settings that change the arithmetic look like. A setting of such a name that no
+// builder has read is refused rather than ignored.
+constexpr std::string_view kArithmetic[] = {"softcap",
+                                            "multiplier",
+                                            "scal",
+                                            "rope",
+                                            "rotary",
+                                            "window",
+                                            "bias",
+                                            "norm",
+                                            "_act",
+                                            "activation",
+                                            "expert",
+                                            "moe",
+                                            "alibi",
+                                            "clip",
+                                            "clamp",
+                                            "residual",
+                                            "quantization",
+                                            "qk_",
+                                            "attn_",
+                                            "mamba_",
+                                            "mlp_",
+                                            "ssm_",
+                                            "kv_",
+                                            "logit",
+                                            "adapter",
+                                            "lora",
+                                            "layer_idx",
+                                            "factor",
+                                            "n_groups",
+                                            "limit",
+                                            "sparse",
+                                            "interleave",
+                                            "sink",
+                                            "router",
+                                            "mup",
+                                            "pruned_heads",
+                                            "time_step",
+                                            "dt_",
+                                            "dual_chunk",
+                                            "attention_chunk",
+                                            "position_embedding_type"};
 
-// What names of settings that change the arithmetic look like, and the settings of this look that
-// do not: how a model was trained, or how another program runs it. A setting that no builder knew
-// is refused rather than ignored.
-constexpr std::string_view kArithmetic[] = {
-    "softcap",  "multiplier",   "scal",       "rope",   "rotary",    "window", "bias",
-    "norm",     "_act",         "activation", "expert", "moe",       "alibi",  "clip",
-    "residual", "quantization", "qk_",        "attn_",  "mamba_",    "mlp_",   "ssm_",
-    "kv_",      "logit",        "adapter",    "lora",   "layer_idx", "factor", "n_groups"};
+// Of these, 0 says that there are none.
+constexpr std::string_view kNoneIfZero[] = {"softcap", "expert", "moe",  "lora",
+                                            "adapter", "window", "mtp_", "sink"};
+
+// Settings of this look that change nothing in any of the architectures: how a model was trained or
+// initialised, or how another program runs or prints it.
 constexpr std::string_view kNeutral[] = {
-    "_attn_implementation",
     "attn_implementation",
     "attn_implementation_new",
     "calc_logits_for_entire_prompt",
+    "dt_init_floor",
+    "dt_max",
+    "dt_min",
+    // Qwen2.5-1M: how other programs read texts beyond 262,144 tokens; transformers has no such
+    // thing.
+    "dual_chunk_attention_config",
     "fused_add_norm",
     "initializer_factor",
     "kv_channels",
     "logits_to_keep",
     "mamba_chunk_size",
+    "mamba_dt_init_floor",
+    "mamba_dt_max",
+    "mamba_dt_min",
     "mamba_kernels",
-    "mamba_ssm_cache_dtype",
     "mlp_expansion_factor",
     "moe_shared_expert_overlap",
     "mtp_layers_block_type",
@@ -80,33 +121,64 @@ constexpr std::string_view kNeutral[] = {
     "rope_theta",
     "router_aux_loss_coef",
     "router_jitter_noise",
+    "time_step_floor",
+    "time_step_init_scheme",
+    "time_step_max",
+    "time_step_min",
+    "time_step_rank",  // of Mamba-1, which reads it, and in Mamba-2's configs all the same
     "time_step_scale",
+    "use_falcon_mambapy",
     "use_mamba_kernels",
     "use_mambapy",
 };
 
+bool is_neutral(std::string_view key) {
+  const auto ends = [&](std::string_view end) { return key.ends_with(end); };
+  return std::find(std::begin(kNeutral), std::end(kNeutral), key) != std::end(kNeutral) ||
+         // Dropout is of training.
+         ends("dropout") || ends("pdrop") || ends("dropout_prob") || ends("dropout_rate") ||
+         // _flash_attn_2_enabled, _attn_implementation_autoset, _experts_implementation, ...
+         key.starts_with("_") || key.starts_with("use_flash_att") ||
+         key.starts_with("attn_implementation");
+}
+
 void refuse_unknown_arithmetic(const Config& config, const std::string& architecture) {
   for (const std::string& key : config.unread()) {
     const auto in_key = [&](std::string_view part) { return key.find(part) != std::string::npos; };
-    if (std::find(std::begin(kNeutral), std::end(kNeutral), key) != std::end(kNeutral)) continue;
+    if (is_neutral(key)) continue;
+    if (config.is_zero(key) && std::any_of(std::begin(kNoneIfZero), std::end(kNoneIfZero), in_key))
+      continue;
     if (std::any_of(std::begin(kArithmetic), std::end(kArithmetic), in_key))
       config.unsupported("key " + brief(key) + " is not one that klens knows for " + architecture +
                          ", and may change what the model computes");
   }
 }
 
+// Weights that another program packed are of another kind than any tensor klens reads.
+void refuse_quantised(const Config& config) {
+  if (!config.has_content("quantization_config")) return;
+  const Config how = config.child("quantization_config");
+  const std::string method = how.is_text("quant_method") ? how.text({"quant_method"}, "") : "";
+  config.unsupported("quantization_config: the weights are quantised" +
+                     (method.empty() ? "" : " (" + brief(method) + ")") +
+                     ", which klens does not read; give the checkpoint it was made from, in F32, "
+                     "F16 or BF16");
+}
+
 }  // namespace
 
-ModelSpec build_spec(const Config& config, const Config& generation, const HasTensor& has) {
+ModelSpec build_spec(const Config& config, const HasTensor& has) {
   const std::string name = architecture_of(config);
   for (const Architecture& row : kArchitectures) {
     if (name != row.name) continue;
+    refuse_quantised(config);
+    for (const char* key : {"is_causal", "causal"})
+      if (!config.boolean({key}, true))
+        config.unsupported(std::string(key) + " false asks for attention to later tokens");
     ModelSpec spec = row.build(config, has);
     refuse_unknown_arithmetic(config, name);
     spec.architecture = name;
-    spec.eos = token_list(generation, "eos_token_id");
-    if (spec.eos.empty()) spec.eos = token_list(config, "eos_token_id");
-    const std::vector<int32_t> bos = token_list(config, "bos_token_id");
+    const std::vector<int32_t> bos = token_ids(config, "bos_token_id");
     if (!bos.empty()) spec.bos = bos.front();
     return spec;
   }

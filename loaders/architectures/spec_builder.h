@@ -77,6 +77,8 @@ ModelSizes model_sizes(const Config& config, double default_eps);
 // The original state-spaces layout: d_model, n_layer, vocab_size padded as the matrices are.
 // Refuses what that layout may ask for beyond Mamba blocks.
 ModelSizes original_sizes(const Config& config);
+// What of its ssm_cfg, the settings of a layer, nobody has read and klens does not know.
+void refuse_unknown_layer_settings(const Config& ssm, const char* layer);
 
 // A factor, 1 where the config has none; `count` of them.
 float multiplier(const Config& config, const char* key);
@@ -148,9 +150,19 @@ Mamba2Spec mamba2(SpecBuilder& builder, const std::string& prefix, const Mamba2S
 // width `d_inner`, or mamba_expand * d_model.
 Mamba2Shape mamba_d_shape(const Config& config, int64_t d_model,
                           std::optional<int64_t> d_inner = std::nullopt);
-// time_step_limit into dt_min and dt_max.
+// time_step_limit into dt_min and dt_max; no bounds where it is absent, null or empty. mamba_ssm's
+// kernels (mamba_chunk_scan_combined, mamba_split_conv1d_scan_combined) clamp softplus(dt +
+// dt_bias) to what they are given as dt_limit, and that is config.time_step_limit in
+// cuda_kernels_forward of Mamba2, Bamba, GraniteMoeHybrid, Falcon-H1, Nemotron-H and Zamba2 as
+// their authors run them, and ssm_cfg.dt_limit in state-spaces' own Mamba2.
 void read_time_step_limit(const Config& config, Mamba2Shape& shape,
                           const char* key = "time_step_limit");
+
+// Refuses a bound of time steps: selective_scan_fn, which runs every Mamba-1, takes none.
+void refuse_time_step_limit(const Config& config);
+
+// Whether mamba_ssm_cache_dtype asks for FP32 states. Refuses a word that it does not know.
+bool wants_f32_states(const Config& config);
 
 // The sizes of a Mamba-1 mixer.
 struct Mamba1Shape {

@@ -1,7 +1,9 @@
 // Mamba-1 and Mamba-2 mixers under the names that all architectures share.
 #include <algorithm>
+#include <cmath>
 
 #include "loaders/architectures/spec_builder.h"
+#include "loaders/json.h"
 
 namespace klens {
 
@@ -27,6 +29,17 @@ ModelSizes original_sizes(const Config& config) {
           .layers = config.integer({"n_layer"}, 1, kMaxBlocks),
           .vocab = (vocab + multiple - 1) / multiple * multiple,
           .norm_eps = 1e-5f};
+}
+
+void refuse_unknown_layer_settings(const Config& ssm, const char* layer) {
+  // What mamba_ssm takes and klens need not know: how weights were made, and how kernels run.
+  constexpr std::string_view kNeutral[] = {
+      "A_init_range",  "chunk_size",      "conv_init", "device", "dt_init",   "dt_init_floor",
+      "dt_max",        "dt_min",          "dt_scale",  "dtype",  "layer_idx", "sequence_parallel",
+      "use_fast_path", "use_mem_eff_path"};
+  for (const std::string& key : ssm.unread())
+    if (std::find(std::begin(kNeutral), std::end(kNeutral), key) == std::end(kNeutral))
+      ssm.unsupported("key " + brief(key) + " is not one that klens knows for " + layer);
 }
 
 Mamba2Spec mamba2(SpecBuilder& builder, const std::string& prefix, const Mamba2Shape& s) {
@@ -56,6 +69,7 @@ Mamba2Spec mamba2(SpecBuilder& builder, const std::string& prefix, const Mamba2S
   spec.norm_before_gate = s.norm_before_gate;
   spec.dt_min = s.dt_min;
   spec.dt_max = s.dt_max;
+  spec.f32_state = wants_f32_states(config);
   spec.out_proj = builder.projection(prefix + "out_proj", builder.d_model(), s.d_inner, s.out_bias);
   return spec;
 }
@@ -86,6 +100,25 @@ void read_time_step_limit(const Config& config, Mamba2Shape& shape, const char* 
   shape.dt_max = static_cast<float>(limit[1]);
 }
 
+void refuse_time_step_limit(const Config& config) {
+  Mamba2Shape shape;
+  for (const char* key : {"time_step_limit", "dt_limit"}) read_time_step_limit(config, shape, key);
+  if (shape.dt_min > 0 || std::isfinite(shape.dt_max))
+    config.unsupported("time_step_limit bounds the time steps, which no Mamba-1 does");
+}
+
+// What a model's states are to be kept in, as vLLM and NVIDIA's recipes read it. Absent or "auto":
+// as klens keeps them.
+bool wants_f32_states(const Config& config) {
+  const std::string type = config.text({"mamba_ssm_cache_dtype"}, "auto");
+  for (const char* narrower : {"auto", "float16", "bfloat16"})
+    if (type == narrower) return false;
+  if (type != "float32")
+    config.unsupported("mamba_ssm_cache_dtype \"" + type +
+                       "\" is not one that klens has (auto, float32, float16, bfloat16)");
+  return true;
+}
+
 Mamba1Shape mamba_dt_shape(const Config& config, int64_t d_model) {
   Mamba1Shape shape;
   shape.d_inner = config.integer({"mamba_expand"}, 1, 64, 2) * d_model;
@@ -99,6 +132,8 @@ Mamba1Shape mamba_dt_shape(const Config& config, int64_t d_model) {
 
 SelectiveScanSpec scan_convolution(SpecBuilder& builder, const std::string& prefix,
                                    const Mamba1Shape& s) {
+  refuse_time_step_limit(builder.config());
+  wants_f32_states(builder.config());  // they are FP32 whatever it says
   SelectiveScanSpec spec;
   spec.d_inner = s.d_inner;
   spec.d_state = s.d_state;

@@ -33,7 +33,10 @@ Mamba2Shape mamba_shape(const Config& config, int64_t d_model) {
   shape.d_conv = config.integer({"mamba_d_conv", "conv_dimension"}, 1, kMaxConv, 4);
   shape.in_bias = shape.out_bias = config.boolean({"add_bias_linear"}, false);
   shape.norm_eps = 1e-5f;  // whatever rms_norm_eps is
-  shape.dt_min = static_cast<float>(config.number({"time_step_min"}, 0, 1e6, 0.001));
+  // Zyphra's cuda_kernels_forward (modeling_zamba2.py in transformers up to 4.x) gives mamba_ssm's
+  // kernels dt_limit=time_step_limit, and no limit where that is null, as published; its slow path,
+  // and transformers 5 everywhere, clamp to time_step_min, which is how dt_bias was initialised.
+  read_time_step_limit(config, shape);
   return shape;
 }
 
@@ -43,6 +46,8 @@ void check_switches(const Config& config) {
     config.unsupported("use_conv_bias false is not what Zamba2 does");
   if (!config.boolean({"use_shared_mlp_adapter", "use_shared_block_lora"}, true))
     config.unsupported("use_shared_mlp_adapter false is not what Zamba2 does");
+  if (!config.boolean({"gated_linear_unit"}, true))
+    config.unsupported("gated_linear_unit false is not what Zamba2 does");
   if (config.boolean({"use_long_context"}, false))
     config.unsupported("use_long_context asks for a rotation that klens lacks");
 }
@@ -121,7 +126,9 @@ ModelSpec build_zamba2(const Config& config, const HasTensor& has) {
                       tied_head(config, has, true));
   if (config.boolean({"use_mem_rope"}, false))
     shape.attention.rope = builder.rope(rope(config, shape.attention.head_dim));
-  std::vector<std::string> places;  // of the hybrid layers so far
+  else
+    config.has({"rope_parameters", "rope_scaling"});  // of a rotation that is switched off
+  std::vector<std::string> places;                    // of the hybrid layers so far
   for (size_t i = 0; i < shape.hybrid.size(); ++i) {
     const std::string layer = "model.layers." + std::to_string(i) + ".";
     const std::string inner = shape.hybrid[i] ? layer + "mamba_decoder." : layer;

@@ -1,9 +1,12 @@
 """Replaces a golden's logits by those that transformers computes in FP64 (rounded to FP32).
 
 usage: tests/data/make_fp64_logits.py tests/data/goldens/zamba      (needs torch, transformers, safetensors)
-For goldens whose random weights amplify rounding: the FP32 logits of zamba are 1.8e-4 from these, nearly all of the
+For Mamba-2 goldens that transformers clamps otherwise than their authors' kernels (heed_time_step_limit), and for
+goldens whose random weights amplify rounding: the FP32 logits of zamba are 1.8e-4 from these, nearly all of the
 contract's 2e-4 (1 + |logit|). What the model's code casts to FP32 is left in FP64.
 """
+import json
+import math
 import sys
 
 import torch
@@ -11,6 +14,17 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 F64 = torch.float64
+
+
+def heed_time_step_limit(model, folder):
+    """Mamba-2 mixers clamp to config.json's time_step_limit, as the authors' CUDA kernels do, and to nothing where it is
+    null or absent. transformers' own Nemotron-H and Zamba2 take (time_step_min, inf) instead."""
+    with open(folder + "/config.json") as file:
+        limit = json.load(file).get("time_step_limit") or [0, math.inf]
+    limit = tuple(float(x["__float__"]) if isinstance(x, dict) else float(x) for x in limit)
+    for module in model.modules():
+        if hasattr(module, "time_step_limit"):
+            module.time_step_limit = limit
 
 
 def in_fp64(value):
@@ -33,6 +47,7 @@ def main():
     path = folder + "/reference.safetensors"
     reference = load_file(path)
     model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval().double()
+    heed_time_step_limit(model, folder)
     stay_in_fp64()
     with torch.no_grad():
         logits = model(reference["input_ids"].long().view(1, -1), use_cache=False).logits[0]

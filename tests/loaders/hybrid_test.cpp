@@ -145,7 +145,9 @@ TEST_CASE("nemotron-h: blocks by letters", "[architectures]") {
   CHECK(spec.ropes.empty());
   const Mamba2Spec& first = mixer<Mamba2Spec>(spec, 0);
   CHECK(first.norm_groups == 8);
-  CHECK(first.dt_min == 0.001f);  // time_step_min, not time_step_limit
+  CHECK(first.dt_min == 0);  // time_step_limit, not time_step_min
+  CHECK(std::isinf(first.dt_max));
+  CHECK(!first.f32_state);
   CHECK(!mixer<MlpSpec>(spec, 1).gated);
   CHECK(mixer<MlpSpec>(spec, 1).activation == Activation::kRelu2);
   CHECK(spec.caches.at(0).k_dim == 128);
@@ -216,7 +218,6 @@ TEST_CASE("hybrids: what is refused", "[architectures]") {
       {"nemotron-h-8b", R"({"hybrid_override_pattern":"M-X","num_hidden_layers":3})", "letter"},
       {"nemotron-h-8b", R"({"hybrid_override_pattern":null})", "hybrid_override_pattern"},
       {"nemotron-h-8b", R"({"num_hidden_layers":51})", "num_hidden_layers"},
-      {"nemotron-h-8b", R"({"mamba_proj_bias":true})", "mamba_proj_bias"},
       {"nemotron-3-nano-30b", R"({"n_group":3})", "n_group"},
       {"nemotron-3-nano-30b", R"({"n_group":128})", "n_group"},
       {"nemotron-3-nano-30b", R"({"topk_group":2})", "topk_group"},

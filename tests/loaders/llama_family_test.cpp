@@ -59,7 +59,6 @@ TEST_CASE("llama: what is refused", "[architectures]") {
       {R"({"head_dim":63})", "odd"},
       {R"({"head_dim":null,"num_attention_heads":24})", "num_attention_heads"},
       {R"({"hidden_act":"gelu_new"})", "gelu_new"},
-      {R"({"sliding_window":128})", "sliding_window"},
       {R"({"rope_scaling":{"rope_type":"longrope"}})", "longrope"},
       {R"({"rope_scaling":{"high_freq_factor":0.5}})", "high_freq_factor"},
       {R"({"rope_theta":0})", "rope_theta"},

@@ -2,6 +2,7 @@
 // the reference's for the same configs.
 #include <catch2/catch.hpp>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -69,7 +70,10 @@ TEST_CASE("a setting that no rule knows is refused by name, where it looks like 
   const char* const odd[] = {R"({"final_logit_softcapping":30.0})",
                              R"({"attn_temperature_tuning":true})",
                              R"({"residual_dropout_scale":0.5})",
-                             R"({"quantization_config":{"bits":4}})", R"({"mamba_frobnicate":1})"};
+                             R"({"swiglu_limit":7.0})",
+                             R"({"attention_chunk_size":8192})",
+                             R"({"sparse_attention_config":{"a":1}})",
+                             R"({"mamba_frobnicate":1})"};
   for (const Published& row : kPublished)
     for (const char* patch : odd) {
       CAPTURE(row.name, patch);
@@ -83,6 +87,115 @@ TEST_CASE("a setting that no rule knows is refused by name, where it looks like 
           build_patched("llama-3.2-1b", R"({"attn_logit_softcapping":null,"use_mla_mlp_":false,
               "author":"me","task_specific_params":{"x":1},"sliding_window":[]})");
         }) == "");
+}
+
+TEST_CASE("settings that change nothing do not refuse a model", "[architectures]") {
+  // How it was trained, which kernels another program takes, what there is none of.
+  const char* const idle[] = {
+      R"({"_flash_attn_2_enabled":true})",
+      R"({"_attn_implementation":"sdpa"})",
+      R"({"_attn_implementation_autoset":true})",
+      R"({"_experts_implementation":"eager"})",
+      R"({"attn_implementation":"eager"})",
+      R"({"use_flash_attention":true})",
+      R"({"attn_pdrop":0.0,"resid_pdrop":0.0,"embd_pdrop":0.1})",
+      R"({"attention_dropout":0.1,"attn_dropout":0.0,"residual_dropout":0.0,"mlp_dropout":0.0})",
+      R"({"hidden_dropout_prob":0.0,"moe_dropout":0.0,"lora_dropout":0.0})",
+      R"({"lora_alpha_":0,"num_adapter_layers":0,"final_logit_softcapping":0.0})",
+      R"({"router_aux_loss_coef":0.01,"rescale_prenorm_residual":true,"initializer_factor":1.0})"};
+  for (const Published& row : kPublished)
+    for (const char* patch : idle) {
+      CAPTURE(row.name, patch);
+      CHECK(refusal([&] { build_patched(row.name, patch); }) == "");
+    }
+  for (const char* patch : {R"({"sliding_window":4096,"use_sliding_window":true})",
+                            R"({"max_window_layers":28,"layer_norm_eps":1e-5})",
+                            R"({"position_embedding_type":"rope"})", R"({"num_experts":0})"}) {
+    CAPTURE(patch);
+    const ModelSpec llama = build_patched("llama-3.2-1b", patch);
+    CHECK(llama.caches.at(0).reach == std::numeric_limits<int64_t>::max());
+  }
+  CHECK(refusal([] {
+          build_patched("nemotron-h-8b", R"({"mamba_proj_bias":true,
+      "rope_parameters":{"rope_type":"default","rope_theta":10000}})");
+        }) == "");
+}
+
+TEST_CASE("settings that change the arithmetic are heeded or refused", "[architectures]") {
+  const auto said = [](const char* model, const char* patch) {
+    return refusal([&] { build_patched(model, patch); });
+  };
+  for (const Published& row : kPublished) {
+    CAPTURE(row.name);
+    CHECK_THAT(said(row.name, R"({"quantization_config":{"quant_method":"fp8","bits":8}})"),
+               Catch::Contains("quantised (fp8)") && Catch::Contains("F32, F16 or BF16"));
+    CHECK_THAT(said(row.name, R"({"is_causal":false})"), Catch::Contains("is_causal"));
+  }
+  CHECK_THAT(said("llama-3.2-1b", R"({"position_embedding_type":"alibi"})"),
+             Catch::Contains("position_embedding_type"));
+  CHECK_THAT(said("hymba-1.5b", R"({"num_mamba":2})"), Catch::Contains("num_mamba"));
+  CHECK_THAT(said("hymba-1.5b", R"({"layer_type":["h","a"]})"), Catch::Contains("layer_type"));
+  CHECK_THAT(said("zamba2-7b-first", R"({"gated_linear_unit":false})"),
+             Catch::Contains("gated_linear_unit"));
+  CHECK_THAT(said("jamba-v0.1", R"({"sliding_window":4096})"), Catch::Contains("sliding_window"));
+  CHECK_THAT(said("mamba-130m", R"({"ssm_cfg":{"dt_limit":[0.1,1]}})"),
+             Catch::Contains("dt_limit"));
+  CHECK(said("mamba-130m", R"({"ssm_cfg":{"dt_init":"random","dt_scale":1.0,"dt_min":0.001}})") ==
+        "");
+  // Mistral's default, where the key is not there at all.
+  nlohmann::json mistral = nlohmann::json::parse(published_config("mistral-7b-v0.3"));
+  CHECK(build(mistral.dump(), {"lm_head.weight"}).caches.at(0).reach > 1000000);
+  mistral.erase("sliding_window");
+  CHECK(build(mistral.dump(), {"lm_head.weight"}).caches.at(0).reach == 4095);
+}
+
+TEST_CASE("time steps are bounded by time_step_limit alone", "[architectures]") {
+  constexpr const char* kLimit =
+      R"({"time_step_limit":[0.25,2],"time_step_min":0.01,"time_step_max":0.02})";
+  const auto first = [](const ModelSpec& spec) {
+    if (const auto* both = std::get_if<ParallelSpec>(&spec.blocks.at(0).mixer)) return both->mamba;
+    return std::get<Mamba2Spec>(spec.blocks.at(0).mixer);
+  };
+  for (const char* name :
+       {"bamba-9b", "falcon-h1-0.5b", "granite-4.0-h-micro", "granite-4.0-h-tiny",
+        "mamba-codestral-7b", "nemotron-3-nano-30b", "nemotron-h-8b", "nemotron-nano-9b-v2",
+        "zamba2-1.2b", "zamba2-2.7b", "zamba2-7b"}) {
+    CAPTURE(name);
+    const Mamba2Spec limited = first(build_patched(name, kLimit));
+    CHECK(limited.dt_min == 0.25f);
+    CHECK(limited.dt_max == 2);
+    for (const char* none : {R"({"time_step_limit":null,"time_step_min":0.01})",
+                             R"({"time_step_limit":[0.0,{"__float__":"Infinity"}]})"}) {
+      const Mamba2Spec free = first(build_patched(name, none));
+      CHECK(free.dt_min == 0);
+      CHECK(free.dt_max == std::numeric_limits<float>::infinity());
+    }
+  }
+  CHECK(
+      first(build_patched("nemotron-h-8b", R"({"time_step_limit":null,"mamba_dt_limit":[0.5,1]})"))
+          .dt_min == 0.5f);
+  for (const char* name :
+       {"mamba-130m", "falcon-mamba-7b", "zamba-7b", "jamba-v0.1", "hymba-1.5b"}) {
+    CAPTURE(name);
+    CHECK_THAT(refusal([&] { build_patched(name, kLimit); }), Catch::Contains("time_step_limit"));
+    CHECK(refusal([&] {
+            build_patched(name, R"({"time_step_limit":[0.0,{"__float__":"Infinity"}]})");
+          }) == "");
+  }
+}
+
+TEST_CASE("mamba_ssm_cache_dtype float32 keeps Mamba-2's states in FP32", "[architectures]") {
+  const auto first = [](const char* name, const char* patch) {
+    return std::get<Mamba2Spec>(build_patched(name, patch).blocks.at(0).mixer).f32_state;
+  };
+  CHECK(first("nemotron-3-nano-30b", "{}"));
+  CHECK_FALSE(first("nemotron-h-8b", "{}"));
+  CHECK(first("bamba-9b", R"({"mamba_ssm_cache_dtype":"float32"})"));
+  CHECK_FALSE(first("bamba-9b", R"({"mamba_ssm_cache_dtype":"bfloat16"})"));
+  CHECK_THAT(refusal([] { build_patched("bamba-9b", R"({"mamba_ssm_cache_dtype":"int8"})"); }),
+             Catch::Contains("mamba_ssm_cache_dtype"));
+  CHECK(refusal([] { build_patched("mamba-130m", R"({"mamba_ssm_cache_dtype":"float32"})"); }) ==
+        "");
 }
 
 TEST_CASE("every architecture refuses sizes out of range", "[architectures]") {
