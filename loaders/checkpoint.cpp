@@ -50,24 +50,24 @@ class Filler {
   void refuse_unread() const {
     for (const auto& [name, entry] : tensors_.tensors)
       if (read_.count(name) == 0 && !needless(name))
-        throw Error(ErrorKind::kUnsupported,
-                    entry.file + ": tensor " + brief(name) + " is not one that " +
-                        checkpoint_.spec.architecture +
-                        " has with this config.json; get both files of the same model");
+        throw Error(ErrorKind::kUnsupported, entry.file + ": tensor " + brief(name) +
+                                                 " is not one that " +
+                                                 checkpoint_.spec.architecture + " has with " +
+                                                 tensors_.settings + "; " + tensors_.cure);
   }
 
  private:
   const TensorSource::Entry& find(const std::string& name, const std::vector<int64_t>& shape) {
     const auto found = tensors_.tensors.find(name);
     if (found == tensors_.tensors.end())
-      throw Error(ErrorKind::kBadFile, tensors_.described + ": tensor " + name +
-                                           " is missing; config.json asks for it with shape " +
-                                           shape_text(shape) + ": get the files again");
+      throw Error(ErrorKind::kBadFile, tensors_.described + ": tensor " + name + " is missing; " +
+                                           tensors_.settings + " asks for it with shape " +
+                                           shape_text(shape) + ": " + tensors_.cure);
     if (found->second.view.shape != shape)
       throw Error(ErrorKind::kBadFile, found->second.file + ": tensor " + name + " has shape " +
-                                           shape_text(found->second.view.shape) +
-                                           ", config.json asks for " + shape_text(shape) +
-                                           ": get both files of the same model");
+                                           shape_text(found->second.view.shape) + ", " +
+                                           tensors_.settings + " asks for " + shape_text(shape) +
+                                           ": " + tensors_.cure);
     read_.insert(name);
     return found->second;
   }
@@ -88,10 +88,30 @@ class Filler {
              name.compare(name.size() - end.size(), end.size(), end) == 0;
     };
     const auto holds = [&](std::string_view part) { return name.find(part) != std::string::npos; };
-    return (checkpoint_.spec.tied() && ends("lm_head.weight"))    // a copy of the embedding
-           || ends("rotary_emb.inv_freq") || ends(".mup_vector")  // derived from the config
+    return (checkpoint_.spec.tied() && ends("lm_head.weight") && is_embedding(name)) ||
+           ends("rotary_emb.inv_freq") || ends(".mup_vector")  // derived from the config
            || holds(".shared_transf")           // Zamba's copies of its shared blocks
            || name.compare(0, 4, "mtp.") == 0;  // heads that predict further tokens
+  }
+
+  // A tied model's own head can only be a copy of the embedding.
+  bool is_embedding(const std::string& name) const {
+    const TensorSource::Entry& head = tensors_.tensors.at(name);
+    const ModelSpec& spec = checkpoint_.spec;
+    const TensorView& embedding = tensors_.tensors.at(spec.units[spec.head].tensor).view;
+    const auto& a = head.view.bytes;
+    const auto& b = embedding.bytes;
+    const bool same_bytes =
+        head.view.dtype == embedding.dtype && a.size() == b.size() &&
+        (a.data() == b.data() || std::memcmp(a.data(), b.data(), a.size()) == 0);
+    if (same_bytes) return true;
+    refuse_non_finite(head.view, head.file + ": tensor " + name);
+    if (head.view.shape == embedding.shape && to_f32(head.view) == to_f32(embedding)) return true;
+    throw Error(ErrorKind::kUnsupported,
+                head.file + ": tensor " + name + " is not the embedding, but " + tensors_.settings +
+                    " ties the head to it; write \"tie_word_embeddings\": false "
+                    "there (\"tie_embeddings\" of a state-spaces config) if the head is to count, "
+                    "or take the tensor away");
   }
 
   Checkpoint& checkpoint_;
@@ -119,13 +139,10 @@ Checkpoint read_gguf_checkpoint(const std::string& path) {
   checkpoint.path = path;
   checkpoint.name = model.name;
   checkpoint.texts = std::move(model.texts);
-  const Config config(checkpoint.texts.config, path + " (as config.json)");
-  const Config generation(
-      checkpoint.texts.generation_config.empty() ? "{}" : checkpoint.texts.generation_config,
-      path + " (as generation_config.json)");
-  checkpoint.spec = build_spec(config, generation, [&](const std::string& name) {
-    return model.tensors.tensors.count(name) != 0;
-  });
+  const Config config(checkpoint.texts.config, path + " (its keys)");
+  checkpoint.spec = build_spec(
+      config, [&](const std::string& name) { return model.tensors.tensors.count(name) != 0; });
+  checkpoint.stop_tokens = find_stop_tokens(checkpoint.texts, model.stop_tokens);
   fill_checkpoint(checkpoint, std::move(model.tensors));
   return checkpoint;
 }

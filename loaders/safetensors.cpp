@@ -6,6 +6,7 @@
 
 #include "loaders/error.h"
 #include "loaders/json.h"
+#include "loaders/tensor_values.h"
 
 namespace klens {
 namespace {
@@ -50,8 +51,11 @@ TensorView read_entry(const json& entry, std::span<const std::byte> data, Place&
       !entry.contains("data_offsets"))
     fail("its header entry lacks dtype, shape or data_offsets");
   const json& dtype = entry["dtype"];
-  const DTypeRow* row = dtype.is_string() ? find_dtype(dtype.get<std::string>()) : nullptr;
-  if (row == nullptr) fail("has dtype " + shown(dtype) + ", which klens does not read");
+  if (!dtype.is_string()) fail("has dtype " + shown(dtype) + ", which is no text");
+  const DTypeRow* row = find_dtype(dtype.get<std::string>());
+  if (row == nullptr)  // 8-bit floats and their like: a sound file
+    throw Error(ErrorKind::kUnsupported,
+                "has dtype " + shown(dtype) + dtype_cure(dtype.get<std::string>()));
 
   TensorView tensor{.dtype = row->dtype, .shape = {}, .bytes = {}};
   // Counted in int64_t, as elements() does: what a shape with a 0 in it multiplies to on the way
@@ -167,6 +171,8 @@ SafetensorsFile SafetensorsFile::parse(std::span<const std::byte> bytes, const s
       result.tensors_[key] = read_entry(value, data, place);
       places.push_back(place);
     } catch (const Error& error) {
+      if (error.kind() == ErrorKind::kUnsupported)
+        throw Error(error.kind(), name + ": tensor " + brief(key) + " " + error.what());
       fail("tensor " + brief(key) + ": " + error.what());
     }
   }

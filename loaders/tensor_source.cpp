@@ -8,9 +8,10 @@ namespace klens {
 
 void add_tensor(const std::string& path, const std::string& name, const TensorView& view,
                 TensorSource& tensors) {
-  if (!tensors.tensors.emplace(name, TensorSource::Entry{view, path}).second)
-    throw Error(ErrorKind::kBadFile, path + ": tensor " + brief(name) +
-                                         " is also in another shard; get the files again");
+  const auto [known, fresh] = tensors.tensors.emplace(name, TensorSource::Entry{view, path});
+  if (!fresh)
+    throw Error(ErrorKind::kBadFile, path + ": tensor " + brief(name) + " is also in " +
+                                         known->second.file + "; get both files again");
 }
 
 void add_safetensors_file(const std::string& path, TensorSource& tensors) {

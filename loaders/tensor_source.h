@@ -17,6 +17,8 @@ struct TensorSource {
     std::string file;  // for messages
   };
   std::string described;  // the file or index, for messages about what is missing
+  // What says which tensors there have to be, and what to do where the two do not go together.
+  std::string settings = "config.json", cure = "get both files of the same model";
   std::map<std::string, Entry> tensors;
   size_t file_bytes = 0;
 

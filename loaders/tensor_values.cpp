@@ -50,6 +50,12 @@ std::vector<float> convert(std::span<const std::byte> bytes, const Convert& one)
 
 }  // namespace
 
+std::string dtype_cure(const std::string& dtype) {
+  const std::string types = "F32, F16 or BF16";
+  if (dtype == "F64") return "; weights must be " + types + ": convert it to F32 (tensor.float())";
+  return "; weights must be " + types + ": give the checkpoint in one of them, not a quantised one";
+}
+
 Layout row_layout(DType dtype, const std::string& where) {
   switch (dtype) {
     case DType::kF32:
@@ -60,7 +66,7 @@ Layout row_layout(DType dtype, const std::string& where) {
       return Layout::kRowsBf16;
     default:
       throw Error(ErrorKind::kUnsupported,
-                  where + " has dtype " + dtype_name(dtype) + "; weights must be F32, F16 or BF16");
+                  where + " has dtype " + dtype_name(dtype) + dtype_cure(dtype_name(dtype)));
   }
 }
 

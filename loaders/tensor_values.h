@@ -7,6 +7,9 @@
 
 namespace klens {
 
+// What to do about weights of a type that klens does not compute with: "; convert ...".
+std::string dtype_cure(const std::string& dtype);
+
 // The row layout of a weight of this type. Throws Error (`where` names file and tensor) for types
 // that are no weights.
 Layout row_layout(DType dtype, const std::string& where);

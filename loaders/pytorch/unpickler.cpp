@@ -6,6 +6,7 @@
 #include "loaders/error.h"
 #include "loaders/pytorch/messages.h"
 #include "loaders/pytorch/pickle_opcodes.h"
+#include "loaders/tensor_values.h"
 
 namespace klens::pytorch {
 namespace {
@@ -293,6 +294,10 @@ class Unpickler {
     const auto* row = std::find_if(
         std::begin(kGlobals), std::end(kGlobals),
         [&](const GlobalRow& known) { return module == known.module && name == known.name; });
+    if (row == std::end(kGlobals) && module == "torch" && name.starts_with("float8"))
+      throw Error(ErrorKind::kUnsupported, name_ + ": has tensors of dtype " +
+                                               shown(std::string(name.substr(0, 200))) +
+                                               dtype_cure(std::string(name)));
     if (row == std::end(kGlobals))
       unsupported(
           "names " +

@@ -225,7 +225,7 @@ const std::vector<Row> kModel = {
            {"output.weight", 8, {32, 1}, raw<uint16_t>(0x7c00) + std::string(32, 'a')});
      },
      kBadFile,
-     {"output.weight", "FP16"}},
+     {"output.weight", "NaN or infinity"}},
 };
 
 const std::vector<Row> kTokenizer = {

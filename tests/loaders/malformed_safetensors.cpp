@@ -90,7 +90,6 @@ const std::vector<MalformedRow> kRows = {
     bad_entry("entry is a list", "[]", "lacks dtype"),
     bad_entry("entry without dtype", R"({"dtype":null})", "lacks dtype"),
     bad_entry("entry without offsets", R"({"data_offsets":null})", "data_offsets"),
-    bad_entry("unknown dtype", R"({"dtype":"F8_E4M3"})", "has dtype \"F8_E4M3\""),
     bad_entry("dtype is a number", R"({"dtype":4})", "has dtype 4"),
     bad_entry("dtype of other width", R"({"dtype":"F16"})", "needs 128"),
     bad_entry("shape is a text", R"({"shape":"64"})", "shape"),
@@ -114,6 +113,12 @@ const std::vector<MalformedRow> kRows = {
            "more than its tensors"),
     broken("a hole in the middle", header(R"({"backbone.layers.1.mixer.D":null})"), "leave a hole"),
 
+    {"weights of 8-bit floats are no damage",
+     kFolder,
+     header(R"({"backbone.embeddings.weight":{"dtype":"F8_E4M3"}})"),
+     KLENS_UNSUPPORTED,
+     {"model.safetensors: tensor backbone.embeddings.weight has dtype \"F8_E4M3\"; weights must be "
+      "F32, F16 or BF16: give the checkpoint in one of them"}},
     {"a unit of integers",
      kFolder,
      header(R"({"backbone.embeddings.weight":{"dtype":"I32"}})"),
@@ -198,7 +203,7 @@ const std::vector<MalformedRow> kRows = {
      both(index("a.safetensors", R"({"weight_map":{"a":"a.safetensors","b":"b.safetensors"}})"),
           [](const std::string& t) { fs::copy_file(t + "/a.safetensors", t + "/b.safetensors"); }),
      KLENS_BAD_FILE,
-     {"b.safetensors: tensor ", "also in another shard"}},
+     {"b.safetensors: tensor ", "is also in ", "a.safetensors; get both files again"}},
 };
 
 }  // namespace
