@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 
 #include "apps/terminal/interrupt.h"
 
@@ -70,6 +71,16 @@ Speed feed(klens_session* session, const std::vector<int32_t>& ids, size_t from,
     at += count;
   }
   return {static_cast<int64_t>(at - from), seconds_since(start)};
+}
+
+void notice_wide_caches(const klens_session* session) {
+  static bool said = false;
+  const int32_t layers = klens_session_wide_caches(session);
+  if (said || layers == 0) return;
+  said = true;
+  std::fprintf(stderr,
+               "klens: note: keys or values of %d layers are beyond FP16 and are kept in FP32\n",
+               static_cast<int>(layers));
 }
 
 Continuation continue_session(const klens_model* model, klens_session* session,

@@ -26,6 +26,9 @@ struct Speed {
 // it fed.
 Speed feed(klens_session* session, const std::vector<int32_t>& ids, size_t from, int32_t batch);
 
+// Says once, on standard error, that some keys and values are kept in FP32.
+void notice_wide_caches(const klens_session* session);
+
 enum class StopReason { kEnd, kLimit, kInterrupt };
 const char* name_of(StopReason reason);
 

@@ -1,8 +1,12 @@
 #include "engine/kv_cache.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cstring>
 
 #include "kernels/check.h"
+#include "kernels/half.h"
+#include "kernels/magnitude.h"
 
 namespace klens {
 namespace {
@@ -68,11 +72,41 @@ void KvCache::forget_before(int64_t position) {
   first_ = position;
 }
 
+// Whether the cache's type has room for all of x.
+bool KvCache::reaches(const float* x, int64_t rows, int64_t stride, int64_t width,
+                      const Executor& executor) const {
+  if (type_ != cpu::KvType::kF16) return true;
+  std::atomic<bool> beyond{false};
+  executor.ranges(rows, width, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row)
+      if (!(largest_magnitude(x + row * stride, width) <= kRoundsToMaxF16)) beyond = true;
+  });
+  return !beyond;
+}
+
+void KvCache::widen() {
+  type_ = cpu::KvType::kF32;
+  for (Plane* plane : {&k_, &v_}) {
+    std::vector<std::byte> wide(2 * plane->data.size());
+    for (size_t i = 0; 2 * i < plane->data.size(); ++i) {
+      uint16_t half = 0;
+      std::memcpy(&half, plane->data.data() + 2 * i, sizeof half);
+      const float value = f16_to_f32(half);
+      std::memcpy(wide.data() + 4 * i, &value, sizeof value);
+    }
+    plane->data = std::move(wide);
+    plane->row_bytes *= 2;
+  }
+}
+
 void KvCache::append(int64_t position, int64_t rows, const float* k, int64_t k_stride,
                      const float* v, int64_t v_stride, const Executor& executor) {
   if (position < length_) truncate(position);
   KLENS_CHECK(position == length_);
   if (reach_ < position) forget_before(position - reach_);
+  if (!reaches(k, rows, k_stride, kv_heads_ * k_.dim, executor) ||
+      !reaches(v, rows, v_stride, kv_heads_ * v_.dim, executor))
+    widen();
   const int64_t at = rows_of(length_);
   resize(at + rows);
   const auto store = cpu::best_variant(cpu::store_kv_variants(), cpu::active()).run;
@@ -127,6 +161,11 @@ bool KvCache::restore(const Saved& from) {
   first_ = from.first;
   const int64_t rows = from.length >= 0 && from.first >= pinned_ ? rows_of(from.length) : -1;
   const size_t scales = type_ == cpu::KvType::kI8 ? static_cast<size_t>(rows * kv_heads_) : 0;
+  // A cache that was turned to FP32 was saved as such.
+  if (type_ == cpu::KvType::kF16 && rows > 0 &&
+      from.k.size() == static_cast<size_t>(2 * rows * k_.row_bytes) &&
+      from.v.size() == static_cast<size_t>(2 * rows * v_.row_bytes))
+    widen();
   if (rows < 0 || (from.first > pinned_ && from.first > from.length) ||
       from.k.size() != static_cast<size_t>(rows * k_.row_bytes) ||
       from.v.size() != static_cast<size_t>(rows * v_.row_bytes) || from.k_scale.size() != scales ||

@@ -12,12 +12,14 @@ namespace klens {
 
 // The keys and values of one sequence in one attention layer (or in several that share them).
 // Positions run from 0 to length(); those that no query can see any more are forgotten, some at a
-// time. Copying it is forking it.
+// time. Copying it is forking it. FP16 turns to FP32 when keys or values come that FP16 does not
+// reach (beyond 65504); what is held keeps its bits.
 class KvCache {
  public:
   KvCache(const KvCacheSpec& spec, cpu::KvType type);
 
   int64_t length() const { return length_; }
+  cpu::KvType type() const { return type_; }
   size_t bytes() const;
 
   // Rows for positions [position, position + rows), which forgets all that was there from
@@ -55,6 +57,9 @@ class KvCache {
   };
   int64_t rows_of(int64_t length) const;  // rows held for a sequence of this length
   void resize(int64_t rows);
+  bool reaches(const float* x, int64_t rows, int64_t stride, int64_t width,
+               const Executor& executor) const;
+  void widen();  // FP16 to FP32
   void forget_before(int64_t position);
 
   int64_t kv_heads_, reach_, pinned_;

@@ -35,6 +35,12 @@ size_t Session::bytes() const {
   return total;
 }
 
+int32_t Session::wide_caches() const {
+  return static_cast<int32_t>(
+      std::count_if(state_.caches.begin(), state_.caches.end(),
+                    [&](const KvCache& cache) { return cache.type() != model_->kv_type(); }));
+}
+
 std::span<const float> Session::logits() const {
   return has_logits_ ? std::span<const float>(logits_) : std::span<const float>();
 }

@@ -27,6 +27,7 @@ class Session {
   int64_t position() const { return static_cast<int64_t>(ids_.size()); }
   const std::vector<int32_t>& ids() const { return ids_; }  // all tokens fed
   size_t bytes() const;                                     // states, caches, checkpoints
+  int32_t wide_caches() const;  // KV caches that FP16 did not reach and that are FP32 now
   // [vocab]; empty at position 0 and after a rewind() to where no checkpoint was.
   std::span<const float> logits() const;
   void reset();

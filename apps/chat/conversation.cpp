@@ -112,6 +112,7 @@ void Conversation::answer(const std::string& message,
     fed_ += static_cast<size_t>(made.decode.tokens);
   }
   show(finish(decoder.get()));
+  notice_wide_caches(session_.get());
   messages_.push_back({{"role", "assistant"}, {"content", text}});
 }
 

@@ -86,6 +86,7 @@ void run(const Arguments& arguments) {
     made = continue_session(model.get(), session.get(), sampler.get(), limit, ignore_end,
                             [&](int32_t id) { stream.push(id, true); });
   stream.finish(true);
+  if (!quiet) notice_wide_caches(session.get());
 
   std::vector<int32_t> ids = prompt;
   ids.insert(ids.end(), made.ids.begin(), made.ids.end());

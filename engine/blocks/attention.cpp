@@ -99,7 +99,7 @@ void join(const Partial& from, int64_t parts, int64_t heads, int64_t head, int64
 }  // namespace
 
 AttentionCore::AttentionCore(const AttentionCoreSpec& spec, const MixerContext& context)
-    : spec_(spec), cache_(context.checkpoint.spec.caches[spec.cache]), type_(context.kv) {
+    : spec_(spec), cache_(context.checkpoint.spec.caches[spec.cache]) {
   if (spec.rope) rope_ = context.checkpoint.spec.ropes[*spec.rope];
   if (spec.q_norm) q_norm_ = optional_values(spec.q_norm->weight, context.checkpoint);
   if (spec.k_norm) k_norm_ = optional_values(spec.k_norm->weight, context.checkpoint);
@@ -187,7 +187,7 @@ void AttentionCore::attend(const float* q, int64_t stride, bool rounded, float* 
     const KvCache::Segments& keys = segments[static_cast<size_t>(i)];
     const cpu::AttentionArgs args{.q = q + s.row * stride,
                                   .q_stride = stride,
-                                  .type = type_,
+                                  .type = s.state->caches[spec_.cache].type(),
                                   .segments = keys.runs.data(),
                                   .segment_count = keys.count,
                                   .scale = spec_.scale,

@@ -28,7 +28,6 @@ class AttentionCore {
   AttentionCoreSpec spec_;
   KvCacheSpec cache_;
   RopeSpec rope_;
-  cpu::KvType type_;
   std::vector<float> q_norm_, k_norm_;  // [k_dim] or [heads][k_dim]
 };
 

@@ -55,6 +55,9 @@ klens_status klens_session_fork(const klens_session* session, klens_session** co
 
 int64_t klens_session_position(const klens_session* session) { return session->session.position(); }
 size_t klens_session_bytes(const klens_session* session) { return session->session.bytes(); }
+int32_t klens_session_wide_caches(const klens_session* session) {
+  return session->session.wide_caches();
+}
 
 klens_status klens_session_save(const klens_session* session, const char* path,
                                 klens_error* error) {

@@ -1,7 +1,9 @@
 #include "engine/jobs/quantize_job.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <filesystem>
 #include <regex>
 
@@ -9,6 +11,7 @@
 #include "engine/version.h"
 #include "loaders/klens_file.h"
 #include "loaders/profile_json.h"
+#include "quant/quantizers/rtn.h"
 #include "quant/unit_name.h"
 
 namespace klens {
@@ -52,6 +55,28 @@ void check_covers(const Plan& plan, const Model& model) {
                                              " does not have; it was made for another model");
 }
 
+// A plan whose formats cannot hold a unit's weights is refused, not clipped.
+void check_reach(const Plan& plan, const Model& model) {
+  for (const LinearSpec& unit : model.units()) {
+    const StoredUnit& stored = model.checkpoint().units.at(unit.name);
+    const Format& format = *find_format(plan.units.at(unit.name).format);
+    const float largest = largest_weight(stored.view);
+    if (reaches(format, largest)) continue;
+    char magnitude[32];
+    std::snprintf(magnitude, sizeof magnitude, "%.4g", static_cast<double>(largest));
+    const auto* other =
+        std::find_if(std::begin(kFormats), std::end(kFormats),
+                     [&](const Format& candidate) { return reaches(candidate, largest); });
+    throw Error(
+        ErrorKind::kUnsupported,
+        model.checkpoint().path + ": unit " + unit.name + " has weights up to " + magnitude +
+            ", more than " + format.name + " holds" +
+            (other == std::end(kFormats) ? ", and so have all other formats: it cannot be quantised"
+                                         : "; give it another format: --tensor-type \"^" +
+                                               unit.name + "$=" + other->name + "\""));
+  }
+}
+
 struct Made {
   Plan plan;
   Profile profile;  // units and candidates; measured unless the plan needed none
@@ -74,6 +99,7 @@ Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const Quant
     check_covers(made.plan, model);
     for (const auto& [name, choice] : request.pinned) made.plan.units[name] = choice;
   }
+  check_reach(made.plan, model);
   if (!options.measure) return made;
   const ProfileOptions& p = options.profile;
   made.held_out =
@@ -95,6 +121,7 @@ Made measured_plan(const Model& model, const Tokenizer* tokenizer, const Quantiz
   ProfileRun run = run_profile(model, tokenizer, profile_options, progress,
                                [&](const Profile& profile) { return racing.decided(profile); });
   Refined refined = refine(model, run, request, plan_or_throw(run.profile, request), progress);
+  check_reach(refined.plan, model);
   return {.plan = std::move(refined.plan),
           .profile = std::move(run.profile),
           .held_out = std::move(run.calibration.held_out),

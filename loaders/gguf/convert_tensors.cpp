@@ -9,6 +9,7 @@
 
 #include "loaders/error.h"
 #include "loaders/gguf/dequantize.h"
+#include "loaders/tensor_values.h"
 
 namespace klens {
 namespace {
@@ -142,6 +143,27 @@ void run_all(std::vector<std::unique_ptr<Conversion>>& conversions) {
                       });
 }
 
+// Tensors with values that FP16 does not reach are made anew, in FP32.
+void widen(const std::string& file, std::vector<std::unique_ptr<Conversion>>& conversions,
+           TensorSource& source) {
+  std::vector<std::unique_ptr<Conversion>> wide;
+  for (auto& conversion : conversions) {
+    if (conversion->fault() != Fault::kOutOfRange) continue;
+    const TensorRecipe& recipe = conversion->recipe();
+    TensorView& view = source.tensors.at(recipe.name).view;
+    AlignedBuffer& copy =
+        source.copies.emplace_back(static_cast<size_t>(view.elements()) * sizeof(float));
+    view.dtype = DType::kF32;
+    view.bytes = {copy.data(), copy.size()};
+    conversion = std::make_unique<Conversion>(recipe, DType::kF32, copy.data());
+    wide.push_back(std::make_unique<Conversion>(recipe, DType::kF32, copy.data()));
+  }
+  run_all(wide);
+  for (const auto& conversion : wide)
+    refuse_non_finite(source.tensors.at(conversion->recipe().name).view,
+                      file + ": tensor " + conversion->recipe().source);
+}
+
 }  // namespace
 
 void convert_tensors(const std::string& file, std::span<const TensorRecipe> recipes,
@@ -164,13 +186,9 @@ void convert_tensors(const std::string& file, std::span<const TensorRecipe> reci
                   file + ": tensor " + recipe.source + " is there in two spellings" + kAgain);
   }
   run_all(conversions);
+  widen(file, conversions, source);
   for (const auto& conversion : conversions) {
     const std::string where = file + ": tensor " + conversion->recipe().source;
-    if (conversion->fault() == Fault::kOutOfRange)
-      throw Error(ErrorKind::kBadFile,
-                  where +
-                      " holds values that are NaN or do not fit FP16: the file is damaged, get "
-                      "it again");
     if (conversion->fault() == Fault::kNotNegative)
       throw Error(ErrorKind::kBadFile,
                   where + " holds a value that is not negative, A must be" + std::string(kAgain));

@@ -1,6 +1,8 @@
 #include "quant/quantizers/rtn.h"
 
+#include <tbb/blocked_range.h>
 #include <tbb/parallel_for.h>
+#include <tbb/parallel_reduce.h>
 
 #include <algorithm>
 #include <bit>
@@ -8,6 +10,7 @@
 #include <vector>
 
 #include "kernels/half.h"
+#include "kernels/magnitude.h"
 
 // The profiler quantises every unit in every format for every window, so this is written as loops
 // over one row that a compiler vectorises for any instruction set: no branches per weight, no
@@ -16,8 +19,7 @@
 namespace klens {
 namespace {
 
-constexpr float kMaxHalf = 65504.0f;
-constexpr int32_t kMaxHalfBits = std::bit_cast<int32_t>(kMaxHalf);
+constexpr int32_t kMaxHalfBits = std::bit_cast<int32_t>(kMaxF16);
 
 // The codes of one row and its packed words, reused from row to row.
 struct RowScratch {
@@ -81,11 +83,12 @@ const float* row_of(const WeightView& source, int64_t row, std::vector<float>& r
   }
 }
 
+float largest_code(Layout layout) {
+  return layout == Layout::kTilesI4 ? 7 : layout == Layout::kTilesI8 ? 127 : 1;
+}
+
 float group_scale(const float* w, int64_t count, float qmax) {
-  int32_t largest = 0;  // magnitudes of floats are ordered like their bits
-  for (int64_t i = 0; i < count; ++i)
-    largest = std::max(largest, std::bit_cast<int32_t>(w[i]) & 0x7fffffff);
-  const float scale = std::min(std::bit_cast<float>(largest) / qmax, kMaxHalf);
+  const float scale = std::min(largest_magnitude(w, count) / qmax, kMaxF16);
   return std::max(f16_to_f32(f32_to_f16(scale)), 0x1p-24f);
 }
 
@@ -120,7 +123,7 @@ void pack_f16(const float* w, int64_t row, const WeightView& view, RowScratch& s
 void pack_integers(const float* w, int64_t row, const WeightView& view, RowScratch& scratch,
                    std::byte* tiles, uint16_t* scales) {
   const bool int4 = view.layout == Layout::kTilesI4;
-  const float qmax = int4 ? 7.0f : 127.0f;
+  const float qmax = largest_code(view.layout);
   const int64_t output = row % kTileOutputs;
   uint8_t* codes = scratch.codes.data();
   for (int64_t g = 0; g < view.groups(); ++g) {
@@ -138,6 +141,23 @@ void pack_integers(const float* w, int64_t row, const WeightView& view, RowScrat
 }
 
 }  // namespace
+
+float largest_weight(const WeightView& source) {
+  if (source.layout == Layout::kRowsF16 || source.layout == Layout::kTilesF16) return kMaxF16;
+  return tbb::parallel_reduce(
+      tbb::blocked_range<int64_t>(0, source.rows), 0.0f,
+      [&](const tbb::blocked_range<int64_t>& rows, float largest) {
+        std::vector<float> room(static_cast<size_t>(source.cols));
+        for (int64_t row = rows.begin(); row < rows.end(); ++row)
+          largest = std::max(largest, largest_magnitude(row_of(source, row, room), source.cols));
+        return largest;
+      },
+      [](float a, float b) { return std::max(a, b); });
+}
+
+bool reaches(const Format& format, float largest) {
+  return largest / largest_code(format.layout) <= kRoundsToMaxF16;
+}
 
 PackedWeight quantize_rtn(const Format& format, const WeightView& source) {
   PackedWeight packed{.format = &format,

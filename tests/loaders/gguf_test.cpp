@@ -50,10 +50,8 @@ Checkpoint checkpoint_of(const std::string& path) {
   Checkpoint checkpoint;
   checkpoint.path = path;
   const Config config(model.texts.config, path);
-  const Config generation(std::string("{}"), path);
-  checkpoint.spec = build_spec(config, generation, [&](const std::string& tensor) {
-    return model.tensors.tensors.count(tensor) != 0;
-  });
+  checkpoint.spec = build_spec(
+      config, [&](const std::string& tensor) { return model.tensors.tensors.count(tensor) != 0; });
   fill_checkpoint(checkpoint, std::move(model.tensors));
   return checkpoint;
 }
@@ -248,6 +246,47 @@ TEST_CASE("numbers of keys read as they were written", "[gguf]") {
   CHECK(config["hidden_size"] == 8);
   CHECK(config["num_hidden_layers"] == 1);
   CHECK(config["rope_theta"] == 500000.0);
+}
+
+TEST_CASE("no GGUF bounds time steps", "[gguf]") {
+  for (const char* name :
+       {"mamba2", "falcon_h1", "granite", "bamba", "nemotron_h", "nemotron_h_moe"}) {
+    CAPTURE(name);
+    const ModelSpec spec = checkpoint_of(data_path(std::string("gguf/") + name + ".gguf")).spec;
+    size_t seen = 0;
+    for (const BlockSpec& block : spec.blocks) {
+      const auto* both = std::get_if<ParallelSpec>(&block.mixer);
+      const auto* mixer = both ? &both->mamba : std::get_if<Mamba2Spec>(&block.mixer);
+      if (mixer == nullptr) continue;
+      ++seen;
+      CHECK(mixer->dt_min == 0);
+      CHECK(std::isinf(mixer->dt_max));
+    }
+    CHECK(seen > 0);
+  }
+}
+
+TEST_CASE("quantised values that FP16 does not reach become FP32", "[gguf]") {
+  // Q8_0: a scale of 65504, then 32 numbers.
+  std::string blocks;
+  for (const int8_t number : {int8_t{1}, int8_t{100}}) {
+    blocks += raw<uint16_t>(0x7bff);
+    blocks += std::string(32, static_cast<char>(number));
+  }
+  const auto values = [&](size_t count, DType type) {
+    const auto bytes = std::as_bytes(std::span(blocks)).first(count * 34);
+    const GgufTensor tensor{GgmlType::kQ8_0, {static_cast<int64_t>(count), 32}, bytes};
+    const TensorRecipe recipe{"t", tensor.shape, {{&tensor, 0, tensor.rows(), 32}}, "t"};
+    TensorSource source;
+    convert_tensors("file", std::span(&recipe, 1), source);
+    const TensorView view = source.tensors.at("t").view;
+    CHECK(view.dtype == type);
+    return to_f32(view);
+  };
+  CHECK(values(1, DType::kF16) == std::vector<float>(32, 65504.0f));
+  const std::vector<float> both = values(2, DType::kF32);
+  CHECK(both.front() == 65504.0f);
+  CHECK(both.back() == 6550400.0f);
 }
 
 }  // namespace klens
