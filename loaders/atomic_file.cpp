@@ -11,21 +11,25 @@
 #include <utility>
 
 #include "loaders/error.h"
+#include "loaders/output_path.h"
 
 namespace klens {
 
-AtomicFile::AtomicFile(const std::string& path) : path_(path) {
-  // The rename would replace a device, a pipe or a folder by a file; of a link it replaces the
-  // link.
-  std::error_code ec;
-  const std::filesystem::file_status status = std::filesystem::status(path, ec);
-  if (std::filesystem::is_directory(status))
-    throw Error(ErrorKind::kIo, path + ": is a folder; name a file in it");
-  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
-    throw Error(ErrorKind::kIo, path + ": is not a regular file; name another");
+AtomicFile::AtomicFile(const std::string& path, Streams streams) : path_(path) {
+  const OutputTarget target = output_target(path);
+  target_ = target.path;
+  if (target.stream) {
+    if (streams == Streams::kRefused)
+      throw Error(ErrorKind::kIo, path + ": is not a regular file; name another");
+    // A descriptor is shared, place and all: what is printed to it comes behind.
+    fd_ = target.descriptor >= 0 ? ::fcntl(target.descriptor, F_DUPFD_CLOEXEC, 0)
+                                 : ::open(target_.c_str(), O_WRONLY | O_CLOEXEC);
+    if (fd_ < 0) fail("cannot write");
+    return;
+  }
   // Two files of one process at once have different temporaries.
   static std::atomic<unsigned> count{0};
-  temporary_ = path + ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(count++);
+  temporary_ = target_ + ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(count++);
   fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
   if (fd_ < 0) {
     temporary_.clear();
@@ -64,14 +68,16 @@ void AtomicFile::write_at_start(std::string_view text) {
 }
 
 void AtomicFile::commit() {
-  if (::fsync(fd_) != 0) fail("cannot write");
+  const bool stream = temporary_.empty();
+  if (!stream && ::fsync(fd_) != 0) fail("cannot write");
   const int fd = std::exchange(fd_, -1);
   if (::close(fd) != 0) fail("cannot write");
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot rename into place");
+  if (stream) return;
+  if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail("cannot rename into place");
   temporary_.clear();
   // The rename itself must survive a power cut; a file system that cannot sync a folder is no
   // failure.
-  const std::string folder = std::filesystem::path(path_).parent_path().string();
+  const std::string folder = std::filesystem::path(target_).parent_path().string();
   const int dir = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (dir >= 0) {
     ::fsync(dir);

@@ -6,6 +6,7 @@
 
 #include "loaders/architectures/architecture.h"
 #include "loaders/error.h"
+#include "loaders/file_kind.h"
 #include "loaders/gguf/read_gguf.h"
 #include "loaders/json.h"
 #include "loaders/klens_file.h"
@@ -150,11 +151,16 @@ Checkpoint read_gguf_checkpoint(const std::string& path) {
 }  // namespace
 
 Checkpoint open_checkpoint(const std::string& path, bool verify) {
-  if (!file_exists(path))
-    throw Error(ErrorKind::kIo, path + ": no such file or folder; give the path of one");
+  const std::string file = model_file(path);
   std::error_code ec;
-  if (std::filesystem::is_directory(path, ec)) return read_checkpoint_folder(path);
-  return path.ends_with(".gguf") ? read_gguf_checkpoint(path) : read_klens_file(path, verify);
+  if (std::filesystem::is_directory(file, ec)) return read_checkpoint_folder(file);
+  return is_gguf(file) ? read_gguf_checkpoint(file) : read_klens_file(file, verify);
+}
+
+bool is_gguf(const std::string& path) {
+  const FileKind kind = kind_of_file(path);
+  // What begins as nothing that is known is what its name says: damaged.
+  return kind == FileKind::kGguf || (kind == FileKind::kUnknown && path.ends_with(".gguf"));
 }
 
 }  // namespace klens

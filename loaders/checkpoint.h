@@ -51,9 +51,16 @@ struct Checkpoint {
   std::vector<AlignedBuffer> copies;
 };
 
-// A folder, a .klens or a .gguf file, by what path is. Throws Error naming file, tensor and cure.
+// A folder, a .klens or a GGUF file, by what its first bytes are. Throws Error naming file, tensor
+// and cure.
 // verify: check the checksums of a .klens file.
 Checkpoint open_checkpoint(const std::string& path, bool verify);
+
+// What is opened for a path: the one GGUF or .klens file of a folder without a checkpoint, else the
+// path itself. Throws Error for what is not there, and for several models in one folder.
+std::string model_file(const std::string& path);
+// Whether a file is, or calls itself, a GGUF file.
+bool is_gguf(const std::string& path);
 
 // A folder with config.json and model.safetensors or pytorch_model.bin, or an index of either and
 // its shards.

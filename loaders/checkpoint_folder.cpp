@@ -1,9 +1,11 @@
+#include <algorithm>
 #include <filesystem>
 #include <set>
 
 #include "loaders/architectures/architecture.h"
 #include "loaders/checkpoint.h"
 #include "loaders/error.h"
+#include "loaders/file_kind.h"
 #include "loaders/json.h"
 
 namespace klens {
@@ -39,13 +41,28 @@ constexpr Container kContainers[] = {
     {"pytorch_model.bin", add_pytorch_file},
 };
 
+// By what the file is; a file that begins as neither is what its name says, and damaged.
+void add_tensors(const Container& container, const std::string& path, TensorSource& tensors) {
+  switch (kind_of_file(path)) {
+    case FileKind::kSafetensors:
+      return add_safetensors_file(path, tensors);
+    case FileKind::kPytorch:
+      return add_pytorch_file(path, tensors);
+    case FileKind::kGguf:
+      throw Error(ErrorKind::kBadFile, path + ": is a GGUF model; give its path instead of the "
+                                              "folder's");
+    default:
+      return container.add(path, tensors);
+  }
+}
+
 TensorSource open_tensors(const std::string& folder) {
   TensorSource tensors;
   for (const Container& container : kContainers) {
     const std::string single = folder + "/" + container.file, index = single + ".index.json";
     if (file_exists(single)) {
       tensors.described = single;
-      container.add(single, tensors);
+      add_tensors(container, single, tensors);
       return tensors;
     }
     if (!file_exists(index)) continue;
@@ -54,7 +71,7 @@ TensorSource open_tensors(const std::string& folder) {
       const std::string path = folder + "/" + name;
       if (!file_exists(path))
         throw Error(ErrorKind::kIo, path + ": is missing, but " + index + " names it; get it");
-      container.add(path, tensors);
+      add_tensors(container, path, tensors);
     }
     return tensors;
   }
@@ -82,7 +99,38 @@ std::string find_chat_template(const std::string& folder, const std::string& tok
   return "";
 }
 
+bool holds_weights(const std::string& folder) {
+  return std::any_of(std::begin(kContainers), std::end(kContainers), [&](const Container& c) {
+    const std::string single = folder + "/" + c.file;
+    return file_exists(single) || file_exists(single + ".index.json");
+  });
+}
+
 }  // namespace
+
+std::string model_file(const std::string& path) {
+  if (!file_exists(path))
+    throw Error(ErrorKind::kIo, path + ": no such file or folder; give the path of one");
+  std::error_code ec;
+  if (!fs::is_directory(path, ec)) {
+    if (kind_of_file(path) == FileKind::kPytorch)
+      throw Error(ErrorKind::kUnsupported,
+                  path + ": is a PyTorch file, which holds weights alone; give the folder that it "
+                         "lies in, with its config.json");
+    return path;
+  }
+  if (holds_weights(path) && file_exists(path + "/config.json")) return path;
+  std::vector<std::string> models;
+  for (fs::directory_iterator entry(path, ec), end; !ec && entry != end; entry.increment(ec)) {
+    const std::string file = entry->path().string();
+    if (kind_of_file(file) == FileKind::kGguf || file.ends_with(".klens")) models.push_back(file);
+  }
+  std::sort(models.begin(), models.end());
+  if (models.size() > 1)
+    throw Error(ErrorKind::kBadArgument, path + ": holds " + std::to_string(models.size()) +
+                                             " models; name one, such as " + models.front());
+  return models.empty() ? path : models.front();
+}
 
 Checkpoint read_checkpoint_folder(const std::string& folder) {
   Checkpoint checkpoint;
@@ -93,7 +141,8 @@ Checkpoint read_checkpoint_folder(const std::string& folder) {
   const std::string config_path = folder + "/config.json";
   if (!file_exists(config_path))
     throw Error(ErrorKind::kIo,
-                folder + ": holds no config.json; give a checkpoint folder or a .klens file");
+                folder + ": holds no config.json and no model file; give a checkpoint folder, a "
+                         ".klens or a GGUF file");
   ModelTexts& texts = checkpoint.texts;
   texts.config = read_text(config_path);
   texts.generation_config = read_text_if_present(folder + "/generation_config.json");

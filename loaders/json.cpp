@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "loaders/error.h"
+#include "loaders/file_kind.h"
 
 namespace klens {
 namespace {
@@ -72,6 +73,10 @@ std::string brief(std::string_view text) {
 
 nlohmann::json parse_json(std::string_view text, const std::string& name,
                           DuplicateKeys duplicates) {
+  const auto bytes = std::as_bytes(std::span(text));
+  refuse_stand_in(bytes, name);
+  if (const char* kind = kind_name(kind_of_bytes(bytes)); *kind != '\0')
+    throw Error(ErrorKind::kBadFile, name + ": is " + kind + ", not JSON; name another file");
   const size_t keys = check_depth(text, name);
   try {
     nlohmann::json parsed = nlohmann::json::parse(text.begin(), text.end());

@@ -11,6 +11,7 @@
 #include <fstream>
 
 #include "loaders/error.h"
+#include "loaders/file_kind.h"
 
 namespace klens {
 namespace {
@@ -38,6 +39,12 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
   ::close(fd);
   if (mapping == MAP_FAILED) fail(path, std::string("cannot map: ") + std::strerror(map_error));
   data_ = static_cast<const std::byte*>(mapping);
+  try {
+    refuse_stand_in(bytes(), path);
+  } catch (...) {
+    ::munmap(mapping, size_);
+    throw;
+  }
 }
 
 MappedFile::~MappedFile() {

@@ -118,6 +118,7 @@ void Conversation::answer(const std::string& message,
 
 void Conversation::save(const std::string& path) const {
   if (fed_ == 0) throw Error("there is nothing to save yet");
+  check_output(sidecar(path), ".json", {options_.model_path});  // both files, or neither
   check([&](klens_error* e) { return klens_session_save(session_.get(), path.c_str(), e); });
   const ordered_json json = {
       {"klens_chat", 1}, {"messages", messages_}, {"ids", context_}, {"fed", fed_}};

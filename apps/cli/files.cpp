@@ -1,15 +1,15 @@
 #include "apps/cli/files.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 
 #include "apps/cli/arguments.h"
 #include "apps/cli/error.h"
+#include "klens/klens.hpp"
 
 namespace klens::apps {
 namespace {
@@ -27,28 +27,10 @@ class Descriptor {
     if (fd_ > STDERR_FILENO) ::close(fd_);
   }
   int get() const { return fd_; }
-  int close() {
-    const int fd = fd_;
-    fd_ = -1;
-    return ::close(fd);
-  }
 
  private:
   int fd_;
 };
-
-void write_all(int fd, std::string_view content, const std::string& path) {
-  while (!content.empty()) {
-    const ssize_t written = ::write(fd, content.data(), content.size());
-    if (written < 0 && errno != EINTR) fail("cannot write", path);
-    if (written > 0) content.remove_prefix(static_cast<size_t>(written));
-  }
-}
-
-std::string folder_of(const std::string& path) {
-  const std::string parent = std::filesystem::path(path).parent_path().string();
-  return parent.empty() ? "." : parent;
-}
 
 }  // namespace
 
@@ -92,31 +74,23 @@ std::vector<int32_t> read_ids(const std::string& path, int32_t vocab) {
 }
 
 void write_file(const std::string& path, std::string_view content) {
-  // A device or a pipe (-o /dev/stdout) is written to; replacing it by a file would be a surprise.
-  struct stat status {};
-  const bool replace = ::stat(path.c_str(), &status) != 0 || S_ISREG(status.st_mode);
-  const std::string target = replace ? path + ".tmp" + std::to_string(::getpid()) : path;
-  Descriptor file(::open(target.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-  if (file.get() < 0) fail("cannot write", path);
-  try {
-    write_all(file.get(), content, path);
-    if (replace && ::fsync(file.get()) != 0) fail("cannot write", path);
-    if (file.close() != 0) fail("cannot write", path);
-    if (replace && ::rename(target.c_str(), path.c_str()) != 0) fail("cannot write", path);
-  } catch (...) {
-    if (replace) ::unlink(target.c_str());
-    throw;
-  }
+  check([&](klens_error* e) {
+    return klens_write_file(path.c_str(), content.data(), content.size(), e);
+  });
 }
 
-void check_writable(const std::string& path) {
-  struct stat status {};
-  if (::stat(path.c_str(), &status) == 0) {
-    if (S_ISDIR(status.st_mode)) throw Error("cannot write " + path + ": it is a folder");
-    if (!S_ISREG(status.st_mode)) return;
-  }
-  const std::string folder = folder_of(path);
-  if (::access(folder.c_str(), W_OK | X_OK) != 0) fail("cannot write into", folder);
+void check_output(const std::string& path, const char* ending,
+                  const std::vector<std::string>& inputs, bool streams) {
+  std::vector<const char*> read;
+  for (const std::string& input : inputs)
+    if (!input.empty() && input != "-") read.push_back(input.c_str());
+  klens_output_options options{};
+  options.size = sizeof(options);
+  options.ending = ending;
+  options.inputs = read.data();
+  options.input_count = read.size();
+  options.streams = streams ? 1 : 0;
+  check([&](klens_error* e) { return klens_check_output(path.c_str(), &options, e); });
 }
 
 }  // namespace klens::apps

@@ -11,9 +11,12 @@ std::string read_file(const std::string& path);
 // Token ids: decimal numbers between white space, each from 0 to vocab - 1, at least one. Throws
 // Error with the place of the first that is not.
 std::vector<int32_t> read_ids(const std::string& path, int32_t vocab);
-// Writes a temporary file beside path and renames it: path is whole or untouched. Throws Error.
+// path is whole or untouched; links are followed, devices and pipes written to. Throws.
 void write_file(const std::string& path, std::string_view content);
-// Throws Error if no file can be written at path: better before a long job than after it.
-void check_writable(const std::string& path);
+// Throws if nothing can be written at path, if it is one of the inputs, or if its name ends as
+// another format's than `ending`: before a long job rather than after it. "" and "-" among the
+// inputs are none. streams: a device or a pipe will do.
+void check_output(const std::string& path, const char* ending,
+                  const std::vector<std::string>& inputs, bool streams = true);
 
 }  // namespace klens::apps

@@ -122,7 +122,7 @@ void run(const Arguments& arguments) {
     throw UsageError("-n 0 leaves nothing to sweep");
   std::vector<std::string> models = arguments.positionals();
   if (models.empty()) models.push_back(model_path(arguments));
-  if (!svg.empty()) check_writable(svg);
+  if (!svg.empty()) check_output(svg, ".svg", models);
   const ordered_json sweep = run_sweep(kind, models, arguments, options);
   print_sweep(format, sweep);
   if (!svg.empty()) write_file(svg, sweep_svg(sweep));

@@ -87,6 +87,7 @@ void run(const Arguments& arguments) {
   ChatOptions options;
   options.sampler = read_sampler_options(arguments);
   options.session = read_session_options(arguments);
+  options.model_path = path;
   options.system = arguments.text_or("system", "");
   options.answer_tokens = arguments.count("predict", 256, 1);
   options.context_tokens = arguments.count("ctx", 0, 0);

@@ -16,7 +16,7 @@ void run(const Arguments& arguments) {
   if (!ids_path) throw UsageError("--ids FILE is missing");
   if (!output) throw UsageError("-o FILE is missing");
   const bool json = arguments.flag("json");
-  check_writable(*output);
+  check_output(*output, ".safetensors", {path, *ids_path}, false);
   klens_model_options options = read_model_options(arguments);
   options.activations = KLENS_ACTIVATIONS_F32;  // parity is judged on the exact path
   const std::string backend = arguments.text_or("backend", "cpu");

@@ -36,6 +36,7 @@ void run(const Arguments& arguments) {
   const Budget budget(arguments, source);
   const bool json = arguments.flag("json");
   const auto output = arguments.text("output");
+  if (output) check_output(*output, ".json", {path});
   const std::string profile = read_file(path);
   const klens_plan_options options = budget.options();
   std::string plan;

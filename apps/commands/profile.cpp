@@ -90,7 +90,7 @@ void run(const Arguments& arguments) {
     throw UsageError("--resume needs -o FILE: the interrupted run's state lies beside it");
   const std::string state = output.empty() ? "" : output + ".partial";
   const Calibration calibration(arguments, state);
-  if (!output.empty()) check_writable(output);
+  if (!output.empty()) check_output(output, ".json", {path, arguments.text_or("file", "")});
   const ModelHandle model = open_model(arguments, path);
   std::string text;
   try {

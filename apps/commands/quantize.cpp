@@ -81,7 +81,9 @@ void run(const Arguments& arguments) {
   const Budget budget(arguments, source);
   const std::string plan = source == "plan" ? read_file(*arguments.text("plan")) : "";
   const Calibration calibration(arguments, output.empty() ? "" : output + ".partial");
-  if (!dry_run) check_writable(output);
+  if (!dry_run)
+    check_output(output, ".klens",
+                 {path, arguments.text_or("file", ""), arguments.text_or("plan", "")}, false);
 
   const ModelHandle model = open_model(arguments, path);
   klens_quantize_options options{};

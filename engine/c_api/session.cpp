@@ -2,6 +2,7 @@
 
 #include "engine/c_api/guard.h"
 #include "engine/c_api/handles.h"
+#include "loaders/output_path.h"
 
 namespace klens {
 namespace {
@@ -64,6 +65,9 @@ klens_status klens_session_save(const klens_session* session, const char* path,
   return guarded(error, [&] {
     require(session, "session");
     require(path, "path");
+    check_output(path, {.ending = ".safetensors",
+                        .inputs = {session->session.model().checkpoint().path},
+                        .bytes = static_cast<int64_t>(session->session.bytes())});
     session->session.save(path);
   });
 }

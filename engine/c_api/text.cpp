@@ -5,6 +5,8 @@
 #include "engine/c_api/guard.h"
 #include "engine/c_api/handles.h"
 #include "loaders/chat_template/chat_template.h"
+#include "loaders/checkpoint.h"
+#include "loaders/file_kind.h"
 #include "loaders/gguf/read_gguf.h"
 #include "loaders/json.h"
 #include "loaders/klens_file.h"
@@ -15,14 +17,20 @@
 namespace klens {
 namespace {
 
-// The text of a tokenizer.json: a folder's, a .klens or .gguf file's, or the file itself.
+// The text of a tokenizer.json: a folder's, a .klens or GGUF file's, or the file itself.
 std::string tokenizer_text(const std::string& path) {
-  if (std::error_code ec; std::filesystem::is_directory(path, ec))
-    return read_text(path + "/tokenizer.json");
-  if (!path.ends_with(".klens") && !path.ends_with(".gguf")) return read_text(path);
-  std::string text = path.ends_with(".gguf") ? read_gguf_tokenizer(path)
-                                             : read_klens_file(path, false).texts.tokenizer;
-  if (text.empty()) throw Error(ErrorKind::kBadFile, path + ": holds no tokenizer");
+  const std::string own = path + "/tokenizer.json";
+  std::error_code ec;
+  if (std::filesystem::is_directory(path, ec) && file_exists(own)) return read_text(own);
+  const std::string file = model_file(path);
+  if (std::filesystem::is_directory(file, ec)) return read_text(own);  // says what is missing
+  const bool gguf = is_gguf(file);
+  const bool klens =
+      kind_of_file(file) == FileKind::kSafetensors || file.ends_with(".klens");
+  if (!gguf && !klens) return read_text(file);
+  std::string text =
+      gguf ? read_gguf_tokenizer(file) : read_klens_file(file, false).texts.tokenizer;
+  if (text.empty()) throw Error(ErrorKind::kBadFile, file + ": holds no tokenizer");
   return text;
 }
 

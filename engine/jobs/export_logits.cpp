@@ -5,6 +5,7 @@
 #include "engine/session.h"
 #include "loaders/atomic_file.h"
 #include "loaders/error.h"
+#include "loaders/output_path.h"
 #include "loaders/safetensors.h"
 
 namespace klens {
@@ -17,6 +18,9 @@ void export_logits(const std::shared_ptr<const Model>& model, std::span<const in
                           DType::kF32,
                           {static_cast<int64_t>(ids.size()), model->spec().vocab},
                           ids.size() * vocab * sizeof(float)};
+  check_output(path, {.ending = ".safetensors",
+                      .inputs = {model->checkpoint().path},
+                      .bytes = static_cast<int64_t>(entry.bytes)});
   Session session(model, 512);
   AtomicFile file(path);
   file.write(safetensors_header({&entry, 1}, {}));

@@ -170,6 +170,13 @@ Profile unmeasured_profile(const Model& model, const std::vector<const Format*>&
   return prepare(model, formats).profile;
 }
 
+Profile costless_profile(const Model& model, const std::vector<const Format*>& formats) {
+  Profile profile = unmeasured_profile(model, formats);
+  for (Unit& unit : profile.units)
+    for (Candidate& candidate : unit.candidates) set_exact(candidate, 0);
+  return profile;
+}
+
 ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
                        const ProfileOptions& options, Progress& progress,
                        const std::function<bool(const Profile&)>& stop_early) {

@@ -40,6 +40,9 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
 // header_bytes is filled in too.
 Profile unmeasured_profile(const Model& model, const std::vector<const Format*>& formats);
 
+// The same as if nothing lost anything: whether a budget can be met is a matter of bytes.
+Profile costless_profile(const Model& model, const std::vector<const Format*>& formats);
+
 // "int8,int4g64" to formats, kBaseFormat always first among them. Throws Error for an unknown name.
 std::vector<const Format*> parse_formats(const std::string& list);
 

@@ -8,8 +8,10 @@
 #include <regex>
 
 #include "engine/jobs/refine.h"
+#include "engine/jobs/request_check.h"
 #include "engine/version.h"
 #include "loaders/klens_file.h"
+#include "loaders/output_path.h"
 #include "loaders/profile_json.h"
 #include "quant/quantizers/rtn.h"
 #include "quant/unit_name.h"
@@ -246,6 +248,7 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
   if (method == nullptr)
     throw Error(ErrorKind::kBadArgument,
                 not_one_of("planning method", options.request.method, kPlanMethods));
+  check_request(model, options.dry_run ? "" : out_path, options);
   const bool ready = !options.plan_json.empty() || method->takes_format;
   Made made = ready ? unmeasured_plan(model, tokenizer, options, progress)
                     : measured_plan(model, tokenizer, options, progress);
@@ -259,6 +262,8 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
   if (options.dry_run) {
     report.bytes = klens_header_bytes(source, header) + static_cast<size_t>(made.plan.bytes);
   } else {
+    check_free_space(out_path, static_cast<int64_t>(klens_header_bytes(source, header)) +
+                                   made.plan.bytes);
     double weights = 0;
     for (const LinearSpec& unit : model.units())
       weights += static_cast<double>(unit.rows * unit.cols);

@@ -1,5 +1,8 @@
 // A result that cannot be written is a failure, never a crash and never a silent success.
 #include <catch2/catch.hpp>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
 
 #include "tests/apps/run_program.h"
 
@@ -57,4 +60,125 @@ TEST_CASE("an output file on a full disk is an error") {
   const Outcome outcome = run({"plan", folder / "profile.json", "--bpw", "6", "-o", "/dev/full"});
   CHECK(outcome.code == 1);
   CHECK(is_one_error_line(outcome.err));
+}
+
+TEST_CASE("an output that is an input is refused before any work, whatever its name") {
+  namespace fs = std::filesystem;
+  using Words = std::vector<std::string>;
+  const Folder folder;
+  const std::string model = folder / "m.klens", text = folder / "text.txt", ids = folder / "ids.txt",
+                    profile = folder / "profile.json", plan = folder / "plan.json",
+                    checkpoint = folder / "checkpoint";
+  REQUIRE(run({"quantize", kModel, "-o", model, "--uniform", "int8", "--no-measure", "-q"}).code ==
+          0);
+  fs::create_directories(checkpoint);
+  for (const auto& entry : fs::directory_iterator(kModel)) {
+    // As a hub's cache does: names that point to files elsewhere.
+    if (entry.is_regular_file())
+      fs::create_symlink(fs::canonical(entry.path()),
+                         checkpoint + "/" + entry.path().filename().string());
+  }
+  write_text(text, std::string(4000, 'a'));
+  write_text(ids, "1 2 3");
+  write_text(profile, profile_text());
+  REQUIRE(run({"plan", profile, "--bpw", "6", "-o", plan}).code == 0);
+  fs::create_symlink("m.klens", folder / "link.klens");
+  fs::create_hard_link(model, folder / "hard.klens");
+  fs::create_symlink(fs::canonical(kModel + "/model.safetensors"), folder / "weights");
+  fs::create_symlink("text.txt", folder / "text");
+  const std::vector<Words> calls = {
+      {"quantize", model, "--uniform", "int8", "-o", model},
+      {"quantize", model, "--uniform", "int8", "-o", folder / "link.klens"},
+      {"quantize", model, "--uniform", "int8", "-o", folder / "hard.klens"},
+      {"quantize", checkpoint, "--bpw", "6", "-o", folder / "weights"},
+      {"quantize", model, "--bpw", "6", "-f", text, "-o", folder / "text"},
+      {"quantize", model, "--plan", plan, "-o", folder / "./plan.json"},
+      {"profile", model, "-o", folder / "hard.klens"},
+      {"profile", checkpoint, "-o", checkpoint + "/config.json"},
+      {"profile", model, "-f", text, "-o", text},
+      {"plan", profile, "--bpw", "6", "-o", profile},
+      {"logits", model, "--ids", ids, "-o", ids},
+      {"logits", checkpoint, "--ids", ids, "-o", checkpoint + "/model.safetensors"},
+      {"bench", model, "--sweep", "length", "--svg", folder / "link.klens"}};
+  std::vector<std::string> before;
+  const Words files = {model, text, ids, profile, plan, kModel + "/model.safetensors",
+                       kModel + "/config.json"};
+  for (const std::string& file : files) before.push_back(read_text(file));
+  for (const Words& call : calls) {
+    INFO("klens " << Catch::Detail::stringify(call));
+    const auto begin = std::chrono::steady_clock::now();
+    const Outcome outcome = run(call);
+    CHECK(outcome.code == 1);
+    CHECK(is_one_error_line(outcome.err));
+    CHECK_THAT(outcome.err, Catch::Contains("is the file that is read") ||
+                                Catch::Contains("is another format"));
+    CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(5));
+  }
+  for (size_t i = 0; i < files.size(); ++i) CHECK(read_text(files[i]) == before[i]);
+
+  // What /save writes is two files; neither may be the model's.
+  Call chat{.arguments = {"chat", model}, .input = "Hello\n/save " + (folder / "hard.klens") + "\n"};
+  chat.arguments.insert(chat.arguments.end(), {"-n", "2"});
+  CHECK(run(chat).code == 1);
+  CHECK(read_text(model) == before[0]);
+  chat = {.arguments = {"chat", checkpoint, "-n", "2"},
+          .input = "Hello\n/save " + checkpoint + "/config\n"};
+  CHECK(run(chat).code == 1);
+  CHECK_FALSE(exists(checkpoint + "/config"));
+}
+
+TEST_CASE("an output that is a link is written through") {
+  namespace fs = std::filesystem;
+  const Folder folder;
+  write_text(folder / "profile.json", profile_text());
+  write_text(folder / "there.json", "old");
+  fs::create_symlink("there.json", folder / "link.json");
+  REQUIRE(run({"plan", folder / "profile.json", "--bpw", "6", "-o", folder / "link.json"}).code ==
+          0);
+  CHECK(fs::is_symlink(folder / "link.json"));
+  CHECK_THAT(read_text(folder / "there.json"), Catch::Contains("klens_plan"));
+  // As `-o /dev/stdout > file`: the plan, and what is printed behind it.
+  Call call{.arguments = {"plan", folder / "profile.json", "--bpw", "6", "-o", "/dev/stdout"},
+            .input = ""};
+  write_text(folder / "file", "");
+  call.output_to = folder / "file";
+  REQUIRE(run(call).code == 0);
+  CHECK(fs::is_symlink("/dev/stdout"));
+  CHECK_THAT(read_text(folder / "file"),
+             Catch::StartsWith("{") && Catch::Contains("klens_plan") && Catch::Contains("predicted KL"));
+}
+
+TEST_CASE("what cannot be met or written is said before anything is measured") {
+  const Folder folder;
+  const std::string big = folder / "m.klens";
+  // So many windows that measuring them would take hours.
+  const std::vector<std::string> measuring = {"--windows", "100000", "-q"};
+  const auto at_once = [&](std::vector<std::string> call, const char* words) {
+    Call timed{.arguments = std::move(call) + measuring, .input = ""};
+    timed.signal = SIGKILL;
+    timed.signal_after = std::chrono::seconds(20);
+    const Outcome outcome = run(timed);
+    INFO("klens " << Catch::Detail::stringify(timed.arguments) << outcome.err);
+    CHECK(outcome.code == 1);
+    CHECK(is_one_error_line(outcome.err));
+    CHECK_THAT(outcome.err, Catch::Contains(words));
+  };
+  at_once({"quantize", kModel, "-o", big, "--size", "100K"}, "cannot be met");
+  at_once({"quantize", kModel, "-o", big, "--bpw", "2"}, "cannot be met");
+  at_once({"quantize", kModel, "-o", big, "--bpw", "5", "--tensor-type", ".*=fp16"},
+          "cannot be met");
+  at_once({"quantize", kModel, "-o", big, "--bpw", "5", "--tensor-type", "nothing=fp16"},
+          "matches no unit");
+  at_once({"quantize", kModel, "-o", big, "--bpw", "5", "--method", "none"}, "method none");
+  for (const char* command : {"quantize", "profile"}) {
+    std::vector<std::string> aim = {command, kModel};
+    if (std::string(command) == "quantize") aim = aim + std::vector<std::string>{"--bpw", "5"};
+    const auto to = [&](const std::string& path) {
+      return aim + std::vector<std::string>{"-o", path};
+    };
+    at_once(to(folder / "none/out"), "name a file in a folder that is there");
+    at_once(to(folder / "out.gguf"), "another format");
+    at_once(to(folder / "out.safetensors"), "another format");
+    at_once(to("/proc/out"), "cannot write");
+  }
 }

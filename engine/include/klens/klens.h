@@ -366,6 +366,29 @@ typedef struct klens_bench_options {
 KLENS_API klens_status klens_bench(klens_model* model, const klens_bench_options* options,
                                    char** json, klens_error* error);
 
+/* ---- Output files ---- */
+
+typedef struct klens_output_options {
+  size_t size;
+  const char* ending;        /* the format's own: ".json"; NULL: any name will do */
+  const char* const* inputs; /* what the same job reads: files, or folders with all in them */
+  size_t input_count;
+  int64_t bytes;   /* at least so many will be written; 0: unknown */
+  int32_t streams; /* not 0: a device or a pipe will do */
+} klens_output_options;
+
+/* Whether a file can be written at path, to ask before a long job. Refused: a name that ends as
+   another format's does (.gguf, .safetensors, ...), one of the inputs under any name or link, a
+   folder that is missing or cannot be written to, a disk without room. klens_quantize,
+   klens_export_logits and klens_session_save ask it themselves, with the model as an input. */
+KLENS_API klens_status klens_check_output(const char* path, const klens_output_options* options,
+                                          klens_error* error);
+
+/* Writes a file: it is whole or untouched. A link is followed; a device, a pipe or /dev/stdout is
+   written to. */
+KLENS_API klens_status klens_write_file(const char* path, const void* bytes, size_t count,
+                                        klens_error* error);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,13 @@
+#pragma once
+#include <string>
+
+#include "engine/jobs/quantize_job.h"
+
+namespace klens {
+
+// Refuses what cannot end well before anything is read or measured: an output that is the model
+// itself, cannot be written or has no room, a budget that the shapes alone say cannot be met, a
+// format, method or tensor type that is not there. out_path: "" for a dry run.
+void check_request(const Model& model, const std::string& out_path, const QuantizeOptions& options);
+
+}  // namespace klens
