@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
 
 #include "apps/cli/error.h"
@@ -83,6 +84,15 @@ void Calibration::rethrow(const Failure& failure) const {
   if (state_path_.empty() || ::access(state_path_.c_str(), F_OK) != 0)
     throw Error("interrupted before anything was worth keeping");
   throw Error("interrupted; the same command with --resume goes on from " + state_path_);
+}
+
+void note_if_quantised(const klens_model* model, const std::string& path) {
+  const std::string formats = klens_model_quantised(model);
+  if (formats.empty()) return;
+  std::fprintf(stderr,
+               "klens: note: %s is quantised already (%s): all that is measured compares with it, "
+               "not with the model that it was made from\n",
+               path.c_str(), formats.c_str());
 }
 
 std::vector<OptionSpec> budget_options() {

@@ -27,6 +27,10 @@ class Calibration {
 
 OptionGroup calibration_options();
 
+// One line on standard error where a model is quantised already: what is measured is not what
+// users of the first model lose.
+void note_if_quantised(const klens_model* model, const std::string& path);
+
 // What `plan` and `quantize` share: what to aim at.
 class Budget {
  public:

@@ -132,6 +132,8 @@ std::vector<UnitRow> rows_of_plan(const ordered_json& profile, const ordered_jso
 std::string unit_table(const std::vector<UnitRow>& rows, size_t most, const Style& style) {
   const std::string prefix = common_prefix(rows);
   const double all_kl = summed_kl(rows);
+  const bool measured =
+      std::any_of(rows.begin(), rows.end(), [](const UnitRow& row) { return row.kl.has_value(); });
   std::vector<size_t> shown(rows.size());
   std::iota(shown.begin(), shown.end(), size_t{0});
   if (rows.size() > most) {
@@ -142,7 +144,7 @@ std::string unit_table(const std::vector<UnitRow>& rows, size_t most, const Styl
     std::sort(shown.begin(), shown.end());
   }
   std::string out = style.bold(formatted("  %-25s %11s  %-8s %9s %5s%s", "unit", "shape", "format",
-                                         "bytes", "bpw", all_kl > 0 ? "       KL share" : "")) +
+                                         "bytes", "bpw", measured ? "       KL share" : "")) +
                     "\n";
   if (!prefix.empty()) out += style.faint("  names without " + prefix) + "\n";
   int64_t bytes = 0, weights = 0, shown_bytes = 0, shown_weights = 0;
@@ -162,12 +164,13 @@ std::string unit_table(const std::vector<UnitRow>& rows, size_t most, const Styl
     shown_kl += row.kl.value_or(0);
   }
   if (shown.size() < rows.size())
-    out += table_line(formatted("%zu units with less KL", rows.size() - shown.size()), "", "",
-                      bytes - shown_bytes,
+    out += table_line(formatted(measured ? "%zu units with less KL" : "%zu more units",
+                                rows.size() - shown.size()),
+                      "", "", bytes - shown_bytes,
                       bits_per_weight(bytes - shown_bytes, weights - shown_weights),
-                      all_kl - shown_kl, all_kl);
+                      measured ? std::optional(all_kl - shown_kl) : std::nullopt, all_kl);
   std::optional<double> total_kl;
-  if (all_kl > 0) total_kl = all_kl;
+  if (measured) total_kl = all_kl;
   return out + table_line(formatted("%zu units", rows.size()), "", "", bytes,
                           bits_per_weight(bytes, weights), total_kl, all_kl);
 }

@@ -14,6 +14,10 @@
 namespace klens {
 namespace {
 
+const char* type_name(Layout rows) {
+  return rows == Layout::kRowsF32 ? "f32" : rows == Layout::kRowsBf16 ? "bf16" : "f16";
+}
+
 // Moves tensors into a checkpoint, one by one.
 class Filler {
  public:
@@ -32,17 +36,25 @@ class Filler {
                                     static_cast<size_t>(spec.rows) * row_bytes);
     const Layout layout = row_layout(view.dtype, where);
     refuse_non_finite(view, where);
-    checkpoint_.tensor_bytes += view.bytes.size();
+    // A part's share of what the file holds of the whole.
+    const size_t stored = entry.stored_type.empty()
+                              ? view.bytes.size()
+                              : entry.stored_bytes * view.bytes.size() / entry.view.bytes.size();
+    checkpoint_.tensor_bytes += stored;
     checkpoint_.units[spec.name] = {
         .view = {.layout = layout, .rows = spec.rows, .cols = spec.cols, .data = aligned(view)},
         .format = nullptr,
         .choice = std::nullopt,
-        .bytes = view.bytes.size()};
+        .bytes = view.bytes.size(),
+        .stored_type = entry.stored_type.empty() ? type_name(layout) : entry.stored_type,
+        .stored_bytes = stored,
+        .quantised = entry.quantised};
   }
 
   void small(const SmallSpec& spec) {
     const TensorSource::Entry& entry = find(spec.tensor, spec.shape);
-    checkpoint_.tensor_bytes += entry.view.bytes.size();
+    checkpoint_.tensor_bytes +=
+        entry.stored_type.empty() ? entry.view.bytes.size() : entry.stored_bytes;
     refuse_non_finite(entry.view, entry.file + ": tensor " + spec.tensor);
     checkpoint_.small[spec.tensor] = entry.view;
   }
@@ -149,6 +161,19 @@ Checkpoint read_gguf_checkpoint(const std::string& path) {
 }
 
 }  // namespace
+
+std::string quantised_formats(const Checkpoint& checkpoint) {
+  std::map<std::string, size_t> counts;
+  for (const auto& [name, unit] : checkpoint.units)
+    if (unit.quantised) ++counts[unit.stored_type];
+  std::string text;
+  for (const auto& [type, count] : counts)
+    text += (text.empty() ? "" : ", ") + type + " in " + std::to_string(count) +
+            (text.empty() ? " of " + std::to_string(checkpoint.units.size()) + " matrices" : "");
+  // FP16 again, of what was quantised before, is no original.
+  const auto before = checkpoint.provenance.find("source.formats");
+  return text.empty() && before != checkpoint.provenance.end() ? before->second : text;
+}
 
 Checkpoint open_checkpoint(const std::string& path, bool verify) {
   const std::string file = model_file(path);

@@ -22,6 +22,11 @@ struct StoredUnit {
   const Format* format = nullptr;  // null: the checkpoint's own precision, in a row layout
   std::optional<Choice> choice;    // with a format: what made it
   size_t bytes = 0;
+  // As the file has it: its type's name ("bf16", "q4_1", "int8"), its bytes there (of a type that
+  // was converted fewer than `bytes`), and whether something was lost to make it so.
+  std::string stored_type;
+  size_t stored_bytes = 0;
+  bool quantised = false;
 };
 
 // The texts that travel with a model, verbatim; "" where the author gave none.
@@ -40,7 +45,7 @@ struct Checkpoint {
   std::map<std::string, TensorView> small;        // by tensor name; one for each of spec's
   std::optional<Plan> plan;                       // .klens only
   std::map<std::string, std::string> provenance;  // .klens only: tool, calibration, checkpoint hash
-  size_t file_bytes = 0, tensor_bytes = 0;
+  size_t file_bytes = 0, tensor_bytes = 0;  // as the files have them
 
   std::vector<float> small_values(SmallId id) const {
     return to_f32(small.at(spec.smalls[id].tensor));
@@ -69,6 +74,10 @@ Checkpoint read_checkpoint_folder(const std::string& folder);
 // Units and small tensors of checkpoint.spec out of `tensors`. Throws Error for what is missing,
 // has another shape, is not finite, or is there and read by nothing.
 void fill_checkpoint(Checkpoint& checkpoint, TensorSource tensors);
+
+// "int4g64 in 30 of 33 matrices, int8 in 2": the types of units that are quantised; "" where none
+// is.
+std::string quantised_formats(const Checkpoint& checkpoint);
 
 // XXH3-64 over the names, shapes and bytes of all tensors the spec reads, as 16 hex digits: whether
 // two checkpoints are the same model.

@@ -31,7 +31,8 @@ size_t klens_fixed_bytes(const Checkpoint& source);
 using Quantize = std::function<PackedWeight(const StoredUnit& unit, const Choice& choice)>;
 
 // Writes the model file through a temporary file, fsync and rename. Returns the file's bytes.
-// Throws Error; what `quantize` throws passes through, and nothing is left behind.
+// Throws Error, also for a file of more bytes than the plan's budget, counted as they are written;
+// what `quantize` throws passes through, and nothing is left behind.
 size_t write_klens_file(const std::string& path, const Checkpoint& source,
                         const KlensHeader& header, const Quantize& quantize);
 

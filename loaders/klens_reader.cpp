@@ -185,7 +185,10 @@ class Reader {
     return {.view = packed_view(*format, rows, cols, qweight.data(), scale.data()),
             .format = format,
             .choice = choice,
-            .bytes = qweight.size() + scale.size()};
+            .bytes = qweight.size() + scale.size(),
+            .stored_type = format->name,
+            .stored_bytes = qweight.size() + scale.size(),
+            .quantised = format != &kBaseFormat};
   }
 
   TensorView read_small(const SmallSpec& small) {

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <bit>
+#include <charconv>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -7,6 +8,7 @@
 #include "kernels/half.h"
 #include "loaders/atomic_file.h"
 #include "loaders/checksum.h"
+#include "loaders/error.h"
 #include "loaders/choice_json.h"
 #include "loaders/klens_file.h"
 #include "loaders/klens_schema.h"
@@ -122,6 +124,17 @@ Checksums blank_checksums(const Checkpoint& source, const Plan& plan) {
   return checksums;
 }
 
+// A plan made for a size promises the whole file's.
+void check_budget(const std::string& path, const Plan& plan, size_t bytes) {
+  uint64_t most = 0;
+  const char* const end = plan.budget.data() + plan.budget.size();
+  const auto [unit, error] = std::from_chars(plan.budget.data(), end, most);
+  if (error != std::errc() || std::string_view(unit, end) != " bytes" || bytes <= most) return;
+  throw Error(ErrorKind::kBadArgument,
+              path + ": would be " + std::to_string(bytes) + " bytes, more than the budget of " +
+                  plan.budget + "; allow more, or plan again");
+}
+
 }  // namespace
 
 size_t klens_header_bytes(const Checkpoint& source, const KlensHeader& header) {
@@ -157,6 +170,7 @@ size_t write_klens_file(const std::string& path, const Checkpoint& source,
     put(small.tensor, store_small(small, to_f32(source.small.at(small.tensor))).bytes);
   const std::string final_header = header_text(source, header, checksums);
   KLENS_CHECK(final_header.size() == blank.size());
+  check_budget(path, header.plan, total);
   file.write_at_start(final_header);
   file.commit();
   return total;

@@ -15,6 +15,10 @@ struct TensorSource {
   struct Entry {
     TensorView view;
     std::string file;  // for messages
+    // Where the file's own type was converted: that one's name, and its bytes.
+    std::string stored_type = {};
+    size_t stored_bytes = 0;
+    bool quantised = false;
   };
   std::string described;  // the file or index, for messages about what is missing
   // What says which tensors there have to be, and what to do where the two do not go together.

@@ -6,12 +6,36 @@ namespace klens {
 
 void profile_windows(ProfileSubject& subject, std::span<const std::vector<int32_t>> windows,
                      std::span<const Student> students, const std::function<void()>& on_done,
-                     const std::function<bool()>& after_window, Scores& scores) {
-  for (size_t w = scores.windows.size(); w < windows.size(); ++w) {
-    const WindowScore base = subject.begin_window(windows[w]);
-    std::vector<WindowScore> window = subject.run(students, on_done);
+                     const std::function<bool()>& after_window, KeptScores* kept, Scores& scores) {
+  const auto find = [&](const std::vector<int32_t>& window, const Student* student) {
+    return kept != nullptr ? kept->find(window, student) : std::nullopt;
+  };
+  for (const std::vector<int32_t>& window : windows) {
+    std::vector<WindowScore> of_students(students.size());
+    std::vector<Student> missing;
+    std::vector<size_t> places;
+    for (size_t s = 0; s < students.size(); ++s) {
+      if (const auto found = find(window, &students[s])) {
+        of_students[s] = *found;
+      } else {
+        missing.push_back(students[s]);
+        places.push_back(s);
+      }
+    }
+    const std::optional<WindowScore> kept_base = find(window, nullptr);
+    WindowScore base = kept_base.value_or(WindowScore());
+    if (!kept_base || !missing.empty()) {
+      base = subject.begin_window(window);
+      if (kept != nullptr && !kept_base) kept->keep(window, nullptr, base);
+    }
+    if (!missing.empty())
+      subject.run(missing, [&](size_t i, const WindowScore& score) {
+        of_students[places[i]] = score;
+        if (kept != nullptr) kept->keep(window, &missing[i], score);
+        on_done();
+      });
     scores.base.push_back(base);
-    scores.windows.push_back(std::move(window));
+    scores.windows.push_back(std::move(of_students));
     if (!after_window()) return;
   }
 }

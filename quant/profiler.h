@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -23,9 +24,22 @@ class ProfileSubject {
   // Returns the base's own score against the teacher.
   virtual WindowScore begin_window(std::span<const int32_t> ids) = 0;
   // Scores of the students over that window, each computed from its unit's block on. on_done is
-  // called after each, never from two threads at once; what it throws ends the run.
+  // called after each, with its index and score, never from two threads at once; what it throws
+  // ends the run.
+  using OnDone = std::function<void(size_t, const WindowScore&)>;
   virtual std::vector<WindowScore> run(std::span<const Student> students,
-                                       const std::function<void()>& on_done) = 0;
+                                       const OnDone& on_done) = 0;
+};
+
+// Scores that an interrupted run left behind, and where this one leaves its own. No student: the
+// base's own score.
+class KeptScores {
+ public:
+  virtual ~KeptScores() = default;
+  virtual std::optional<WindowScore> find(std::span<const int32_t> window,
+                                          const Student* student) const = 0;
+  virtual void keep(std::span<const int32_t> window, const Student* student,
+                    const WindowScore& score) = 0;
 };
 
 // What profiling has learnt so far. windows[w][s] is student s on window w; base[w] the base
@@ -35,12 +49,13 @@ struct Scores {
   std::vector<std::vector<WindowScore>> windows;
 };
 
-// Runs every student over windows [scores.windows.size(), windows.size()), windows outermost, so
-// that memory stays one window's activations. after_window is called with each window's scores in
-// place; false ends the run.
+// Runs every student over all windows, windows outermost, so that memory stays one window's
+// activations; but for what `kept` has (may be null), which is told each score as it is finished.
+// on_done is called for each student that ran, after_window with each window's scores in place;
+// false ends the run.
 void profile_windows(ProfileSubject& subject, std::span<const std::vector<int32_t>> windows,
                      std::span<const Student> students, const std::function<void()>& on_done,
-                     const std::function<bool()>& after_window, Scores& scores);
+                     const std::function<bool()>& after_window, KeptScores* kept, Scores& scores);
 
 // Puts student `index`'s metrics over all windows into candidate: every one that is made of scores,
 // and KL's standard error over windows and the windows' own means.

@@ -77,8 +77,10 @@ void print_report(const ordered_json& profile, const std::string& output) {
                                        " windows of " +
                                        number_or_dash(calibration, "window", "%.0f") + " tokens"));
   print(report_line("written", output));
+  const std::vector<MapCell> cells = sensitivity_cells(profile);
+  if (cells.empty()) return;  // --metrics without kl
   print("\nKL, in nats per token, of each unit alone in its smallest format:\n\n");
-  print(block_map(sensitivity_cells(profile), output_style()));
+  print(block_map(cells, output_style()));
 }
 
 void run(const Arguments& arguments) {
@@ -92,6 +94,7 @@ void run(const Arguments& arguments) {
   const Calibration calibration(arguments, state);
   if (!output.empty()) check_output(output, ".json", {path, arguments.text_or("file", "")});
   const ModelHandle model = open_model(arguments, path);
+  note_if_quantised(model.get(), path);
   std::string text;
   try {
     Progress progress(quiet);

@@ -33,8 +33,9 @@ void print_summary(const ordered_json& before, const ordered_json& report) {
   const double size_before = number_at(before, "file_bytes"),
                size_after = number_at(report, "bytes");
   line("size", human_bytes(size_before), human_bytes(size_after),
-       size_after > 0 && size_before > 0 ? formatted("%.2f times smaller", size_before / size_after)
-                                         : "");
+       size_after <= 0 || size_before <= 0 ? ""
+       : size_after <= size_before         ? formatted("%.2f times smaller", size_before / size_after)
+                                           : formatted("%.2f times larger", size_after / size_before));
   line("bits/weight", number_or_dash(before, "bpw", "%.3f"), number_or_dash(report, "bpw", "%.3f"),
        "");
   const double ppl_before = number_at(report, "ppl_before"),
@@ -50,6 +51,8 @@ void print_summary(const ordered_json& before, const ordered_json& report) {
     line("KL", "", number_or_dash(report, "kl", "%.6f"),
          "+/- " + number_or_dash(report, "kl_stderr", "%.6f") + " nats per token");
   }
+  if (const std::string formats = report.value("source_formats", ""); !formats.empty())
+    print("  before: quantised already (" + formats + "); not what it was made from\n");
   if (report.contains("predicted_kl"))
     line("KL predicted", "", number_or_dash(report, "predicted_kl", "%.6f"), "sum over the units");
   if (report.contains("measured_kl"))
@@ -86,6 +89,7 @@ void run(const Arguments& arguments) {
                  {path, arguments.text_or("file", ""), arguments.text_or("plan", "")}, false);
 
   const ModelHandle model = open_model(arguments, path);
+  note_if_quantised(model.get(), path);
   klens_quantize_options options{};
   options.size = sizeof(options);
   const klens_plan_options aim = budget.options();

@@ -18,6 +18,7 @@ struct klens_tokenizer {
 struct klens_model {
   std::shared_ptr<const klens::Model> model;
   std::optional<klens_tokenizer> tokenizer;
+  std::string quantised = {};  // quantised_formats of it
 };
 
 struct klens_session {

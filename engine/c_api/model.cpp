@@ -81,6 +81,7 @@ klens_status klens_model_open(const char* path, const klens_model_options* optio
     if (!texts.tokenizer.empty())
       opened->tokenizer = klens_tokenizer{
           Tokenizer::from_json(texts.tokenizer, std::string(path) + " (tokenizer.json)")};
+    opened->quantised = quantised_formats(loaded->checkpoint());
     opened->model = std::move(loaded);
     *model = opened.release();
   });
@@ -90,6 +91,7 @@ void klens_model_free(klens_model* model) { delete model; }
 int32_t klens_model_vocab(const klens_model* model) {
   return static_cast<int32_t>(model->model->spec().vocab);
 }
+const char* klens_model_quantised(const klens_model* model) { return model->quantised.c_str(); }
 int32_t klens_model_threads(const klens_model* model) { return model->model->options().threads; }
 
 int klens_model_is_eos(const klens_model* model, int32_t id) {

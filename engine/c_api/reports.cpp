@@ -115,6 +115,7 @@ std::string report_json(const QuantizeReport& r) {
     json["ppl_after"] = r.evaluation->ppl_after;
     json["evaluation"] = r.evaluation->text;
   }
+  if (!r.source_formats.empty()) json["source_formats"] = r.source_formats;
   json["rounds"] = r.rounds;
   put(json, "predicted_kl", r.plan.predicted_kl);
   put(json, "measured_kl", r.plan.measured_kl);

@@ -1,5 +1,6 @@
 #include "engine/jobs/calibration.h"
 
+#include "engine/jobs/profile_state.h"
 #include "engine/jobs/text_windows.h"
 #include "engine/sampler.h"
 #include "engine/walk.h"
@@ -49,14 +50,21 @@ Calibration calibrate_on_text(const Model& model, const Tokenizer& tokenizer, st
 }
 
 Calibration calibrate_on_samples(const Model& model, int64_t ctx, int64_t windows, int64_t held_out,
-                                 uint64_t seed, Progress& progress) {
+                                 uint64_t seed, Progress& progress, Journal& journal) {
   Windows sampled(static_cast<size_t>(windows + held_out));
   progress.stage("sample calibration text", static_cast<double>(sampled.size()));
   model.run_jobs(windows + held_out, [&](int64_t i, const Executor& executor, Scratch& scratch) {
     // An odd multiplier keeps the windows of one seed apart from each other and from those of the
     // next.
     const uint64_t own = seed * 0x9e3779b97f4a7c15u + static_cast<uint64_t>(i);
-    sampled[static_cast<size_t>(i)] = sample_window(model, ctx, own, executor, scratch);
+    const std::string name = "sample " + std::to_string(ctx) + " " + std::to_string(own);
+    std::vector<int32_t>& window = sampled[static_cast<size_t>(i)];
+    if (const auto found = find_ids(journal, name)) {
+      window = *found;
+    } else {
+      window = sample_window(model, ctx, own, executor, scratch);
+      keep_ids(journal, name, window);
+    }
     progress.step();
   });
   Calibration result;

@@ -9,6 +9,8 @@
 
 namespace klens {
 
+class Journal;
+
 using Windows = std::vector<std::vector<int32_t>>;
 
 // Calibration windows of ctx tokens, and further ones to judge a plan by that nothing was chosen
@@ -25,8 +27,8 @@ Calibration calibrate_on_text(const Model& model, const Tokenizer& tokenizer, st
 
 // Sampled from the model itself, each window from a beginning-of-text token at temperature 1. For
 // text that is distributed as the teacher, KL is exactly the rise of log perplexity: H(p, q) = H(p)
-// + KL(p || q). Window i depends on (seed, i) alone.
+// + KL(p || q). Window i depends on (seed, i) alone, and is kept in the journal when it is whole.
 Calibration calibrate_on_samples(const Model& model, int64_t ctx, int64_t windows, int64_t held_out,
-                                 uint64_t seed, Progress& progress);
+                                 uint64_t seed, Progress& progress, Journal& journal);
 
 }  // namespace klens

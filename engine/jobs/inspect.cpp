@@ -4,15 +4,7 @@ namespace klens {
 namespace {
 
 Choice choice_of(const StoredUnit& unit) {
-  if (unit.choice) return *unit.choice;
-  switch (unit.view.layout) {
-    case Layout::kRowsF32:
-      return {"f32", ""};
-    case Layout::kRowsBf16:
-      return {"bf16", ""};
-    default:
-      return {"f16", ""};
-  }
+  return unit.choice ? *unit.choice : Choice{unit.stored_type, ""};
 }
 
 }  // namespace
@@ -35,8 +27,8 @@ InspectReport inspect(const std::string& path, bool verify) {
   double unit_bytes = 0, weights = 0;
   for (const LinearSpec& unit : spec.units) {
     const StoredUnit& stored = checkpoint.units.at(unit.name);
-    report.units.push_back(unit_report(unit, choice_of(stored), stored.bytes));
-    unit_bytes += static_cast<double>(stored.bytes);
+    report.units.push_back(unit_report(unit, choice_of(stored), stored.stored_bytes));
+    unit_bytes += static_cast<double>(stored.stored_bytes);
     weights += static_cast<double>(unit.rows) * static_cast<double>(unit.cols);
   }
   report.path = path;

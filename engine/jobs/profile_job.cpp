@@ -4,7 +4,6 @@
 #include <set>
 
 #include "engine/jobs/profile_state.h"
-#include "loaders/checksum.h"
 #include "loaders/klens_file.h"
 #include "quant/planner.h"
 
@@ -88,10 +87,12 @@ Prepared prepare(const Model& model, const std::vector<const Format*>& formats) 
   profile.parameters = checkpoint.spec.parameters();
   profile.activations = model.options().activations == Activations::kInt8 ? "int8" : "f32";
   profile.fixed_bytes = static_cast<int64_t>(klens_fixed_bytes(checkpoint));
-  constexpr int64_t kProvenance = 1024;  // more than quantize ever writes there
+  int64_t provenance = 1024;  // more than quantize ever writes there, but for the source's own
+  for (const auto& [key, value] : checkpoint.provenance)
+    provenance += static_cast<int64_t>(2 * (key.size() + value.size()) + 32);
   profile.header_bytes = static_cast<int64_t>(klens_header_bytes(
                              checkpoint, {.plan = longest_plan(model), .provenance = {}})) +
-                         kProvenance;
+                         provenance;
   for (size_t u = 0; u < model.units().size(); ++u) {
     const LinearSpec& spec = model.units()[u];
     Unit unit{.name = spec.name,
@@ -116,16 +117,6 @@ Prepared prepare(const Model& model, const std::vector<const Format*>& formats) 
   return result;
 }
 
-std::string run_identity(const Profile& profile, const Calibration& calibration,
-                         const std::vector<Student>& students) {
-  std::string text = profile.checkpoint_xxh3 + " " + profile.activations;
-  for (const auto& window : calibration.windows)
-    text += " " + xxh3_hex(std::as_bytes(std::span(window)));
-  for (const Student& student : students)
-    text += " " + std::to_string(student.unit) + text_of(student.choice);
-  return xxh3_hex(std::as_bytes(std::span(text)));
-}
-
 void fill_in(const Scores& scores, const Prepared& prepared, int64_t vocab,
              const MetricSet& metrics, Profile& profile) {
   for (Unit& unit : profile.units)
@@ -142,13 +133,13 @@ void fill_in(const Scores& scores, const Prepared& prepared, int64_t vocab,
 }
 
 Calibration calibrate(const Model& model, const Tokenizer* tokenizer, const ProfileOptions& options,
-                      Progress& progress) {
+                      Progress& progress, Journal& journal) {
   if (options.ctx < 2)
     throw Error(ErrorKind::kBadArgument, "-c must be at least 2: one token and its next");
   if (options.windows < 1) throw Error(ErrorKind::kBadArgument, "--windows must be at least 1");
   if (!options.text)
     return calibrate_on_samples(model, options.ctx, options.windows, options.held_out, options.seed,
-                                progress);
+                                progress, journal);
   if (tokenizer == nullptr)
     throw Error(ErrorKind::kBadFile, model.checkpoint().path +
                                          ": holds no tokenizer.json, so a text cannot be used; "
@@ -179,10 +170,10 @@ Profile costless_profile(const Model& model, const std::vector<const Format*>& f
 
 ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
                        const ProfileOptions& options, Progress& progress,
-                       const std::function<bool(const Profile&)>& stop_early) {
+                       const std::function<bool(const Profile&)>& stop_early, Journal& journal) {
   const MetricSet metrics = parse_metrics(options.metrics);
   Prepared prepared = prepare(model, parse_formats(options.formats));
-  Calibration calibration = calibrate(model, tokenizer, options, progress);
+  Calibration calibration = calibrate(model, tokenizer, options, progress, journal);
   Profile& profile = prepared.profile;
   profile.checkpoint_xxh3 = checkpoint_xxh3(model.checkpoint());
   profile.calibration_source = options.text ? options.source_name : "teacher";
@@ -193,42 +184,36 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
       for (Unit& unit : profile.units)
         unit.weights[*metric] = metric->of_weights(model.checkpoint().units.at(unit.name).view);
 
-  const std::string run = run_identity(profile, calibration, prepared.students);
   Scores scores;
-  if (options.resume && !options.state_path.empty())
-    scores = load_profile_state(options.state_path, run, prepared.students.size());
-
   StudentRunner runner(model, nullptr);
+  JournalScores kept(journal, nullptr);
   double per_window = 0;
   for (const Student& student : prepared.students) per_window += runner.cost(student);
-  progress.stage("profile", per_window * static_cast<double>(calibration.windows.size()),
-                 per_window * static_cast<double>(scores.windows.size()));
   const double per_student =
       per_window / static_cast<double>(std::max<size_t>(prepared.students.size(), 1));
-  auto last_saved = std::chrono::steady_clock::now();
-  const auto save = [&] {
-    if (!options.state_path.empty() && !scores.windows.empty())
-      save_profile_state(options.state_path, run, scores);
-    last_saved = std::chrono::steady_clock::now();
-  };
+  double done = 0;
+  for (const auto& window : calibration.windows)
+    for (const Student& student : prepared.students)
+      if (kept.find(window, &student)) done += per_student;
+  progress.stage("profile", per_window * static_cast<double>(calibration.windows.size()), done);
   const auto after_window = [&] {
-    if (std::chrono::steady_clock::now() - last_saved > std::chrono::seconds(2)) save();
     fill_in(scores, prepared, model.spec().vocab, metrics, profile);
     return !stop_early(profile);
   };
-  try {
-    profile_windows(
-        runner, calibration.windows, prepared.students, [&] { progress.step(per_student); },
-        after_window, scores);
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::kInterrupted) save();
-    throw;
-  }
-  save();  // until the caller has put the profile where it belongs, this is the only copy
+  profile_windows(
+      runner, calibration.windows, prepared.students, [&] { progress.step(per_student); },
+      after_window, &kept, scores);
   fill_in(scores, prepared, model.spec().vocab, metrics, profile);
   return {.profile = std::move(profile),
           .calibration = std::move(calibration),
           .students = std::move(prepared.students)};
+}
+
+ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
+                       const ProfileOptions& options, Progress& progress,
+                       const std::function<bool(const Profile&)>& stop_early) {
+  const std::unique_ptr<Journal> journal = open_journal(model, options);
+  return run_profile(model, tokenizer, options, progress, stop_early, *journal);
 }
 
 }  // namespace klens

@@ -19,7 +19,7 @@ struct ProfileOptions {
   uint64_t seed = 0;
   std::string formats = default_formats();  // kBaseFormat is one in any case
   std::string metrics;                      // "": all
-  std::string state_path;  // where an interrupted run keeps its windows; "": nowhere
+  std::string state_path;  // of a Journal, for an interrupted run; "": nowhere
   bool resume = false;
 };
 
@@ -31,7 +31,12 @@ struct ProfileRun {
 
 // Measures every unit in every format: quant/profiler over a StudentRunner. tokenizer may be null
 // where there is no text. stop_early is asked after each window with the profile so far; true ends
-// the run there.
+// the run there. What the journal has is not measured again.
+ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
+                       const ProfileOptions& options, Progress& progress,
+                       const std::function<bool(const Profile&)>& stop_early, Journal& journal);
+
+// The same with a journal of its own, of options.state_path.
 ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
                        const ProfileOptions& options, Progress& progress,
                        const std::function<bool(const Profile&)>& stop_early);

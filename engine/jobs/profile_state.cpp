@@ -1,77 +1,187 @@
 #include "engine/jobs/profile_state.h"
 
-#include <algorithm>
-#include <filesystem>
-#include <nlohmann/json.hpp>
+#include <fcntl.h>
+#include <unistd.h>
 
-#include "loaders/atomic_file.h"
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+
+#include "engine/jobs/profile_job.h"
+#include "engine/version.h"
+#include "kernels/cpu/features.h"
+#include "loaders/checksum.h"
 #include "loaders/error.h"
-#include "loaders/json.h"
 #include "loaders/mapped_file.h"
 
 namespace klens {
 namespace {
 
-using nlohmann::json;
+constexpr std::string_view kHeader = "klens-profile-state 2 ";
+constexpr const char* kCure = "; remove it, or run without --resume";
+constexpr size_t kHash = 16;
 
-json to_json(const WindowScore& s) {
-  return {s.kl, s.kl_reverse, s.delta_ce, s.ce, s.squared_error, s.squared, s.positions, s.labels};
+std::string hash_of(std::string_view text) { return xxh3_hex(std::as_bytes(std::span(text))); }
+
+// "HASH-OF-THE-REST NAME-HASH VALUE".
+std::string line_of(const std::string& name, const std::string& value) {
+  const std::string rest = hash_of(name) + " " + value;
+  return hash_of(rest) + " " + rest + "\n";
 }
 
-WindowScore from_json(const json& j) {
-  if (!j.is_array() || j.size() != 8 ||
-      !std::all_of(j.begin(), j.end(), [](const json& v) { return v.is_number(); }))
-    throw Error(ErrorKind::kBadFile, "");
-  return {.kl = j[0],
-          .kl_reverse = j[1],
-          .delta_ce = j[2],
-          .ce = j[3],
-          .squared_error = j[4],
-          .squared = j[5],
-          .positions = j[6],
-          .labels = j[7]};
+template <class Number>
+void append(std::string& text, Number value) {
+  char digits[40];
+  const auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
+  text += (text.empty() ? "" : " ") + std::string(digits, end);
+}
+
+// Numbers between single blanks; empty if a word is none.
+template <class Number>
+std::vector<Number> numbers_of(const std::string& text) {
+  std::vector<Number> numbers;
+  const char *at = text.data(), *const end = at + text.size();
+  while (at < end) {
+    Number value{};
+    const auto [next, error] = std::from_chars(at, end, value);
+    if (error != std::errc() || (next < end && *next != ' ')) return {};
+    numbers.push_back(value);
+    at = next + 1;
+  }
+  return numbers;
 }
 
 }  // namespace
 
-void save_profile_state(const std::string& path, const std::string& run, const Scores& scores) {
-  json base = json::array(), windows = json::array();
-  for (const WindowScore& score : scores.base) base.push_back(to_json(score));
-  for (const auto& window : scores.windows) {
-    json row = json::array();
-    for (const WindowScore& score : window) row.push_back(to_json(score));
-    windows.push_back(std::move(row));
-  }
-  AtomicFile file(path);
-  file.write(
-      json{{"klens_profile_state", 1}, {"run", run}, {"base", base}, {"windows", windows}}.dump());
-  file.commit();
+Journal::Journal(std::string path, std::string run, bool resume)
+    : path_(std::move(path)), run_(std::move(run)) {
+  if (!path_.empty() && resume && file_exists(path_)) load();
 }
 
-Scores load_profile_state(const std::string& path, const std::string& run, size_t students) {
-  Scores scores;
-  if (!std::filesystem::exists(path)) return scores;
-  const json state = parse_json(read_text(path), path);
-  const std::string cure = "; remove it, or run without --resume";
-  if (!state.is_object() || state.value("klens_profile_state", json()) != 1 ||
-      !state.contains("base") || !state.contains("windows") || !state["base"].is_array() ||
-      !state["windows"].is_array() || state["base"].size() != state["windows"].size())
-    throw Error(ErrorKind::kBadFile, path + ": is no state of an interrupted profile" + cure);
-  if (state.value("run", json()) != run)
-    throw Error(ErrorKind::kBadFile,
-                path + ": was kept by a run on another model, text or with other options" + cure);
-  try {
-    for (const json& score : state["base"]) scores.base.push_back(from_json(score));
-    for (const json& row : state["windows"]) {
-      std::vector<WindowScore> window;
-      if (!row.is_array() || row.size() != students) throw Error(ErrorKind::kBadFile, "");
-      for (const json& score : row) window.push_back(from_json(score));
-      scores.windows.push_back(std::move(window));
-    }
-  } catch (const Error&) {
-    throw Error(ErrorKind::kBadFile, path + ": is damaged" + cure);
+Journal::~Journal() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void Journal::load() {
+  const auto fail = [&](const char* what) {
+    throw Error(ErrorKind::kBadFile, path_ + ": " + what + kCure);
+  };
+  std::string text = read_text(path_, SIZE_MAX);
+  text.resize(text.rfind('\n') + 1);  // a line that was being written when the process ended
+  const std::string_view all = text;
+  size_t begin = all.find('\n') + 1;  // 0 in an empty file
+  const std::string_view header = all.substr(0, begin);
+  if (!header.starts_with(kHeader)) fail("is no state of an interrupted run");
+  if (header != std::string(kHeader) + run_ + "\n")
+    fail("was kept by a run on another model, text or with other options");
+  while (begin < all.size()) {
+    const size_t end = all.find('\n', begin);
+    const std::string_view line = all.substr(begin, end - begin);
+    begin = end + 1;
+    if (line.size() < 2 * kHash + 2 || line.substr(0, kHash) != hash_of(line.substr(kHash + 1)))
+      fail("is damaged");
+    found_[std::string(line.substr(kHash + 1, kHash))] = line.substr(2 * kHash + 2);
   }
-  return scores;
+  open(false);
+  if (::ftruncate(fd_, static_cast<off_t>(text.size())) != 0)
+    throw Error(ErrorKind::kIo, path_ + ": cannot write: " + std::strerror(errno) + kCure);
+}
+
+void Journal::open(bool anew) {
+  fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (anew ? O_TRUNC : 0),
+               0666);
+  if (fd_ < 0)
+    throw Error(ErrorKind::kIo, path_ + ": cannot write: " + std::strerror(errno) +
+                                    "; name the output in a folder that can be written to");
+  if (anew) write(std::string(kHeader) + run_ + "\n");
+}
+
+void Journal::write(const std::string& line) {
+  for (std::string_view left = line; !left.empty();) {
+    const ssize_t written = ::write(fd_, left.data(), left.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0)
+      throw Error(ErrorKind::kIo, path_ + ": cannot write: " + std::strerror(errno) +
+                                      "; free some space and run again");
+    left.remove_prefix(static_cast<size_t>(written));
+  }
+}
+
+const std::string* Journal::find(const std::string& name) const {
+  if (found_.empty()) return nullptr;
+  const auto at = found_.find(hash_of(name));
+  return at == found_.end() ? nullptr : &at->second;
+}
+
+void Journal::keep(const std::string& name, const std::string& value) {
+  if (path_.empty()) return;
+  const std::lock_guard lock(mutex_);
+  if (fd_ < 0) open(true);
+  write(line_of(name, value));
+}
+
+std::unique_ptr<Journal> open_journal(const Model& model, const ProfileOptions& options) {
+  if (options.state_path.empty()) return std::make_unique<Journal>("", "", false);
+  std::string run = std::string(kVersion) + " " + cpu::level_name() + " " +
+                    checkpoint_xxh3(model.checkpoint()) + " " +
+                    std::to_string(static_cast<int>(model.options().activations)) + " " +
+                    std::to_string(static_cast<int>(model.kv_type())) + " " +
+                    (options.text ? hash_of(*options.text) : "sampled");
+  for (const int64_t number : {options.ctx, options.windows}) run += " " + std::to_string(number);
+  run += " " + std::to_string(options.seed);
+  for (const Format* format : parse_formats(options.formats)) run += std::string(" ") + format->name;
+  return std::make_unique<Journal>(options.state_path, hash_of(run), options.resume);
+}
+
+JournalScores::JournalScores(Journal& journal, const Plan* base) : journal_(journal) {
+  if (base == nullptr) return;
+  for (const auto& [unit, choice] : base->units) base_ += unit + " " + text_of(choice) + "\n";
+  base_ = hash_of(base_);
+}
+
+std::string JournalScores::name(std::span<const int32_t> window, const Student* student) const {
+  std::string text = "score " + base_ + " " + xxh3_hex(std::as_bytes(window));
+  if (student != nullptr)
+    text += " " + std::to_string(student->unit) + " " + text_of(student->choice);
+  return text;
+}
+
+std::optional<WindowScore> JournalScores::find(std::span<const int32_t> window,
+                                               const Student* student) const {
+  const std::string* text = journal_.find(name(window, student));
+  if (text == nullptr) return std::nullopt;
+  const std::vector<double> v = numbers_of<double>(*text);
+  if (v.size() != 8) return std::nullopt;
+  return WindowScore{.kl = v[0],
+                     .kl_reverse = v[1],
+                     .delta_ce = v[2],
+                     .ce = v[3],
+                     .squared_error = v[4],
+                     .squared = v[5],
+                     .positions = static_cast<int64_t>(v[6]),
+                     .labels = static_cast<int64_t>(v[7])};
+}
+
+void JournalScores::keep(std::span<const int32_t> window, const Student* student,
+                         const WindowScore& s) {
+  std::string text;
+  for (const double value : {s.kl, s.kl_reverse, s.delta_ce, s.ce, s.squared_error, s.squared})
+    append(text, value);  // the shortest text that reads back as the same number
+  append(text, s.positions);
+  append(text, s.labels);
+  journal_.keep(name(window, student), text);
+}
+
+std::optional<std::vector<int32_t>> find_ids(const Journal& journal, const std::string& name) {
+  const std::string* text = journal.find(name);
+  if (text == nullptr) return std::nullopt;
+  return numbers_of<int32_t>(*text);
+}
+
+void keep_ids(Journal& journal, const std::string& name, std::span<const int32_t> ids) {
+  std::string text;
+  for (const int32_t id : ids) append(text, id);
+  journal.keep(name, text);
 }
 
 }  // namespace klens

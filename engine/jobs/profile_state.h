@@ -1,17 +1,68 @@
 #pragma once
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 
+#include "engine/jobs/calibration.h"
+#include "quant/plan.h"
 #include "quant/profiler.h"
 
 namespace klens {
 
-// What an interrupted profile has measured, so that it can go on: a JSON file, replaced whole after
-// a window. `run` identifies model, windows, students and activations; scores of another run are of
-// no use.
-void save_profile_state(const std::string& path, const std::string& run, const Scores& scores);
+struct ProfileOptions;
 
-// The scores kept under path; empty if there is no such file. Throws Error if it is damaged,
-// belongs to another run, or has not `students` scores per window.
-Scores load_profile_state(const std::string& path, const std::string& run, size_t students);
+// What a run has measured and sampled so far, each piece under a name of its own, so that an
+// interrupted run can go on: a text file that grows by a line for each piece as it is finished.
+// Nothing but the piece at work is lost, however the process ends. Safe from several threads.
+class Journal {
+ public:
+  // Keeps nothing where path is "". `run` identifies all that pieces depend on beyond their names;
+  // resume: takes up what is there, else the file begins anew with the first piece. Throws Error
+  // for a file that is damaged, or of another run.
+  Journal(std::string path, std::string run, bool resume);
+  ~Journal();
+  Journal(const Journal&) = delete;
+  Journal& operator=(const Journal&) = delete;
+
+  // What an earlier run kept under the name.
+  const std::string* find(const std::string& name) const;
+  // Throws Error (kIo) if it cannot be written.
+  void keep(const std::string& name, const std::string& value);
+
+ private:
+  void load();
+  void open(bool anew);
+  void write(const std::string& line);
+
+  std::string path_, run_;
+  std::map<std::string, std::string> found_;  // by the name's hash
+  std::mutex mutex_;
+  int fd_ = -1;
+};
+
+// The journal of a profile's options; "" as their state path gives one that keeps nothing.
+std::unique_ptr<Journal> open_journal(const Model& model, const ProfileOptions& options);
+
+// Scores by window and student, around a plan or, without one, the model itself.
+class JournalScores : public KeptScores {
+ public:
+  JournalScores(Journal& journal, const Plan* base);
+  std::optional<WindowScore> find(std::span<const int32_t> window,
+                                  const Student* student) const override;
+  void keep(std::span<const int32_t> window, const Student* student,
+            const WindowScore& score) override;
+
+ private:
+  std::string name(std::span<const int32_t> window, const Student* student) const;
+
+  Journal& journal_;
+  std::string base_;
+};
+
+// Token ids under a name.
+std::optional<std::vector<int32_t>> find_ids(const Journal& journal, const std::string& name);
+void keep_ids(Journal& journal, const std::string& name, std::span<const int32_t> ids);
 
 }  // namespace klens

@@ -12,11 +12,13 @@ namespace klens {
 // asks it to stop.
 using ProgressFn = std::function<bool(const char* stage, double fraction, double seconds_left)>;
 
-// Counts the steps of a stage and passes them on, at most ten times a second. Safe to call from
+// Counts the steps of a stage and passes them on, by default at most ten times a second. Safe to call from
 // several threads. Throws Error (kInterrupted) from step() once the receiver asks to stop.
 class Progress {
  public:
-  explicit Progress(ProgressFn fn) : fn_(std::move(fn)) {}
+  explicit Progress(ProgressFn fn,
+                    std::chrono::milliseconds pause = std::chrono::milliseconds(100))
+      : fn_(std::move(fn)), pause_(pause) {}
 
   // `done` of `total` steps were done before, by an interrupted run, and say nothing about speed.
   void stage(const char* name, double total, double done = 0) {
@@ -32,7 +34,7 @@ class Progress {
   void step(double steps = 1) {
     const std::lock_guard lock(mutex_);
     done_ += steps;
-    if (Clock::now() - last_ >= std::chrono::milliseconds(100)) report();
+    if (Clock::now() - last_ >= pause_) report();
   }
 
  private:
@@ -48,6 +50,7 @@ class Progress {
   }
 
   ProgressFn fn_;
+  std::chrono::milliseconds pause_;
   std::mutex mutex_;
   const char* name_ = "";
   double total_ = 1, done_ = 0, first_ = 0;

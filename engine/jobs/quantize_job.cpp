@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <regex>
 
+#include "engine/jobs/profile_state.h"
 #include "engine/jobs/refine.h"
 #include "engine/jobs/request_check.h"
 #include "engine/version.h"
@@ -20,6 +21,8 @@ namespace klens {
 namespace {
 
 constexpr int64_t kHeldOutWindows = 16;
+constexpr const char *kHeldOut = "held-out",
+                     *kMaybeSeen = "the text given, which the plan may have been made from";
 
 // Ends a profile once three looks in a row, four windows apart, gave the same plan.
 class Racing {
@@ -79,57 +82,6 @@ void check_reach(const Plan& plan, const Model& model) {
   }
 }
 
-struct Made {
-  Plan plan;
-  Profile profile;  // units and candidates; measured unless the plan needed none
-  Windows held_out;
-  int rounds = 0;
-};
-
-// A plan that is given, or needs no measurement.
-Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const QuantizeOptions& options,
-                     Progress& progress) {
-  std::vector<const Format*> all;
-  for (const Format& format : kFormats) all.push_back(&format);
-  Made made{.plan = {}, .profile = unmeasured_profile(model, all), .held_out = {}};
-  PlanRequest request = options.request;
-  request.pinned = pinned_choices(options.tensor_types, made.profile);
-  if (options.plan_json.empty()) {
-    made.plan = plan_or_throw(made.profile, request);
-  } else {
-    made.plan = plan_from_json(options.plan_json, "plan");
-    check_covers(made.plan, model);
-    for (const auto& [name, choice] : request.pinned) made.plan.units[name] = choice;
-  }
-  check_reach(made.plan, model);
-  if (!options.measure) return made;
-  const ProfileOptions& p = options.profile;
-  made.held_out =
-      p.text && tokenizer != nullptr
-          ? calibrate_on_text(model, *tokenizer, *p.text, p.ctx, kHeldOutWindows, 0).windows
-          : calibrate_on_samples(model, p.ctx, kHeldOutWindows, 0, p.seed, progress).windows;
-  return made;
-}
-
-Made measured_plan(const Model& model, const Tokenizer* tokenizer, const QuantizeOptions& options,
-                   Progress& progress) {
-  PlanRequest request = options.request;
-  request.pinned = pinned_choices(
-      options.tensor_types, unmeasured_profile(model, parse_formats(options.profile.formats)));
-  ProfileOptions profile_options = options.profile;
-  profile_options.held_out = kHeldOutWindows;
-  profile_options.metrics.clear();
-  Racing racing(request);
-  ProfileRun run = run_profile(model, tokenizer, profile_options, progress,
-                               [&](const Profile& profile) { return racing.decided(profile); });
-  Refined refined = refine(model, run, request, plan_or_throw(run.profile, request), progress);
-  check_reach(refined.plan, model);
-  return {.plan = std::move(refined.plan),
-          .profile = std::move(run.profile),
-          .held_out = std::move(run.calibration.held_out),
-          .rounds = refined.rounds};
-}
-
 // The bytes of a plan whose formats may have been changed by hand.
 void count_bytes(const Model& model, const Profile& profile, Plan& plan) {
   plan.bytes = profile.fixed_bytes;
@@ -139,20 +91,95 @@ void count_bytes(const Model& model, const Profile& profile, Plan& plan) {
   plan.bpw = bits_per_weight(profile, plan.bytes);
 }
 
-// The finished plan on the held-out windows, or, if the calibration left none, on samples.
+struct Made {
+  Plan plan;
+  Profile profile;  // units and candidates; measured unless the plan needed none
+  Windows windows;   // to judge the plan by; empty: none are left, or none are wanted
+  std::string text;  // what they are
+  int rounds = 0;
+};
+
+// What was said of a plan holds for the plan as it was made, and not for one that was changed.
+void forget_figures(Plan& plan) {
+  plan.method = "given";
+  plan.budget.clear();
+  plan.predicted_kl = plan.measured_kl = plan.measured_kl_stderr = plan.optimality_gap = {};
+}
+
+// A ready plan with the pinned choices in it. One whose bytes are not what it says was edited.
+Plan given_plan(const Model& model, const Profile& profile, const std::string& json,
+                const std::map<std::string, Choice>& pinned) {
+  Plan plan = plan_from_json(json, "plan");
+  check_covers(plan, model);
+  const int64_t said = plan.bytes;
+  count_bytes(model, profile, plan);
+  bool changed = said != 0 && said != plan.bytes;
+  for (const auto& [name, choice] : pinned) {
+    changed = changed || plan.units.at(name) != choice;
+    plan.units[name] = choice;
+  }
+  if (changed) forget_figures(plan);
+  return plan;
+}
+
+// A plan that is given, or needs no measurement.
+Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer,
+                     const QuantizeOptions& options) {
+  std::vector<const Format*> all;
+  for (const Format& format : kFormats) all.push_back(&format);
+  Made made{.plan = {}, .profile = unmeasured_profile(model, all), .windows = {}, .text = {}};
+  PlanRequest request = options.request;
+  request.pinned = pinned_choices(options.tensor_types, made.profile);
+  if (options.plan_json.empty()) {
+    made.plan = plan_or_throw(made.profile, request);
+  } else {
+    made.plan = given_plan(model, made.profile, options.plan_json, request.pinned);
+  }
+  check_reach(made.plan, model);
+  const ProfileOptions& p = options.profile;
+  if (!options.measure || !p.text || tokenizer == nullptr) return made;
+  made.windows = calibrate_on_text(model, *tokenizer, *p.text, p.ctx, kHeldOutWindows, 0).windows;
+  made.text = options.plan_json.empty() ? kHeldOut : kMaybeSeen;
+  return made;
+}
+
+Made measured_plan(const Model& model, const Tokenizer* tokenizer, const QuantizeOptions& options,
+                   Progress& progress, Journal& journal) {
+  PlanRequest request = options.request;
+  request.pinned = pinned_choices(
+      options.tensor_types, unmeasured_profile(model, parse_formats(options.profile.formats)));
+  ProfileOptions profile_options = options.profile;
+  profile_options.held_out = kHeldOutWindows;
+  profile_options.metrics.clear();
+  Racing racing(request);
+  ProfileRun run = run_profile(model, tokenizer, profile_options, progress,
+                               [&](const Profile& profile) { return racing.decided(profile); }, journal);
+  Refined refined =
+      refine(model, run, request, plan_or_throw(run.profile, request), progress, journal);
+  check_reach(refined.plan, model);
+  return {.plan = std::move(refined.plan),
+          .profile = std::move(run.profile),
+          .windows = std::move(run.calibration.held_out),
+          .text = kHeldOut,
+          .rounds = refined.rounds};
+}
+
+// The finished plan on its windows, or, if there are none, on samples of another seed than those
+// that a plan is made from.
 QuantizeReport::Evaluation measured(const Model& model, const Made& made,
-                                    const ProfileOptions& options, Progress& progress) {
-  const bool held_out = !made.held_out.empty();
-  const Windows fallback = held_out ? Windows()
-                                    : calibrate_on_samples(model, options.ctx, kHeldOutWindows, 0,
-                                                           ~options.seed, progress)
-                                          .windows;
+                                    const ProfileOptions& options, Progress& progress,
+                                    Journal& journal) {
+  const bool given = !made.windows.empty();
+  const Windows sampled = given ? Windows()
+                                : calibrate_on_samples(model, options.ctx, kHeldOutWindows, 0,
+                                                       ~options.seed, progress, journal)
+                                      .windows;
   const PlanScore score =
-      measure_plan(model, made.plan, held_out ? made.held_out : fallback, progress);
+      measure_plan(model, made.plan, given ? made.windows : sampled, progress, journal);
   return {.kl = {score.kl.mean, score.kl.stderr_of_mean},
           .ppl_before = std::exp(score.ce_teacher),
           .ppl_after = std::exp(score.ce_student),
-          .text = held_out ? "held-out" : "sampled from the model"};
+          .text = given ? made.text : "sampled from the model"};
 }
 
 std::map<std::string, std::string> provenance(const Profile& profile, const Model& model,
@@ -177,7 +204,12 @@ std::map<std::string, std::string> provenance(const Profile& profile, const Mode
     result["measured_ppl_before"] = number_text(found.ppl_before);
     result["measured_ppl_after"] = number_text(found.ppl_after);
     result["measured_on"] = found.text;
+    result["measured_against"] = "the source";
   }
+  // A source that is quantised already has a history: its formats, and of a .klens file all that
+  // it says of its own making, whose source may have one too.
+  for (const auto& [key, value] : model.checkpoint().provenance) result["source." + key] = value;
+  if (!report.source_formats.empty()) result["source.formats"] = report.source_formats;
   return result;
 }
 
@@ -250,11 +282,13 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
                 not_one_of("planning method", options.request.method, kPlanMethods));
   check_request(model, options.dry_run ? "" : out_path, options);
   const bool ready = !options.plan_json.empty() || method->takes_format;
-  Made made = ready ? unmeasured_plan(model, tokenizer, options, progress)
-                    : measured_plan(model, tokenizer, options, progress);
+  const std::unique_ptr<Journal> journal = open_journal(model, options.profile);
+  Made made = ready ? unmeasured_plan(model, tokenizer, options)
+                    : measured_plan(model, tokenizer, options, progress, *journal);
   count_bytes(model, made.profile, made.plan);
   QuantizeReport report;
-  if (options.measure) report.evaluation = measured(model, made, options.profile, progress);
+  report.source_formats = quantised_formats(model.checkpoint());
+  if (options.measure) report.evaluation = measured(model, made, options.profile, progress, *journal);
   report.rounds = made.rounds;
   const KlensHeader header{.plan = made.plan,
                            .provenance = provenance(made.profile, model, report)};

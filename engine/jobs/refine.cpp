@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/jobs/profile_state.h"
 #include "engine/jobs/quantize_job.h"
 
 namespace klens {
@@ -29,7 +30,7 @@ bool matters(const Unit& unit, double plan_kl) {
 // The profile with the KLs of units that matter replaced by what changing them alone does to the
 // plan.
 Profile marginal_profile(const Model& model, const ProfileRun& run, const Plan& plan,
-                         Progress& progress) {
+                         Progress& progress, Journal& journal) {
   Profile profile = run.profile;
   std::vector<Student> students;
   std::vector<std::pair<size_t, size_t>> places;
@@ -48,9 +49,10 @@ Profile marginal_profile(const Model& model, const ProfileRun& run, const Plan& 
       {kMarginalWindows, run.calibration.windows.size(), static_cast<size_t>(profile.windows)});
   const std::span<const std::vector<int32_t>> windows(run.calibration.windows.data(), count);
   Scores scores;
+  JournalScores kept(journal, &plan);
   progress.stage("re-measure around the plan", static_cast<double>(students.size() * count));
   profile_windows(
-      runner, windows, students, [&] { progress.step(); }, [] { return true; }, scores);
+      runner, windows, students, [&] { progress.step(); }, [] { return true; }, &kept, scores);
 
   const MeanKl base = mean_kl(scores.base);
   for (size_t s = 0; s < students.size(); ++s) {
@@ -78,13 +80,24 @@ double predicted(const Profile& profile, const Plan& plan) {
 }  // namespace
 
 PlanScore measure_plan(const Model& model, const Plan& plan,
-                       std::span<const std::vector<int32_t>> windows, Progress& progress) {
-  const PackedUnits packed = pack_plan(model, plan);
-  StudentRunner runner(model, &packed);
+                       std::span<const std::vector<int32_t>> windows, Progress& progress,
+                       Journal& journal) {
+  JournalScores kept(journal, &plan);
+  PackedUnits packed;
+  std::optional<StudentRunner> runner;  // once there is something to measure
   std::vector<WindowScore> scores;
   progress.stage("measure the whole plan", static_cast<double>(windows.size()));
   for (const auto& window : windows) {
-    scores.push_back(runner.begin_window(window));
+    std::optional<WindowScore> score = kept.find(window, nullptr);
+    if (!score) {
+      if (!runner) {
+        packed = pack_plan(model, plan);
+        runner.emplace(model, &packed);
+      }
+      score = runner->begin_window(window);
+      kept.keep(window, nullptr, *score);
+    }
+    scores.push_back(*score);
     progress.step();
   }
   PlanScore result{.kl = mean_kl(scores)};
@@ -101,11 +114,11 @@ PlanScore measure_plan(const Model& model, const Plan& plan,
 }
 
 Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& request, Plan plan,
-               Progress& progress) {
+               Progress& progress, Journal& journal) {
   const std::span<const std::vector<int32_t>> windows(run.calibration.windows.data(),
                                                       static_cast<size_t>(run.profile.windows));
   const auto measure = [&](Plan& p) {
-    const MeanKl kl = measure_plan(model, p, windows, progress).kl;
+    const MeanKl kl = measure_plan(model, p, windows, progress, journal).kl;
     p.measured_kl = kl.mean;
     p.measured_kl_stderr = kl.stderr_of_mean;
   };
@@ -122,7 +135,7 @@ Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& req
           *tightened.budget.max_kl * *request.budget.max_kl / *result.plan.measured_kl * 0.98;
       next = plan_or_throw(run.profile, tightened);
     } else {
-      next = plan_or_throw(marginal_profile(model, run, result.plan, progress), request);
+      next = plan_or_throw(marginal_profile(model, run, result.plan, progress, journal), request);
     }
     next.budget = plan.budget;
     next.predicted_kl = predicted(run.profile, next);

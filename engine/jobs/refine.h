@@ -11,7 +11,8 @@ struct PlanScore {
   double ce_teacher = 0, ce_student = 0;
 };
 PlanScore measure_plan(const Model& model, const Plan& plan,
-                       std::span<const std::vector<int32_t>> windows, Progress& progress);
+                       std::span<const std::vector<int32_t>> windows, Progress& progress,
+                       Journal& journal);
 
 struct Refined {
   Plan plan;  // with measured_kl and its error
@@ -24,6 +25,6 @@ struct Refined {
 // A budget on KL is instead met by tightening it by what the measurement showed. profile and
 // windows are those the plan was made from.
 Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& request, Plan plan,
-               Progress& progress);
+               Progress& progress, Journal& journal);
 
 }  // namespace klens

@@ -181,7 +181,7 @@ WindowScore StudentRunner::run_one(const Student& student, const Executor& execu
 }
 
 std::vector<WindowScore> StudentRunner::run(std::span<const Student> students,
-                                            const std::function<void()>& on_done) {
+                                            const OnDone& on_done) {
   std::vector<WindowScore> scores(students.size());
   std::mutex mutex;
   model_.run_jobs(static_cast<int64_t>(students.size()),
@@ -189,7 +189,7 @@ std::vector<WindowScore> StudentRunner::run(std::span<const Student> students,
                     const size_t s = static_cast<size_t>(i);
                     scores[s] = run_one(students[s], executor, scratch);
                     const std::lock_guard lock(mutex);
-                    on_done();
+                    on_done(s, scores[s]);
                   });
   return scores;
 }

@@ -29,7 +29,7 @@ class StudentRunner : public ProfileSubject {
 
   WindowScore begin_window(std::span<const int32_t> ids) override;
   std::vector<WindowScore> run(std::span<const Student> students,
-                               const std::function<void()>& on_done) override;
+                               const OnDone& on_done) override;
 
   // Work of a student's pass, in weights multiplied per token: what progress is measured in.
   double cost(const Student& student) const;

@@ -3,6 +3,7 @@
 #include <tbb/blocked_range.h>
 #include <tbb/parallel_for.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstring>
@@ -135,6 +136,21 @@ void check_shape(const std::string& file, const TensorRecipe& recipe) {
          " heads of whole pairs do not make up");
 }
 
+// The types of all parts, such as "q4_k+q6_k", and their bytes.
+void describe_stored(const TensorRecipe& recipe, TensorSource::Entry& entry) {
+  std::vector<GgmlType> types;
+  for (const GgufRows& part : recipe.parts) {
+    const GgmlType type = part.tensor->type;
+    entry.stored_bytes += static_cast<size_t>(part.count) * row_bytes(part);
+    entry.quantised = entry.quantised || !plain_type(type);
+    if (std::find(types.begin(), types.end(), type) != types.end()) continue;
+    types.push_back(type);
+    entry.stored_type += (entry.stored_type.empty() ? "" : "+");
+    for (const char c : std::string_view(ggml_type_info(type).name))
+      entry.stored_type += c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  }
+}
+
 void run_all(std::vector<std::unique_ptr<Conversion>>& conversions) {
   for (const auto& conversion : conversions)
     tbb::parallel_for(tbb::blocked_range<int64_t>(0, conversion->rows(), 64),
@@ -181,7 +197,9 @@ void convert_tensors(const std::string& file, std::span<const TensorRecipe> reci
       view.bytes = {copy.data(), copy.size()};
       conversions.push_back(std::make_unique<Conversion>(recipe, view.dtype, copy.data()));
     }
-    if (!source.tensors.emplace(recipe.name, TensorSource::Entry{std::move(view), file}).second)
+    TensorSource::Entry entry{std::move(view), file};
+    describe_stored(recipe, entry);
+    if (!source.tensors.emplace(recipe.name, std::move(entry)).second)
       throw Error(ErrorKind::kBadFile,
                   file + ": tensor " + recipe.source + " is there in two spellings" + kAgain);
   }

@@ -5,7 +5,9 @@
 #include "engine/jobs/profile_state.h"
 #include "engine/jobs/students.h"
 #include "loaders/error.h"
+#include "loaders/mapped_file.h"
 #include "loaders/profile_json.h"
+#include "tests/loaders/damage.h"
 #include "tests/testing.h"
 
 namespace klens {
@@ -52,7 +54,7 @@ TEST_CASE("a student scores as the whole model with that unit replaced", "[profi
   for (size_t unit = 0; unit < model->units().size(); ++unit) {
     CAPTURE(name, model->units()[unit].name);
     const Student student{unit, {"int4g32"}};
-    const WindowScore fast = runner.run({&student, 1}, [] {})[0];
+    const WindowScore fast = runner.run({&student, 1}, [](size_t, const WindowScore&) {})[0];
 
     // The long way: nothing kept, all of the model with one packed unit.
     PackedUnits packed(model->units().size());
@@ -83,7 +85,7 @@ TEST_CASE("every student's pass starts at its block", "[profile]") {
     const int64_t expected = embeds ? model->blocks() : model->blocks() - spec.block;
     const int64_t before = model->block_runs();
     const Student student{unit, {"int8"}};
-    runner.run({&student, 1}, [] {});
+    runner.run({&student, 1}, [](size_t, const WindowScore&) {});
     CHECK(model->block_runs() - before == expected);
   }
 }
@@ -99,7 +101,7 @@ TEST_CASE("students around a plan start from the plan's activations, and are jud
   const WindowScore base_score = around.begin_window(ids);
   CHECK(base_score.kl > 0);
   const Student student{unit, {"int4g32"}};
-  const WindowScore got = around.run({&student, 1}, [] {})[0];
+  const WindowScore got = around.run({&student, 1}, [](size_t, const WindowScore&) {})[0];
 
   Plan both = plan;
   both.units[model->units()[unit].name].format = "int4g32";
@@ -109,7 +111,7 @@ TEST_CASE("students around a plan start from the plan's activations, and are jud
   // Replacing the base's own quantised unit by fp16 leaves what fp16 loses on FP32 weights: next to
   // nothing.
   const Student back{1, {"fp16"}};
-  CHECK(around.run({&back, 1}, [] {})[0].kl < 0.01 * base_score.kl);
+  CHECK(around.run({&back, 1}, [](size_t, const WindowScore&) {})[0].kl < 0.01 * base_score.kl);
 }
 
 TEST_CASE("fp16 costs nothing where the checkpoint is FP16, and is measured where it is not",
@@ -177,6 +179,45 @@ TEST_CASE("an interrupted profile goes on to the same figures", "[profile]") {
   options.seed = 9;
   CHECK_THROWS_WITH(profile_text(*model, options),
                     Catch::Contains("another model, text or with other options"));
+}
+
+TEST_CASE("what is finished when a run ends is not measured again, to the last student",
+          "[profile]") {
+  const auto model = open_model(data_path("goldens/falcon_mamba"));
+  const TemporaryFolder folder;
+  ProfileOptions options = small_options();
+  const std::string whole = profile_text(*model, options);
+  options.state_path = folder / "state";
+  options.resume = true;
+  // Stopped again and again by its progress, in the middle of sampling and of windows.
+  int stops = 0;
+  for (int patience = 1;; ++patience) {
+    int left = patience;
+    ProgressFn stop = [&](const char*, double, double) { return --left < 0; };
+    Progress progress(stop, std::chrono::milliseconds(0));
+    try {
+      CHECK(profile_to_json(run_profile(*model, nullptr, options, progress, never).profile) == whole);
+      break;
+    } catch (const Error& error) {
+      REQUIRE(error.kind() == ErrorKind::kInterrupted);
+      ++stops;
+    }
+  }
+  // Each run adds what it finished: far fewer stops than steps that patience grows by.
+  CHECK(stops > 3);
+  // All is kept: what is left is to add it up.
+  const int64_t before = model->block_runs();
+  CHECK(profile_text(*model, options) == whole);
+  CHECK(model->block_runs() == before);
+
+  // As by kill -9 or a full disk: a line that was not written whole.
+  std::string state = read_text(options.state_path);
+  write_bytes(options.state_path, state.substr(0, state.size() - 30));
+  CHECK(profile_text(*model, options) == whole);
+  CHECK(read_text(options.state_path) == state);
+  state[state.size() / 2] = static_cast<char>(state[state.size() / 2] ^ 1);
+  write_bytes(options.state_path, state);
+  CHECK_THROWS_WITH(profile_text(*model, options), Catch::Contains("is damaged; remove it"));
 }
 
 TEST_CASE("any number of threads measures the same", "[profile]") {

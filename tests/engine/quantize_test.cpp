@@ -1,5 +1,6 @@
 // Profile, plan, bake: sizes that are never exceeded, files that run as they were measured.
 #include <catch2/catch.hpp>
+#include <set>
 
 #include "engine/jobs/compare.h"
 #include "engine/jobs/quantize_job.h"
@@ -134,6 +135,111 @@ TEST_CASE("a dry run says what would be written and writes nothing", "[quantize]
   CHECK(dry.bytes == real.bytes);
   CHECK(plan_to_json(dry.plan) == plan_to_json(real.plan));
   CHECK(!std::filesystem::exists(folder / "dry.klens"));
+}
+
+TEST_CASE("an interrupted quantize goes on to the same bytes, wherever it was", "[quantize]") {
+  const auto model = open_model(data_path("goldens/falcon_mamba"));
+  const TemporaryFolder folder;
+  QuantizeOptions options = small_options();
+  options.request.budget.bpw = 8;
+  quantize_with(*model, folder / "whole.klens", options);
+  options.profile.state_path = folder / "state";
+  options.profile.resume = true;
+  std::set<std::string> stages;
+  for (int patience = 1;; patience += 7) {
+    int left = patience;
+    std::string at;
+    ProgressFn stop = [&](const char* stage, double, double) {
+      at = stage;
+      return --left < 0;
+    };
+    Progress progress(stop, std::chrono::milliseconds(0));
+    try {
+      quantize(*model, nullptr, folder / "parts.klens", options, progress);
+      break;
+    } catch (const Error& error) {
+      REQUIRE(error.kind() == ErrorKind::kInterrupted);
+      stages.insert(at);
+      CHECK(!std::filesystem::exists(folder / "parts.klens"));
+    }
+  }
+  CAPTURE(stages);
+  for (const char* stage : {"sample calibration text", "profile", "re-measure around the plan",
+                            "measure the whole plan"})
+    CHECK(stages.count(stage) == 1);
+  CHECK(read_text(folder / "parts.klens") == read_text(folder / "whole.klens"));
+  CHECK(!std::filesystem::exists(options.profile.state_path));
+}
+
+TEST_CASE("a plan that was changed does not keep what was said of it", "[quantize]") {
+  const auto model = open_model(data_path("goldens/mamba"));
+  const TemporaryFolder folder;
+  QuantizeOptions options = small_options();
+  options.request.budget.bpw = 8;
+  const auto first = quantize_with(*model, folder / "a.klens", options);
+  QuantizeOptions ready = small_options();
+  ready.plan_json = plan_to_json(first.plan);
+  const auto same = quantize_with(*model, folder / "b.klens", ready);
+  CHECK(*same.plan.predicted_kl == *first.plan.predicted_kl);
+  CHECK(same.plan.budget == "8 bpw");
+  // Its windows are of another seed than those that the plan was made from.
+  CHECK(same.evaluation->text == "sampled from the model");
+  CHECK(same.evaluation->kl.mean != first.evaluation->kl.mean);
+
+  const auto check_forgotten = [&](const QuantizeOptions& changed) {
+    const auto report = quantize_with(*model, folder / "c.klens", changed);
+    CHECK(!report.plan.predicted_kl);
+    CHECK(!report.plan.measured_kl);
+    CHECK(!report.plan.optimality_gap);
+    CHECK(report.plan.budget.empty());
+    CHECK(report.plan.method == "given");
+  };
+  const std::string unit = "backbone.layers.0.mixer.x_proj";
+  const std::string other = first.plan.units.at(unit).format == "fp16" ? "int8" : "fp16";
+  QuantizeOptions pinned = ready;
+  pinned.tensor_types = unit + "=" + other;
+  check_forgotten(pinned);
+  QuantizeOptions edited = ready;  // by hand
+  Plan plan = first.plan;
+  plan.units[unit].format = other;
+  edited.plan_json = plan_to_json(plan);
+  check_forgotten(edited);
+}
+
+TEST_CASE("quantising what is quantised says so and keeps its history", "[quantize]") {
+  const auto model = open_model(data_path("goldens/mamba"));
+  const TemporaryFolder folder;
+  QuantizeOptions options = small_options();
+  options.request.method = "uniform";
+  const auto bake = [&](const Model& from, const char* format, const std::string& to) {
+    options.request.uniform_format = format;
+    return quantize_with(from, folder / to, options);
+  };
+  CHECK(bake(*model, "int8", "a.klens").source_formats.empty());
+  const auto a = open_model(folder / "a.klens");
+  const size_t units = model->units().size();
+  const std::string of_a = "int8 in " + std::to_string(units) + " of " + std::to_string(units) + " matrices";
+  CHECK(bake(*a, "int4g32", "b.klens").source_formats == of_a);
+  const auto b = open_model(folder / "b.klens");
+  const auto& made = b->checkpoint().provenance;
+  CHECK(made.at("source.formats") == of_a);
+  CHECK(made.at("source.measured_kl") == a->checkpoint().provenance.at("measured_kl"));
+  CHECK(made.at("source.source_xxh3") == checkpoint_xxh3(model->checkpoint()));
+  CHECK(made.at("source_xxh3") == checkpoint_xxh3(a->checkpoint()));
+  // FP16 of it is no original again, and the chain goes on.
+  bake(*b, "fp16", "c.klens");
+  const auto c = open_model(folder / "c.klens");
+  CHECK_THAT(quantised_formats(c->checkpoint()), Catch::Contains("int4g32"));
+  CHECK(c->checkpoint().provenance.at("source.source.formats") == of_a);
+  CHECK(quantised_formats(open_model(data_path("gguf/types.gguf"))->checkpoint()) != "");
+  CHECK(quantised_formats(model->checkpoint()).empty());
+
+  // A size is met although the history lengthens the header.
+  QuantizeOptions sized = small_options();
+  sized.request.budget.file_bytes = static_cast<int64_t>(
+      std::filesystem::file_size(folder / "b.klens"));
+  const auto report = quantize_with(*c, folder / "d.klens", sized);
+  CHECK(static_cast<int64_t>(report.bytes) <= *sized.request.budget.file_bytes);
 }
 
 TEST_CASE("a limit on KL is met by the measured plan", "[quantize][long]") {

@@ -108,6 +108,9 @@ KLENS_API klens_status klens_model_open(const char* path, const klens_model_opti
                                         klens_model** model, klens_error* error);
 KLENS_API void klens_model_free(klens_model* model);
 KLENS_API int32_t klens_model_vocab(const klens_model* model); /* logits per position */
+/* Of a model that is quantised already, "q4_1 in 210 of 211 matrices"; else "". What is measured
+   against such a model says nothing of the one it was made from. */
+KLENS_API const char* klens_model_quantised(const klens_model* model);
 KLENS_API int32_t klens_model_threads(const klens_model* model);
 KLENS_API int klens_model_is_eos(const klens_model* model,
                                  int32_t id); /* 1 if it ends a turn: generation stops */
@@ -299,7 +302,7 @@ typedef struct klens_profile_options {
                           "base" is always added */
   const char* metrics; /* of klens_metrics(), comma-separated; NULL: all */
   const char*
-      state_path; /* where a run keeps its windows until the caller, with the profile safely
+      state_path; /* where a run keeps what it has measured until the caller, with the profile safely
                      written, removes the file (klens_quantize removes it itself); NULL: nowhere */
   int32_t resume; /* not 0: go on from state_path if it is there and of the same run */
   klens_progress_fn progress;
@@ -338,8 +341,10 @@ typedef struct klens_quantize_options {
 
 /* Profiles, plans, measures the whole plan, re-measures around it, and writes the model file
    (temporary file, fsync, rename: out_path is whole or untouched). {"bytes" (of the
-   file),"bpw","kl","kl_stderr", "ppl_before","ppl_after","evaluation" ("held-out" or "calibration"
-   windows),"predicted_kl","measured_kl", "rounds","plan","units":[as inspect, with
+   file),"bpw","kl","kl_stderr", "ppl_before","ppl_after","evaluation" ("held-out": text
+   that no part of the plan was made from; "sampled from the model"; or what it is instead),
+   "source_formats" (of a model that is quantised already: with it, not with the model it was
+   made from, all figures compare),"predicted_kl","measured_kl", "rounds","plan","units":[as inspect, with
    "kl"],"seconds","profile"} */
 KLENS_API klens_status klens_quantize(klens_model* model, const char* out_path,
                                       const klens_quantize_options* options, char** json,
