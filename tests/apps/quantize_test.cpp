@@ -166,3 +166,47 @@ TEST_CASE("a damaged model file is refused by inspect --verify") {
   CHECK(run({"inspect", model}).code == 1);
   CHECK(run({"generate", model, "-p", "x"}).code == 1);
 }
+
+TEST_CASE("figures of a file that grows or was quantised before are told as they are") {
+  const Folder folder;
+  const std::string small = folder / "small.klens", large = folder / "large.klens";
+  const std::vector<std::string> options = {"-c", "16"};
+  const Outcome first =
+      run(std::vector<std::string>{"quantize", kModel, "-o", small, "--uniform", "int4g64"} + options);
+  REQUIRE(first.code == 0);
+  CHECK_THAT(first.out, Catch::Contains("times smaller") && !Catch::Contains("quantised already"));
+  CHECK_THAT(first.err, !Catch::Contains("quantised already"));
+  const Outcome second =
+      run(std::vector<std::string>{"quantize", small, "-o", large, "--uniform", "fp16"} + options);
+  REQUIRE(second.code == 0);
+  CHECK_THAT(second.out, Catch::Contains("times larger") &&
+                             Catch::Contains("quantised already (int4g64 in 33 of 33 matrices)"));
+  CHECK_THAT(second.err, Catch::Contains("note: " + small + " is quantised already"));
+  const json provenance = run_json({"inspect", large, "--json"})["provenance"];
+  CHECK(provenance["source.formats"] == "int4g64 in 33 of 33 matrices");
+  CHECK(provenance["measured_against"] == "the source");
+  CHECK(provenance.contains("source.measured_kl"));
+}
+
+TEST_CASE("a GGUF's bits are those of its file") {
+  const json inspected = run_json({"inspect", KLENS_TEST_DATA + std::string("/gguf/types.gguf"), "--json"});
+  double bytes = 0, weights = 0;
+  bool quantised = false;
+  for (const json& unit : inspected["units"]) {
+    bytes += unit["bytes"].get<double>();
+    weights += unit["rows"].get<double>() * unit["cols"].get<double>();
+    quantised = quantised || unit["format"].get<std::string>().starts_with("q");
+  }
+  CHECK(quantised);
+  CHECK(inspected["bpw"].get<double>() == Approx(8 * bytes / weights));
+  CHECK(inspected["bytes"] <= inspected["file_bytes"]);
+}
+
+TEST_CASE("no list is headed by what was not measured") {
+  const Folder folder;
+  const Outcome outcome = run(std::vector<std::string>{"profile", kModel, "-o", folder / "p.json",
+                                                       "--metrics", "mse"} +
+                              short_run());
+  REQUIRE(outcome.code == 0);
+  CHECK_THAT(outcome.out, Catch::Contains("written") && !Catch::Contains("KL, in nats"));
+}

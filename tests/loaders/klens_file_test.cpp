@@ -253,4 +253,23 @@ TEST_CASE("a model file can be written over the one it is made from", "[klens-fi
   CHECK(read_klens_file(path, true).units.at("lm_head").format == find_format("int8"));
 }
 
+TEST_CASE("the writer keeps a plan's size itself", "[klens-file]") {
+  const TemporaryFolder folder;
+  const Checkpoint source = read_checkpoint_folder(data_path("goldens/mamba"));
+  const std::string path = folder / "model.klens";
+  KlensHeader header = header_for(source, {"fp16"});
+  // Budgets of one length, so that the header is of one length.
+  header.plan.budget = "999999999 bytes";
+  const size_t bytes = write_klens_file(path, source, header, by_rtn);
+  header.plan.budget = "000000000" + std::to_string(bytes) + " bytes";
+  header.plan.budget.erase(0, header.plan.budget.size() - std::string("999999999 bytes").size());
+  CHECK(write_klens_file(path, source, header, by_rtn) == bytes);
+  header.plan.budget = "000000000" + std::to_string(bytes - 1) + " bytes";
+  header.plan.budget.erase(0, header.plan.budget.size() - std::string("999999999 bytes").size());
+  fs::remove(path);
+  CHECK_THROWS_WITH(write_klens_file(path, source, header, by_rtn),
+                    Catch::Contains("more than the budget of " + header.plan.budget));
+  CHECK(fs::is_empty(folder.path()));
+}
+
 }  // namespace klens
