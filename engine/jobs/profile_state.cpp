@@ -46,7 +46,7 @@ std::vector<Number> numbers_of(const std::string& text) {
     const auto [next, error] = std::from_chars(at, end, value);
     if (error != std::errc() || (next < end && *next != ' ')) return {};
     numbers.push_back(value);
-    at = next + 1;
+    at = next < end ? next + 1 : end;
   }
   return numbers;
 }
@@ -68,8 +68,9 @@ void Journal::load() {
   };
   std::string text = read_text(path_, SIZE_MAX);
   text.resize(text.rfind('\n') + 1);  // a line that was being written when the process ended
+  if (text.empty()) return;  // ended before its first line was whole: nothing is there
   const std::string_view all = text;
-  size_t begin = all.find('\n') + 1;  // 0 in an empty file
+  size_t begin = all.find('\n') + 1;
   const std::string_view header = all.substr(0, begin);
   if (!header.starts_with(kHeader)) fail("is no state of an interrupted run");
   if (header != std::string(kHeader) + run_ + "\n")

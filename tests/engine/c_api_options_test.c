@@ -70,6 +70,9 @@ static klens_status bench(const void* options, klens_error* e) {
   klens_string_free(json);
   return status;
 }
+static klens_status check_output(const void* options, klens_error* e) {
+  return klens_check_output("not-written.json", options, e);
+}
 
 /* Options within options. */
 static klens_quantize_options dry(const klens_plan_options* aim, const klens_profile_options* measuring) {
@@ -153,6 +156,7 @@ static void all_structs(void) {
   klens_quantize_options quantizing;
   klens_bench_options benching = {0};
   klens_model_options opening = {0};
+  klens_output_options writing = {0};
 #define OPTIONS klens_model_options
   opening.size = sizeof opening;
   SIZES(open_model, opening, kv);
@@ -207,6 +211,11 @@ static void all_structs(void) {
   benching.generate = 1;
   benching.repetitions = 1;
   SIZES(bench, benching, batch);
+#undef OPTIONS
+#define OPTIONS klens_output_options
+  writing.size = sizeof writing;
+  writing.ending = ".json";
+  SIZES(check_output, writing, streams);
 #undef OPTIONS
 }
 

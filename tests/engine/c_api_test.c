@@ -334,6 +334,9 @@ static void jobs(klens_model* model, const char* folder) {
   CHECK(strstr(json, "\"kl_p99\"") != NULL);
   klens_string_free(json);
   OK(klens_export_logits(small, ids, 3, in_work("logits.safetensors"), e));
+  CHECK(strstr(klens_model_quantised(small), " matrices") != NULL && klens_model_quantised(model)[0] == 0);
+  BAD(klens_quantize(small, in_work("small.klens"), &quantizing, &json, e), "is the file that is read");
+  BAD(klens_export_logits(small, ids, 3, in_work("logits.gguf"), e), "another format");
   benching.size = sizeof benching;
   benching.prompt = 8;
   benching.generate = 2;
