@@ -52,7 +52,7 @@ void print_summary(const ordered_json& before, const ordered_json& report) {
          "+/- " + number_or_dash(report, "kl_stderr", "%.6f") + " nats per token");
   }
   if (const std::string formats = report.value("source_formats", ""); !formats.empty())
-    print("  before: quantised already (" + formats + "); not what it was made from\n");
+    print("  MODEL is quantised already (" + formats + "): KL is from it, not from its original\n");
   if (report.contains("predicted_kl"))
     line("KL predicted", "", number_or_dash(report, "predicted_kl", "%.6f"), "sum over the units");
   if (report.contains("measured_kl"))
