@@ -46,7 +46,10 @@ klens_sampler_options read_sampler_options(const Arguments& arguments) {
 klens_session_options read_session_options(const Arguments& arguments) {
   klens_session_options options{};
   options.size = sizeof(options);
-  options.batch = static_cast<int32_t>(arguments.count("batch-size", kDefaultBatch, 1));
+  // In whole blocks, which is how the session would round it.
+  constexpr int64_t kBlock = 64, kMost = INT32_MAX / kBlock;
+  const int64_t blocks = (arguments.count("batch-size", kDefaultBatch, 1) + kBlock - 1) / kBlock;
+  options.batch = static_cast<int32_t>(std::min(blocks, kMost) * kBlock);
   return options;
 }
 
@@ -62,11 +65,13 @@ const char* name_of(StopReason reason) {
   return "";
 }
 
-Speed feed(klens_session* session, const std::vector<int32_t>& ids, size_t from, int32_t batch) {
+Speed feed(klens_session* session, const std::vector<int32_t>& ids, size_t from, size_t end,
+           int32_t batch) {
   const Clock::time_point start = Clock::now();
+  const auto step = static_cast<size_t>(batch);
   size_t at = from;
-  while (at < ids.size() && !interrupted()) {
-    const size_t count = std::min(ids.size() - at, static_cast<size_t>(batch));
+  while (at < end && !interrupted()) {
+    const size_t count = std::min(end, (at / step + 1) * step) - at;
     check([&](klens_error* e) { return klens_session_eval(session, ids.data() + at, count, e); });
     at += count;
   }

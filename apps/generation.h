@@ -22,9 +22,10 @@ struct Speed {
   }
 };
 
-// Feeds ids[from..] in pieces of at most `batch` tokens; stops early if interrupted. Returns what
-// it fed.
-Speed feed(klens_session* session, const std::vector<int32_t>& ids, size_t from, int32_t batch);
+// Feeds ids[from, end) in pieces of at most `batch` tokens, a multiple of 64, cut at multiples of
+// it, where the session cuts too; stops early if interrupted. Returns what it fed.
+Speed feed(klens_session* session, const std::vector<int32_t>& ids, size_t from, size_t end,
+           int32_t batch);
 
 // Says once, on standard error, that some keys and values are kept in FP32.
 void notice_wide_caches(const klens_session* session);

@@ -1,6 +1,7 @@
 #pragma once
 #include <array>
 #include <cstddef>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -9,6 +10,11 @@
 #include "loaders/model_spec.h"
 
 namespace klens {
+
+// A cache that forgets what is out of reach cannot be truncated far.
+inline bool forgets(const KvCacheSpec& spec) {
+  return spec.reach != std::numeric_limits<int64_t>::max();
+}
 
 // The keys and values of one sequence in one attention layer (or in several that share them).
 // Positions run from 0 to length(); those that no query can see any more are forgotten, some at a

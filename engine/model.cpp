@@ -136,6 +136,14 @@ void Model::run_jobs(int64_t count,
   });
 }
 
+const std::string& Model::identity() const {
+  std::call_once(identified_, [&] {
+    identity_ =
+        checkpoint_.checksums.empty() ? checkpoint_xxh3(checkpoint_) : checkpoint_.checksums;
+  });
+  return identity_;
+}
+
 void Model::check_ids(std::span<const int32_t> ids) const {
   for (const int32_t id : ids)
     if (id < 0 || id >= spec().vocab)

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 
@@ -66,6 +67,10 @@ class Model {
   // logits [rows][vocab] = head(final_norm(x)).
   void head(const float* x, int64_t rows, float* logits, const Pass& pass) const;
 
+  // What tells whether two models are the same: of a .klens file the checksums it holds, else
+  // those of all tensors, found when first asked for.
+  const std::string& identity() const;
+
   // From now on what run() does is timed by steps; null: no longer. For `klens bench --profile`.
   void time_steps(StepClock* clock) const { clock_ = clock; }
 
@@ -92,6 +97,8 @@ class Model {
   std::unique_ptr<Team> team_;         // for the steps of a pass; null for one thread
   mutable std::atomic<StepClock*> clock_{nullptr};
   mutable std::atomic<int64_t> block_runs_{0};
+  mutable std::once_flag identified_;
+  mutable std::string identity_;
 };
 
 // Logits of some rows, some at a time, so that they stay in cache and are never stored whole:

@@ -31,26 +31,38 @@ std::shared_ptr<const Session> PrefixCache::find(std::span<const int32_t> ids, i
 }
 
 void PrefixCache::keep(const Session& session) {
+  // What is read again from a kept prompt: nothing, or the last token of it.
+  const auto holds = [](const Session& kept, const Session& other) {
+    return kept.agrees_with(other.ids()) >= other.position() - 1;
+  };
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto at = kept_.begin(); at != kept_.end(); ++at)
+      if (holds(**at, session)) return kept_.splice(kept_.begin(), kept_, at);
+  }
   auto copy = std::make_shared<const Session>(session);
   const std::lock_guard lock(mutex_);
-  // What the new prompt begins with is in it.
-  kept_.remove_if([&](const auto& old) {
-    return old->ids().size() <= copy->ids().size() &&
-           std::equal(old->ids().begin(), old->ids().end(), copy->ids().begin());
-  });
+  kept_.remove_if([&](const auto& old) { return holds(*copy, *old); });
   kept_.push_front(std::move(copy));
-  size_t total = 0;
+  Counted counted;
   for (auto at = kept_.begin(); at != kept_.end();) {
-    total += (*at)->bytes();
-    at = total > max_bytes_ ? kept_.erase(at) : std::next(at);
+    counted.add(**at);
+    at = counted.bytes > max_bytes_ ? kept_.erase(at) : std::next(at);
   }
+}
+
+// A session that is forked, or goes on, shares its checkpoints with the one that was kept before.
+void PrefixCache::Counted::add(const Session& session) {
+  bytes += session.state_bytes();
+  for (const auto& point : session.checkpoints())
+    if (points.insert(point.get()).second) bytes += point->bytes();
 }
 
 size_t PrefixCache::bytes() const {
   const std::lock_guard lock(mutex_);
-  size_t total = 0;
-  for (const auto& session : kept_) total += session->bytes();
-  return total;
+  Counted counted;
+  for (const auto& session : kept_) counted.add(*session);
+  return counted.bytes;
 }
 
 }  // namespace klens

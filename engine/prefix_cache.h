@@ -2,6 +2,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <set>
 
 #include "engine/session.h"
 
@@ -23,6 +24,12 @@ class PrefixCache {
   size_t bytes() const;
 
  private:
+  // The memory of some sessions, what they share counted once.
+  struct Counted {
+    void add(const Session& session);
+    size_t bytes = 0;
+    std::set<const Session::Checkpoint*> points;
+  };
   std::shared_ptr<const Session> find(std::span<const int32_t> ids, int64_t more_than);
   void keep(const Session& session);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "loaders/error.h"
 
@@ -15,8 +16,9 @@ bool all_finite(std::span<const float> values) {
   return finite;
 }
 
-// A cache that forgets what is out of reach cannot be truncated far.
-bool forgets(const KvCacheSpec& spec) { return spec.reach != std::numeric_limits<int64_t>::max(); }
+int64_t whole_blocks(int64_t tokens) {
+  return (tokens + kSequenceBlock - 1) / kSequenceBlock * kSequenceBlock;
+}
 
 }  // namespace
 
@@ -26,12 +28,17 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
       state_(model_->initial_state()),
       logits_(static_cast<size_t>(model_->spec().vocab)) {}
 
+size_t Session::Checkpoint::bytes() const {
+  size_t total = (fixed.size() + logits.size()) * sizeof(float);
+  for (const KvCache& cache : windows) total += cache.bytes();
+  return total;
+}
+
+size_t Session::state_bytes() const { return state_.bytes() + logits_.size() * sizeof(float); }
+
 size_t Session::bytes() const {
-  size_t total = state_.bytes() + logits_.size() * sizeof(float);
-  for (const Checkpoint& c : checkpoints_) {
-    total += (c.fixed.size() + c.logits.size()) * sizeof(float);
-    for (const KvCache& cache : c.windows) total += cache.bytes();
-  }
+  size_t total = state_bytes();
+  for (const auto& point : checkpoints_) total += point->bytes();
   return total;
 }
 
@@ -56,6 +63,7 @@ void Session::become(const Session& other) {
   const SessionOptions own = options_;
   *this = other;
   options_ = own;
+  forget_checkpoints();
 }
 
 void Session::eval(std::span<const int32_t> ids, float* all) {
@@ -81,7 +89,11 @@ class SessionBatch {
       : feeds_(feeds),
         model_(feeds.front().session->model()),
         scratch_(feeds.front().session->scratch_.memory),
-        done_(feeds.size()) {
+        done_(feeds.size()),
+        order_(feeds.size()) {
+    std::iota(order_.begin(), order_.end(), size_t{0});
+    std::stable_sort(order_.begin(), order_.end(),
+                     [&](size_t a, size_t b) { return feeds[a].ids.size() < feeds[b].ids.size(); });
     for (const Feed& feed : feeds) {
       if (&feed.session->model() != &model_)
         throw Error(ErrorKind::kBadArgument, "sessions of different models cannot be fed together");
@@ -106,19 +118,17 @@ class SessionBatch {
   }
 
  private:
-  // The sessions' next tokens: every session gets a share of the round, what short ones leave goes
-  // to the long ones.
+  // The sessions' next tokens, short feeds first, as far as the round has room. Tokens that come
+  // alone always have it: they are decoded together.
   bool plan_round() {
     ids_.clear();
     sequences_.clear();
     owner_.clear();
-    int64_t room = feeds_.front().session->options_.batch;
-    int64_t waiting = 0;
-    for (size_t i = 0; i < feeds_.size(); ++i) waiting += left(i) > 0;
+    int64_t room = whole_blocks(feeds_.front().session->options_.batch);
     int64_t row = 0;
-    for (size_t i = 0; i < feeds_.size(); ++i) {
-      if (left(i) == 0) continue;
-      const int64_t part = std::min(left(i), std::max<int64_t>(room / waiting, 1));
+    for (const size_t i : order_) {
+      if (left(i) == 0 || (room <= 0 && left(i) > 1)) continue;
+      const int64_t part = next_part(i, std::max<int64_t>(room, 1));
       const auto tokens =
           feeds_[i].ids.subspan(static_cast<size_t>(done_[i]), static_cast<size_t>(part));
       Session& session = *feeds_[i].session;
@@ -131,10 +141,23 @@ class SessionBatch {
                             .horizon = position + left(i) + feeds_[i].more});
       owner_.push_back(i);
       row += part;
-      room = std::max<int64_t>(room - part, 0);
-      --waiting;
+      room -= part;
     }
     return !sequences_.empty();
+  }
+
+  // How many of a feed's tokens go next. They are cut at whole blocks only, though that be more
+  // than there is room for. A token alone in a block is computed otherwise than in company, so it
+  // is alone whatever comes before it.
+  int64_t next_part(size_t i, int64_t room) const {
+    const int64_t begin = feeds_[i].session->position(), end = begin + left(i);
+    int64_t stop = end;
+    if (left(i) > room) {
+      stop = (begin + room) / kSequenceBlock * kSequenceBlock;
+      if (stop <= begin) stop = std::min(end, (begin / kSequenceBlock + 1) * kSequenceBlock);
+    }
+    if (stop == end && stop - begin > 1 && end % kSequenceBlock == 1) --stop;
+    return stop - begin;
   }
 
   void run_round(const Executor& executor) {
@@ -194,6 +217,7 @@ class SessionBatch {
   const Model& model_;
   Scratch& scratch_;
   std::vector<int64_t> done_;  // tokens fed, by feed
+  std::vector<size_t> order_;  // of feeds, the shortest first
   std::vector<int32_t> ids_;   // of the round
   std::vector<Sequence> sequences_;
   std::vector<size_t> owner_;  // of each sequence: its feed
@@ -214,22 +238,41 @@ void eval_together(std::span<const Feed> feeds) {
 // ---- going back ---------------------------------------------------------------------------------
 
 void Session::checkpoint() {
-  if (!checkpoints_.empty() && checkpoints_.back().position == position()) return;
-  Checkpoint point{.position = position(),
-                   .fixed = state_.fixed,
-                   .logits = has_logits_ ? logits_ : std::vector<float>(),
-                   .windows = {}};
+  const Checkpoint* last = checkpoint_at(position());
+  if (last != nullptr && (!last->logits.empty() || !has_logits_)) return;
+  if (last != nullptr) checkpoints_.pop_back();
+  auto point = std::make_shared<Checkpoint>(
+      Checkpoint{.position = position(),
+                 .fixed = state_.fixed,
+                 .logits = has_logits_ ? logits_ : std::vector<float>(),
+                 .windows = {}});
   for (size_t i = 0; i < state_.caches.size(); ++i)
-    if (forgets(model_->spec().caches[i])) point.windows.push_back(state_.caches[i]);
+    if (forgets(model_->spec().caches[i])) point->windows.push_back(state_.caches[i]);
   checkpoints_.push_back(std::move(point));
-  if (static_cast<int64_t>(checkpoints_.size()) > options_.checkpoints) checkpoints_.pop_front();
+  forget_checkpoints();
+}
+
+const Session::Checkpoint* Session::checkpoint_at(int64_t wanted) const {
+  for (const auto& point : checkpoints_)
+    if (point->position == wanted) return point.get();
+  return nullptr;
+}
+
+void Session::forget_checkpoints() {
+  size_t bytes = 0, kept = 0;
+  for (auto at = checkpoints_.rbegin(); at != checkpoints_.rend(); ++at, ++kept) {
+    bytes += (*at)->bytes();
+    if (static_cast<int64_t>(bytes) > options_.checkpoint_bytes) break;
+    if (static_cast<int64_t>(kept) == options_.checkpoints) break;
+  }
+  while (checkpoints_.size() > kept) checkpoints_.pop_front();
 }
 
 int64_t Session::reachable(int64_t wanted) const {
   if (wanted >= position()) return position();
   int64_t best = 0;
-  for (const Checkpoint& point : checkpoints_)
-    if (point.position <= wanted) best = std::max(best, point.position);
+  for (const auto& point : checkpoints_)
+    if (point->position <= wanted) best = std::max(best, point->position);
   const bool stateless = state_.fixed.empty();
   const auto held = [&](const KvCache& cache) {
     return cache.reaches_back_to(model_->prefix_rows() + wanted);
@@ -246,10 +289,8 @@ int64_t Session::rewind(int64_t wanted) {
     reset();
     return 0;
   }
-  while (!checkpoints_.empty() && checkpoints_.back().position > target) checkpoints_.pop_back();
-  const Checkpoint* point = !checkpoints_.empty() && checkpoints_.back().position == target
-                                ? &checkpoints_.back()
-                                : nullptr;
+  while (!checkpoints_.empty() && checkpoints_.back()->position > target) checkpoints_.pop_back();
+  const Checkpoint* point = checkpoint_at(target);
   if (point != nullptr) state_.fixed = point->fixed;
   size_t window = 0;
   for (size_t i = 0; i < state_.caches.size(); ++i) {
@@ -269,15 +310,21 @@ int64_t Session::agrees_with(std::span<const int32_t> ids) const {
   const int64_t common = reachable(differs - ids_.begin());
   // The logits after the last token are wanted, so it is fed again where they are not known.
   const int64_t count = static_cast<int64_t>(ids.size());
-  const bool known = common == position() && has_logits_;
-  return common == count && !known ? reachable(count - 1) : common;
+  if (common < count) return common;
+  const Checkpoint* point = checkpoint_at(common);
+  const bool known =
+      common == position() ? has_logits_ : point != nullptr && !point->logits.empty();
+  return known ? common : reachable(count - 1);
 }
 
 int64_t Session::prompt(std::span<const int32_t> ids) {
   model_->check_ids(ids);
   if (ids.empty()) throw Error(ErrorKind::kBadArgument, "there is no token to evaluate");
   const int64_t count = static_cast<int64_t>(ids.size()), kept = rewind(agrees_with(ids));
-  const int64_t every = options_.checkpoint_every > 0 ? options_.checkpoint_every : count;
+  const int64_t batch = whole_blocks(options_.batch);
+  const int64_t every = options_.checkpoint_every > 0 ? options_.checkpoint_every
+                        : count > batch               ? (count - 1) / batch * batch
+                                                      : count;
   for (int64_t at = kept; at < count;) {
     const int64_t stop = std::min(count, (at / every + 1) * every);
     const Feed feed{.session = this,

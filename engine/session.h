@@ -6,19 +6,36 @@
 #include <vector>
 
 #include "engine/model.h"
+#include "kernels/cpu/scan/ssd_scan.h"
 
 namespace klens {
 
 struct SessionOptions {
-  int64_t batch = 512;           // tokens of a prompt that are processed at once
-  int64_t checkpoints = 16;      // kept at most; the oldest is forgotten
-  int64_t checkpoint_every = 0;  // tokens between those that prompt() makes on its way; 0: none
+  int64_t batch = 512;  // tokens of a prompt that are processed at once; rounded up to whole blocks
+  // Checkpoints are kept as long as they are within both; the oldest are forgotten.
+  int64_t checkpoints = 16;
+  int64_t checkpoint_bytes = int64_t{512} << 20;
+  int64_t checkpoint_every =
+      0;  // tokens between those that prompt() makes on its way; 0: see there
 };
+
+// Tokens that are read at once are cut at multiples of a block of the sequence. Cuts there, whoever
+// makes them, do not show in any bit; elsewhere they may show in the rounding of Mamba-2's states.
+inline constexpr int64_t kSequenceBlock = cpu::kSsdBlock;
 
 // One sequence being generated: its tokens, its state, and the logits after the last token. Copying
 // it is forking the sequence.
 class Session {
  public:
+  struct Checkpoint {
+    int64_t position;
+    std::vector<float> fixed, logits;  // logits: empty where they are not known
+    std::vector<KvCache> windows;      // caches that forget; the others are truncated
+
+    size_t bytes() const;
+  };
+  using Checkpoints = std::deque<std::shared_ptr<const Checkpoint>>;  // ascending positions
+
   Session(std::shared_ptr<const Model> model, const SessionOptions& options);
   Session(std::shared_ptr<const Model> model, int64_t batch)
       : Session(std::move(model), SessionOptions{.batch = batch}) {}
@@ -28,6 +45,8 @@ class Session {
   const std::vector<int32_t>& ids() const { return ids_; }  // all tokens fed
   size_t bytes() const;                                     // states, caches, checkpoints
   int32_t wide_caches() const;  // KV caches that FP16 did not reach and that are FP32 now
+  size_t state_bytes() const;                               // the same without checkpoints
+  const Checkpoints& checkpoints() const { return checkpoints_; }
   // [vocab]; empty at position 0 and after a rewind() to where no checkpoint was.
   std::span<const float> logits() const;
   void reset();
@@ -43,7 +62,7 @@ class Session {
   // ---- going back -------------------------------------------------------------------------------
   // An SSM's state cannot be undone, so a session goes back to positions where checkpoint() was
   // called, and to the beginning; a model of attention alone goes back anywhere, as far as its
-  // windows hold.
+  // windows hold. Copies of a session share the checkpoints that it has.
   void checkpoint();
   // The largest position up to `position` that rewind() can reach, and the going there. Later
   // checkpoints are forgotten.
@@ -51,8 +70,9 @@ class Session {
   int64_t rewind(int64_t position);
 
   // Makes the session one that was fed exactly these tokens (at least one): goes back to where it
-  // still agrees, feeds the rest, and leaves checkpoints on the way and at the end. Returns the
-  // tokens it did not have to feed.
+  // still agrees, feeds the rest, and leaves checkpoints: at the end, and every checkpoint_every
+  // tokens, or, where none are asked for, at the last multiple of `batch`, where a long prompt is
+  // cut anyway. Returns the tokens it did not have to feed.
   int64_t prompt(std::span<const int32_t> ids);
   // Where that would begin.
   int64_t agrees_with(std::span<const int32_t> ids) const;
@@ -63,11 +83,8 @@ class Session {
 
  private:
   friend class SessionBatch;
-  struct Checkpoint {
-    int64_t position;
-    std::vector<float> fixed, logits;
-    std::vector<KvCache> windows;  // caches that forget; the others are truncated
-  };
+  const Checkpoint* checkpoint_at(int64_t position) const;  // or null
+  void forget_checkpoints();                                // those beyond what options allow
   // Working memory, kept from one call to the next; no part of what is copied.
   struct OwnScratch {
     OwnScratch() = default;
@@ -82,7 +99,7 @@ class Session {
   SequenceState state_;
   std::vector<float> logits_;  // [vocab]
   bool has_logits_ = false;
-  std::deque<Checkpoint> checkpoints_;  // ascending positions
+  Checkpoints checkpoints_;
   OwnScratch scratch_;
 };
 

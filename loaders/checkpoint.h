@@ -45,6 +45,7 @@ struct Checkpoint {
   std::map<std::string, TensorView> small;        // by tensor name; one for each of spec's
   std::optional<Plan> plan;                       // .klens only
   std::map<std::string, std::string> provenance;  // .klens only: tool, calibration, checkpoint hash
+  std::string checksums;  // .klens only: XXH3-64 of its config and its tensors' checksums
   size_t file_bytes = 0, tensor_bytes = 0;  // as the files have them
 
   std::vector<float> small_values(SmallId id) const {

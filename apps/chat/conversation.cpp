@@ -52,30 +52,53 @@ void Conversation::reset() {
   fed_ = 0;
 }
 
-std::vector<int32_t> Conversation::next_prompt(const std::string& message) const {
-  if (!has_template_) {
-    std::string text = message;
-    if (context_.empty() && !options_.system.empty()) text = options_.system + "\n" + message;
-    if (!context_.empty()) text = "\n" + message;
-    std::vector<int32_t> ids = context_;
-    const std::vector<int32_t> more = tokenize(tokenizer_, text, context_.empty());
-    ids.insert(ids.end(), more.begin(), more.end());
-    return ids;
-  }
-  ordered_json messages = messages_;
-  messages.push_back({{"role", "user"}, {"content", message}});
+std::vector<int32_t> Conversation::rendered(const ordered_json& messages, bool for_answer) const {
   const std::string json = messages.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
   const std::string prompt = text_of([&](char** text, klens_error* e) {
-    return klens_chat_prompt(model_, json.c_str(), 1, text, e);
+    return klens_chat_prompt(model_, json.c_str(), for_answer ? 1 : 0, text, e);
   });
   return tokenize(tokenizer_, prompt, false);  // templates write the special tokens out
 }
 
+Conversation::Prompt Conversation::next_prompt(const std::string& message) const {
+  Prompt prompt;
+  if (!has_template_) {
+    std::string text = message;
+    if (context_.empty() && !options_.system.empty()) text = options_.system + "\n" + message;
+    if (!context_.empty()) text = "\n" + message;
+    prompt.ids = context_;
+    const std::vector<int32_t> more = tokenize(tokenizer_, text, context_.empty());
+    prompt.ids.insert(prompt.ids.end(), more.begin(), more.end());
+    return prompt;
+  }
+  ordered_json messages = messages_;
+  messages.push_back({{"role", "user"}, {"content", message}});
+  prompt.ids = rendered(messages, true);
+  try {
+    const std::vector<int32_t> told = rendered(messages, false);
+    const auto differs =
+        std::mismatch(told.begin(), told.end(), prompt.ids.begin(), prompt.ids.end());
+    prompt.settled = static_cast<size_t>(differs.first - told.begin());
+  } catch (const std::runtime_error&) {
+    // A template may know no conversation that ends with a question.
+  }
+  return prompt;
+}
+
+void Conversation::feed_until(size_t end) {
+  if (fed_ >= end) return;
+  const Speed speed = feed(session_.get(), context_, fed_, end, options_.session.batch);
+  prefill_.tokens += speed.tokens;
+  prefill_.seconds += speed.seconds;
+  fed_ += static_cast<size_t>(speed.tokens);
+  if (fed_ == end) checkpoint(session_.get());
+}
+
 void Conversation::answer(const std::string& message,
                           const std::function<void(std::string_view)>& on_text) {
-  std::vector<int32_t> prompt = next_prompt(message);
-  if (prompt.empty()) return;
-  const auto length = static_cast<int64_t>(prompt.size());
+  Prompt prompt = next_prompt(message);
+  if (prompt.ids.empty()) return;
+  const auto length = static_cast<int64_t>(prompt.ids.size());
   int64_t limit = options_.answer_tokens;
   if (options_.context_tokens > 0) {
     if (length >= options_.context_tokens)
@@ -83,10 +106,11 @@ void Conversation::answer(const std::string& message,
     limit = std::min(limit, options_.context_tokens - length);
   }
   // Templates may write past turns otherwise than they were generated: the session goes back as far
-  // as it must, usually to the end of the last prompt.
-  fed_ = static_cast<size_t>(klens::rewind(session_.get(), common(prompt, context_, fed_)));
-  for (size_t i = fed_; i < prompt.size(); ++i) klens_sampler_accept(sampler_.get(), prompt[i]);
-  context_ = std::move(prompt);
+  // as it must, usually to where what was settled of the last prompt ends.
+  fed_ = static_cast<size_t>(klens::rewind(session_.get(), common(prompt.ids, context_, fed_)));
+  for (size_t i = fed_; i < prompt.ids.size(); ++i)
+    klens_sampler_accept(sampler_.get(), prompt.ids[i]);
+  context_ = std::move(prompt.ids);
   messages_.push_back({{"role", "user"}, {"content", message}});
   const DecoderHandle decoder = new_decoder(tokenizer_, true);
   if (!has_template_) {
@@ -98,11 +122,11 @@ void Conversation::answer(const std::string& message,
     text += piece;
     if (!piece.empty()) on_text(piece);
   };
-  prefill_ = feed(session_.get(), context_, fed_, options_.session.batch);
-  fed_ += static_cast<size_t>(prefill_.tokens);
+  prefill_ = {};
+  feed_until(prompt.settled);
+  feed_until(context_.size());
   decode_ = {};
   if (fed_ == context_.size()) {
-    checkpoint(session_.get());
     const Continuation made = continue_session(model_, session_.get(), sampler_.get(), limit,
                                                options_.ignore_end, [&](int32_t id) {
                                                  context_.push_back(id);
@@ -146,12 +170,16 @@ void Conversation::load(const std::string& path) {
   // Into a session of its own: a failure leaves this conversation as it is.
   SessionHandle session = new_session(model_, options_.session);
   check([&](klens_error* e) { return klens_session_load(session.get(), path.c_str(), e); });
-  if (static_cast<uint64_t>(klens_session_position(session.get())) != fed.get<uint64_t>())
+  std::vector<int32_t> context = ids.get<std::vector<int32_t>>();
+  const auto read = static_cast<size_t>(klens_session_position(session.get()));
+  if (read != fed.get<size_t>() ||
+      !std::equal(context.begin(), context.begin() + static_cast<ptrdiff_t>(read),
+                  klens_session_ids(session.get())))
     throw bad("it belongs to another session file");
   session_ = std::move(session);
   messages_ = messages;
-  context_ = ids.get<std::vector<int32_t>>();
-  fed_ = fed.get<size_t>();
+  context_ = std::move(context);
+  fed_ = read;
 }
 
 std::string Conversation::stats() const {

@@ -40,7 +40,16 @@ class Conversation {
   std::string stats() const;
 
  private:
-  std::vector<int32_t> next_prompt(const std::string& message) const;
+  // settled: how many of the ids the next turns' prompts will begin with too, whatever the template
+  // makes of the answer: those before what it adds for an answer to follow. 0 where not known.
+  struct Prompt {
+    std::vector<int32_t> ids;
+    size_t settled = 0;
+  };
+  Prompt next_prompt(const std::string& message) const;
+  std::vector<int32_t> rendered(const nlohmann::ordered_json& messages, bool for_answer) const;
+  // Feeds the context up to there, as far as it is not interrupted, and leaves a checkpoint.
+  void feed_until(size_t end);
   nlohmann::ordered_json opening() const;
 
   klens_model* model_;

@@ -82,12 +82,19 @@ void talk(LineReader& reader, Conversation& conversation, bool json) {
   }
 }
 
+// 0: the default; negative: none.
+int64_t checkpoint_bytes(const Arguments& arguments) {
+  if (arguments.text("checkpoint-memory") == "0") return -1;
+  return arguments.bytes("checkpoint-memory").value_or(0);
+}
+
 void run(const Arguments& arguments) {
   const std::string path = model_path(arguments);
   ChatOptions options;
   options.sampler = read_sampler_options(arguments);
   options.session = read_session_options(arguments);
   options.model_path = path;
+  options.session.checkpoint_bytes = checkpoint_bytes(arguments);
   options.system = arguments.text_or("system", "");
   options.answer_tokens = arguments.count("predict", 256, 1);
   options.context_tokens = arguments.count("ctx", 0, 0);
@@ -125,7 +132,9 @@ Command chat_command() {
             {{"system", "TEXT", "the system message"},
              {"n,predict,n-predict", "N", "at most N tokens per answer (default 256)"},
              {"c,ctx,ctx-size", "N", "at most N tokens in all; 0: no limit (default)"},
-             {"b,batch-size", "N", "prompt tokens processed at once (default 512)"},
+             {"b,batch-size", "N", "prompt tokens processed at once, in 64s (default 512)"},
+             {"checkpoint-memory", "SIZE",
+              "keep at most SIZE of earlier states to go back to (default 512M; 0: none)"},
              {"ignore-eos", "", "go on after an end-of-text token"}}},
            sampling_options(),
            model_options(),

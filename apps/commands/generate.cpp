@@ -79,7 +79,7 @@ void run(const Arguments& arguments) {
     stream.push(id, show_prompt);
   }
   const size_t prompt_bytes = stream.text().size();
-  const Speed prefill = feed(session.get(), prompt, 0, session_options.batch);
+  const Speed prefill = feed(session.get(), prompt, 0, prompt.size(), session_options.batch);
   Continuation made;
   made.reason = StopReason::kInterrupt;
   if (prefill.tokens == prompt_tokens)
@@ -130,7 +130,7 @@ Command generate_command() {
          {"n,predict,n-predict", "N", "at most N new tokens (default 128)"},
          {"ignore-eos", "", "go on after an end-of-text token"},
          {"c,ctx,ctx-size", "N", "at most N tokens, prompt included; 0: no limit (default)"},
-         {"b,batch-size", "N", "prompt tokens processed at once (default 512)"},
+         {"b,batch-size", "N", "prompt tokens processed at once, in 64s (default 512)"},
          {"no-display-prompt", "", "print the continuation only"}}},
        sampling_options(),
        model_options(),

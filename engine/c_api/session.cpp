@@ -32,6 +32,7 @@ klens_status klens_session_new(klens_model* model, const klens_session_options* 
     if (given.batch != 0) made.batch = given.batch;
     if (given.checkpoints != 0) made.checkpoints = given.checkpoints;
     made.checkpoint_every = given.checkpoint_every;
+    if (given.checkpoint_bytes != 0) made.checkpoint_bytes = given.checkpoint_bytes;
     *session = new klens_session{Session(model->model, made)};
   });
 }
@@ -55,6 +56,9 @@ klens_status klens_session_fork(const klens_session* session, klens_session** co
 }
 
 int64_t klens_session_position(const klens_session* session) { return session->session.position(); }
+const int32_t* klens_session_ids(const klens_session* session) {
+  return session->session.ids().data();
+}
 size_t klens_session_bytes(const klens_session* session) { return session->session.bytes(); }
 int32_t klens_session_wide_caches(const klens_session* session) {
   return session->session.wide_caches();

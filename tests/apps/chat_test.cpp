@@ -19,13 +19,12 @@ Outcome chat(const std::string& input, std::vector<std::string> options = {}) {
 // The demo model with a chat template that writes past turns otherwise than they were generated,
 // as those do that trim answers or leave out thoughts.
 struct Rewriting {
-  Rewriting() {
+  explicit Rewriting(const std::string& chat_template =
+                         "{% for m in messages %}{{ m.role + ': ' + m.content | trim | upper + "
+                         "'\n' }}{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}") {
     for (const char* name : {"config.json", "model.safetensors", "tokenizer.json"})
       std::filesystem::create_symlink(kModel + "/" + name, folder / name);
-    write_text(
-        folder / "chat_template.jinja",
-        "{% for m in messages %}{{ m.role + ': ' + m.content | trim | upper + '\n' }}{% endfor %}"
-        "{% if add_generation_prompt %}assistant:{% endif %}");
+    write_text(folder / "chat_template.jinja", chat_template);
   }
   std::string prompt(const json& messages, size_t count) const {
     std::string text;
@@ -106,6 +105,60 @@ TEST_CASE("a chat goes back to the end of the last prompt, and answers as if fed
     stats += 1;
     read = tokens;
   }
+}
+
+// As templates of reasoning models do: an answer is to begin with a thought, which is gone when the
+// next question comes. So the end of a prompt is no place to go on from.
+TEST_CASE("a chat whose template drops thoughts reads one turn at a time, also when loaded") {
+  const Rewriting model(
+      "{% for m in messages %}{{ m.role + ': ' + (m.content if m.role == 'user' else 'Yes.') + "
+      "'\n' }}{% endfor %}{% if add_generation_prompt %}{{ 'assistant: <think>\n' }}{% endif %}");
+  const auto ids = [&](const std::string& text) {
+    return run_json({"tokenize", model.folder / "", "--json", "-p", text})["ids"]
+        .get<std::vector<int>>();
+  };
+  const std::vector<std::string> questions = {"The river", "The bridge", "The town", "The sea"};
+  std::vector<size_t> read;
+  std::string told;
+  size_t settled = 0;
+  for (const std::string& question : questions) {
+    told += "user: " + question + "\n";
+    const std::vector<int> prompt = ids(told + "assistant: <think>\n"), before = ids(told);
+    read.push_back(prompt.size() - settled);
+    settled = static_cast<size_t>(
+        std::mismatch(before.begin(), before.end(), prompt.begin(), prompt.end()).first -
+        before.begin());
+    told += "assistant: Yes.\n";
+  }
+  REQUIRE(read[3] < read[0] + 20);
+  const auto check = [&](const Outcome& outcome, size_t first) {
+    REQUIRE(outcome.code == 0);
+    size_t at = 0;
+    for (size_t turn = first; turn < 4; ++turn) {
+      CAPTURE(turn, outcome.err);
+      at = outcome.err.find("prompt " + std::to_string(read[turn]) + " tokens", at);
+      REQUIRE(at != std::string::npos);
+      ++at;
+    }
+  };
+  const Folder folder;
+  const std::string file = folder / "session";
+  check(model.chat("The river\n/stats\nThe bridge\n/stats\n/save " + file +
+                       "\nThe town\n/stats\nThe sea\n/stats\n",
+                   {"--greedy"}),
+        0);
+  check(model.chat("/load " + file + "\nThe town\n/stats\nThe sea\n/stats\n", {"--greedy"}), 2);
+  // Without memory for them all is read again.
+  const Outcome outcome =
+      model.chat("The river\nThe bridge\n/stats\n", {"--greedy", "--checkpoint-memory", "0"});
+  CHECK_THAT(
+      outcome.err,
+      Catch::Contains(
+          "prompt " +
+          std::to_string(ids("user: The river\nassistant: Yes.\nuser: The bridge\nassistant: "
+                             "<think>\n")
+                             .size()) +
+          " tokens"));
 }
 
 TEST_CASE("a chat that goes back is a function of the seed, also when saved and loaded") {

@@ -111,6 +111,7 @@ static void sessions(klens_model* model) {
   CHECK(klens_session_position(session) == 5 && klens_session_position(fork) == 5);
   CHECK(memcmp(klens_session_logits(session), all + vocab, (size_t)vocab * sizeof(float)) == 0);
   CHECK(klens_session_bytes(session) > 0);
+  CHECK(memcmp(klens_session_ids(session), ids, 5 * sizeof(int32_t)) == 0);
   OK(klens_session_save(session, in_work("session"), e));
   OK(klens_session_new(model, NULL, &loaded, e));
   OK(klens_session_load(loaded, in_work("session"), e));

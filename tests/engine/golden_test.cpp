@@ -59,15 +59,6 @@ TEST_CASE("logits hold to the reference, in prefill chunks of any size", "[golde
   CHECK(session.position() == 53);
 }
 
-TEST_CASE("internal batches do not show", "[golden]") {
-  const std::string name = GENERATE(from_range(golden_names()));
-  const Golden golden = load(name);
-  Session whole(golden.model, 512), batched(golden.model, 5);
-  const std::vector<float> a = eval_in_chunks(whole, golden.input_ids, 53),
-                           b = eval_in_chunks(batched, golden.input_ids, 53);
-  check_close(b, a.data(), 0);
-}
-
 TEST_CASE("greedy decoding gives the reference's ids", "[golden]") {
   const std::string name = GENERATE(from_range(golden_names()));
   CAPTURE(name);

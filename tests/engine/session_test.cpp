@@ -3,9 +3,13 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <random>
 
 #include "engine/prefix_cache.h"
 #include "loaders/error.h"
+#include "loaders/mapped_file.h"
 #include "tests/testing.h"
 
 namespace klens {
@@ -163,6 +167,131 @@ TEST_CASE("a prompt that begins alike is not read twice", "[session]") {
   CHECK(empty.bytes() == 0);
 }
 
+// A golden's tokens, over and over.
+std::vector<int32_t> long_ids(const std::string& name, size_t count) {
+  const std::vector<int32_t> ids = golden_ids(name);
+  std::vector<int32_t> many;
+  while (many.size() < count) many.insert(many.end(), ids.begin(), ids.end());
+  many.resize(count);
+  return many;
+}
+
+TEST_CASE("where a prompt is cut does not show at multiples of 64", "[session]") {
+  const std::string name = GENERATE(from_range(golden_names()));
+  const cpu::KvType kv = GENERATE(cpu::KvType::kF32, cpu::KvType::kF16);
+  const size_t count = GENERATE(256, 257, 300, 333);
+  CAPTURE(name, static_cast<int>(kv), count);
+  const auto model = open_with_kv(name, kv);
+  const std::vector<int32_t> ids = long_ids(name, count);
+  const std::span<const int32_t> all(ids);
+  const auto next = [&](Session& session) {  // and after two more tokens
+    std::vector<float> logits = logits_of(session);
+    for (const int32_t id : {3, 5}) session.eval({&id, 1}, nullptr);
+    logits.insert(logits.end(), session.logits().begin(), session.logits().end());
+    return logits;
+  };
+  Session whole(model, 512);
+  whole.eval(all, nullptr);
+  const std::vector<float> want = next(whole);
+  for (const int64_t batch : {1, 100, 128}) {
+    CAPTURE(batch);
+    Session batched(model, batch);
+    batched.eval(all, nullptr);
+    CHECK(next(batched) == want);
+  }
+  Session parts(model, 512);
+  for (size_t t = 0; t < count; t += 64)
+    parts.eval(all.subspan(t, std::min<size_t>(64, count - t)), nullptr);
+  CHECK(next(parts) == want);
+  // In company, which takes room in its rounds.
+  Session one(model, 192), other(model, 192), alone(model, 512);
+  const Feed feeds[] = {{.session = &one, .ids = all}, {.session = &other, .ids = all.first(100)}};
+  eval_together(feeds);
+  CHECK(next(one) == want);
+  alone.eval(all.first(100), nullptr);
+  CHECK(next(other) == next(alone));
+  // Gone on with from a checkpoint.
+  Session kept(model, SessionOptions{.checkpoint_every = 64});
+  kept.prompt(all.first(150));
+  const int64_t back = kept.rewind(130);  // anywhere, where nothing recurs
+  CHECK(back >= 128);
+  if (!only_attends(*model)) CHECK(back == 128);
+  CHECK(kept.prompt(all) == back);
+  CHECK(next(kept) == want);
+}
+
+TEST_CASE("a prompt is there again after an answer", "[session]") {
+  const std::string name = GENERATE(from_range(golden_names()));
+  CAPTURE(name);
+  const auto model = open_model(data_path("goldens/" + name));
+  const std::vector<int32_t> ids = golden_ids(name);
+  const std::span<const int32_t> all(ids);
+  const auto answer = [&](Session& session) {
+    for (size_t t = 30; t < 40; ++t) session.eval(all.subspan(t, 1), nullptr);
+  };
+  Session session(model, 512);
+  CHECK(session.prompt(all.first(30)) == 0);
+  const std::vector<float> after = logits_of(session);
+  answer(session);
+  CHECK(session.prompt(all.first(30)) == 30);
+  CHECK(logits_of(session) == after);
+
+  PrefixCache cache(model, size_t{1} << 30);
+  Session first(model, 512), second(model, 512), third(model, 512);
+  cache.prompt(first, all.first(30));
+  answer(first);
+  CHECK(cache.prompt(first, all.first(50)) == 40);  // what was answered is part of it
+  const size_t bytes = cache.bytes();
+  CHECK(cache.prompt(second, all.first(30)) >= (only_attends(*model) ? 29 : 30));
+  CHECK(close(second.logits(), after));
+  CHECK(cache.prompt(third, all.first(50)) == 50);
+  CHECK(cache.bytes() == bytes);  // both were there
+}
+
+// Of a text that ends otherwise each time, all but the end is read once.
+TEST_CASE("a long prompt leaves a checkpoint before its end", "[session]") {
+  const std::string name = GENERATE("mamba", "mamba2", "zamba2");
+  const auto model = open_model(data_path("goldens/" + name));
+  std::vector<int32_t> ids = long_ids(name, 300);
+  PrefixCache cache(model, size_t{1} << 30);
+  Session first(model, 128), second(model, 128), alone(model, 512);
+  CHECK(cache.prompt(first, ids) == 0);
+  ids[280] = (ids[280] + 1) % 100;
+  CHECK(cache.prompt(second, ids) == 256);
+  alone.eval(ids, nullptr);
+  CHECK(logits_of(second) == logits_of(alone));
+}
+
+TEST_CASE("checkpoints take no more memory than they may", "[session]") {
+  const auto model = open_model(data_path("goldens/mamba2"));
+  const std::vector<int32_t> ids = long_ids("mamba2", 640);
+  const auto read = [&](SessionOptions options) {
+    options.checkpoint_every = 64;
+    Session session(model, options);
+    session.prompt(ids);
+    return session;
+  };
+  const Session one = read({.checkpoints = 1});
+  REQUIRE(one.checkpoints().size() == 1);
+  const size_t size = one.checkpoints().front()->bytes();
+  CHECK(one.bytes() == one.state_bytes() + size);
+  const auto bound = [&](size_t bytes) {
+    return read({.checkpoint_bytes = static_cast<int64_t>(bytes)});
+  };
+  CHECK(bound(3 * size).checkpoints().size() == 3);
+  CHECK(bound(3 * size).reachable(639) == 576);
+  CHECK(bound(3 * size + 5).bytes() == one.state_bytes() + 3 * size);
+  CHECK(bound(4 * size - 1).reachable(511) == 0);
+  CHECK(bound(4 * size).reachable(511) == 448);
+  CHECK(bound(1).checkpoints().empty());
+  CHECK(read({.checkpoint_bytes = -1}).checkpoints().empty());
+  CHECK(read({}).checkpoints().size() == 10);
+  // One that takes over another's state keeps to its own bounds.
+  Session less(model, SessionOptions{.checkpoints = 2});
+  less.become(read({}));
+  CHECK(less.checkpoints().size() == 2);
+}
+
 TEST_CASE("keys and values in FP16 and INT8 stay close, and take less", "[session]") {
   const std::string name = GENERATE("llama", "qwen3", "mistral", "hymba", "falcon_h1", "zamba2");
   CAPTURE(name);
@@ -218,6 +347,99 @@ TEST_CASE("saved sessions are restored with every kind of cache", "[session]") {
   Session other(open_with_kv(name, kv == cpu::KvType::kI8 ? cpu::KvType::kF32 : cpu::KvType::kI8),
                 512);
   CHECK_THROWS_WITH(other.load(folder / "session"), Catch::Contains("--kv"));
+}
+
+TEST_CASE("checkpoints are saved with the session", "[session]") {
+  const std::string name =
+      GENERATE("llama", "hymba", "mistral_window", "zamba2", "mamba2", "mamba");
+  const cpu::KvType kv = GENERATE(cpu::KvType::kF32, cpu::KvType::kF16, cpu::KvType::kI8);
+  CAPTURE(name, static_cast<int>(kv));
+  const auto model = open_with_kv(name, kv);
+  const std::vector<int32_t> ids = golden_ids(name);
+  const std::span<const int32_t> all(ids);
+  const TemporaryFolder folder;
+  Session session(model, 512);
+  session.eval(all.first(10), nullptr);
+  session.checkpoint();
+  session.prompt(all.first(25));
+  for (size_t t = 25; t < 30; ++t) session.eval(all.subspan(t, 1), nullptr);
+  session.save(folder / "session");
+  Session restored(model, 512), less(model, SessionOptions{.checkpoints = 1});
+  restored.load(folder / "session");
+  CHECK(restored.bytes() == session.bytes());
+  CHECK(restored.prompt(all.first(25)) == 25);
+  CHECK(restored.reachable(24) == session.reachable(24));
+  session.rewind(25);
+  CHECK(logits_of(restored) == logits_of(session));
+  for (Session* s : {&session, &restored}) {
+    CHECK(s->rewind(10) == 10);
+    s->eval(all.subspan(40), nullptr);
+  }
+  CHECK(logits_of(restored) == logits_of(session));
+  less.load(folder / "session");
+  CHECK(less.checkpoints().size() == 1);
+}
+
+TEST_CASE("no byte of a saved session changes unseen", "[session]") {
+  const auto model = open_model(data_path("goldens/mamba2"));
+  const TemporaryFolder folder;
+  Session session(model, 512);
+  session.prompt(golden_ids("mamba2"));
+  session.save(folder / "session");
+  const std::string sound = read_text(folder / "session");
+  Session loaded(model, 512);
+  std::mt19937 random(1);
+  int refused = 0;
+  for (int i = 0; i < 300; ++i) {
+    std::string bytes = sound;
+    // Half of them in the header, where names, positions and checksums are.
+    const size_t at = random() % (i % 2 == 0 ? 1500 : bytes.size());
+    bytes[at] = static_cast<char>(bytes[at] ^ (1 << random() % 7));
+    std::ofstream(folder / "damaged", std::ios::binary) << bytes;
+    CAPTURE(at);
+    try {
+      loaded.load(folder / "damaged");
+      // Spaces after the header's JSON, which nothing reads, or a letter that JSON writes two ways.
+      CHECK(logits_of(loaded) == logits_of(session));
+    } catch (const Error& e) {
+      CHECK_THAT(e.what(), Catch::Contains(folder / "damaged"));
+      ++refused;
+    }
+  }
+  CHECK(refused > 250);
+}
+
+// The weights are read once at most: what is written over them later does not show.
+TEST_CASE("saving and loading do not read the weights each time", "[session]") {
+  const TemporaryFolder folder;
+  std::filesystem::copy(data_path("goldens/mamba2"), folder / "model");
+  const auto model = open_model(folder / "model");
+  const std::vector<int32_t> ids = golden_ids("mamba2");
+  Session session(model, 512);
+  session.eval(ids, nullptr);
+  session.save(folder / "session");
+  const std::span<const std::byte> file = model->checkpoint().files.front()->bytes();
+  const std::byte* weights = nullptr;  // of a unit that lies in the file
+  for (const auto& [name, unit] : model->checkpoint().units) {
+    const auto* data = static_cast<const std::byte*>(unit.view.data);
+    if (data >= file.data() && data < file.data() + file.size()) weights = data;
+  }
+  REQUIRE(weights != nullptr);
+  {
+    std::fstream out(folder / "model/model.safetensors",
+                     std::ios::binary | std::ios::in | std::ios::out);
+    out.seekp(weights - file.data());
+    out.put(static_cast<char>(std::to_integer<int>(*weights) ^ 1));
+  }
+  REQUIRE(checkpoint_xxh3(model->checkpoint()) != model->identity());
+  session.save(folder / "again");
+  Session loaded(model, 512);
+  loaded.load(folder / "session");
+  loaded.load(folder / "again");
+  CHECK(logits_of(loaded) == logits_of(session));
+  // Who opens the changed file has another model.
+  Session other(open_model(folder / "model"), 512);
+  CHECK_THROWS_WITH(other.load(folder / "session"), Catch::Contains("another model"));
 }
 
 TEST_CASE("a window keeps what it needs and no more", "[session]") {

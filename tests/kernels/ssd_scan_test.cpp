@@ -32,6 +32,7 @@ struct Case {
   int64_t x_stride, dt_stride, bc_stride;
   bool rounded = false;
   bool half = false;
+  int64_t position = kPosition;
   Buffer<float> x, dt, b, c, a, d, state, untouched;
   int64_t pending_size;
 
@@ -94,7 +95,7 @@ struct Case {
             .state = half ? nullptr : to.state.data(),
             .half_state = half ? to.half.data() : nullptr,
             .pending = ssd_pending_at(to.pending.data(), s.heads, s.head_dim, s.groups, s.states),
-            .position = kPosition,
+            .position = position,
             .y = to.y.data(),
             .y_stride = x_stride,
             .tokens = s.tokens,
@@ -117,18 +118,6 @@ void run(const Variant<SsdScan>& v, SsdScanArgs a) {
   v.run(a);
 }
 
-// From token t on, `count` of them.
-SsdScanArgs tokens_of(SsdScanArgs a, int64_t t, int64_t count) {
-  a.x += t * a.x_stride;
-  a.dt += t * a.dt_stride;
-  a.b += t * a.bc_stride;
-  a.c += t * a.bc_stride;
-  a.y += t * a.y_stride;
-  a.position += t;
-  a.tokens = count;
-  return a;
-}
-
 // Whether other ranges of heads begin with the last of them.
 enum class Order { kForth, kBack };
 
@@ -147,7 +136,7 @@ void run_in_ranges(const Variant<SsdScan>& v, SsdScanArgs a, Order order) {
 
 // The state takes up what is pending.
 void settle(const Variant<SsdScan>& v, const Case& k, const Outcome& outcome) {
-  run(v, tokens_of(k.args(outcome), 0, 0));
+  run(v, ssd_part(k.args(outcome), 0, 0));
 }
 
 // The recurrence on absolute values, from which the bounds of y and of the state follow.
@@ -223,7 +212,7 @@ void run_case(const Variant<SsdScan>& v, const Case& k) {
   // Calls of some tokens each: the same within the bound.
   const int64_t sizes[] = {1, 1, 3, 7, 1, 2, 66, 4, 30};
   for (int64_t t = 0, i = 0; t < k.s.tokens; t += sizes[i++ % 9])
-    run(v, tokens_of(k.args(part), t, std::min(sizes[i % 9], k.s.tokens - t)));
+    run(v, ssd_part(k.args(part), t, std::min(sizes[i % 9], k.s.tokens - t)));
   settle(v, k, part);
   check_bound(k, m, part, want);
 }
@@ -246,7 +235,7 @@ TEST_CASE("ssd_scan: rows agree with the specification", "[ssd_scan]") {
 TEST_CASE("ssd_scan: rows that round stay within what rounding costs", "[ssd_scan]") {
   for_each_variant(ssd_scan_variants(), [](const Variant<SsdScan>& v) {
     Rng rng(6);
-    for (const int64_t tokens : {1, 12, 13, 31, 32, 77, 200})
+    for (const int64_t tokens : {1, 12, 13, 28, 31, 32, 60, 77, 200})  // 28, 60: one in a chunk
       for (const int64_t head_dim : {7, 16, 40, 80})
         for (const int64_t states : {1, 5, 16, 128}) {
           Case k({tokens, 4, head_dim, states == 16 ? 2 : 1, states}, Decay::kMixed, rng);
@@ -275,8 +264,8 @@ TEST_CASE("ssd_scan: tokens that come alone", "[ssd_scan]") {
           const Outcome want = k.fresh(), got = k.fresh(), back = k.fresh();
           run(specification(ssd_scan_variants()), k.args(want));
           for (int64_t t = 0; t < k.s.tokens; ++t) {
-            run_in_ranges(v, tokens_of(k.args(got), t, 1), Order::kForth);
-            run_in_ranges(v, tokens_of(k.args(back), t, 1), Order::kBack);
+            run_in_ranges(v, ssd_part(k.args(got), t, 1), Order::kForth);
+            run_in_ranges(v, ssd_part(k.args(back), t, 1), Order::kBack);
           }
           CHECK(back.same_bits(got));
           settle(v, k, got);
@@ -299,12 +288,12 @@ TEST_CASE("ssd_scan: FP16 states", "[ssd_scan]") {
           run(specification(ssd_scan_variants()), full.args(want));
           const int64_t sizes[] = {1, 1, 1, 40, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 13};
           for (int64_t t = 0, i = 0; t < k.s.tokens; t += sizes[i++]) {
-            run_in_ranges(v, tokens_of(k.args(got), t, sizes[i]), Order::kForth);
-            run_in_ranges(v, tokens_of(k.args(back), t, sizes[i]), Order::kBack);
+            run_in_ranges(v, ssd_part(k.args(got), t, sizes[i]), Order::kForth);
+            run_in_ranges(v, ssd_part(k.args(back), t, sizes[i]), Order::kBack);
           }
           CHECK(back.same_bits(got));
           settle(v, k, got);
-          check_bound(k, magnitudes(k), got, want, 5);
+          check_bound(k, magnitudes(k), got, want, 6);
         }
   });
 }
@@ -322,7 +311,7 @@ TEST_CASE("ssd_scan: FP16 states saturate", "[ssd_scan]") {
     Mismatches bad;
     for (int64_t i = 0; i < to.half.size(); ++i)
       bad.check(to.half[i] == 0xfbff, "state" + at(0, i));
-    for (int64_t t = 0; t < k.s.tokens; ++t) run(v, tokens_of(k.args(to), t, 1));
+    for (int64_t t = 0; t < k.s.tokens; ++t) run(v, ssd_part(k.args(to), t, 1));
     for (int64_t i = 0; i < to.half.size(); ++i)
       bad.check(to.half[i] == 0xfbff, "state" + at(1, i));
   });
@@ -336,7 +325,7 @@ TEST_CASE("ssd_scan: a state is written for every eighth token alone", "[ssd_sca
     Mismatches bad;
     for (int64_t t = 0; t < k.s.tokens; ++t) {
       const Buffer<float> before = to.state;
-      run(v, tokens_of(k.args(to), t, 1));
+      run(v, ssd_part(k.args(to), t, 1));
       for (int64_t i = 0; i < before.size(); ++i) {
         const bool due = (kPosition + t + i / 120) % kSsdPending == kSsdPending - 1;
         bad.check((before[i] != to.state[i]) == due, "state" + at(t, i));
@@ -410,15 +399,33 @@ TEST_CASE("ssd_scan: the decay is a precise exponential", "[ssd_scan]") {
   });
 }
 
-TEST_CASE("ssd_scan: calls of whole chunks keep the bits", "[ssd_scan]") {
+TEST_CASE("ssd_scan: cuts at multiples of 64 of the position keep the bits", "[ssd_scan]") {
   for_each_variant(ssd_scan_variants(), [](const Variant<SsdScan>& v) {
-    Rng rng(5);
-    const Case k({140, 2, 24, 1, 16}, Decay::kMixed, rng);
-    const Outcome got = k.fresh(), cut = k.fresh();
-    run(v, k.args(got));
-    for (int64_t t = 0; t < 140; t += 64)
-      run(v, tokens_of(k.args(cut), t, std::min<int64_t>(64, 140 - t)));
-    CHECK(cut.same_bits(got));
+    for (const int64_t position : {int64_t{0}, int64_t{64}, int64_t{5}, int64_t{61}, int64_t{120}})
+      for (const int64_t tokens : {int64_t{203}, int64_t{68}, 193 - position % 64})
+        for (const bool half : {false, true})
+          for (const bool rounded : {false, true}) {
+            INFO("tokens " << tokens << " from " << position << (half ? ", FP16" : ", FP32"));
+            Rng rng(5);
+            Case full({tokens, 3, 24, 1, 16}, Decay::kMixed, rng);
+            full.rounded = rounded;
+            full.position = position;
+            const Case k = half ? full.halved() : full;
+            const Outcome got = k.fresh(), cut = k.fresh(), twos = k.fresh();
+            run(v, k.args(got));
+            const auto run_blocks = [&](const Outcome& to, int64_t blocks) {
+              for (int64_t t = 0; t < tokens;) {
+                int64_t count = std::min(64 * blocks - (position + t) % 64, tokens - t);
+                if (tokens - t - count == 1) count += 1;  // one alone goes its own way
+                run(v, ssd_part(k.args(to), t, count));
+                t += count;
+              }
+            };
+            run_blocks(cut, 1);
+            CHECK(cut.same_bits(got));
+            run_blocks(twos, 2);
+            CHECK(twos.same_bits(got));
+          }
   });
 }
 

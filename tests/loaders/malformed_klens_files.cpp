@@ -1,6 +1,7 @@
 // Rows of the table of malformed inputs: model files and saved sessions.
 #include <filesystem>
 
+#include "loaders/checksum.h"
 #include "tests/loaders/malformed.h"
 
 namespace klens::testing {
@@ -36,6 +37,25 @@ MalformedRow bad_plan(const char* name, Patch change, const char* word) {
 
 MalformedRow bad_session(const char* name, Damage damage, const char* word) {
   return {name, kSession, std::move(damage), KLENS_BAD_FILE, {"saved.session: ", word}};
+}
+
+// A session's checksum made right again, so that what it guards is seen.
+void sum(const std::string& target) {
+  std::string text;
+  {
+    const SafetensorsFile file = SafetensorsFile::open(target);
+    for (const auto& [key, value] : file.metadata())
+      if (key != "klens.xxh3") text += key + "=" + value + "\n";
+    for (const auto& [name, view] : file.tensors())
+      text += name + " " + dtype_name(view.dtype) + " " + xxh3_hex(view.bytes) + "\n";
+  }
+  Container container = Container::read(target);
+  container.header["__metadata__"]["klens.xxh3"] = xxh3_hex(std::as_bytes(std::span(text)));
+  write_bytes(target, container.bytes());
+}
+
+MalformedRow bad_summed_session(const char* name, Damage damage, const char* word) {
+  return bad_session(name, both(std::move(damage), sum), word);
 }
 
 // A part of 32 bytes before all others: every other part starts at an odd multiple of 32.
@@ -219,9 +239,9 @@ const std::vector<MalformedRow> kRows = {
     {"session file is empty", kSession, cut(0), KLENS_IO, {"saved.session: ", "empty"}},
     bad_session("session cut in its header", cut(60), "its header should have"),
     bad_session("session lacks a byte", cut(-1), "outside the file's"),
-    bad_session("session of another model", header(R"({"__metadata__":{"klens.model":"0 int8"}})"),
-                "another model"),
-    bad_session(
+    bad_summed_session("session of another model",
+                       header(R"({"__metadata__":{"klens.model":"0 int8"}})"), "another model"),
+    bad_summed_session(
         "session of other activations",
         [](const std::string& t) {
           Container c = Container::read(t);
@@ -230,18 +250,37 @@ const std::vector<MalformedRow> kRows = {
           write_bytes(t, c.bytes());
         },
         "--activations"),
-    bad_session("session of another version", header(R"({"__metadata__":{"klens.session":"1"}})"),
-                "this version"),
+    {"session of an older version",
+     kSession,
+     header(R"({"__metadata__":{"klens.session":"3"}})"),
+     KLENS_UNSUPPORTED,
+     {"saved.session: ", "saved session of version 3", "reads 4", "start a new one"}},
     bad_session("session without a version", header(R"({"__metadata__":{"klens.session":null}})"),
-                "saved session"),
-    bad_session("session's tokens are none of the vocabulary",
-                poke("ids", std::string_view("\0\0\0\x7f", 4)), "outside the vocabulary"),
-    bad_session("session's state of other type", header(R"({"fixed":{"dtype":"I32"}})"),
-                "tensor fixed"),
-    bad_session("session's state is NaN", poke("fixed", std::string_view("\0\0\xc0\x7f", 4)),
-                "tensor fixed"),
-    bad_session("session's logits are infinite",
-                poke("logits", std::string_view("\0\0\x80\x7f", 4)), "tensor logits"),
+                "is no saved session"),
+    bad_session("session without a checksum", header(R"({"__metadata__":{"klens.xxh3":null}})"),
+                "wrong checksum"),
+    bad_session("a bit flipped in a session's state", flip("fixed", 2), "wrong checksum"),
+    bad_session("a bit flipped in a session's checkpoint", flip("checkpoint.0.fixed", 2),
+                "wrong checksum"),
+    bad_session("a session's checkpoint is moved",
+                header(R"({"__metadata__":{"klens.checkpoints":"2 "}})"), "wrong checksum"),
+    bad_summed_session("session's tokens are none of the vocabulary",
+                       poke("ids", std::string_view("\0\0\0\x7f", 4)), "outside the vocabulary"),
+    bad_summed_session("session's state of other type", header(R"({"fixed":{"dtype":"I32"}})"),
+                       "tensor fixed"),
+    bad_summed_session("session's state is NaN", poke("fixed", std::string_view("\0\0\xc0\x7f", 4)),
+                       "tensor fixed"),
+    bad_summed_session("session's logits are infinite",
+                       poke("logits", std::string_view("\0\0\x80\x7f", 4)), "tensor logits"),
+    bad_summed_session("session's checkpoint is after its end",
+                       header(R"({"__metadata__":{"klens.checkpoints":"4 "}})"),
+                       "checkpoint out of its order"),
+    bad_summed_session("session's checkpoints are one less",
+                       header(R"({"__metadata__":{"klens.checkpoints":"1 2 "}})"),
+                       "tensor checkpoint.1.logits is missing"),
+    bad_summed_session("session's checkpoint before its beginning",
+                       header(R"({"__metadata__":{"klens.checkpoints":"-1 "}})"),
+                       "checkpoint out of its order"),
 };
 
 }  // namespace

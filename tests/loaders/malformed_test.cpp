@@ -40,6 +40,7 @@ struct GoldenSession {
     const int32_t ids[] = {3, 1, 4};
     REQUIRE(klens_session_new(model, nullptr, &handle, nullptr) == KLENS_OK);
     REQUIRE(klens_session_eval(handle, ids, tokens, nullptr) == KLENS_OK);
+    REQUIRE(klens_session_checkpoint(handle, nullptr) == KLENS_OK);
   }
   ~GoldenSession() { klens_session_free(handle); }
   GoldenSession(const GoldenSession&) = delete;

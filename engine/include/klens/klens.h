@@ -5,7 +5,9 @@
    thread at a time. A session keeps its model alive: handles may be freed in any order.
    2. A function that can fail returns a klens_status. On failure its outputs are untouched, and
    *error, if given, holds one line that names the file, the tensor or option, and the cure. Nothing
-   is printed, nothing aborts or exits because of input, no C++ exception leaves the library.
+   is printed, nothing aborts or exits because of input or for want of memory, no C++ exception
+   leaves the library. (For that, 1.25 MiB are held back from the first call on; a
+   std::new_handler hands them out where memory runs out, and then calls the one that was there.)
    3. The caller frees what *_open, *_new and *_fork return, by the *_free of that type; strings
    returned through char** by klens_string_free; id lists by klens_ids_free. All of them accept
    NULL. Pointers obtained in any other way are borrowed and stay valid until the next call on the
@@ -154,12 +156,22 @@ KLENS_API int klens_model_has_chat_template(const klens_model* model);
 
 /* ---- sessions -------------------------------------------------------------------------------- */
 
+/* Where a text is cut. Tokens may be fed in parts, and a session may go on from a checkpoint: if
+   every cut is at a position that is a multiple of 64, the logits are, bit for bit, those of the
+   same tokens fed at once. Other cuts may show in the rounding of Mamba-2's states, and a token
+   that is fed alone, as while generating, in that of Mamba-2 and of attention over more than 2048
+   keys; elsewhere they do not show either. What else is fed at the same time never shows. Dynamic
+   NTK rotation, which depends on the length that is known, is apart. */
+
 typedef struct klens_session_options {
   size_t size;
-  int32_t batch;            /* tokens of a prompt processed at once, 0: 512 */
+  int32_t batch;            /* tokens of a prompt processed at once, 0: 512; rounded up to a
+                               multiple of 64 */
   int32_t checkpoints;      /* kept at most, the oldest is forgotten; 0: 16 */
   int32_t checkpoint_every; /* tokens between those that klens_session_prompt makes on its way; 0:
-                               none */
+                               only one, at the last multiple of batch */
+  int64_t checkpoint_bytes; /* memory of all checkpoints at most, the oldest is forgotten; 0: 512
+                               MiB, negative: none are kept */
 } klens_session_options;
 
 KLENS_API klens_status klens_session_new(klens_model* model, const klens_session_options* options,
@@ -171,12 +183,15 @@ KLENS_API klens_status klens_session_reset(klens_session* session, klens_error* 
 KLENS_API klens_status klens_session_fork(const klens_session* session, klens_session** copy,
                                           klens_error* error);
 KLENS_API int64_t klens_session_position(const klens_session* session); /* tokens fed so far */
-/* The session's memory (states, caches), in bytes. */
+/* Those tokens: [klens_session_position], borrowed. */
+KLENS_API const int32_t* klens_session_ids(const klens_session* session);
+/* The session's memory (states, caches, checkpoints), in bytes. */
 KLENS_API size_t klens_session_bytes(const klens_session* session);
 /* Layers whose keys or values left what FP16 holds (65504) and are kept in FP32 since. */
 KLENS_API int32_t klens_session_wide_caches(const klens_session* session);
-/* Writes the state to a file and reads it back into a session of the same model: a continuation is
-   bit-equal. A failed load leaves the session as it was. */
+/* Writes tokens, state and checkpoints to a file and reads them back into a session of the same
+   model: a continuation is bit-equal. The file carries a checksum: a damaged one is refused. A
+   failed load leaves the session as it was. */
 KLENS_API klens_status klens_session_save(const klens_session* session, const char* path,
                                           klens_error* error);
 KLENS_API klens_status klens_session_load(klens_session* session, const char* path,
@@ -208,8 +223,11 @@ KLENS_API int64_t klens_session_reachable(const klens_session* session, int64_t 
 KLENS_API klens_status klens_session_rewind(klens_session* session, int64_t position,
                                             int64_t* reached, klens_error* error);
 /* Makes the session one that was fed exactly these tokens: goes back to where it still agrees,
-   feeds the rest, and leaves a checkpoint at the end. *reused (may be NULL): tokens not fed again.
- */
+   feeds the rest, and leaves checkpoints: one at the end, so that the same prompt is there again
+   whatever was generated after it, and those of checkpoint_every. *reused (may be NULL): tokens
+   not fed again. Where a chat template drops parts of earlier answers, as thoughts, call this
+   with the prompt without the generation prompt first and then with it: what the next turn shares
+   with this one ends there. */
 KLENS_API klens_status klens_session_prompt(klens_session* session, const int32_t* ids,
                                             size_t count, int64_t* reused, klens_error* error);
 

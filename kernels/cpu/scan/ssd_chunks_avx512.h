@@ -1,5 +1,5 @@
-// What the AVX-512 rows of ssd_scan share: a chunk's decays and channels. See kernels/README.md for
-// the one rule of such files.
+// What the AVX-512 rows of ssd_scan share: the recurrence, a chunk's decays and channels. See
+// kernels/README.md for the one rule of such files.
 #pragma once
 #include "kernels/cpu/avx512_math.h"
 #include "kernels/cpu/scan/ssd_pending_avx2.h"
@@ -10,6 +10,47 @@ namespace {
 constexpr int64_t kChunk = 32;      // tokens
 constexpr int64_t kFewTokens = 12;  // up to here the recurrence is faster
 constexpr int64_t kRows = 8;        // of a tile: tokens or states
+
+// One token of 16 V channels, the last of them masked, state row after state row as they lie in
+// memory.
+template <int V>
+inline void step(const SsdScanArgs& a, int64_t t, int64_t h, int64_t p, __mmask16 last) {
+  const int64_t group = h / (a.heads / a.groups);
+  const float* b = a.b + t * a.bc_stride + group * a.states;
+  const float* c = a.c + t * a.bc_stride + group * a.states;
+  const float* x = a.x + t * a.x_stride + h * a.head_dim + p;
+  const float dt = a.dt[t * a.dt_stride + h];
+  const __m512 decay = exp_negative16(_mm512_set1_ps(dt * a.a[h]));
+  float* state = a.state + h * a.states * a.head_dim + p;
+  __m512 input[V], sum[V];
+  for (int v = 0; v < V; ++v) {
+    const __m512 xv = load16(x + 16 * v, v + 1 < V ? 0xffff : last);
+    input[v] = _mm512_mul_ps(_mm512_set1_ps(dt), xv);
+    sum[v] = _mm512_mul_ps(_mm512_set1_ps(a.d[h]), xv);
+  }
+  for (int64_t n = 0; n < a.states; ++n, state += a.head_dim) {
+    const __m512 bn = _mm512_set1_ps(b[n]), cn = _mm512_set1_ps(c[n]);
+    for (int v = 0; v < V; ++v) {
+      const __mmask16 mask = v + 1 < V ? 0xffff : last;
+      const __m512 next =
+          _mm512_fmadd_ps(decay, load16(state + 16 * v, mask), _mm512_mul_ps(bn, input[v]));
+      store16(state + 16 * v, mask, next);
+      sum[v] = _mm512_fmadd_ps(cn, next, sum[v]);
+    }
+  }
+  float* y = a.y + t * a.y_stride + h * a.head_dim + p;
+  for (int v = 0; v < V; ++v) store16(y + 16 * v, v + 1 < V ? 0xffff : last, sum[v]);
+}
+
+inline void recur(const SsdScanArgs& a, int64_t begin, int64_t end) {
+  for (int64_t h = a.head_begin; h < a.head_end; ++h) {
+    int64_t p = 0;
+    for (; p + 64 <= a.head_dim; p += 64)
+      for (int64_t t = begin; t < end; ++t) step<4>(a, t, h, p, 0xffff);
+    for (; p < a.head_dim; p += 16)
+      for (int64_t t = begin; t < end; ++t) step<1>(a, t, h, p, first_lanes16(a.head_dim - p));
+  }
+}
 
 struct Chunk {
   int64_t begin, tokens, group;
@@ -118,30 +159,40 @@ struct HalfState {
   __m512 load(int64_t at, __mmask16 mask) const {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, data + at));
   }
-  void store(int64_t at, __mmask16 mask, __m512 v) const {
+  static __m256i halves(__m512 v) {
     const __m512 most = _mm512_set1_ps(65504), low = _mm512_max_ps(_mm512_set1_ps(-65504), v);
-    const __m256i half = _mm512_cvtps_ph(_mm512_min_ps(most, low), _MM_FROUND_TO_NEAREST_INT);
-    _mm256_mask_storeu_epi16(data + at, mask, half);
+    return _mm512_cvtps_ph(_mm512_min_ps(most, low), _MM_FROUND_TO_NEAREST_INT);
+  }
+  void store(int64_t at, __mmask16 mask, __m512 v) const {
+    _mm256_mask_storeu_epi16(data + at, mask, halves(v));
   }
   void fetch(int64_t at) const { _mm_prefetch(data + at, _MM_HINT_T0); }
   uint16_t* data;
 };
 
-// scan(the same call with an FP32 state).
+// scan(the same call with an FP32 state), from one rounding of an FP16 state to the next.
 template <class Scan>
 inline void on_full_state(const SsdScanArgs& a, const Scan& scan) {
   if (a.half_state == nullptr) return scan(a);
-  const int64_t size = a.states * a.head_dim, end = a.head_end * size;
+  const int64_t size = a.states * a.head_dim, begin = a.head_begin * size, end = a.head_end * size;
   SsdScanArgs full = a;
   full.state = a.work;
   full.half_state = nullptr;
   full.work = a.work + a.heads * size;
   const FullState wide(full);
   const HalfState kept(a);
-  for (int64_t i = a.head_begin * size; i < end; i += 16)
+  for (int64_t i = begin; i < end; i += 16)
     wide.store(i, first_lanes16(end - i), kept.load(i, first_lanes16(end - i)));
-  scan(full);
-  for (int64_t i = a.head_begin * size; i < end; i += 16)
+  if (a.tokens == 0) scan(full);
+  over_time<kSsdBlock>(a, [&](int64_t t, int64_t tokens) {
+    scan(ssd_part(full, t, tokens));
+    if (t + tokens == a.tokens) return;
+    for (int64_t i = begin; i < end; i += 16) {
+      const __mmask16 mask = first_lanes16(end - i);
+      wide.store(i, mask, _mm512_cvtph_ps(HalfState::halves(wide.load(i, mask))));
+    }
+  });
+  for (int64_t i = begin; i < end; i += 16)
     kept.store(i, first_lanes16(end - i), wide.load(i, first_lanes16(end - i)));
 }
 

@@ -1,5 +1,6 @@
-// What the vector rows of ssd_scan share: the heads of a group, and a token alone. AVX-512's, too,
-// have use for vectors of eight here. See kernels/README.md for the one rule of such files.
+// What the vector rows of ssd_scan share: the heads of a group, chunks of time, and a token alone.
+// AVX-512's, too, have use for vectors of eight here. See kernels/README.md for the one rule of
+// such files.
 #pragma once
 #include <immintrin.h>
 
@@ -18,6 +19,17 @@ inline void over_groups(const SsdScanArgs& a, const Scan& scan) {
     const int64_t group = h / group_heads, end = least(a.head_end, (group + 1) * group_heads);
     scan(group, h, end);
     h = end;
+  }
+}
+
+// part(first token, tokens) for the stretches of a call, which begin at multiples of `size` in the
+// sequence.
+template <int64_t size, class Part>
+inline void over_time(const SsdScanArgs& a, const Part& part) {
+  for (int64_t t = 0; t < a.tokens;) {
+    const int64_t tokens = least(size - (a.position + t) % size, a.tokens - t);
+    part(t, tokens);
+    t += tokens;
   }
 }
 

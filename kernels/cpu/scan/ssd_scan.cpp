@@ -30,6 +30,17 @@ void ssd_keep_b(const SsdScanArgs& args) {
   for (int64_t i = 0; i < args.groups * args.states; ++i) kept[i * kSsdPending] = args.b[i];
 }
 
+SsdScanArgs ssd_part(SsdScanArgs args, int64_t first, int64_t count) {
+  args.x += first * args.x_stride;
+  args.dt += first * args.dt_stride;
+  args.b += first * args.bc_stride;
+  args.c += first * args.bc_stride;
+  args.y += first * args.y_stride;
+  args.position += first;
+  args.tokens = count;
+  return args;
+}
+
 // The most of the pieces of Work in the rows' files.
 int64_t ssd_scan_work(const SsdScanArgs& args) {
   constexpr int64_t kChunk = 32;

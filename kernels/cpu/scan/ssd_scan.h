@@ -13,6 +13,10 @@ namespace klens::cpu {
 // zeros where there are none.
 inline constexpr int64_t kSsdPending = 8;
 
+// Chunks begin at multiples of it, and an FP16 state is rounded at each, so that it does not matter
+// whether a call ends there: tokens.
+inline constexpr int64_t kSsdBlock = 64;
+
 struct SsdPending {
   float* x;       // [heads][kSsdPending][head_dim]: dt x, each token's at its position's remainder
   float* b;       // [groups][states][kSsdPending]
@@ -24,8 +28,9 @@ struct SsdPending {
 // h / (heads / groups), states n and channels p of the head:
 //   H[n][p] = exp(dt[t][h] A[h]) H[n][p] + dt[t][h] B[t][g][n] x[t][h][p]
 //   y[t][h][p] = sum over n of C[t][g][n] H[n][p] + D[h] x[t][h][p]
-// Few tokens go by this recurrence; many in chunks, as matrix products; one alone as SsdPending
-// says. A call of no tokens, or of more than one, has the state take up all that is pending first.
+// Few tokens go by this recurrence; many in chunks, as matrix products, which begin at multiples of
+// their size in the sequence; one alone as SsdPending says. A call of no tokens, or of more than
+// one, has the state take up all that is pending first.
 struct SsdScanArgs {
   const float* x;  // [tokens][heads][head_dim], rows x_stride floats apart: after conv and SiLU
   int64_t x_stride;
@@ -58,19 +63,22 @@ SsdPending ssd_pending_at(float* memory, int64_t heads, int64_t head_dim, int64_
 // its ranges of heads, this puts it there.
 void ssd_keep_b(const SsdScanArgs& args);
 
+// The call's tokens from `first` on, `count` of them.
+SsdScanArgs ssd_part(SsdScanArgs args, int64_t first, int64_t count);
+
 // Floats of working memory that a call needs on any row of the table.
 int64_t ssd_scan_work(const SsdScanArgs& args);
 
 // No allocation, errors or globals. Bit-equal in any range of heads. However tokens are cut into
-// calls, equal within the bound; bit-equal, with FP32 states, if every call but the last has a
-// multiple of 64, and that more than one:
+// calls, equal within the bound; bit-equal if calls of more than one token are cut at multiples of
+// kSsdBlock:
 //   |y - y_scalar| <= 16 (states + 72 + tokens / 8) eps (sum over n of H[n] |C[n]| + |D x|)
 // where H is the recurrence run on absolute values; and likewise the state, by H[n]. A decay has a
 // relative error of (1.5 + |dt A|) eps; the tokens count as the state is FP32 between them (scalar)
 // or between chunks. Where `rounded`, 2^-6 is added to the bound's factor (four
 // roundings to 8 bits), and magnitudes below 2^-126 count as zero. An FP16 state adds 2^-11 for
-// each time that it is written: for every call of more than one token, and every kSsdPending tokens
-// alone; what is beyond 65504 is lost.
+// each time that it is rounded: at multiples of kSsdBlock, at the end of every call of more than
+// one token, and every kSsdPending tokens alone; what is beyond 65504 is lost.
 using SsdScan = void(const SsdScanArgs&);
 
 std::span<const Variant<SsdScan>> ssd_scan_variants();

@@ -51,6 +51,10 @@ struct FullState {
 };
 
 struct HalfState {
+  static __m128i halves(__m256 v) {
+    const __m256 most = _mm256_set1_ps(65504), low = _mm256_max_ps(_mm256_set1_ps(-65504), v);
+    return _mm256_cvtps_ph(_mm256_min_ps(most, low), _MM_FROUND_TO_NEAREST_INT);
+  }
   static __m256 load(const SsdScanArgs& a, int64_t at, int64_t left) {
     const auto* from = reinterpret_cast<const __m128i*>(a.half_state + at);
     if (left >= 8) return _mm256_cvtph_ps(_mm_loadu_si128(from));
@@ -59,27 +63,34 @@ struct HalfState {
     return _mm256_cvtph_ps(part);
   }
   static void store(const SsdScanArgs& a, int64_t at, int64_t left, __m256 v) {
-    const __m256 most = _mm256_set1_ps(65504), low = _mm256_max_ps(_mm256_set1_ps(-65504), v);
-    const __m128i half = _mm256_cvtps_ph(_mm256_min_ps(most, low), _MM_FROUND_TO_NEAREST_INT);
+    const __m128i half = halves(v);
     auto* to = reinterpret_cast<__m128i*>(a.half_state + at);
     if (left >= 8) return _mm_storeu_si128(to, half);
     __builtin_memcpy(to, &half, static_cast<size_t>(left) * 2);
   }
 };
 
-// scan(the same call with an FP32 state).
+// scan(the same call with an FP32 state), from one rounding of an FP16 state to the next.
 template <class Scan>
 inline void on_full_state(const SsdScanArgs& a, const Scan& scan) {
   if (a.half_state == nullptr) return scan(a);
-  const int64_t size = a.states * a.head_dim, end = a.head_end * size;
+  const int64_t size = a.states * a.head_dim, begin = a.head_begin * size, end = a.head_end * size;
   SsdScanArgs full = a;
   full.state = a.work;
   full.half_state = nullptr;
   full.work = a.work + a.heads * size;
-  for (int64_t i = a.head_begin * size; i < end; i += 8)
+  for (int64_t i = begin; i < end; i += 8)
     FullState::store(full, i, end - i, HalfState::load(a, i, end - i));
-  scan(full);
-  for (int64_t i = a.head_begin * size; i < end; i += 8)
+  if (a.tokens == 0) scan(full);
+  over_time<kSsdBlock>(a, [&](int64_t t, int64_t tokens) {
+    scan(ssd_part(full, t, tokens));
+    if (t + tokens == a.tokens) return;
+    for (int64_t i = begin; i < end; i += 8) {
+      const __m128i half = HalfState::halves(FullState::load(full, i, end - i));
+      FullState::store(full, i, end - i, _mm256_cvtph_ps(half));
+    }
+  });
+  for (int64_t i = begin; i < end; i += 8)
     HalfState::store(a, i, end - i, FullState::load(full, i, end - i));
 }
 
@@ -444,13 +455,12 @@ void ssd_scan_avx2(const SsdScanArgs& args) {
     for (int64_t h = a.head_begin; h < a.head_end; ++h)
       if (pending(a, h)) settle<FullState>(a, h);
     const Work w = pieces(a);
-    for (int64_t t = 0; t < a.tokens; t += kChunk) {
-      const int64_t tokens = least(kChunk, a.tokens - t);
+    over_time<kChunk>(a, [&](int64_t t, int64_t tokens) {
       if (tokens <= kFewTokens) return recur(a, t, t + tokens);
       over_groups(a, [&](int64_t group, int64_t begin, int64_t end) {
         scan_group(a, {t, tokens, group}, begin, end, w);
       });
-    }
+    });
   });
 }
 

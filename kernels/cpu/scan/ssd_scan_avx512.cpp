@@ -8,49 +8,6 @@ SsdScan ssd_scan_avx512;
 
 namespace {
 
-// ---- The recurrence
-
-// One token of 16 V channels, the last of them masked, state row after state row as they lie in
-// memory.
-template <int V>
-inline void step(const SsdScanArgs& a, int64_t t, int64_t h, int64_t p, __mmask16 last) {
-  const int64_t group = h / (a.heads / a.groups);
-  const float* b = a.b + t * a.bc_stride + group * a.states;
-  const float* c = a.c + t * a.bc_stride + group * a.states;
-  const float* x = a.x + t * a.x_stride + h * a.head_dim + p;
-  const float dt = a.dt[t * a.dt_stride + h];
-  const __m512 decay = exp_negative16(_mm512_set1_ps(dt * a.a[h]));
-  float* state = a.state + h * a.states * a.head_dim + p;
-  __m512 input[V], sum[V];
-  for (int v = 0; v < V; ++v) {
-    const __m512 xv = load16(x + 16 * v, v + 1 < V ? 0xffff : last);
-    input[v] = _mm512_mul_ps(_mm512_set1_ps(dt), xv);
-    sum[v] = _mm512_mul_ps(_mm512_set1_ps(a.d[h]), xv);
-  }
-  for (int64_t n = 0; n < a.states; ++n, state += a.head_dim) {
-    const __m512 bn = _mm512_set1_ps(b[n]), cn = _mm512_set1_ps(c[n]);
-    for (int v = 0; v < V; ++v) {
-      const __mmask16 mask = v + 1 < V ? 0xffff : last;
-      const __m512 next =
-          _mm512_fmadd_ps(decay, load16(state + 16 * v, mask), _mm512_mul_ps(bn, input[v]));
-      store16(state + 16 * v, mask, next);
-      sum[v] = _mm512_fmadd_ps(cn, next, sum[v]);
-    }
-  }
-  float* y = a.y + t * a.y_stride + h * a.head_dim + p;
-  for (int v = 0; v < V; ++v) store16(y + 16 * v, v + 1 < V ? 0xffff : last, sum[v]);
-}
-
-inline void recur(const SsdScanArgs& a, int64_t begin, int64_t end) {
-  for (int64_t h = a.head_begin; h < a.head_end; ++h) {
-    int64_t p = 0;
-    for (; p + 64 <= a.head_dim; p += 64)
-      for (int64_t t = begin; t < end; ++t) step<4>(a, t, h, p, 0xffff);
-    for (; p < a.head_dim; p += 16)
-      for (int64_t t = begin; t < end; ++t) step<1>(a, t, h, p, first_lanes16(a.head_dim - p));
-  }
-}
-
 // ---- Chunks
 
 // The pieces of args.work; ssd_scan_work() counts them.
@@ -320,13 +277,12 @@ void ssd_scan_avx512(const SsdScanArgs& args) {
     for (int64_t h = a.head_begin; h < a.head_end; ++h)
       if (pending(a, h)) settle<FullState>(a, h);
     const Work w = pieces(a);
-    for (int64_t t = 0; t < a.tokens; t += kChunk) {
-      const int64_t tokens = least(kChunk, a.tokens - t);
+    over_time<kChunk>(a, [&](int64_t t, int64_t tokens) {
       if (tokens <= kFewTokens) return recur(a, t, t + tokens);
       over_groups(a, [&](int64_t group, int64_t begin, int64_t end) {
         scan_group(a, {t, tokens, group}, begin, end, w);
       });
-    }
+    });
   });
 }
 

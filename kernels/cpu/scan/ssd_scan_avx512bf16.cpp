@@ -183,18 +183,6 @@ inline void scan_group(const SsdScanArgs& a, const Chunk& chunk, int64_t begin, 
   }
 }
 
-// The last tokens by the row without BF16.
-inline void scan_rest(SsdScanArgs a, int64_t from) {
-  a.x += from * a.x_stride;
-  a.dt += from * a.dt_stride;
-  a.b += from * a.bc_stride;
-  a.c += from * a.bc_stride;
-  a.y += from * a.y_stride;
-  a.position += from;
-  a.tokens -= from;
-  ssd_scan_avx512(a);
-}
-
 // The state takes up what is pending.
 inline void settle(SsdScanArgs a) {
   a.tokens = 0;
@@ -208,13 +196,12 @@ void ssd_scan_avx512bf16(const SsdScanArgs& args) {
   on_full_state(args, [](const SsdScanArgs& a) {
     settle(a);
     const Work w = pieces(a);
-    for (int64_t t = 0; t < a.tokens; t += kChunk) {
-      const int64_t tokens = least(kChunk, a.tokens - t);
-      if (tokens <= kFewTokens) return scan_rest(a, t);
+    over_time<kChunk>(a, [&](int64_t t, int64_t tokens) {
+      if (tokens <= kFewTokens) return recur(a, t, t + tokens);
       over_groups(a, [&](int64_t group, int64_t begin, int64_t end) {
         scan_group(a, {t, tokens, group}, begin, end, w);
       });
-    }
+    });
   });
 }
 

@@ -97,28 +97,36 @@ static void scan_alone(const SsdScanArgs& a, int64_t h) {
   }
 }
 
-// The same call with an FP32 state.
+// A call of no tokens or of several, with an FP32 state.
+static void scan_full(const SsdScanArgs& a) {
+  for (int64_t h = a.head_begin; h < a.head_end; ++h) {
+    settle(a, h);
+    for (int64_t t = 0; t < a.tokens; ++t) recur(a, t, h);
+  }
+}
+
+// The same with an FP16 state, from one rounding of it to the next.
 static void scan_widened(const SsdScanArgs& a) {
-  const int64_t size = a.states * a.head_dim;
+  const int64_t size = a.states * a.head_dim, begin = a.head_begin * size, end = a.head_end * size;
   SsdScanArgs full = a;
   full.state = a.work;
   full.half_state = nullptr;
-  for (int64_t i = a.head_begin * size; i < a.head_end * size; ++i) full.state[i] = state_at(a, i);
-  ssd_scan_scalar(full);
-  for (int64_t i = a.head_begin * size; i < a.head_end * size; ++i) set_state(a, i, full.state[i]);
+  int64_t t = 0;
+  do {
+    const int64_t tokens = std::min(kSsdBlock - (a.position + t) % kSsdBlock, a.tokens - t);
+    for (int64_t i = begin; i < end; ++i) full.state[i] = state_at(a, i);
+    scan_full(ssd_part(full, t, tokens));
+    for (int64_t i = begin; i < end; ++i) set_state(a, i, full.state[i]);
+    t += tokens;
+  } while (t < a.tokens);
 }
 
 void ssd_scan_scalar(const SsdScanArgs& a) {
-  if (a.tokens != 1 && a.half_state != nullptr) return scan_widened(a);
+  if (a.tokens != 1) return a.half_state == nullptr ? scan_full(a) : scan_widened(a);
   for (int64_t h = a.head_begin; h < a.head_end; ++h) {
-    if (a.tokens == 1) {
-      keep(a, h);
-      scan_alone(a, h);
-      if ((a.position + h) % kSsdPending == kSsdPending - 1) settle(a, h);
-      continue;
-    }
-    settle(a, h);
-    for (int64_t t = 0; t < a.tokens; ++t) recur(a, t, h);
+    keep(a, h);
+    scan_alone(a, h);
+    if ((a.position + h) % kSsdPending == kSsdPending - 1) settle(a, h);
   }
 }
 
