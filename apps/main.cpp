@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <new>
 #include <string>
@@ -18,6 +19,9 @@
 
 namespace klens::apps {
 namespace {
+
+constexpr const char* kNoMemory =
+    "out of memory; close other programs, or use a smaller model, -b or -c";
 
 std::vector<Command> all_commands() {
   return {generate_command(), chat_command(),     perplexity_command(), compare_command(),
@@ -37,12 +41,24 @@ void occupy_standard_descriptors() {
   }
 }
 
-// Errors are one line whatever a file name or a model's text brings into them.
-void print_error(std::string message) {
-  for (char& c : message) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+// Whether std::bad_alloc can be thrown: it takes memory, too, of which libstdc++ sets some aside
+// before main(), if there is that much.
+bool can_throw() {
+  constexpr size_t kEnough = size_t{256} << 10;
+  void* volatile some = std::malloc(kEnough);
+  std::free(some);
+  return some != nullptr;
+}
+
+// Errors are one line whatever a file name or a model's text brings into them. Allocates nothing,
+// as there may be no memory.
+void print_error(const char* message) {
+  std::fputs("klens: error: ", stderr);
+  for (; *message != '\0'; ++message) {
+    const unsigned char c = static_cast<unsigned char>(*message);
+    std::fputc(c < 0x20 || c == 0x7f ? ' ' : c, stderr);
   }
-  std::fprintf(stderr, "klens: error: %s\n", message.c_str());
+  std::fputc('\n', stderr);
 }
 
 void run_command(const Command& command, const std::vector<std::string>& rest) {
@@ -78,17 +94,21 @@ void run(std::vector<std::string> arguments, std::string& command_name) {
   close_output();
 }
 
-int guarded_main(const std::vector<std::string>& arguments) {
+int guarded_main(int argc, char** argv) {
+  if (!can_throw()) {
+    print_error(kNoMemory);
+    return 1;
+  }
   std::string command;
   try {
-    run(arguments, command);
+    run(std::vector<std::string>(argv + (argc > 0), argv + argc), command);  // argc may be 0
     return 0;
   } catch (const UsageError& e) {
     print_error(e.what());
     std::fprintf(stderr, "Try 'klens%s --help'.\n", command.c_str());
     return 2;
   } catch (const std::bad_alloc&) {
-    print_error("out of memory");
+    print_error(kNoMemory);
   } catch (const std::exception& e) {
     print_error(e.what());
   }
@@ -101,9 +121,7 @@ int guarded_main(const std::vector<std::string>& arguments) {
 int main(int argc, char** argv) {
   klens::apps::occupy_standard_descriptors();
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is a failed write, which print() reports
-  // argc may be 0
-  const int code =
-      klens::apps::guarded_main(std::vector<std::string>(argv + (argc > 0), argv + argc));
+  const int code = klens::apps::guarded_main(argc, argv);
   // After a failure the rest of standard output must not fail again, aloud, in exit().
   if (code != 0) std::fflush(stdout);
   return code;

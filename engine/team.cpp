@@ -25,10 +25,17 @@ constexpr bool open(uint64_t ticket) { return (ticket & 0xffffffff) < ticket >> 
 
 Team::Team(int threads) {
   workers_.reserve(static_cast<size_t>(threads));
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+  try {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+  } catch (...) {
+    end();  // those that could be started
+    throw;
+  }
 }
 
-Team::~Team() {
+Team::~Team() { end(); }
+
+void Team::end() {
   {
     const std::lock_guard lock(mutex_);
     ending_ = true;

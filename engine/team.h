@@ -43,6 +43,7 @@ class Team {
   void wait_for(int64_t parts, Clock::time_point begin, int64_t own);
   bool work_one();
   void work();
+  void end();  // of all workers
 
   // The job: its number of parts (high 32 bits) and the next one to claim. One word, so that a
   // claim is valid for the job it was read from.

@@ -14,7 +14,8 @@ namespace {
 namespace fs = std::filesystem;
 
 std::vector<std::string> shard_names(const std::string& index_path) {
-  const nlohmann::json index = parse_json(read_text(index_path), index_path);
+  const JsonDocument document = parse_json(read_text(index_path), index_path);
+  const nlohmann::json& index = *document;
   const auto map = index.is_object() ? index.find("weight_map") : index.end();
   if (!index.is_object() || map == index.end() || !map->is_object())
     throw Error(ErrorKind::kBadFile,
@@ -87,7 +88,8 @@ TensorSource open_tensors(const std::string& folder) {
 std::string find_chat_template(const std::string& folder, const std::string& tokenizer_config) {
   const std::string file = read_text_if_present(folder + "/chat_template.jinja");
   if (!file.empty() || tokenizer_config.empty()) return file;
-  const nlohmann::json config = parse_json(tokenizer_config, folder + "/tokenizer_config.json");
+  const JsonDocument document = parse_json(tokenizer_config, folder + "/tokenizer_config.json");
+  const nlohmann::json& config = *document;
   const auto found = config.is_object() ? config.find("chat_template") : config.end();
   if (!config.is_object() || found == config.end()) return "";
   if (found->is_string()) return found->get<std::string>();

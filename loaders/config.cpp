@@ -47,11 +47,11 @@ std::string with_named_numbers(const std::string& text) {
 Config::Config(const std::string& text, const std::string& name)
     : Config(parse_json(with_named_numbers(text), name), name) {}
 
-Config::Config(nlohmann::json object, const std::string& name)
+Config::Config(JsonDocument object, const std::string& name)
     : name_(name),
       object_(std::move(object)),
       read_(std::make_shared<std::set<std::string, std::less<>>>()) {
-  if (!object_.is_object()) fail("is not a JSON object");
+  if (!object_->is_object()) fail("is not a JSON object");
 }
 
 void Config::fail(const std::string& what) const {
@@ -65,8 +65,8 @@ void Config::unsupported(const std::string& what) const {
 const nlohmann::json* Config::find(std::initializer_list<const char*> keys) const {
   for (const char* key : keys) read_->insert(key);
   for (const char* key : keys) {
-    const auto found = object_.find(key);
-    if (found != object_.end() && !found->is_null()) return &*found;
+    const auto found = object_->find(key);
+    if (found != object_->end() && !found->is_null()) return &*found;
   }
   return nullptr;
 }
@@ -197,7 +197,8 @@ std::string Config::architecture() const {
 
 Config Config::child(const char* key) const {
   const nlohmann::json* value = find({key});
-  return Config(value == nullptr ? nlohmann::json::object() : *value, name_ + " (" + key + ")");
+  return Config(JsonDocument(value == nullptr ? nlohmann::json::object() : *value),
+                name_ + " (" + key + ")");
 }
 
 bool Config::has_content(const char* key) const {
@@ -218,7 +219,7 @@ bool Config::off(const nlohmann::json& value) {
 
 std::vector<std::string> Config::unread() const {
   std::vector<std::string> keys;
-  for (const auto& [key, value] : object_.items())
+  for (const auto& [key, value] : object_->items())
     if (read_->count(key) == 0 && !off(value)) keys.push_back(key);
   return keys;
 }

@@ -2,11 +2,12 @@
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
+
+#include "loaders/json.h"
 
 namespace klens {
 
@@ -18,7 +19,7 @@ class Config {
  public:
   // Throws Error if it is not a JSON object.
   Config(const std::string& text, const std::string& name);
-  Config(nlohmann::json object, const std::string& name);
+  Config(JsonDocument object, const std::string& name);
 
   const std::string& name() const { return name_; }
   bool has(std::initializer_list<const char*> keys) const { return find(keys) != nullptr; }
@@ -66,7 +67,7 @@ class Config {
   const nlohmann::json* find(std::initializer_list<const char*> keys) const;
 
   std::string name_;
-  nlohmann::json object_;
+  JsonDocument object_;
   std::shared_ptr<std::set<std::string, std::less<>>> read_;  // keys asked for
 };
 

@@ -1,6 +1,5 @@
 #include "loaders/json.h"
 
-#include <set>
 #include <vector>
 
 #include "loaders/error.h"
@@ -9,13 +8,14 @@
 namespace klens {
 namespace {
 
+using nlohmann::json;
+
 constexpr const char* kAgain = "; get the file again, or correct it";
 
 // Finds the first bracket that is nested too deeply. Strings are skipped; that the rest is JSON is
-// the parser's to say. Returns the colons, of which JSON has one for each key.
-size_t check_depth(std::string_view text, const std::string& name) {
+// the parser's to say.
+void check_depth(std::string_view text, const std::string& name) {
   int depth = 0;
-  size_t colons = 0;
   bool in_string = false;
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
@@ -31,36 +31,93 @@ size_t check_depth(std::string_view text, const std::string& name) {
                                              std::to_string(i) + kAgain);
     } else if (c == ']' || c == '}') {
       --depth;
-    } else if (c == ':') {
-      ++colons;
     }
   }
-  return colons;
 }
 
-// The keys of all objects in a value.
-size_t count_keys(const nlohmann::json& value) {
-  size_t keys = value.is_object() ? value.size() : 0;
-  if (value.is_structured())
-    for (const nlohmann::json& inner : value) keys += count_keys(inner);
-  return keys;
-}
+// Builds a document out of nlohmann's parser's events: the values that its own builder holds would
+// be destroyed without being taken apart where memory runs out midway.
+class Builder : public nlohmann::json_sax<json> {
+ public:
+  Builder(json& root, const std::string& name, DuplicateKeys duplicates)
+      : root_(root), name_(name), duplicates_(duplicates) {}
 
-// A callback for nlohmann's parser that knows the keys of the objects that are open.
-nlohmann::json::parser_callback_t refuse_duplicates(const std::string& name) {
-  using Event = nlohmann::json::parse_event_t;
-  return [name, open = std::vector<std::set<std::string>>()](int, Event event,
-                                                             nlohmann::json& value) mutable {
-    if (event == Event::object_start) open.emplace_back();
-    if (event == Event::object_end) open.pop_back();
-    if (event == Event::key && !open.back().insert(value.get<std::string>()).second)
-      throw Error(ErrorKind::kBadFile, name + ": key " + brief(value.get<std::string>()) +
-                                           " stands there twice" + kAgain);
+  bool null() override { return put(nullptr); }
+  bool boolean(bool value) override { return put(value); }
+  bool number_integer(int64_t value) override { return put(value); }
+  bool number_unsigned(uint64_t value) override { return put(value); }
+  bool number_float(double value, const std::string&) override { return put(value); }
+  bool string(std::string& value) override { return put(std::move(value)); }
+  bool binary(json::binary_t&) override { return false; }
+  bool start_object(size_t) override { return open(json::value_t::object); }
+  bool start_array(size_t) override { return open(json::value_t::array); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+
+  bool key(std::string& key) override {
+    const auto [at, added] = open_.back()->get_ref<json::object_t&>().try_emplace(key);
+    if (!added && duplicates_ == DuplicateKeys::kRefused)
+      throw Error(ErrorKind::kBadFile,
+                  name_ + ": key " + brief(key) + " stands there twice" + kAgain);
+    value_ = &at->second;
     return true;
-  };
-}
+  }
+
+  bool parse_error(size_t byte, const std::string&, const nlohmann::detail::exception& e) override {
+    // nlohmann's message repeats the input read last, which may be long or binary; the position is
+    // enough.
+    if (dynamic_cast<const nlohmann::detail::out_of_range*>(&e) != nullptr)
+      throw Error(ErrorKind::kBadFile,
+                  name_ + ": JSON holds a number that is out of range" + kAgain);
+    throw Error(ErrorKind::kBadFile,
+                name_ + ": is not valid JSON at byte " + std::to_string(byte) + kAgain);
+  }
+
+ private:
+  // Where the next value goes.
+  json& place() {
+    if (open_.empty()) return root_;
+    if (open_.back()->is_object()) return *value_;
+    return open_.back()->get_ref<json::array_t&>().emplace_back();
+  }
+  template <class T>
+  bool put(T&& value) {
+    json& to = place();
+    take_apart(to);  // a key that stands there twice
+    to = std::forward<T>(value);
+    return true;
+  }
+  bool open(json::value_t kind) {
+    json& to = place();
+    take_apart(to);
+    to = kind;
+    open_.push_back(&to);
+    return true;
+  }
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  json& root_;
+  const std::string& name_;
+  DuplicateKeys duplicates_;
+  std::vector<json*> open_;  // arrays and objects, each in the one before
+  json* value_ = nullptr;    // of the last key
+};
 
 }  // namespace
+
+// As deep as parse_json lets a document be, or as we build one.
+void take_apart(nlohmann::json& value) noexcept {
+  if (auto* array = value.get_ptr<nlohmann::json::array_t*>()) {
+    for (nlohmann::json& item : *array) take_apart(item);
+    array->clear();
+  } else if (auto* object = value.get_ptr<nlohmann::json::object_t*>()) {
+    for (auto& item : *object) take_apart(item.second);
+    object->clear();
+  }
+}
 
 std::string brief(std::string_view text) {
   constexpr size_t kMost = 100;
@@ -71,27 +128,16 @@ std::string brief(std::string_view text) {
   return std::string(text.substr(0, length)) + "...";
 }
 
-nlohmann::json parse_json(std::string_view text, const std::string& name,
-                          DuplicateKeys duplicates) {
+JsonDocument parse_json(std::string_view text, const std::string& name, DuplicateKeys duplicates) {
   const auto bytes = std::as_bytes(std::span(text));
   refuse_stand_in(bytes, name);
   if (const char* kind = kind_name(kind_of_bytes(bytes)); *kind != '\0')
     throw Error(ErrorKind::kBadFile, name + ": is " + kind + ", not JSON; name another file");
-  const size_t keys = check_depth(text, name);
-  try {
-    nlohmann::json parsed = nlohmann::json::parse(text.begin(), text.end());
-    // The callback takes several times as long as the parser: it is for finding which key it is.
-    if (duplicates == DuplicateKeys::kRefused && count_keys(parsed) != keys)
-      parsed = nlohmann::json::parse(text.begin(), text.end(), refuse_duplicates(name));
-    return parsed;
-  } catch (const nlohmann::json::parse_error& e) {
-    // nlohmann's message repeats the input read last, which may be long or binary; the position is
-    // enough.
-    throw Error(ErrorKind::kBadFile,
-                name + ": is not valid JSON at byte " + std::to_string(e.byte) + kAgain);
-  } catch (const nlohmann::json::out_of_range&) {
-    throw Error(ErrorKind::kBadFile, name + ": JSON holds a number that is out of range" + kAgain);
-  }
+  check_depth(text, name);
+  JsonDocument root;
+  Builder builder(*root, name, duplicates);
+  nlohmann::json::sax_parse(text.begin(), text.end(), &builder);
+  return root;
 }
 
 }  // namespace klens

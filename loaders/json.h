@@ -13,11 +13,38 @@ inline constexpr int kMaxJsonDepth = 64;
 // error, as the safetensors format asks.
 enum class DuplicateKeys { kLastCounts, kRefused };
 
+// Empties a value without allocating.
+void take_apart(nlohmann::json& value) noexcept;
+
+// A nlohmann::json that may be large. To destroy one allocates, 16 bytes for each element, and
+// where there is no memory for that, ends the process; this one is taken apart first.
+class JsonDocument {
+ public:
+  JsonDocument() = default;
+  explicit JsonDocument(nlohmann::json value) : value_(std::move(value)) {}
+  JsonDocument(const JsonDocument&) = default;
+  JsonDocument(JsonDocument&&) noexcept = default;
+  JsonDocument& operator=(JsonDocument other) noexcept {
+    value_.swap(other.value_);
+    return *this;
+  }
+  ~JsonDocument() { take_apart(value_); }
+
+  operator nlohmann::json() && { return std::move(value_); }  // for one that is small
+  nlohmann::json& operator*() { return value_; }
+  const nlohmann::json& operator*() const { return value_; }
+  nlohmann::json* operator->() { return &value_; }
+  const nlohmann::json* operator->() const { return &value_; }
+
+ private:
+  nlohmann::json value_;
+};
+
 // Parses a whole JSON text. `name` is the file's name for messages. Throws Error(kBadFile) with the
 // name and the byte position if the text is not JSON, not UTF-8, or nested deeper than
 // kMaxJsonDepth.
-nlohmann::json parse_json(std::string_view text, const std::string& name,
-                          DuplicateKeys duplicates = DuplicateKeys::kLastCounts);
+JsonDocument parse_json(std::string_view text, const std::string& name,
+                        DuplicateKeys duplicates = DuplicateKeys::kLastCounts);
 
 // A text of a file as a message shows it: cut to some 100 bytes, so that what follows it, the cure,
 // is still seen.

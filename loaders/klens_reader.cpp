@@ -61,9 +61,11 @@ class Reader {
     refuse_leftovers(result);
     result.plan = plan_from_json(required(klens_key::kPlan), path_ + " (" + klens_key::kPlan + ")");
     check_plan(*result.plan, result);
-    const json provenance = object(klens_key::kProvenance);
-    for (const auto& [key, value] : provenance.items())
+    const JsonDocument provenance = object(klens_key::kProvenance);
+    for (const auto& [key, value] : provenance->items())
       if (value.is_string()) result.provenance[key] = value.get<std::string>();
+    const std::string sums = result.texts.config + "\n" + required(klens_key::kChecksums);
+    result.checksums = xxh3_hex(std::as_bytes(std::span(sums)));
     result.file_bytes = file_.file_bytes();
     result.files.push_back(file_.mapping());
     return result;
@@ -82,9 +84,9 @@ class Reader {
     if (file_.metadata().count(key) == 0) fail(std::string("lacks ") + key + kAgain);
     return text(key);
   }
-  json object(const char* key) const {
-    json value = parse_json(required(key), path_ + " (" + key + ")");
-    if (!value.is_object()) fail(std::string(key) + " is not a JSON object" + kAgain);
+  JsonDocument object(const char* key) const {
+    JsonDocument value = parse_json(required(key), path_ + " (" + key + ")");
+    if (!value->is_object()) fail(std::string(key) + " is not a JSON object" + kAgain);
     return value;
   }
 
@@ -99,10 +101,10 @@ class Reader {
   }
 
   void check_checksums() const {
-    const json checksums = object(klens_key::kChecksums);
+    const JsonDocument checksums = object(klens_key::kChecksums);
     for (const auto& [name, view] : file_.tensors()) {
-      const auto found = checksums.find(name);
-      if (found == checksums.end() || !found->is_string())
+      const auto found = checksums->find(name);
+      if (found == checksums->end() || !found->is_string())
         fail("tensor " + brief(name) + " has no checksum" + kAgain);
       if (found->get<std::string>() != xxh3_hex(view.bytes))
         fail("tensor " + brief(name) + " has a wrong checksum" + kAgain);
@@ -111,7 +113,7 @@ class Reader {
 
   ModelSpec read_spec(const Config& config) const {
     std::set<std::string> held;  // tensors of the checkpoint that the units were made of
-    for (const auto& [name, unit] : units_.items())
+    for (const auto& [name, unit] : units_->items())
       if (unit.is_object() && unit.contains("tensor") && unit["tensor"].is_string())
         held.insert(unit["tensor"].get<std::string>());
     return build_spec(config, [&](const std::string& name) {
@@ -162,10 +164,10 @@ class Reader {
   }
 
   StoredUnit read_unit(const LinearSpec& unit) {
-    const auto found = units_.find(unit.name);
-    if (found == units_.end() || !found->is_object())
+    const auto found = units_->find(unit.name);
+    if (found == units_->end() || !found->is_object())
       fail("klens.units lacks " + unit.name + kAgain);
-    const Config entry(*found, path_ + " (klens.units, " + unit.name + ")");
+    const Config entry(JsonDocument(*found), path_ + " (klens.units, " + unit.name + ")");
     const Choice choice = choice_from_json(entry);
     const Format* format = find_format(choice.format);
     if (format == nullptr)
@@ -208,7 +210,7 @@ class Reader {
     for (const auto& [name, view] : file_.tensors())
       if (seen_.count(name) == 0)
         fail("tensor " + brief(name) + " belongs to no unit of the model" + kAgain);
-    for (const auto& [name, unit] : units_.items())
+    for (const auto& [name, unit] : units_->items())
       if (read.units.count(name) == 0)
         fail("klens.units names " + brief(name) + ", which the model does not have" + kAgain);
   }
@@ -227,7 +229,7 @@ class Reader {
 
   std::string path_;
   SafetensorsFile file_;
-  json units_;
+  JsonDocument units_;
   std::set<std::string> seen_;
   std::vector<std::pair<std::string, TensorView>> numbers_;  // must be finite
 };

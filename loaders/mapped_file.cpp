@@ -37,6 +37,10 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
   void* mapping = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd, 0);
   const int map_error = errno;
   ::close(fd);
+  if (mapping == MAP_FAILED && map_error == ENOMEM)
+    throw Error(ErrorKind::kNoMemory, path + ": there is no room to map its " +
+                                          std::to_string(size_) +
+                                          " bytes; allow more address space (ulimit -v)");
   if (mapping == MAP_FAILED) fail(path, std::string("cannot map: ") + std::strerror(map_error));
   data_ = static_cast<const std::byte*>(mapping);
   try {

@@ -167,8 +167,8 @@ std::string profile_to_json(const Profile& profile) {
 }
 
 Profile profile_from_json(std::string_view text, const std::string& name) {
-  const nlohmann::json parsed = parse_json(text, name);
-  const JsonObject json(parsed, name, "mend it or profile the model again");
+  const JsonDocument parsed = parse_json(text, name);
+  const JsonObject json(*parsed, name, "mend it or profile the model again");
   json.check_version("klens_profile", 1);
   Profile profile;
   const JsonObject model = json.object("model");
@@ -213,8 +213,8 @@ std::string plan_to_json(const Plan& plan) {
 }
 
 Plan plan_from_json(std::string_view text, const std::string& name) {
-  const nlohmann::json parsed = parse_json(text, name);
-  const JsonObject json(parsed, name, "mend it or plan again");
+  const JsonDocument parsed = parse_json(text, name);
+  const JsonObject json(*parsed, name, "mend it or plan again");
   json.check_version("klens_plan", 1);
   Plan plan;
   plan.method = json.text_or("method", "given");

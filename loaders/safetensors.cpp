@@ -153,7 +153,8 @@ SafetensorsFile SafetensorsFile::parse(std::span<const std::byte> bytes, const s
   result.header_bytes_ = sizeof header_size + header_size;
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + sizeof header_size,
                               header_size);
-  const json header = parse_json(text, name + " (header)", DuplicateKeys::kRefused);
+  const JsonDocument document = parse_json(text, name + " (header)", DuplicateKeys::kRefused);
+  const json& header = *document;
   if (!header.is_object()) fail("its header is not a JSON object");
   const std::span<const std::byte> data = bytes.subspan(result.header_bytes_);
   std::vector<Place> places;

@@ -4,6 +4,9 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+// Its regular expressions would be made before main(), where nobody can catch what they throw when
+// there is no memory.
+#define CXXOPTS_NO_REGEX true
 #include <cxxopts.hpp>
 #include <sstream>
 

@@ -1,7 +1,9 @@
 #include "engine/c_api/guard.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
+#include <system_error>
 
 namespace klens {
 namespace {
@@ -24,9 +26,19 @@ klens_status status_of(ErrorKind kind) {
   return KLENS_INTERNAL;
 }
 
+klens_status report_thread(klens_error* error, const char* what) noexcept {
+  char text[sizeof error->message];
+  std::snprintf(
+      text, sizeof text,
+      "no thread can be started (%s); allow more of them or more memory (ulimit -u, -v, a "
+      "container's limits), or end other programs",
+      what);
+  return report(error, KLENS_NO_MEMORY, text);
+}
+
 }  // namespace
 
-klens_status report(klens_error* error, klens_status status, const std::string& message) noexcept {
+klens_status report(klens_error* error, klens_status status, std::string_view message) noexcept {
   if (error == nullptr) return status;
   error->status = status;
   size_t length = std::min(message.size(), sizeof error->message - 1);
@@ -49,8 +61,14 @@ klens_status report_current_exception(klens_error* error) noexcept {
   } catch (const std::bad_alloc&) {
     return report(error, KLENS_NO_MEMORY,
                   "out of memory; close other programs, or use a smaller model, -b or -c");
+  } catch (const std::system_error& e) {
+    return report_thread(error, e.what());
   } catch (const std::exception& e) {
-    return report(error, KLENS_INTERNAL, std::string("internal error: ") + e.what());
+    // oneTBB has no type of its own for this.
+    if (std::strstr(e.what(), "pthread_create") != nullptr) return report_thread(error, e.what());
+    char text[sizeof error->message];
+    std::snprintf(text, sizeof text, "internal error: %s", e.what());
+    return report(error, KLENS_INTERNAL, text);
   } catch (...) {
     return report(error, KLENS_INTERNAL, "internal error");
   }

@@ -3,14 +3,16 @@
 #include <cstring>
 #include <new>
 #include <string>
+#include <string_view>
 
+#include "engine/c_api/memory_reserve.h"
 #include "klens/klens.h"
 #include "loaders/error.h"
 
 namespace klens {
 
-// Writes one line into error, if given; returns status.
-klens_status report(klens_error* error, klens_status status, const std::string& message) noexcept;
+// Writes one line into error, if given; returns status. Allocates nothing.
+klens_status report(klens_error* error, klens_status status, std::string_view message) noexcept;
 
 // Runs body and turns whatever it throws into a status: nothing thrown leaves the library.
 klens_status report_current_exception(klens_error* error) noexcept;
@@ -18,6 +20,7 @@ klens_status report_current_exception(klens_error* error) noexcept;
 template <class Body>
 klens_status guarded(klens_error* error, const Body& body) noexcept {
   try {
+    hold_memory_reserve();
     body();
     return KLENS_OK;
   } catch (...) {

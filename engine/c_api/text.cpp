@@ -38,13 +38,14 @@ std::string chat_prompt(const Checkpoint& checkpoint, const std::string& message
                         bool add_generation_prompt) {
   if (checkpoint.texts.chat_template.empty())
     throw Error(ErrorKind::kUnsupported, checkpoint.path + ": has no chat template");
-  const nlohmann::json messages = parse_json(messages_text, "messages");
+  const JsonDocument document = parse_json(messages_text, "messages");
+  const nlohmann::json& messages = *document;
   if (!messages.is_array())
     throw Error(ErrorKind::kBadArgument, "messages must be a JSON list of {\"role\",\"content\"}");
-  const nlohmann::json config = checkpoint.texts.tokenizer_config.empty()
-                                    ? nlohmann::json::object()
-                                    : parse_json(checkpoint.texts.tokenizer_config,
-                                                 checkpoint.path + " (tokenizer_config.json)");
+  const std::string& given = checkpoint.texts.tokenizer_config;
+  const JsonDocument settings =
+      parse_json(given.empty() ? "{}" : given, checkpoint.path + " (tokenizer_config.json)");
+  const nlohmann::json& config = *settings;
   return ChatTemplate::parse(checkpoint.texts.chat_template, checkpoint.path + " (chat template)")
       .render({{"messages", messages},
                {"add_generation_prompt", add_generation_prompt},

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "loaders/json.h"
 #include "loaders/tokenizer/utf8.h"
 
 namespace klens {
@@ -67,8 +68,10 @@ std::optional<int64_t> special_id(const GgufFile& file, const std::string& name,
   return id;
 }
 
-json vocabulary(const GgufFile& file, const TokenList& tokens) {
-  json vocabulary = json::object();
+// What there is one of for each token, or merge, is a JsonDocument, and goes into others last.
+JsonDocument vocabulary(const GgufFile& file, const TokenList& tokens) {
+  JsonDocument document(json::object());
+  json& vocabulary = *document;
   for (size_t id = 0; id < tokens.size(); ++id) {
     if (tokens.is_filler(id)) continue;
     const auto [at, fresh] = vocabulary.emplace(std::string(tokens.texts[id]), id);
@@ -76,11 +79,12 @@ json vocabulary(const GgufFile& file, const TokenList& tokens) {
       file.fail("key tokenizer.ggml.tokens: entries " + at->dump() + " and " + std::to_string(id) +
                 " are the same" + kConvert);
   }
-  return vocabulary;
+  return document;
 }
 
-json added_tokens(const TokenList& tokens) {
-  json added = json::array();
+JsonDocument added_tokens(const TokenList& tokens) {
+  JsonDocument document(json::array());
+  json& added = *document;
   for (size_t id = 0; id < tokens.size(); ++id) {
     const int64_t type = tokens.types[id];
     if (tokens.texts[id].empty()) continue;
@@ -93,7 +97,7 @@ json added_tokens(const TokenList& tokens) {
                      {"normalized", false},
                      {"special", type != kUserDefined}});
   }
-  return added;
+  return document;
 }
 
 // Begin and end of text, where the file wants them.
@@ -116,22 +120,38 @@ json post_processor(const GgufFile& file, const TokenList& tokens, bool add_bos)
           {"special_tokens", std::move(special)}};
 }
 
-json bpe_model(json vocabulary, json merges) {
-  return {{"type", "BPE"},
-          {"dropout", nullptr},
-          {"unk_token", nullptr},
-          {"continuing_subword_prefix", nullptr},
-          {"end_of_word_suffix", nullptr},
-          {"fuse_unk", false},
-          {"byte_fallback", false},
-          {"ignore_merges", false},
-          {"vocab", std::move(vocabulary)},
-          {"merges", std::move(merges)}};
+void put(JsonDocument& to, const char* key, JsonDocument value) {
+  json& place = (*to)[key];
+  place.swap(*value);
 }
 
-json byte_level_bpe(const GgufFile& file, const TokenList& tokens) {
+JsonDocument bpe_model(JsonDocument vocabulary, JsonDocument merges) {
+  JsonDocument model({{"type", "BPE"},
+                      {"dropout", nullptr},
+                      {"unk_token", nullptr},
+                      {"continuing_subword_prefix", nullptr},
+                      {"end_of_word_suffix", nullptr},
+                      {"fuse_unk", false},
+                      {"byte_fallback", false},
+                      {"ignore_merges", false}});
+  put(model, "vocab", std::move(vocabulary));
+  put(model, "merges", std::move(merges));
+  return model;
+}
+
+// settings: all but the model and the added tokens.
+JsonDocument assemble(json settings, JsonDocument model, JsonDocument added) {
+  JsonDocument tokenizer(std::move(settings));
+  (*tokenizer)["version"] = "1.0";
+  put(tokenizer, "model", std::move(model));
+  put(tokenizer, "added_tokens", std::move(added));
+  return tokenizer;
+}
+
+JsonDocument byte_level_bpe(const GgufFile& file, const TokenList& tokens) {
   GgufPreTokenizer pre = gguf_pre_tokenizer(file);
-  json merges = json::array();
+  JsonDocument document(json::array());
+  json& merges = *document;
   for (const std::string_view merge : file.texts("tokenizer.ggml.merges")) {
     const size_t space = merge.find(' ', 1);
     if (!utf8::is_valid(merge) || space == std::string_view::npos)
@@ -139,18 +159,17 @@ json byte_level_bpe(const GgufFile& file, const TokenList& tokens) {
                 " is not two tokens" + kConvert);
     merges.push_back({std::string(merge.substr(0, space)), std::string(merge.substr(space + 1))});
   }
-  json model = bpe_model(vocabulary(file, tokens), std::move(merges));
-  model["ignore_merges"] = pre.ignore_merges;
-  return {{"added_tokens", added_tokens(tokens)},
-          {"normalizer", std::move(pre.normalizer)},
-          {"pre_tokenizer", std::move(pre.pre_tokenizer)},
-          {"post_processor", post_processor(file, tokens, pre.add_bos)},
-          {"decoder",
-           {{"type", "ByteLevel"},
-            {"add_prefix_space", true},
-            {"trim_offsets", true},
-            {"use_regex", true}}},
-          {"model", std::move(model)}};
+  JsonDocument model = bpe_model(vocabulary(file, tokens), std::move(document));
+  (*model)["ignore_merges"] = pre.ignore_merges;
+  return assemble({{"normalizer", std::move(pre.normalizer)},
+                   {"pre_tokenizer", std::move(pre.pre_tokenizer)},
+                   {"post_processor", post_processor(file, tokens, pre.add_bos)},
+                   {"decoder",
+                    {{"type", "ByteLevel"},
+                     {"add_prefix_space", true},
+                     {"trim_offsets", true},
+                     {"use_regex", true}}}},
+                  std::move(model), added_tokens(tokens));
 }
 
 // One way to put a piece together from two others.
@@ -215,17 +234,19 @@ std::vector<Merge> merges_of_scores(const TokenList& tokens, const std::vector<f
   return merges;
 }
 
-json sentencepiece_bpe(const GgufFile& file, const TokenList& tokens) {
+JsonDocument sentencepiece_bpe(const GgufFile& file, const TokenList& tokens) {
   std::vector<float> scores = file.numbers("tokenizer.ggml.scores");
   if (scores.size() != tokens.size())
     file.fail("key tokenizer.ggml.scores has " + std::to_string(scores.size()) + " entries for " +
               std::to_string(tokens.size()) + " tokens" + kConvert);
   restore_scores(tokens, scores);
-  json merges = json::array();
+  JsonDocument document(json::array());
+  json& merges = *document;
   for (const Merge& merge : merges_of_scores(tokens, scores))
     merges.push_back(
         {std::string(tokens.texts[merge.left]), std::string(tokens.texts[merge.right])});
-  json model = bpe_model(vocabulary(file, tokens), std::move(merges));
+  JsonDocument bpe = bpe_model(vocabulary(file, tokens), std::move(document));
+  json& model = *bpe;
   model["fuse_unk"] = true;
   model["byte_fallback"] =
       std::find(tokens.types.begin(), tokens.types.end(), kByte) != tokens.types.end();
@@ -241,12 +262,11 @@ json sentencepiece_bpe(const GgufFile& file, const TokenList& tokens) {
   decoders.push_back({{"type", "ByteFallback"}});
   decoders.push_back({{"type", "Fuse"}});
   if (prefix) decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
-  return {{"added_tokens", added_tokens(tokens)},
-          {"normalizer", {{"type", "Sequence"}, {"normalizers", std::move(normalizers)}}},
-          {"pre_tokenizer", nullptr},
-          {"post_processor", post_processor(file, tokens, true)},
-          {"decoder", {{"type", "Sequence"}, {"decoders", std::move(decoders)}}},
-          {"model", std::move(model)}};
+  return assemble({{"normalizer", {{"type", "Sequence"}, {"normalizers", std::move(normalizers)}}},
+                   {"pre_tokenizer", nullptr},
+                   {"post_processor", post_processor(file, tokens, true)},
+                   {"decoder", {{"type", "Sequence"}, {"decoders", std::move(decoders)}}}},
+                  std::move(bpe), added_tokens(tokens));
 }
 
 // What else of tokenizer.ggml.* would change the ids.
@@ -305,9 +325,9 @@ std::vector<StopToken> gguf_tokenizer(const GgufFile& file, ModelTexts& texts,
                      "from");
   refuse_unknown_settings(file);
   const TokenList tokens = read_tokens(file);
-  json tokenizer = kind == "gpt2" ? byte_level_bpe(file, tokens) : sentencepiece_bpe(file, tokens);
-  tokenizer["version"] = "1.0";
-  texts.tokenizer = tokenizer.dump();
+  JsonDocument tokenizer = kind == "gpt2" ? byte_level_bpe(file, tokens) : sentencepiece_bpe(file, tokens);
+  (*tokenizer)["version"] = "1.0";
+  texts.tokenizer = tokenizer->dump();
   std::vector<StopToken> stops = special_tokens(file, tokens, texts, config);
   texts.chat_template = file.text("tokenizer.chat_template", "");
   if (!utf8::is_valid(texts.chat_template))

@@ -61,7 +61,8 @@ void check_version(Fields& fields) {
 Tokenizer::Tokenizer(std::shared_ptr<const Parts> parts) : parts_(std::move(parts)) {}
 
 Tokenizer Tokenizer::from_json(std::string_view text, const std::string& name) {
-  const json root = parse_json(text, name);
+  const JsonDocument document = parse_json(text, name);
+  const json& root = *document;
   Fields fields(root, name + ":");
   check_version(fields);
   // How long a text may be is the caller's to say: see the class comment.

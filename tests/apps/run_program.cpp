@@ -54,6 +54,12 @@ struct Pipe {
   for (const std::string& argument : call.arguments)
     argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
+  if (call.address_space > 0) {
+    const auto most = static_cast<rlim_t>(call.address_space);
+    const rlimit memory{most, most}, no_core{0, 0};
+    ::setrlimit(RLIMIT_CORE, &no_core);
+    ::setrlimit(RLIMIT_AS, &memory);
+  }
   ::execv(KLENS_PROGRAM, argv.data());
   std::_Exit(127);
 }

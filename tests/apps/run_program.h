@@ -16,6 +16,7 @@ struct Call {
   std::string output_to;      // standard output goes to this file, e.g. /dev/full
   bool close_output = false;  // standard output is closed
   bool break_pipe = false;    // nobody reads standard output
+  int64_t address_space = 0;  // as `ulimit -v` sets it, in bytes; 0: no limit
   // Sent once, this long after the start, if it still runs then.
   int signal = 0;
   std::chrono::microseconds signal_after{0};
