@@ -1,7 +1,6 @@
 #include "apps/bench_sweep.h"
 
 #include <algorithm>
-#include <filesystem>
 
 #include "apps/cli/common.h"
 #include "apps/cli/output.h"
@@ -45,6 +44,7 @@ ordered_json points_of(const std::string& kind, const std::string& path, const A
   } else {
     options.prompt = -1;
     const int32_t longest = options.depth > 0 ? options.depth : kLongest;
+    warn_of_length(model, longest, options, arguments);
     for (options.depth = std::min(kShortest, longest); options.depth <= longest; options.depth *= 2)
       points.push_back(bench_once(model, options, arguments));
   }
@@ -90,18 +90,13 @@ constexpr Column kColumns[] = {
      [](const ordered_json& p) { return p.value("read_gb_s", 0.0); }},
 };
 
-std::string short_name(const std::string& path) {
-  const std::filesystem::path p = std::filesystem::path(path).lexically_normal();
-  return (p.has_filename() ? p : p.parent_path()).filename().string();
-}
-
 Chart chart_of(const ordered_json& sweep, const char* title, const char* y_label,
                const Column& column) {
   const std::string kind = sweep["sweep"];
   const Quantity quantity = quantity_of(kind);
   Chart chart{title, quantity.label, y_label, kind != "size", {}};
   for (const ordered_json& model : sweep["models"]) {
-    ChartSeries series{short_name(model["model"]), {}};
+    ChartSeries series{file_name(model["model"]), {}};
     for (const ordered_json& point : model["points"])
       series.points.emplace_back(point.value(quantity.key, 0.0) * quantity.scale,
                                  column.value(point));
@@ -112,9 +107,15 @@ Chart chart_of(const ordered_json& sweep, const char* title, const char* y_label
 
 }  // namespace
 
+void warn_of_length(const ModelHandle& model, int32_t depth, const klens_bench_options& options,
+                    const Arguments& arguments) {
+  const int64_t tokens = int64_t{depth} + std::max({options.prompt, options.generate, 0});
+  warn_beyond_context(model.get(), tokens, "tests", arguments.flag("quiet"));
+}
+
 ordered_json bench_once(const ModelHandle& model, klens_bench_options options,
                         const Arguments& arguments) {
-  Progress progress(arguments.flag("quiet"));
+  Progress progress(arguments.flag("quiet"), "bench");
   options.progress = Progress::callback;
   options.user = &progress;
   return report_of(
@@ -146,7 +147,7 @@ std::string sweep_markdown(const ordered_json& sweep) {
   out += "\n" + rule + "\n";
   for (const ordered_json& model : sweep["models"]) {
     for (const ordered_json& point : model["points"]) {
-      out += "| " + short_name(model["model"]) +
+      out += "| " + file_name(model["model"]) +
              formatted(" | %g |", point.value(quantity.key, 0.0) * quantity.scale);
       for (const Column& column : kColumns) {
         const double value = column.value(point);

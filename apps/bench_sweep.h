@@ -12,6 +12,10 @@ namespace klens::apps {
 nlohmann::ordered_json bench_once(const ModelHandle& model, klens_bench_options options,
                                   const Arguments& arguments);
 
+// warn_beyond_context for a test after `depth` tokens.
+void warn_of_length(const ModelHandle& model, int32_t depth, const klens_bench_options& options,
+                    const Arguments& arguments);
+
 // `klens bench --sweep KIND`: the same tests over one quantity, for one or several models.
 //   batch    sequences that decode together: 1, 2, 4, ..., 32
 //   length   tokens in the session beforehand: 1024, 2048, ..., up to -d (65536)

@@ -15,6 +15,7 @@ class Calibration {
   // state_path: where an interrupted run keeps its windows; "" for nowhere.
   Calibration(const Arguments& arguments, std::string state_path);
   klens_profile_options options(Progress& progress) const;
+  int32_t ctx() const { return ctx_; }  // tokens of a window; 0: the library's default
   // An interrupted job's error, in words that tell how to go on; other failures as they are.
   [[noreturn]] void rethrow(const Failure& failure) const;
 

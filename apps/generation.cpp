@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "apps/terminal/interrupt.h"
+#include "apps/terminal/progress.h"
 
 namespace klens::apps {
 namespace {
@@ -66,7 +67,9 @@ const char* name_of(StopReason reason) {
 }
 
 Speed feed(klens_session* session, const std::vector<int32_t>& ids, size_t from, size_t end,
-           int32_t batch) {
+           int32_t batch, bool quiet) {
+  const char* stage = "reading the prompt";
+  StatusLine status(quiet, stage);
   const Clock::time_point start = Clock::now();
   const auto step = static_cast<size_t>(batch);
   size_t at = from;
@@ -74,6 +77,9 @@ Speed feed(klens_session* session, const std::vector<int32_t>& ids, size_t from,
     const size_t count = std::min(end, (at / step + 1) * step) - at;
     check([&](klens_error* e) { return klens_session_eval(session, ids.data() + at, count, e); });
     at += count;
+    const double fraction =
+        static_cast<double>(at - from) / static_cast<double>(std::max<size_t>(end - from, 1));
+    status.update(stage, fraction, seconds_since(start) * (1 / fraction - 1));
   }
   return {static_cast<int64_t>(at - from), seconds_since(start)};
 }
@@ -89,8 +95,10 @@ void notice_wide_caches(const klens_session* session) {
 }
 
 Continuation continue_session(const klens_model* model, klens_session* session,
-                              klens_sampler* sampler, int64_t limit, bool ignore_end,
+                              klens_sampler* sampler, int64_t limit, bool ignore_end, bool quiet,
                               const std::function<void(int32_t)>& on_token) {
+  const char* stage = "generating";
+  StatusLine status(quiet, stage);
   Continuation result;
   while (static_cast<int64_t>(result.ids.size()) < limit) {
     if (interrupted()) {
@@ -110,8 +118,15 @@ Continuation continue_session(const klens_model* model, klens_session* session,
       break;
     }
     on_token(id);
+    status.update(stage, static_cast<double>(result.ids.size()) / static_cast<double>(limit));
   }
   return result;
+}
+
+TokenLimit token_limit(int64_t predict, int64_t ctx, int64_t prompt_tokens) {
+  if (ctx > 0 && ctx - prompt_tokens < predict)
+    return {std::max<int64_t>(ctx - prompt_tokens, 0), "--ctx " + std::to_string(ctx)};
+  return {predict, "-n " + std::to_string(predict)};
 }
 
 }  // namespace klens::apps

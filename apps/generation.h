@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "apps/cli/arguments.h"
@@ -23,9 +24,10 @@ struct Speed {
 };
 
 // Feeds ids[from, end) in pieces of at most `batch` tokens, a multiple of 64, cut at multiples of
-// it, where the session cuts too; stops early if interrupted. Returns what it fed.
+// it, where the session cuts too; stops early if interrupted. Shows how far it is,
+// unless quiet. Returns what it fed.
 Speed feed(klens_session* session, const std::vector<int32_t>& ids, size_t from, size_t end,
-           int32_t batch);
+           int32_t batch, bool quiet);
 
 // Says once, on standard error, that some keys and values are kept in FP32.
 void notice_wide_caches(const klens_session* session);
@@ -40,8 +42,16 @@ struct Continuation {
 };
 
 // Chooses up to `limit` tokens and feeds each but the last. on_token sees every one but the end.
+// Shows how far it is, unless quiet: for callers whose own output to the terminal does not.
 Continuation continue_session(const klens_model* model, klens_session* session,
-                              klens_sampler* sampler, int64_t limit, bool ignore_end,
+                              klens_sampler* sampler, int64_t limit, bool ignore_end, bool quiet,
                               const std::function<void(int32_t)>& on_token);
+
+// How many tokens may be added to a prompt: -n, or what --ctx (0: no limit) leaves of it.
+struct TokenLimit {
+  int64_t tokens;
+  std::string reason;  // "-n 128" or "--ctx 2048"
+};
+TokenLimit token_limit(int64_t predict, int64_t ctx, int64_t prompt_tokens);
 
 }  // namespace klens::apps

@@ -13,6 +13,7 @@ class TextJob {
  public:
   explicit TextJob(const Arguments& arguments);
   klens_text_options options(Progress& progress) const;
+  int32_t ctx() const { return ctx_; }
 
  private:
   std::string text_;

@@ -87,24 +87,21 @@ Conversation::Prompt Conversation::next_prompt(const std::string& message) const
 
 void Conversation::feed_until(size_t end) {
   if (fed_ >= end) return;
-  const Speed speed = feed(session_.get(), context_, fed_, end, options_.session.batch);
+  const Speed speed = feed(session_.get(), context_, fed_, end, options_.session.batch,
+                           options_.quiet);
   prefill_.tokens += speed.tokens;
   prefill_.seconds += speed.seconds;
   fed_ += static_cast<size_t>(speed.tokens);
   if (fed_ == end) checkpoint(session_.get());
 }
 
-void Conversation::answer(const std::string& message,
-                          const std::function<void(std::string_view)>& on_text) {
+std::string Conversation::answer(const std::string& message,
+                                 const std::function<void(std::string_view)>& on_text) {
   Prompt prompt = next_prompt(message);
-  if (prompt.ids.empty()) return;
-  const auto length = static_cast<int64_t>(prompt.ids.size());
-  int64_t limit = options_.answer_tokens;
-  if (options_.context_tokens > 0) {
-    if (length >= options_.context_tokens)
-      throw Error("this would be more than --ctx tokens; /reset starts anew");
-    limit = std::min(limit, options_.context_tokens - length);
-  }
+  if (prompt.ids.empty()) return "";
+  const TokenLimit limit = token_limit(options_.answer_tokens, options_.context_tokens,
+                                       static_cast<int64_t>(prompt.ids.size()));
+  if (limit.tokens == 0) throw Error("this would be more than --ctx tokens; /reset starts anew");
   // Templates may write past turns otherwise than they were generated: the session goes back as far
   // as it must, usually to where what was settled of the last prompt ends.
   fed_ = static_cast<size_t>(klens::rewind(session_.get(), common(prompt.ids, context_, fed_)));
@@ -126,18 +123,22 @@ void Conversation::answer(const std::string& message,
   feed_until(prompt.settled);
   feed_until(context_.size());
   decode_ = {};
+  bool cut = false;
   if (fed_ == context_.size()) {
-    const Continuation made = continue_session(model_, session_.get(), sampler_.get(), limit,
-                                               options_.ignore_end, [&](int32_t id) {
-                                                 context_.push_back(id);
-                                                 show(push(decoder.get(), id));
-                                               });
+    const Continuation made =
+        continue_session(model_, session_.get(), sampler_.get(), limit.tokens, options_.ignore_end,
+                         options_.quiet || options_.shows_answers, [&](int32_t id) {
+                           context_.push_back(id);
+                           show(push(decoder.get(), id));
+                         });
+    cut = made.reason == StopReason::kLimit;
     decode_ = made.decode;
     fed_ += static_cast<size_t>(made.decode.tokens);
   }
   show(finish(decoder.get()));
   notice_wide_caches(session_.get());
   messages_.push_back({{"role", "assistant"}, {"content", text}});
+  return cut ? limit.reason : "";
 }
 
 void Conversation::save(const std::string& path) const {

@@ -18,6 +18,8 @@ struct ChatOptions {
   int64_t answer_tokens = 0;   // at most
   int64_t context_tokens = 0;  // at most; 0: no limit
   bool ignore_end = false;
+  bool quiet = false;          // no progress of prompts
+  bool shows_answers = false;  // on_text shows the answer: no progress of it
 };
 
 // Messages and the session that has read them. With a chat template the prompt is rendered anew
@@ -27,15 +29,17 @@ class Conversation {
  public:
   Conversation(klens_model* model, const klens_tokenizer* tokenizer, const ChatOptions& options);
 
-  // Adds the user's message and the model's, which on_text sees piece by piece. Under an
-  // InterruptScope.
-  void answer(const std::string& message, const std::function<void(std::string_view)>& on_text);
+  // Adds the user's message and the model's, which on_text sees piece by piece. Returns what cut
+  // the answer short, "-n 256" or "--ctx 4096", or "". Under an InterruptScope.
+  std::string answer(const std::string& message,
+                     const std::function<void(std::string_view)>& on_text);
   void reset();
   // The session at path, the messages beside it at path.json.
   void save(const std::string& path) const;
   void load(const std::string& path);
 
   bool has_template() const { return has_template_; }
+  int64_t tokens() const { return static_cast<int64_t>(context_.size()); }
   const nlohmann::ordered_json& messages() const { return messages_; }
   std::string stats() const;
 

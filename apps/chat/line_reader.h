@@ -5,7 +5,9 @@
 namespace klens::apps {
 
 // Reads what the user says: with line editing and history on a terminal, plain lines otherwise. A
-// line that ends in a backslash goes on in the next.
+// line that ends in a backslash goes on in the next; what is pasted into a terminal that marks
+// pastes (bracketed paste, nearly all) stays together, line breaks and all. Text is UTF-8 whatever
+// the locale.
 class LineReader {
  public:
   enum class Result { kLine, kEnd, kInterrupted };
@@ -15,14 +17,16 @@ class LineReader {
   LineReader(const LineReader&) = delete;
   LineReader& operator=(const LineReader&) = delete;
 
-  bool interactive() const { return editor_ != nullptr; }
+  // Somebody types.
+  bool interactive() const { return interactive_; }
   // On kInterrupted (Ctrl-C on a terminal) what was typed is dropped.
   Result read(std::string& text);
 
  private:
   struct Editor;
-  Result read_line(const char* prompt, std::string& line);
+  Result read_line(const wchar_t* prompt, std::string& line);
 
+  const bool interactive_;
   std::unique_ptr<Editor> editor_;
 };
 

@@ -1,9 +1,11 @@
 #include "apps/cli/common.h"
 
 #include <cstdio>
+#include <filesystem>
 
 #include "apps/cli/error.h"
 #include "apps/cli/output.h"
+#include "apps/terminal/progress.h"
 
 namespace klens::apps {
 
@@ -74,7 +76,23 @@ ModelHandle open_model(const Arguments& arguments, const std::string& path,
                        klens_model_options options) {
   const std::string backend = arguments.text_or("backend", "cpu");
   options.backend = backend.c_str();
+  const StatusLine status(arguments.flag("quiet"), "opening " + file_name(path));
   return klens::open_model(path, options);
+}
+
+std::string file_name(const std::string& path) {
+  const std::filesystem::path p = std::filesystem::path(path).lexically_normal();
+  return (p.has_filename() ? p : p.parent_path()).filename().string();
+}
+
+void warn_beyond_context(const klens_model* model, int64_t tokens, const std::string& what,
+                         bool quiet) {
+  const int64_t trained = klens_model_context_length(model);
+  if (quiet || trained == 0 || tokens <= trained) return;
+  std::fprintf(stderr,
+               "klens: %s of %lld tokens: the model was trained on %lld at most, and may predict "
+               "worse beyond\n",
+               what.c_str(), static_cast<long long>(tokens), static_cast<long long>(trained));
 }
 
 const klens_tokenizer* tokenizer_of(const klens_model* model, const std::string& path) {

@@ -24,6 +24,14 @@ ModelHandle open_model(const Arguments& arguments);
 ModelHandle open_model(const Arguments& arguments, const std::string& path);
 ModelHandle open_model(const Arguments& arguments, const std::string& path,
                        klens_model_options options);
+// The last part of a path, "model" for "some/model/".
+std::string file_name(const std::string& path);
+
+// Says on standard error, unless quiet, that `tokens` of `what` ("the prompt and its continuation",
+// "windows") are more than the model was trained on at once, where they are.
+void warn_beyond_context(const klens_model* model, int64_t tokens, const std::string& what,
+                         bool quiet);
+
 // The model's tokenizer; throws Error if it came without one.
 const klens_tokenizer* tokenizer_of(const klens_model* model, const std::string& path);
 

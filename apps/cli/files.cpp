@@ -1,10 +1,12 @@
 #include "apps/cli/files.h"
 
 #include <fcntl.h>
+#include <pwd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 #include "apps/cli/arguments.h"
@@ -91,6 +93,19 @@ void check_output(const std::string& path, const char* ending,
   options.input_count = read.size();
   options.streams = streams ? 1 : 0;
   check([&](klens_error* e) { return klens_check_output(path.c_str(), &options, e); });
+}
+
+std::string expand_home(const std::string& path) {
+  if (!path.starts_with('~')) return path;
+  const size_t end = std::min(path.find('/'), path.size());
+  const std::string user = path.substr(1, end - 1);
+  const char* home = user.empty() ? std::getenv("HOME") : nullptr;
+  if (home == nullptr || home[0] == '\0') {
+    const passwd* entry = user.empty() ? ::getpwuid(::getuid()) : ::getpwnam(user.c_str());
+    if (entry == nullptr) return path;
+    home = entry->pw_dir;
+  }
+  return home + path.substr(end);
 }
 
 }  // namespace klens::apps

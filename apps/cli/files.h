@@ -19,4 +19,8 @@ void write_file(const std::string& path, std::string_view content);
 void check_output(const std::string& path, const char* ending,
                   const std::vector<std::string>& inputs, bool streams = true);
 
+// A path as a shell would take it: "~" and "~/..." are the user's home folder, "~name" is name's.
+// What names no user stays as it is.
+std::string expand_home(const std::string& path);
+
 }  // namespace klens::apps

@@ -116,7 +116,9 @@ void run(const Arguments& arguments) {
   if (!sweeps) {
     if (!svg.empty()) throw UsageError("--svg draws a --sweep");
     const std::string path = model_path(arguments);
-    return print_report(format, path, bench_once(open_model(arguments, path), options, arguments));
+    const ModelHandle model = open_model(arguments, path);
+    warn_of_length(model, options.depth, options, arguments);
+    return print_report(format, path, bench_once(model, options, arguments));
   }
   if ((kind == "batch" || kind == "length") && options.generate < 0)
     throw UsageError("-n 0 leaves nothing to sweep");

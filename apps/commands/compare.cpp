@@ -82,9 +82,11 @@ void run(const Arguments& arguments) {
   options_of_a.kv = KLENS_KV_DEFAULT;
   const ModelHandle a = open_model(arguments, models[0], options_of_a);
   const ModelHandle b = open_model(arguments, models[1]);
+  for (const klens_model* model : {a.get(), b.get()})
+    warn_beyond_context(model, job.ctx(), "windows", quiet);
   ordered_json report;
   {
-    Progress progress(quiet);
+    Progress progress(quiet, "tokenizing the text");
     const klens_text_options options = job.options(progress);
     report = report_of([&](char** text, klens_error* e) {
       return klens_compare(a.get(), b.get(), &options, text, e);

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -8,6 +10,7 @@
 #include "apps/cli/output.h"
 #include "apps/generation.h"
 #include "apps/terminal/interrupt.h"
+#include "apps/terminal/style.h"
 
 namespace klens::apps {
 namespace {
@@ -54,7 +57,7 @@ void run(const Arguments& arguments) {
   const std::string path = model_path(arguments);
   if (arguments.one_of({"prompt", "file", "ids"}).empty())
     throw UsageError("there is no prompt: give one with -p, -f or --ids");
-  int64_t limit = arguments.count("predict", 128, 0);
+  const int64_t predict = arguments.count("predict", 128, 0);
   const int64_t most = arguments.count("ctx", 0, 0);
   const klens_sampler_options sampler_options = read_sampler_options(arguments);
   const bool json = arguments.flag("json"), ignore_end = arguments.flag("ignore-eos");
@@ -68,28 +71,33 @@ void run(const Arguments& arguments) {
   if (most > 0 && prompt_tokens > most)
     throw Error("the prompt has " + std::to_string(prompt_tokens) + " tokens, more than --ctx " +
                 std::to_string(most));
-  if (most > 0) limit = std::min(limit, most - prompt_tokens);
+  const TokenLimit limit = token_limit(predict, most, prompt_tokens);
   const SessionHandle session = new_session(model.get(), session_options);
   const SamplerHandle sampler = new_sampler(sampler_options);
 
   const InterruptScope interrupts;
+  const Speed prefill = feed(session.get(), prompt, 0, prompt.size(), session_options.batch, quiet);
   TextStream stream(klens_model_tokenizer(model.get()), !json);
   for (const int32_t id : prompt) {
     klens_sampler_accept(sampler.get(), id);
     stream.push(id, show_prompt);
   }
   const size_t prompt_bytes = stream.text().size();
-  const Speed prefill = feed(session.get(), prompt, 0, prompt.size(), session_options.batch);
   Continuation made;
   made.reason = StopReason::kInterrupt;
   if (prefill.tokens == prompt_tokens)
-    made = continue_session(model.get(), session.get(), sampler.get(), limit, ignore_end,
+    made = continue_session(model.get(), session.get(), sampler.get(), limit.tokens, ignore_end,
+                            quiet || (!json && is_terminal(STDOUT_FILENO)),
                             [&](int32_t id) { stream.push(id, true); });
   stream.finish(true);
   if (!quiet) notice_wide_caches(session.get());
 
   std::vector<int32_t> ids = prompt;
   ids.insert(ids.end(), made.ids.begin(), made.ids.end());
+  const auto warn = [&] {
+    warn_beyond_context(model.get(), static_cast<int64_t>(ids.size()),
+                        "the prompt and its continuation", quiet);
+  };
   if (json) {
     nlohmann::ordered_json result = {{"ids", ids},
                                      {"text", stream.text()},
@@ -100,14 +108,19 @@ void run(const Arguments& arguments) {
                                      {"decode_tok_s", made.decode.per_second()},
                                      {"stop", name_of(made.reason)}};
     print_json(result);
+    warn();
     return;
   }
   print("\n");
   flush_output();
-  if (!quiet)
-    std::fprintf(stderr, "prompt %lld tokens, %.1f tok/s; generated %zu tokens, %.1f tok/s (%s)\n",
+  if (!quiet) {
+    const std::string limited = made.reason == StopReason::kLimit ? ": " + limit.reason : "";
+    std::fprintf(stderr,
+                 "prompt %lld tokens, %.1f tok/s; generated %zu tokens, %.1f tok/s (%s%s)\n",
                  static_cast<long long>(prompt_tokens), prefill.per_second(), made.ids.size(),
-                 made.decode.per_second(), name_of(made.reason));
+                 made.decode.per_second(), name_of(made.reason), limited.c_str());
+  }
+  warn();
 }
 
 }  // namespace
@@ -137,7 +150,7 @@ Command generate_command() {
        [] {
          OptionGroup group = general_options();
          group.options.insert(group.options.begin() + 1,
-                              {"q,quiet", "", "no speeds on standard error"});
+                              {"q,quiet", "", "no progress, speeds or notices on standard error"});
          return group;
        }()},
       run};

@@ -4,6 +4,7 @@
 #include "apps/cli/common.h"
 #include "apps/cli/output.h"
 #include "apps/plan_view.h"
+#include "apps/terminal/progress.h"
 
 namespace klens::apps {
 namespace {
@@ -68,6 +69,8 @@ void run(const Arguments& arguments) {
   const std::string path = model_path(arguments);
   const bool verify = arguments.flag("verify"), json = arguments.flag("json");
   const ordered_json report = report_of([&](char** text, klens_error* e) {
+    const StatusLine status(arguments.flag("quiet"),
+                            (verify ? "checking " : "reading ") + file_name(path));
     return klens_inspect(path.c_str(), verify ? 1 : 0, text, e);
   });
   if (json) {
@@ -80,6 +83,8 @@ void run(const Arguments& arguments) {
 }  // namespace
 
 Command inspect_command() {
+  OptionGroup output = general_options();
+  output.options.push_back(quiet_option());
   return {"inspect",
           "MODEL [options]",
           "what a model holds: spec, units, plan, provenance, checks",
@@ -89,7 +94,7 @@ Command inspect_command() {
           {{"Input",
             {{"verify", "", "also compare every tensor with its checksum"},
              {"m,model", "MODEL", "instead of the first argument"}}},
-           general_options()},
+           output},
           run};
 }
 

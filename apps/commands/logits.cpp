@@ -5,6 +5,7 @@
 #include "apps/cli/error.h"
 #include "apps/cli/files.h"
 #include "apps/cli/output.h"
+#include "apps/terminal/progress.h"
 
 namespace klens::apps {
 namespace {
@@ -19,11 +20,10 @@ void run(const Arguments& arguments) {
   check_output(*output, ".safetensors", {path, *ids_path}, false);
   klens_model_options options = read_model_options(arguments);
   options.activations = KLENS_ACTIVATIONS_F32;  // parity is judged on the exact path
-  const std::string backend = arguments.text_or("backend", "cpu");
-  options.backend = backend.c_str();
-  const ModelHandle model = klens::open_model(path, options);
+  const ModelHandle model = open_model(arguments, path, options);
   const std::vector<int32_t> ids = read_ids(*ids_path, klens_model_vocab(model.get()));
   check([&](klens_error* e) {
+    const StatusLine status(arguments.flag("quiet"), "logits");
     return klens_export_logits(model.get(), ids.data(), ids.size(), output->c_str(), e);
   });
   const int32_t vocab = klens_model_vocab(model.get());
@@ -38,6 +38,8 @@ void run(const Arguments& arguments) {
 }  // namespace
 
 Command logits_command() {
+  OptionGroup output = general_options();
+  output.options.push_back(quiet_option());
   OptionGroup model = model_options();
   for (OptionSpec& option : model.options) {
     if (first_long_name(option.names) == "activations")
@@ -53,7 +55,7 @@ Command logits_command() {
             {{"ids", "FILE", "token ids, decimal, between white space; - reads standard input"},
              {"o,output", "OUT", "the file to write"}}},
            model,
-           general_options()},
+           output},
           run};
 }
 

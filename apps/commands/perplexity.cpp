@@ -31,9 +31,10 @@ void run(const Arguments& arguments) {
     throw UsageError("--stride is at most the window length (-c)");
   if (llama && stride > 0) throw UsageError("--protocol llama has no --stride");
   const ModelHandle model = open_model(arguments, path);
+  warn_beyond_context(model.get(), job.ctx(), "windows", quiet);
   ordered_json report;
   {
-    Progress progress(quiet);
+    Progress progress(quiet, "tokenizing the text");
     klens_text_options options = job.options(progress);
     options.stride = stride;
     options.llama_protocol = llama ? 1 : 0;

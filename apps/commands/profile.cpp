@@ -95,9 +95,10 @@ void run(const Arguments& arguments) {
   if (!output.empty()) check_output(output, ".json", {path, arguments.text_or("file", "")});
   const ModelHandle model = open_model(arguments, path);
   note_if_quantised(model.get(), path);
+  warn_beyond_context(model.get(), calibration.ctx(), "calibration windows", quiet);
   std::string text;
   try {
-    Progress progress(quiet);
+    Progress progress(quiet, "calibration text");
     const klens_profile_options options = calibration.options(progress);
     text = text_of(
         [&](char** out, klens_error* e) { return klens_profile(model.get(), &options, out, e); });

@@ -90,6 +90,7 @@ void run(const Arguments& arguments) {
 
   const ModelHandle model = open_model(arguments, path);
   note_if_quantised(model.get(), path);
+  warn_beyond_context(model.get(), calibration.ctx(), "calibration windows", quiet);
   klens_quantize_options options{};
   options.size = sizeof(options);
   const klens_plan_options aim = budget.options();
@@ -99,7 +100,7 @@ void run(const Arguments& arguments) {
   options.no_measure = arguments.flag("no-measure") ? 1 : 0;
   ordered_json report, before;
   try {
-    Progress progress(quiet);
+    Progress progress(quiet, "calibration text");
     const klens_profile_options measuring = calibration.options(progress);
     options.profile = &measuring;
     report = report_of([&](char** text, klens_error* e) {

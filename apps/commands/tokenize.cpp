@@ -5,6 +5,7 @@
 #include "apps/cli/error.h"
 #include "apps/cli/files.h"
 #include "apps/cli/output.h"
+#include "apps/terminal/progress.h"
 
 namespace klens::apps {
 namespace {
@@ -14,10 +15,14 @@ void run(const Arguments& arguments) {
   const std::string source = arguments.one_of({"prompt", "file"});
   if (source.empty()) throw UsageError("there is no text: give one with -f or -p");
   const bool special = arguments.flag("special"), json = arguments.flag("json");
+  const bool quiet = arguments.flag("quiet");
   const std::string given = *arguments.text(source);
   const TokenizerHandle tokenizer = open_tokenizer(path);
   const std::string text = source == "file" || given == "-" ? read_file(given) : given;
-  const std::vector<int32_t> ids = tokenize(tokenizer.get(), text, special);
+  const std::vector<int32_t> ids = [&] {
+    const StatusLine status(quiet, "tokenizing");
+    return tokenize(tokenizer.get(), text, special);
+  }();
   if (json) {
     print_json({{"ids", ids}});
     return;
@@ -30,6 +35,8 @@ void run(const Arguments& arguments) {
 }  // namespace
 
 Command tokenize_command() {
+  OptionGroup output = general_options();
+  output.options.push_back(quiet_option());
   return {"tokenize",
           "MODEL -f FILE [options]",
           "token ids of a text",
@@ -42,7 +49,7 @@ Command tokenize_command() {
              {"p,prompt", "TEXT", "the text itself; - reads standard input"},
              {"special", "", "with the special tokens that the tokenizer adds, such as BOS"},
              {"m,model", "MODEL", "instead of the first argument"}}},
-           general_options()},
+           output},
           run};
 }
 

@@ -1,56 +1,153 @@
 #include "apps/terminal/progress.h"
 
+#include <signal.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <functional>
+#include <system_error>
 
 #include "apps/cli/output.h"
 #include "apps/terminal/style.h"
+#include "apps/terminal/text.h"
 
 namespace klens::apps {
 namespace {
 
-constexpr std::chrono::milliseconds kTerminalPause{100};
+constexpr std::chrono::milliseconds kFirst{300};  // what is done sooner is not shown
+constexpr std::chrono::milliseconds kReportPause{100}, kTick{250};
 constexpr std::chrono::seconds kLogPause{15};
-constexpr int kBarWidth = 24;
+constexpr size_t kWidestBar = 24, kNarrowestBar = 6;
+constexpr size_t kWidestStage = 30, kUsualStage = 12;
+
+// The last column stays free: writing into it makes some terminals go to the next line.
+size_t usable_columns() {
+  winsize size{};
+  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 79;
+  return size.ws_col - 1u;
+}
+
+std::string times(const ProgressState& state) {
+  const std::string elapsed = human_seconds(std::floor(state.seconds));
+  if (state.seconds_left < 0) return elapsed;
+  return elapsed + ", " + human_seconds(state.seconds_left) + " left";
+}
+
+std::string percent(const ProgressState& state) {
+  return formatted("%3.0f %%", 100 * std::clamp(state.fraction, 0.0, 1.0));
+}
+
+// The thread takes no signals: a Ctrl-C must interrupt what the program reads.
+std::thread start_quietly(std::function<void()> body) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  std::thread thread;
+  try {
+    thread = std::thread(std::move(body));
+  } catch (const std::system_error&) {
+    // No thread is to be had: only reports are shown.
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return thread;
+}
 
 }  // namespace
 
-Progress::Progress(bool quiet)
-    : quiet_(quiet), terminal_(is_terminal(STDERR_FILENO)), last_(Clock::now()) {}
+std::string progress_line(const ProgressState& state, size_t columns) {
+  std::string stage = cut_to_columns(state.stage, kWidestStage);
+  if (state.fraction < 0) return cut_to_columns(stage + "  " + times(state), columns);
+  const std::string end = " " + percent(state) + "  " + times(state);
+  const size_t width = columns_of(stage);
+  if (width < kUsualStage) stage.append(kUsualStage - width, ' ');
+  const size_t taken = columns_of(stage) + 3 + columns_of(end);  // a space and the brackets
+  const size_t room = columns > taken ? std::min(columns - taken, kWidestBar) : 0;
+  if (room < kNarrowestBar)
+    return cut_to_columns(cut_to_columns(state.stage, kWidestStage) + end, columns);
+  const auto filled =
+      static_cast<size_t>(std::clamp(state.fraction, 0.0, 1.0) * static_cast<double>(room));
+  return stage + " [" + std::string(filled, '#') + std::string(room - filled, '.') + "]" + end;
+}
 
-Progress::~Progress() {
+StatusLine::StatusLine(bool quiet, std::string stage)
+    : quiet_(quiet),
+      terminal_(can_rewrite_lines(STDERR_FILENO)),
+      begin_(Clock::now()),
+      stage_begin_(begin_),
+      reported_(begin_),
+      shown_(begin_) {
+  state_.stage = std::move(stage);
+  if (!quiet_) ticker_ = start_quietly([this] { keep_alive(); });
+}
+
+StatusLine::~StatusLine() {
+  {
+    const std::lock_guard lock(mutex_);
+    ended_ = true;
+  }
+  wake_.notify_all();
+  if (ticker_.joinable()) ticker_.join();
   if (line_open_) std::fputs("\r\033[K", stderr);
+}
+
+void StatusLine::keep_alive() noexcept {
+  std::unique_lock lock(mutex_);
+  while (!wake_.wait_for(lock, kTick, [this] { return ended_; })) {
+    try {
+      show_if_due(kTick);
+    } catch (const std::exception&) {
+      return;  // no memory for a line: what is being done fails soon, and says so
+    }
+  }
+}
+
+void StatusLine::update(const std::string& stage, double fraction, double seconds_left) {
+  if (quiet_) return;
+  const std::lock_guard lock(mutex_);
+  reported_ = Clock::now();
+  if (stage != state_.stage) stage_begin_ = reported_;
+  state_.stage = stage;
+  state_.fraction = fraction;
+  state_.seconds_left = seconds_left;
+  show_if_due(kReportPause);
+}
+
+// Under mutex_.
+void StatusLine::show_if_due(Clock::duration pause) {
+  const Clock::time_point now = Clock::now();
+  if (terminal_ ? now - begin_ < kFirst || (line_open_ && now - shown_ < pause)
+                : now - shown_ < kLogPause)
+    return;
+  show(now);
+}
+
+void StatusLine::show(Clock::time_point now) {
+  const auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
+  ProgressState state = state_;
+  state.seconds = seconds(now - stage_begin_);
+  if (state.seconds_left >= 0)
+    state.seconds_left = std::max(0.0, state.seconds_left - seconds(now - reported_));
+  shown_ = now;
+  if (terminal_) {
+    std::fprintf(stderr, "\r\033[K%s", progress_line(state, usable_columns()).c_str());
+    std::fflush(stderr);
+    line_open_ = true;
+  } else {
+    const std::string done = state.fraction < 0 ? "" : percent(state) + "  ";
+    std::fprintf(stderr, "%s: %s%s\n", state.stage.c_str(),
+                 done.substr(std::min(done.find_first_not_of(' '), done.size())).c_str(),
+                 times(state).c_str());
+  }
 }
 
 int Progress::callback(void* user, const klens_progress* progress) {
   auto* self = static_cast<Progress*>(user);
-  if (!self->quiet_) self->show(*progress);
+  self->line_.update(progress->stage != nullptr ? progress->stage : "",
+                     std::clamp(progress->fraction, 0.0, 1.0), progress->seconds_left);
   return interrupted() ? 1 : 0;
-}
-
-void Progress::show(const klens_progress& progress) {
-  const Clock::time_point now = Clock::now();
-  const bool first_on_terminal = terminal_ && !line_open_;
-  if (!first_on_terminal && now - last_ < (terminal_ ? Clock::duration(kTerminalPause) : kLogPause))
-    return;
-  last_ = now;
-  const double fraction = std::clamp(progress.fraction, 0.0, 1.0);
-  const std::string stage = progress.stage != nullptr ? progress.stage : "";
-  const std::string left =
-      progress.seconds_left < 0 ? "" : "  " + human_seconds(progress.seconds_left) + " left";
-  if (terminal_) {
-    const auto filled = static_cast<size_t>(fraction * kBarWidth);
-    const std::string bar = std::string(filled, '#') + std::string(kBarWidth - filled, '.');
-    std::fprintf(stderr, "\r\033[K%-12.30s [%s] %3.0f %%%s", stage.c_str(), bar.c_str(),
-                 100 * fraction, left.c_str());
-    std::fflush(stderr);
-    line_open_ = true;
-  } else {
-    std::fprintf(stderr, "%s: %.0f %%%s\n", stage.c_str(), 100 * fraction, left.c_str());
-  }
 }
 
 std::string human_seconds(double seconds) {

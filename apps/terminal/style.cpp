@@ -9,6 +9,11 @@ namespace klens::apps {
 
 bool is_terminal(int fd) { return ::isatty(fd) == 1; }
 
+bool can_rewrite_lines(int fd) {
+  const char* term = std::getenv("TERM");
+  return is_terminal(fd) && term != nullptr && term[0] != '\0' && std::strcmp(term, "dumb") != 0;
+}
+
 std::string Style::bold(const std::string& text) const {
   return colour ? "\033[1m" + text + "\033[0m" : text;
 }
@@ -23,10 +28,8 @@ std::string Style::on(int background, const std::string& text) const {
 
 Style output_style() {
   const char* no_color = std::getenv("NO_COLOR");
-  const char* term = std::getenv("TERM");
   if (no_color != nullptr && no_color[0] != '\0') return {};
-  if (term == nullptr || std::strcmp(term, "dumb") == 0) return {};
-  return {is_terminal(STDOUT_FILENO)};
+  return {can_rewrite_lines(STDOUT_FILENO)};
 }
 
 }  // namespace klens::apps

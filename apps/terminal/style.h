@@ -4,6 +4,8 @@
 namespace klens::apps {
 
 bool is_terminal(int fd);
+// A terminal that knows escape sequences, as those that are not TERM=dumb do.
+bool can_rewrite_lines(int fd);
 
 // How standard output may be decorated. Plain unless it is a terminal; NO_COLOR and TERM=dumb are
 // respected.

@@ -19,6 +19,7 @@ struct klens_model {
   std::shared_ptr<const klens::Model> model;
   std::optional<klens_tokenizer> tokenizer;
   std::string quantised = {};  // quantised_formats of it
+  int64_t context_length = 0;  // 0: no limit is known
 };
 
 struct klens_session {

@@ -8,6 +8,7 @@
 #include "engine/c_api/reports.h"
 #include "engine/version.h"
 #include "kernels/cpu/features.h"
+#include "loaders/context_length.h"
 
 namespace klens {
 namespace {
@@ -82,6 +83,7 @@ klens_status klens_model_open(const char* path, const klens_model_options* optio
       opened->tokenizer = klens_tokenizer{
           Tokenizer::from_json(texts.tokenizer, std::string(path) + " (tokenizer.json)")};
     opened->quantised = quantised_formats(loaded->checkpoint());
+    opened->context_length = context_length(loaded->checkpoint()).value_or(0);
     opened->model = std::move(loaded);
     *model = opened.release();
   });
@@ -92,6 +94,7 @@ int32_t klens_model_vocab(const klens_model* model) {
   return static_cast<int32_t>(model->model->spec().vocab);
 }
 const char* klens_model_quantised(const klens_model* model) { return model->quantised.c_str(); }
+int64_t klens_model_context_length(const klens_model* model) { return model->context_length; }
 int32_t klens_model_threads(const klens_model* model) { return model->model->options().threads; }
 
 int klens_model_is_eos(const klens_model* model, int32_t id) {

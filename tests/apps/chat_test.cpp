@@ -215,7 +215,7 @@ TEST_CASE("what cannot be saved or loaded ends a scripted chat") {
         std::string("/save /no/such/folder/x"), "/save " + (folder / "early")}) {
     INFO(line);
     const Outcome outcome =
-        chat((line.find("no/such") != std::string::npos ? "The river\n" : "") + line + "\n");
+        chat((line.find("no/such") != std::string::npos ? "The river\n" : "") + line + "\n", {"-q"});
     CHECK(outcome.code == 1);
     CHECK(is_one_error_line(outcome.err));
   }

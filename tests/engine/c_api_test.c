@@ -384,6 +384,7 @@ int main(int argc, char** argv) {
   if (model == NULL || other == NULL) return 1;
   CHECK(klens_model_vocab(model) == 4096);
   CHECK(klens_model_threads(model) >= 1);
+  CHECK(klens_model_context_length(model) == 0); /* state spaces alone */
   CHECK(klens_model_is_eos(model, 0) == 1 && klens_model_is_eos(model, 5) == 0);
   text_and_tokens(model, argv[1]);
   sessions(model);

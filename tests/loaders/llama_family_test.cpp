@@ -3,7 +3,10 @@
 #include <cmath>
 #include <limits>
 
+#include "loaders/checkpoint.h"
+#include "loaders/context_length.h"
 #include "tests/loaders/architectures.h"
+#include "tests/testing.h"
 
 namespace klens::testing {
 namespace {
@@ -51,6 +54,28 @@ TEST_CASE("mistral and qwen: windows, biases, norms", "[architectures]") {
   CHECK(shape_of(qwen3, "model.layers.0.self_attn.k_norm.weight") == std::vector<int64_t>{128});
   CHECK(unit(qwen3, "model.layers.0.self_attn.q_proj").rows == 16 * 128);
   CHECK(!find_small(qwen3, "model.layers.0.self_attn.q_proj.bias"));
+}
+
+TEST_CASE("how much text attention was trained on is known", "[architectures]") {
+  const auto length = [](const std::string& name, const char* patch, const ModelSpec& spec) {
+    Checkpoint checkpoint;
+    nlohmann::json config = nlohmann::json::parse(read_bytes(data_path("configs/" + name + ".json")));
+    config.merge_patch(nlohmann::json::parse(patch));
+    checkpoint.texts.config = config.dump();
+    checkpoint.spec = spec;
+    return context_length(checkpoint);
+  };
+  const ModelSpec attends = build_published("llama-3.2-1b"), scans = build_published("mamba-130m");
+  CHECK(length("llama-3.2-1b", "{}", attends) == 131072);
+  CHECK(length("jamba-v0.1", "{}", build_published("jamba-v0.1")) == 262144);
+  const auto of_qwen = [&](const char* patch) { return length("qwen2.5-0.5b", patch, attends); };
+  CHECK(of_qwen("{}") == 32768);
+  CHECK(of_qwen(R"({"rope_scaling":{"type":"linear","factor":4.0}})") == 4 * 32768);
+  CHECK(of_qwen(R"({"rope_scaling":{"rope_type":"dynamic","factor":4.0}})") == 32768);
+  for (const char* none : {"null", "-1", "0", "\"many\"", "1e300", "[]"})
+    CHECK(of_qwen((std::string(R"({"max_position_embeddings":)") + none + "}").c_str()) ==
+          std::nullopt);
+  CHECK(length("mamba-130m", R"({"max_position_embeddings":2048})", scans) == std::nullopt);
 }
 
 TEST_CASE("llama: what is refused", "[architectures]") {

@@ -113,13 +113,16 @@ KLENS_API int32_t klens_model_vocab(const klens_model* model); /* logits per pos
 /* Of a model that is quantised already, "q4_1 in 210 of 211 matrices"; else "". What is measured
    against such a model says nothing of the one it was made from. */
 KLENS_API const char* klens_model_quantised(const klens_model* model);
+/* Tokens that an attention model was trained on at once, as its config or GGUF says; it may predict
+   worse after more. 0: not said, or a model of state spaces alone, which has no such limit. */
+KLENS_API int64_t klens_model_context_length(const klens_model* model);
 KLENS_API int32_t klens_model_threads(const klens_model* model);
 KLENS_API int klens_model_is_eos(const klens_model* model,
                                  int32_t id); /* 1 if it ends a turn: generation stops */
 /* NULL if the model came without one. Borrowed: lives as long as the model. */
 KLENS_API const klens_tokenizer* klens_model_tokenizer(const klens_model* model);
 /* What a file holds, without running it: {"architecture","parameters","bytes","bpw","file_bytes",
-   "vocab","d_model","blocks","tied_head",
+   "vocab","d_model","context_length" (null: none),"blocks","tied_head",
    "stop_tokens":[{"id","text","from"}],"units":[{"name","kind","block","rows","cols","format","quantizer",
    "bytes"}],"plan","provenance","checks"}. verify: also the checksum of every tensor. */
 KLENS_API klens_status klens_inspect(const char* path, int verify, char** json, klens_error* error);
