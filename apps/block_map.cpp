@@ -10,8 +10,8 @@ namespace {
 constexpr size_t kWidth = 80;
 constexpr size_t kLabelWidth = 11;  // "  embedding"
 
-bool outside_blocks(const MapCell& cell) {
-  return cell.block < 0 || cell.kind == "head" || cell.kind == "embedding";
+bool outside_layers(const MapCell& cell) {
+  return cell.layer < 0 || cell.kind == "head" || cell.kind == "embedding";
 }
 
 std::string centred(const std::string& text, size_t width) {
@@ -35,7 +35,7 @@ struct Column {
 std::vector<Column> columns_of(const std::vector<MapCell>& cells) {
   std::vector<Column> columns;
   for (const MapCell& cell : cells) {
-    if (outside_blocks(cell)) continue;
+    if (outside_layers(cell)) continue;
     auto column = std::find_if(columns.begin(), columns.end(),
                                [&](const Column& c) { return c.kind == cell.kind; });
     if (column == columns.end())
@@ -48,7 +48,7 @@ std::vector<Column> columns_of(const std::vector<MapCell>& cells) {
 std::string outside_line(const std::vector<MapCell>& cells, bool before, const Style& style) {
   std::string out;
   for (const MapCell& cell : cells) {
-    if (!outside_blocks(cell) || (cell.block < 0) != before) continue;
+    if (!outside_layers(cell) || (cell.layer < 0) != before) continue;
     out += trimmed(
         formatted("  %-*s", static_cast<int>(kLabelWidth - 1), cell.kind.c_str()) +
         style.on(cell.background, centred(cell.text, std::max(cell.text.size() + 2, size_t{8}))));
@@ -59,9 +59,9 @@ std::string outside_line(const std::vector<MapCell>& cells, bool before, const S
 }  // namespace
 
 std::string block_map(const std::vector<MapCell>& cells, const Style& style) {
-  std::map<int64_t, std::map<std::string, const MapCell*>> blocks;
+  std::map<int64_t, std::map<std::string, const MapCell*>> layers;
   for (const MapCell& cell : cells) {
-    if (!outside_blocks(cell)) blocks[cell.block][cell.kind] = &cell;
+    if (!outside_layers(cell)) layers[cell.layer][cell.kind] = &cell;
   }
   const std::vector<Column> columns = columns_of(cells);
   std::string out = outside_line(cells, true, style);
@@ -70,13 +70,13 @@ std::string block_map(const std::vector<MapCell>& cells, const Style& style) {
     size_t last = first, width = kLabelWidth + 1;
     while (last < columns.size() && (last == first || width + columns[last].width + 1 <= kWidth))
       width += columns[last++].width + 1;
-    std::string header = formatted("  %-*s", static_cast<int>(kLabelWidth - 1), "block");
+    std::string header = formatted("  %-*s", static_cast<int>(kLabelWidth - 1), "layer");
     for (size_t c = first; c < last; ++c)
       header += centred(columns[c].kind, columns[c].width) + " ";
     out += style.bold(trimmed(header));
-    for (const auto& [block, row] : blocks) {
+    for (const auto& [layer, row] : layers) {
       std::string line =
-          formatted("  %5lld", static_cast<long long>(block)) + std::string(kLabelWidth - 6, ' ');
+          formatted("  %5lld", static_cast<long long>(layer)) + std::string(kLabelWidth - 6, ' ');
       for (size_t c = first; c < last; ++c) {
         const auto cell = row.find(columns[c].kind);
         line += cell == row.end() ? centred(".", columns[c].width)

@@ -15,7 +15,7 @@ using nlohmann::ordered_json;
 constexpr size_t kNameWidth = 25;
 
 bool in_a_block(const UnitRow& row) {
-  return row.block >= 0 && row.kind != "head" && row.kind != "embedding";
+  return row.layer >= 0 && row.kind != "head" && row.kind != "embedding";
 }
 
 std::string text_at(const ordered_json& json, const char* key) {
@@ -39,7 +39,7 @@ UnitRow row_of_unit(const ordered_json& unit) {
   UnitRow row;
   row.name = text_at(unit, "name");
   row.kind = text_at(unit, "kind");
-  row.block = integer_at(unit, "block", -1);
+  row.layer = layer_of(unit);
   row.rows = integer_at(unit, "rows", 0);
   row.cols = integer_at(unit, "cols", 0);
   row.format = text_at(unit, "format");
@@ -104,6 +104,11 @@ bool is_choice(const ordered_json& candidate, const ordered_json& choice) {
 }
 
 }  // namespace
+
+// Profiles of earlier versions know residual steps only.
+int64_t layer_of(const ordered_json& unit) {
+  return integer_at(unit, "layer", integer_at(unit, "block", -1));
+}
 
 std::vector<UnitRow> rows_of_report(const ordered_json& units) {
   std::vector<UnitRow> rows;
@@ -210,9 +215,9 @@ std::string format_table(const std::vector<UnitRow>& rows, const Style& style) {
 std::vector<MapCell> format_cells(const std::vector<UnitRow>& rows) {
   std::vector<MapCell> cells;
   for (const UnitRow& row : rows) {
-    MapCell cell{row.kind, row.block, row.format, background_of(row.format)};
+    MapCell cell{row.kind, row.layer, row.format, background_of(row.format)};
     const auto same_place = std::find_if(cells.begin(), cells.end(), [&](const MapCell& c) {
-      return c.block == cell.block && c.kind == cell.kind;
+      return c.layer == cell.layer && c.kind == cell.kind;
     });
     if (same_place == cells.end()) {
       cells.push_back(cell);

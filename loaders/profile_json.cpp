@@ -9,6 +9,7 @@
 #include "loaders/error.h"
 #include "loaders/json.h"
 #include "loaders/json_object.h"
+#include "loaders/layer.h"
 #include "quant/unit_name.h"
 
 namespace klens {
@@ -45,8 +46,10 @@ ordered_json candidate_to_json(const Candidate& c) {
 }
 
 ordered_json unit_to_json(const Unit& unit) {
+  const std::optional<int64_t> layer = layer_of(unit.name);
   ordered_json json = {{"name", unit.name},
                        {"kind", unit.kind},
+                       {"layer", layer ? ordered_json(*layer) : ordered_json()},
                        {"block", unit.block},
                        {"rows", unit.rows},
                        {"cols", unit.cols}};

@@ -69,10 +69,12 @@ std::string option_help(const OptionSpec& option) {
 
 std::string program_help(const std::vector<Command>& commands) {
   std::string out =
-      "klens - runs and quantises Mamba language models\n\n"
+      "klens - runs and quantises language models: Mamba, Mamba-2, hybrids of them with\n"
+      "attention (Jamba, Zamba, Bamba, Granite 4, Falcon-H1, Nemotron-H, Hymba), and\n"
+      "attention alone (Llama, Mistral, Qwen)\n\n"
       "Usage: klens COMMAND MODEL [options]\n\n"
-      "MODEL is a checkpoint folder (config.json, *.safetensors, tokenizer.json) or a\n"
-      ".klens file that `klens quantize` wrote.\n\nCommands:\n";
+      "MODEL is a checkpoint folder (config.json, *.safetensors or pytorch_model*.bin,\n"
+      "tokenizer.json), a .gguf file, or a .klens file that `klens quantize` wrote.\n\nCommands:\n";
   for (const Command& command : commands) {
     std::string line = std::string("  ") + command.name;
     line.resize(14, ' ');

@@ -48,8 +48,8 @@ void print_report(const std::string& path, const ordered_json& r) {
                                    number_or_dash(r, "bpw", "%.3f") + " bits per weight"));
   print(report_line("file", grouped(r.value("file_bytes", int64_t{0})) + " bytes (" +
                                 human_bytes(r.value("file_bytes", 0.0)) + ")"));
-  for (const char* key : {"vocab", "d_model", "blocks", "tied_head"}) {
-    if (r.contains(key)) print(report_line(key, shown(r[key])));
+  for (const char* key : {"vocab", "d_model", "context_length", "layers", "tied_head"}) {
+    if (r.contains(key) && !r[key].is_null()) print(report_line(key, shown(r[key])));
   }
   std::string stops;
   for (const ordered_json& stop : r.value("stop_tokens", ordered_json::array()))
@@ -85,17 +85,18 @@ void run(const Arguments& arguments) {
 Command inspect_command() {
   OptionGroup output = general_options();
   output.options.push_back(quiet_option());
-  return {"inspect",
-          "MODEL [options]",
-          "what a model holds: spec, units, plan, provenance, checks",
-          "Reads a checkpoint folder or a .klens file without running it. Damage is an error.",
-          "  klens inspect model.klens\n"
-          "  klens inspect model.klens --verify --json\n",
-          {{"Input",
-            {{"verify", "", "also compare every tensor with its checksum"},
-             {"m,model", "MODEL", "instead of the first argument"}}},
-           output},
-          run};
+  return {
+      "inspect",
+      "MODEL [options]",
+      "what a model holds: spec, units, plan, provenance, checks",
+      "Reads a checkpoint folder, a .gguf or a .klens file without running it. Damage is an error.",
+      "  klens inspect model.klens\n"
+      "  klens inspect model.klens --verify --json\n",
+      {{"Input",
+        {{"verify", "", "also compare every tensor with its checksum"},
+         {"m,model", "MODEL", "instead of the first argument"}}},
+       output},
+      run};
 }
 
 }  // namespace klens::apps

@@ -48,16 +48,16 @@ std::vector<MapCell> sensitivity_cells(const ordered_json& profile) {
     const ordered_json* candidate = coarsest(unit);
     if (candidate == nullptr) continue;
     const auto kl = candidate->at(metrics().front().name).get<double>();
-    const auto block = unit.at("block").get<int64_t>();
+    const int64_t layer = layer_of(unit);
     const auto kind = unit.at("kind").get<std::string>();
     worst = std::max(worst, kl);
     // Parts of a fused matrix, or experts, share a place: their sum is shown.
     const auto same = std::find_if(cells.begin(), cells.end(), [&](const MapCell& cell) {
-      return cell.block == block && cell.kind == kind;
+      return cell.layer == layer && cell.kind == kind;
     });
     const auto at = static_cast<size_t>(same - cells.begin());
     if (same == cells.end()) {
-      cells.push_back({kind, block, "", 0});
+      cells.push_back({kind, layer, "", 0});
       values.push_back(0);
     }
     values[at] += kl;

@@ -27,12 +27,13 @@ void put(ordered_json& json, const std::string& prefix, const Percentiles& value
   for (size_t i = 0; i < values.size(); ++i) json[prefix + kPercentiles[i].name] = values[i];
 }
 
+ordered_json or_null(const std::optional<int64_t>& value) {
+  return value ? ordered_json(*value) : ordered_json();
+}
+
 ordered_json to_json(const UnitReport& unit) {
-  ordered_json json = {{"name", unit.name},
-                       {"kind", unit.kind},
-                       {"block", unit.block},
-                       {"rows", unit.rows},
-                       {"cols", unit.cols}};
+  ordered_json json = {{"name", unit.name},   {"kind", unit.kind}, {"layer", or_null(unit.layer)},
+                       {"block", unit.block}, {"rows", unit.rows}, {"cols", unit.cols}};
   put_choice(unit.choice, json);
   json["bytes"] = unit.bytes;
   put(json, kKl.name, unit.kl);
@@ -90,6 +91,8 @@ std::string report_json(const InspectReport& r) {
                        {"file_bytes", r.file_bytes},
                        {"vocab", r.vocab},
                        {"d_model", r.d_model},
+                       {"context_length", or_null(r.context_length)},
+                       {"layers", r.layers},
                        {"blocks", r.blocks},
                        {"tied_head", r.tied_head},
                        {"tokenizer", r.tokenizer},

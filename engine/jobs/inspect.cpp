@@ -1,5 +1,10 @@
 #include "engine/jobs/inspect.h"
 
+#include <algorithm>
+
+#include "loaders/context_length.h"
+#include "loaders/layer.h"
+
 namespace klens {
 namespace {
 
@@ -12,6 +17,7 @@ Choice choice_of(const StoredUnit& unit) {
 UnitReport unit_report(const LinearSpec& unit, Choice choice, size_t bytes) {
   return {.name = unit.name,
           .kind = unit.kind,
+          .layer = layer_of(unit.name),
           .block = unit.block,
           .rows = unit.rows,
           .cols = unit.cols,
@@ -28,6 +34,7 @@ InspectReport inspect(const std::string& path, bool verify) {
   for (const LinearSpec& unit : spec.units) {
     const StoredUnit& stored = checkpoint.units.at(unit.name);
     report.units.push_back(unit_report(unit, choice_of(stored), stored.stored_bytes));
+    report.layers = std::max(report.layers, report.units.back().layer.value_or(-1) + 1);
     unit_bytes += static_cast<double>(stored.stored_bytes);
     weights += static_cast<double>(unit.rows) * static_cast<double>(unit.cols);
   }
@@ -40,6 +47,7 @@ InspectReport inspect(const std::string& path, bool verify) {
   report.bpw = 8 * unit_bytes / weights;
   report.vocab = spec.vocab;
   report.d_model = spec.d_model;
+  report.context_length = context_length(checkpoint);
   report.blocks = spec.blocks.size();
   report.tied_head = spec.tied();
   report.tokenizer = !checkpoint.texts.tokenizer.empty();

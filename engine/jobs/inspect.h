@@ -11,6 +11,7 @@ namespace klens {
 // A unit as inspect and quantize report it.
 struct UnitReport {
   std::string name, kind;
+  std::optional<int64_t> layer;  // as the checkpoint counts them
   int64_t block = 0, rows = 0, cols = 0;
   Choice choice;  // a checkpoint's own precision has no quantizer
   size_t bytes = 0;
@@ -25,7 +26,9 @@ struct InspectReport {
   size_t bytes = 0, file_bytes = 0;  // of the tensors; of all
   double bpw = 0;                    // over the weights of all units
   int64_t vocab = 0, d_model = 0;
-  size_t blocks = 0;
+  std::optional<int64_t> context_length;  // tokens that attention was trained on at once
+  int64_t layers = 0;                     // as the checkpoint counts them
+  size_t blocks = 0;                      // residual steps, of which a layer may have several
   bool tied_head = false, tokenizer = false, chat_template = false;
   std::vector<StopToken> stop_tokens;
   std::vector<UnitReport> units;

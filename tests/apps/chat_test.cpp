@@ -214,8 +214,8 @@ TEST_CASE("what cannot be saved or loaded ends a scripted chat") {
        {"/load " + (folder / "none"), "/load " + (folder / "bad"),
         std::string("/save /no/such/folder/x"), "/save " + (folder / "early")}) {
     INFO(line);
-    const Outcome outcome =
-        chat((line.find("no/such") != std::string::npos ? "The river\n" : "") + line + "\n", {"-q"});
+    const Outcome outcome = chat(
+        (line.find("no/such") != std::string::npos ? "The river\n" : "") + line + "\n", {"-q"});
     CHECK(outcome.code == 1);
     CHECK(is_one_error_line(outcome.err));
   }

