@@ -56,6 +56,10 @@ void print_report(const std::string& path, const ordered_json& r) {
     stops += (stops.empty() ? "" : "; ") + shown(stop.at("text")) + " (" + shown(stop.at("id")) +
              ", " + shown(stop.at("from")) + ")";
   print(report_line("stop tokens", stops.empty() ? "none" : stops));
+  std::string types;
+  for (const auto& [type, count] : r.at("stored_types").items())
+    types += (types.empty() ? "" : ", ") + shown(count) + " " + type;
+  print(report_line("stored tensors", types));
   const std::vector<UnitRow> rows = rows_of_report(r.at("units"));
   print("\n" + style.bold("units") + "\n" + unit_table(rows, SIZE_MAX, style));
   print("\n" + format_table(rows, style));

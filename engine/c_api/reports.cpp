@@ -93,6 +93,7 @@ std::string report_json(const InspectReport& r) {
                        {"d_model", r.d_model},
                        {"context_length", or_null(r.context_length)},
                        {"layers", r.layers},
+                       {"stored_types", r.stored_types},
                        {"blocks", r.blocks},
                        {"tied_head", r.tied_head},
                        {"tokenizer", r.tokenizer},

@@ -1,8 +1,11 @@
 #include "engine/jobs/inspect.h"
 
 #include <algorithm>
+#include <cstring>
+#include <span>
 
 #include "loaders/context_length.h"
+#include "loaders/gguf/gguf_file.h"
 #include "loaders/layer.h"
 
 namespace klens {
@@ -10,6 +13,40 @@ namespace {
 
 Choice choice_of(const StoredUnit& unit) {
   return unit.choice ? *unit.choice : Choice{unit.stored_type, ""};
+}
+
+// A GGUF's quantised tensors are something else once they are read.
+std::map<std::string, int64_t> types_of_gguf(const std::string& path) {
+  std::map<std::string, int64_t> types;
+  const GgufFile file = GgufFile::open(path);
+  for (const auto& [name, tensor] : file.tensors()) ++types[ggml_type_info(tensor.type).name];
+  return types;
+}
+
+bool is_gguf(const Checkpoint& checkpoint) {
+  if (checkpoint.files.size() != 1) return false;
+  const std::span<const std::byte> bytes = checkpoint.files.front()->bytes();
+  return bytes.size() >= 4 && std::memcmp(bytes.data(), "GGUF", 4) == 0;
+}
+
+const char* type_of(const StoredUnit& unit) {
+  switch (unit.view.layout) {
+    case Layout::kRowsF32:
+      return dtype_name(DType::kF32);
+    case Layout::kRowsBf16:
+      return dtype_name(DType::kBf16);
+    default:
+      return dtype_name(DType::kF16);
+  }
+}
+
+std::map<std::string, int64_t> stored_types(const Checkpoint& checkpoint, const std::string& path) {
+  if (is_gguf(checkpoint)) return types_of_gguf(path);
+  std::map<std::string, int64_t> types;
+  for (const auto& [name, unit] : checkpoint.units)
+    ++types[unit.choice ? unit.choice->format : type_of(unit)];
+  for (const auto& [name, view] : checkpoint.small) ++types[dtype_name(view.dtype)];
+  return types;
 }
 
 }  // namespace
@@ -38,6 +75,7 @@ InspectReport inspect(const std::string& path, bool verify) {
     unit_bytes += static_cast<double>(stored.stored_bytes);
     weights += static_cast<double>(unit.rows) * static_cast<double>(unit.cols);
   }
+  report.stored_types = stored_types(checkpoint, path);
   report.path = path;
   report.name = checkpoint.name;
   report.architecture = spec.architecture;
