@@ -19,13 +19,18 @@ TerminalCall chat_call(std::vector<std::string> options = {}) {
 }
 
 // The contents of the user's messages.
+std::vector<std::string> said(const std::string& out) {
+  const json chat = json::parse(out);
+  std::vector<std::string> texts;
+  for (const json& message : chat["messages"])
+    if (message["role"] == "user") texts.push_back(message["content"]);
+  return texts;
+}
+
 std::vector<std::string> said(const TerminalOutcome& outcome) {
   INFO(outcome.screen);
   REQUIRE(outcome.code == 0);
-  std::vector<std::string> texts;
-  for (const json& message : json::parse(outcome.out)["messages"])
-    if (message["role"] == "user") texts.push_back(message["content"]);
-  return texts;
+  return said(outcome.out);
 }
 
 std::vector<std::string> said_after(const std::string& keys,
@@ -164,10 +169,7 @@ TEST_CASE("messages may begin with a slash; ~ is the home folder", "[terminal]")
   call.input = "//usr/bin is a folder\n /etc too\n///\n/save ~/kept \n/nonsense\n";
   const Outcome outcome = run(call);
   REQUIRE(outcome.code == 0);
-  std::vector<std::string> texts;
-  for (const json& message : json::parse(outcome.out)["messages"])
-    if (message["role"] == "user") texts.push_back(message["content"]);
-  CHECK(texts == std::vector<std::string>{"/usr/bin is a folder", " /etc too", "//"});
+  CHECK(said(outcome.out) == std::vector<std::string>{"/usr/bin is a folder", " /etc too", "//"});
   CHECK(exists(home / "kept"));
   CHECK(exists(home / "kept.json"));
   CHECK_THAT(outcome.err, Catch::Contains("//"));
@@ -234,7 +236,7 @@ TEST_CASE("more tokens than a model was trained on are told", "[terminal]") {
 TEST_CASE("progress stays on one line of a narrow terminal", "[terminal]") {
   for (const unsigned short columns : {20, 34, 60}) {
     TerminalCall call;
-    call.arguments = {"perplexity", kModel, "-f", kSample, "-c", "64", "-t", "1", "--stride", "4"};
+    call.arguments = {"perplexity", kModel, "-f", kSample, "-c", "64", "-t", "1", "--stride", "8"};
     call.columns = columns;
     const TerminalOutcome outcome = run_on_terminal(call);
     INFO(outcome.screen);
