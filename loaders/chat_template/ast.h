@@ -13,8 +13,11 @@ namespace klens::jinja {
 struct Expr;
 using ExprPtr = std::unique_ptr<Expr>;
 
-// What a set block has caught, as the name that its filters are applied to.
+// What a set or filter block has caught, as the name that its filters are applied to.
 inline constexpr const char* kBlockText = "(block)";
+
+// Among a loop's members, the function that `loop(...)` calls.
+inline constexpr const char* kLoopCall = "(call)";
 
 // Deeper expressions and statements are refused, so that walking them needs little stack.
 inline constexpr int kMaxDepth = 120;
@@ -49,6 +52,7 @@ struct Expr {
   Value literal;
   std::vector<ExprPtr> parts;
   std::vector<std::pair<std::string, ExprPtr>> named;
+  ExprPtr all, all_named;  // *all and **all_named, of calls, filters and tests; may be null
   std::vector<std::string> names;
 
   Expr(Kind k, int l) : kind(k), line(l) {}
@@ -60,6 +64,12 @@ struct Expr {
   }
 };
 
+// What a value is assigned to: a name, a namespace's attribute, or several of them.
+struct Target {
+  std::string name, attribute;
+  std::vector<Target> parts;
+};
+
 struct Stmt;
 using Body = std::vector<Stmt>;
 
@@ -68,12 +78,13 @@ struct Stmt {
     kText,      // text
     kOutput,    // value
     kIf,        // branches: condition (null for else) and body
-    kFor,       // targets in value; body; otherwise; condition may be null
-    kSet,       // targets = value, or target.text = value
-    kSetBlock,  // targets[0] = body, through the filters around the placeholder in value (may be
-                // null)
-    kMacro,     // text: name; targets: parameters; defaults: from the right
-    kScope,     // body in a scope of its own: generation, with
+    kFor,       // target in value; body; otherwise; condition may be null; recursive
+    kSet,       // target = value
+    kSetBlock,  // target = body, through the filters around the placeholder in value
+    kFilter,    // body, through the filters around the placeholder in value
+    kMacro,     // text: name; names: parameters; defaults: from the right; catches
+    kCall,      // value: a call, which is given a macro of this body as caller; as kMacro
+    kScope,     // body in a scope of its own: generation, with (names, defaults)
     kBreak,
     kContinue,
   };
@@ -81,10 +92,16 @@ struct Stmt {
   int line;
   std::string text;
   ExprPtr value, condition;
-  std::vector<std::string> targets;
+  Target target;
+  std::vector<std::string> names;
   std::vector<ExprPtr> defaults;
   Body body, otherwise;
   std::vector<std::pair<ExprPtr, Body>> branches;
+  bool recursive = false;
+  // Whether a macro's body speaks of what it was given beyond its parameters.
+  struct Catches {
+    bool caller = false, varargs = false, kwargs = false;
+  } catches;
 };
 
 }  // namespace klens::jinja

@@ -68,6 +68,8 @@ void check_names(const jinja::Expr& expr) {
   for (const jinja::ExprPtr& part : expr.parts)
     if (part) check_names(*part);
   for (const auto& [name, part] : expr.named) check_names(*part);
+  if (expr.all) check_names(*expr.all);
+  if (expr.all_named) check_names(*expr.all_named);
 }
 
 void check_names(const jinja::Body& body) {

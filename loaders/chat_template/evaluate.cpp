@@ -81,12 +81,13 @@ Value Interpreter::collection(const Expr& expr, Scope& scope) {
   if (expr.kind != Expr::Kind::kDict) {
     std::vector<Value> items;
     for (const ExprPtr& part : expr.parts) items.push_back(evaluate(*part, scope));
-    return runtime_.list(std::move(items), expr.kind == Expr::Kind::kTuple);
+    return expr.kind == Expr::Kind::kTuple ? runtime_.tuple(std::move(items))
+                                           : runtime_.list(std::move(items));
   }
   const Value dict = runtime_.dict();
   for (size_t i = 0; i < expr.parts.size(); i += 2) {
     const Value key = evaluate(*expr.parts[i], scope);
-    if (key.is_dict() || (key.is_list() && !key.as_list().is_tuple))
+    if (key.is_dict() || (key.is_list() && !key.is_tuple()))
       fail(std::string("unhashable type: '") + key.type_name() + "'");
     runtime_.work(1 + i / 2);
     runtime_.memory(2 * sizeof(Value));
@@ -116,6 +117,9 @@ Value Interpreter::comparison(const Expr& expr, Scope& scope) {
 
 Value Interpreter::slicing(const Expr& expr, Scope& scope) {
   const Value inner = evaluate(*expr.parts[0], scope);
+  // Jinja finds this out while it folds constants, where what fails is undefined.
+  if (expr.parts[0]->kind == Expr::Kind::kLiteral && inner.is_number())
+    return Value::undefined(std::string(inner.type_name()) + " object[:]");
   Value bounds[3];
   const Value* given[3] = {};
   for (size_t i = 0; i < 3; ++i) {
@@ -131,15 +135,32 @@ Args Interpreter::arguments(const Expr& expr, Scope& scope) {
   for (size_t i = 1; i < expr.parts.size(); ++i)
     args.positional.push_back(evaluate(*expr.parts[i], scope));
   for (const auto& [key, value] : expr.named) args.named.emplace_back(key, evaluate(*value, scope));
+  if (expr.all)
+    for (const Value& item : items_of(runtime_, evaluate(*expr.all, scope)))
+      args.positional.push_back(item);
+  if (!expr.all_named) return args;
+  const Value more = evaluate(*expr.all_named, scope);
+  if (!more.is_dict() || more.as_dict().kind != Dict::Kind::kDict)
+    fail("arguments after ** must be a mapping");
+  for (const auto& [key, value] : more.as_dict().entries) {
+    if (!key.is_text()) fail("keywords must be texts");
+    for (const auto& [name, held] : args.named)
+      if (name == key.as_text()) fail("the argument '" + name + "' is given twice");
+    args.named.emplace_back(key.as_text(), value);
+  }
   return args;
 }
 
-Value Interpreter::call(const Expr& expr, Scope& scope) {
+Value Interpreter::call(const Expr& expr, Scope& scope, const Value* caller) {
   const Value callee = evaluate(*expr.parts[0], scope);
   if (callee.is_undefined()) fail_undefined(callee);
-  if (!callee.is_function())
+  const bool is_loop = callee.is_dict() && callee.as_dict().kind == Dict::Kind::kLoop;
+  if (!callee.is_function() && !is_loop)
     fail(std::string("'") + callee.type_name() + "' object is not callable");
-  return callee.as_function().call(arguments(expr, scope));
+  Args args = arguments(expr, scope);
+  if (caller) args.named.emplace_back("caller", *caller);
+  const Value function = is_loop ? *callee.as_dict().find(kLoopCall) : callee;
+  return function.as_function().call(args);
 }
 
 }  // namespace klens::jinja

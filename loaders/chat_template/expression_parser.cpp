@@ -29,6 +29,19 @@ Number read_number(const std::string& text) {
   return value;
 }
 
+// With 0x, 0o or 0b before it, or without.
+int64_t read_integer(const std::string& text) {
+  const char sign = text.size() > 2 && text[0] == '0' ? static_cast<char>(text[1] | 0x20) : '\0';
+  const int base = sign == 'x' ? 16 : sign == 'o' ? 8 : sign == 'b' ? 2 : 0;
+  if (base == 0) return read_number<int64_t>(text);
+  int64_t value{};
+  const char* const end = text.data() + text.size();
+  const auto result = std::from_chars(text.data() + 2, end, value, base);
+  if (result.ec != std::errc() || result.ptr != end)
+    fail("the number " + text.substr(0, 40) + " is out of range");
+  return value;
+}
+
 }  // namespace
 
 ExprPtr ExpressionParser::literal(Value value) const {
@@ -196,7 +209,7 @@ ExprPtr ExpressionParser::primary() {
       return literal(Value::text(std::move(text)));
     }
     case Token::Kind::kInteger:
-      return literal(Value::integer(read_number<int64_t>(tokens_.take().text)));
+      return literal(Value::integer(read_integer(tokens_.take().text)));
     case Token::Kind::kReal:
       return literal(Value::real(read_number<double>(tokens_.take().text)));
     default:
@@ -284,9 +297,12 @@ ExprPtr ExpressionParser::subscript(ExprPtr inner) {
 void ExpressionParser::arguments(Expr& call) {
   tokens_.need_operator("(");
   while (!tokens_.at_operator(")")) {
-    if (tokens_.at_operator("*") || tokens_.at_operator("**"))
-      unsupported("arguments with * or ** are not supported");
-    if (tokens_.at(Token::Kind::kName) && tokens_.peek(1).kind == Token::Kind::kOperator &&
+    if (tokens_.at_operator("*") || tokens_.at_operator("**")) {
+      ExprPtr& place = tokens_.take().text == "*" ? call.all : call.all_named;
+      if (place || call.all_named) fail("arguments with * or ** stand twice or in the wrong order");
+      place = expression();
+      call.depth = std::max(call.depth, place->depth + 1);
+    } else if (tokens_.at(Token::Kind::kName) && tokens_.peek(1).kind == Token::Kind::kOperator &&
         tokens_.peek(1).text == "=") {
       std::string name = tokens_.take().text;
       tokens_.take();
@@ -294,7 +310,7 @@ void ExpressionParser::arguments(Expr& call) {
       call.depth = std::max(call.depth, value->depth + 1);
       call.named.emplace_back(std::move(name), std::move(value));
     } else {
-      if (!call.named.empty()) fail("an argument without a name follows one with a name");
+      if (!call.named.empty() || call.all || call.all_named) fail("an argument without a name follows one with a name");
       call.add(expression());
     }
     if (!tokens_.skip_operator(",")) break;
@@ -303,15 +319,19 @@ void ExpressionParser::arguments(Expr& call) {
 }
 
 ExprPtr ExpressionParser::filters(ExprPtr inner) {
-  while (tokens_.at_operator("|")) {
-    ExprPtr e = make(Expr::Kind::kFilter);
-    tokens_.take();
-    e->name = tokens_.name();
-    e->add(std::move(inner));
-    if (tokens_.at_operator("(")) arguments(*e);
-    inner = std::move(e);
-  }
+  while (tokens_.skip_operator("|")) inner = filter(std::move(inner));
   return inner;
+}
+
+ExprPtr ExpressionParser::block_filters(ExprPtr inner) { return filters(filter(std::move(inner))); }
+
+ExprPtr ExpressionParser::filter(ExprPtr inner) {
+  ExprPtr e = make(Expr::Kind::kFilter);
+  e->name = tokens_.name();
+  while (tokens_.skip_operator(".")) e->name.append(1, '.').append(tokens_.name());
+  e->add(std::move(inner));
+  if (tokens_.at_operator("(")) arguments(*e);
+  return e;
 }
 
 ExprPtr ExpressionParser::filters_and_tests(ExprPtr inner) {
@@ -336,6 +356,7 @@ ExprPtr ExpressionParser::test(ExprPtr inner) {
   tokens_.take();
   const bool negated = tokens_.skip_name("not");
   e->name = tokens_.name();
+  while (tokens_.skip_operator(".")) e->name.append(1, '.').append(tokens_.name());
   e->add(std::move(inner));
   const Token& next = tokens_.peek();
   const bool value_follows =

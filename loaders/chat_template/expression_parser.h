@@ -14,6 +14,8 @@ class ExpressionParser {
   ExprPtr tuple(bool with_condition = true);
   // `| name(...)` as often as it comes, around `inner`.
   ExprPtr filters(ExprPtr inner);
+  // The same with the first `|` left out, as a filter block has it.
+  ExprPtr block_filters(ExprPtr inner);
 
  private:
   ExprPtr disjunction();
@@ -28,6 +30,7 @@ class ExpressionParser {
   ExprPtr primary();
   ExprPtr postfix(ExprPtr inner);
   ExprPtr filters_and_tests(ExprPtr inner);
+  ExprPtr filter(ExprPtr inner);
   ExprPtr test(ExprPtr inner);
   ExprPtr subscript(ExprPtr inner);
   ExprPtr list();

@@ -4,6 +4,9 @@
 #include <cctype>
 #include <charconv>
 #include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <optional>
 
 #include "loaders/chat_template/runtime.h"
 #include "loaders/chat_template/text.h"
@@ -11,14 +14,6 @@
 
 namespace klens::jinja {
 namespace {
-
-Value trim(Runtime& r, const Value& self, const Args& a) {
-  a.allow({"chars"});
-  const Value* set = a.find(0, "chars");
-  const bool has_set = set && !set->is_none();
-  const std::string characters = has_set ? a.text(0, "chars") : "";
-  return r.text(strip(to_text(self), has_set ? &characters : nullptr, true, true));
-}
 
 Value length_filter(Runtime&, const Value& self, const Args& a) {
   a.allow({});
@@ -29,10 +24,14 @@ Value to_json_filter(Runtime& r, const Value& self, const Args& a) {
   a.allow({"ensure_ascii", "indent", "separators", "sort_keys"});
   JsonStyle style;
   style.ascii = a.flag(0, "ensure_ascii", false);
-  const int64_t indent = a.integer(1, "indent", -1);
-  if (indent > 64) fail("an indent of more than 64");
-  style.indent = static_cast<int>(std::max<int64_t>(indent, -1));
-  if (style.indent >= 0) style.item_separator.assign(1, ',');
+  if (const Value* indent = a.find(1, "indent"); indent && !indent->is_none()) {
+    const int64_t width = indent->is_text() ? 0 : a.integer(1, "indent", 0);
+    if (width > 64) fail("an indent of more than 64");
+    style.indent = indent->is_text()
+                       ? indent->as_text()
+                       : std::string(static_cast<size_t>(std::max<int64_t>(width, 0)), ' ');
+    style.item_separator.assign(1, ',');
+  }
   if (const Value* separators = a.find(2, "separators"); separators && !separators->is_none()) {
     const std::vector<Value> both = items_of(r, *separators);
     if (both.size() != 2 || !both[0].is_text() || !both[1].is_text())
@@ -42,35 +41,6 @@ Value to_json_filter(Runtime& r, const Value& self, const Args& a) {
   }
   style.sort_keys = a.flag(3, "sort_keys", false);
   return r.text(to_json(self, style));
-}
-
-template <std::string (*kChange)(std::string_view)>
-Value change(Runtime& r, const Value& self, const Args& a) {
-  a.allow({});
-  return r.text(kChange(to_text(self)));
-}
-
-// Unlike the method title(), letters behind an apostrophe stay small.
-Value title(Runtime& r, const Value& self, const Args& a) {
-  a.allow({});
-  const std::string text = to_text(self);
-  std::string out;
-  bool at_begin = true;
-  for (size_t at = 0; at < text.size();) {
-    const size_t begin = at;
-    const char32_t c = utf8::next(text, at);
-    const std::string_view one = std::string_view(text).substr(begin, at - begin);
-    out += at_begin ? upper(one) : lower(one);
-    at_begin = is_space(c) || (c < 0x80 && std::string_view("-({[<").find(static_cast<char>(c)) !=
-                                               std::string_view::npos);
-  }
-  return r.text(std::move(out));
-}
-
-Value replace(Runtime& r, const Value& self, const Args& a) {
-  a.allow({"old", "new", "count"});
-  return r.text(replaced(to_text(self), to_text(a.need(0, "old")), to_text(a.need(1, "new")),
-                         a.integer(2, "count", -1)));
 }
 
 Value default_filter(Runtime& r, const Value& self, const Args& a) {
@@ -85,63 +55,66 @@ Value string_filter(Runtime& r, const Value& self, const Args& a) {
   return self.is_text() ? self : r.text(to_text(self));
 }
 
-Value int_filter(Runtime&, const Value& self, const Args& a) {
-  a.allow({"default"});
-  const int64_t otherwise = a.integer(0, "default", 0);
-  if (self.is_real()) {
-    const double d = std::trunc(self.as_real());
-    return Value::integer(std::abs(d) < 9e18 ? static_cast<int64_t>(d) : otherwise);
-  }
-  if (self.is_number()) return Value::integer(self.as_integer());
-  if (!self.is_text()) return Value::integer(otherwise);
-  std::string text = strip(self.as_text(), nullptr, true, true);
-  std::erase(text, '_');
-  if (text.starts_with('+')) text.erase(0, 1);
+// As Python reads a number: white space around it, '_' between digits.
+std::string number_text(const Value& value) {
+  std::string text = strip(value.as_text(), nullptr, true, true);
+  for (size_t i = 1; i + 1 < text.size(); ++i)
+    if (text[i] == '_' && std::isxdigit(static_cast<unsigned char>(text[i - 1])) &&
+        std::isxdigit(static_cast<unsigned char>(text[i + 1])))
+      text.erase(i, 1);
+  if (text.starts_with('+') && text.size() > 1 && text[1] != '-') text.erase(0, 1);
+  return text;
+}
+
+std::optional<double> read_real(const Value& value) {
+  if (value.is_number()) return value.as_real();
+  if (value.is_undefined()) fail_undefined(value);
+  if (!value.is_text()) return {};
+  const std::string text = number_text(value);
+  double real = 0;
+  const auto end = text.data() + text.size();
+  const auto result = std::from_chars(text.data(), end, real);
+  if (result.ec == std::errc() && result.ptr == end) return real;
+  return {};
+}
+
+std::optional<int64_t> read_whole(std::string text, int base) {
+  const std::string prefix = base == 16 ? "0x" : base == 8 ? "0o" : base == 2 ? "0b" : "";
+  const bool negative = text.starts_with('-');
+  if (negative) text.erase(0, 1);
+  if (!prefix.empty() && lower(text).starts_with(prefix)) text.erase(0, 2);
+  if (text.empty() || text[0] == '-') return {};
   int64_t whole = 0;
   const auto end = text.data() + text.size();
-  const auto result = std::from_chars(text.data(), end, whole);
-  if (result.ec == std::errc() && result.ptr == end) return Value::integer(whole);
-  double real = 0;
-  const auto as_real = std::from_chars(text.data(), end, real);
-  const bool good = as_real.ec == std::errc() && as_real.ptr == end && std::abs(real) < 9e18;
-  return Value::integer(good ? static_cast<int64_t>(real) : otherwise);
+  const auto result = std::from_chars(text.data(), end, whole, base);
+  if (result.ec == std::errc::result_out_of_range) fail("an integer is out of range");
+  if (result.ec != std::errc() || result.ptr != end) return {};
+  return negative ? -whole : whole;
+}
+
+Value int_filter(Runtime&, const Value& self, const Args& a) {
+  a.allow({"default", "base"});
+  const Value* otherwise = a.find(0, "default");
+  const int64_t base = a.integer(1, "base", 10);
+  if (base < 2 || base > 36) fail("int() base must be >= 2 and <= 36");
+  if (self.is_integer() || self.is_boolean()) return Value::integer(self.as_integer());
+  if (self.is_text())
+    if (const auto whole = read_whole(number_text(self), static_cast<int>(base)))
+      return Value::integer(*whole);
+  const std::optional<double> real = read_real(self);
+  if (real && std::isfinite(*real)) {
+    if (!(std::abs(*real) < 9.2e18)) fail("an integer is out of range");
+    return Value::integer(static_cast<int64_t>(*real));
+  }
+  if (self.is_real() && std::isinf(*real)) fail("cannot convert float infinity to integer");
+  return otherwise ? *otherwise : Value::integer(0);
 }
 
 Value float_filter(Runtime&, const Value& self, const Args& a) {
   a.allow({"default"});
+  if (const std::optional<double> real = read_real(self)) return Value::real(*real);
   const Value* otherwise = a.find(0, "default");
-  const double fallback = otherwise && otherwise->is_number() ? otherwise->as_real() : 0.0;
-  if (self.is_number()) return Value::real(self.as_real());
-  if (!self.is_text()) return Value::real(fallback);
-  const std::string text = strip(self.as_text(), nullptr, true, true);
-  double real = 0;
-  const auto result = std::from_chars(text.data(), text.data() + text.size(), real);
-  const bool good = result.ec == std::errc() && result.ptr == text.data() + text.size();
-  return Value::real(good ? real : fallback);
-}
-
-Value indent(Runtime& r, const Value& self, const Args& a) {
-  a.allow({"width", "first", "blank"});
-  const Value* width = a.find(0, "width");
-  std::string margin;
-  if (width && width->is_text()) {
-    margin = width->as_text();
-  } else {
-    const int64_t count = a.integer(0, "width", 4);
-    if (count > 1000) fail("an indent of more than 1000");
-    margin.assign(static_cast<size_t>(std::max<int64_t>(count, 0)), ' ');
-  }
-  const bool blank = a.flag(2, "blank", false);
-  std::string out;
-  bool first = true;
-  for (const std::string& line : lines(to_text(self) + "\n")) {
-    if (!first) out += '\n';
-    if (first ? a.flag(1, "first", false) : blank || !line.empty()) out += margin;
-    out += line;
-    first = false;
-    check_text_size(out.size());
-  }
-  return r.text(std::move(out));
+  return otherwise ? *otherwise : Value::real(0.0);
 }
 
 Value abs_filter(Runtime&, const Value& self, const Args& a) {
@@ -153,46 +126,68 @@ Value abs_filter(Runtime&, const Value& self, const Args& a) {
 
 Value round_filter(Runtime&, const Value& self, const Args& a) {
   a.allow({"precision", "method"});
+  if (self.is_undefined()) fail_undefined(self);
   if (!self.is_number()) fail("round needs a number");
   const int64_t digits = std::clamp<int64_t>(a.integer(0, "precision", 0), -300, 300);
   const std::string method = a.text(1, "method", "common");
-  const double scale = std::pow(10.0, static_cast<double>(digits));
-  const double scaled = self.as_real() * scale;
-  const double rounded = method == "ceil"    ? std::ceil(scaled)
-                         : method == "floor" ? std::floor(scaled)
-                                             : std::nearbyint(scaled);
-  return Value::real(rounded / scale);
+  const double value = self.as_real(), scale = std::pow(10.0, static_cast<double>(digits));
+  if (method == "ceil" || method == "floor") {
+    const double scaled = value * scale;
+    return Value::real((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale);
+  }
+  if (method != "common") fail("method must be common, ceil or floor");
+  if (!self.is_real() && digits >= 0) return Value::integer(self.as_integer());
+  if (digits < 0) {
+    const double rounded = std::nearbyint(value * scale) / scale;
+    return self.is_real() ? Value::real(rounded) : Value::integer(static_cast<int64_t>(rounded));
+  }
+  // The nearest decimal of that many digits, as the number is, not as it is shown.
+  char buffer[700];
+  std::snprintf(buffer, sizeof buffer, "%.*f", static_cast<int>(digits), value);
+  double rounded = value;
+  std::from_chars(buffer, buffer + std::strlen(buffer), rounded);
+  return Value::real(rounded);
 }
 
-Value safe(Runtime& r, const Value& self, const Args& a) {
-  a.allow({});
-  return string_filter(r, self, a);
+Value attr_filter(Runtime& r, const Value& self, const Args& a) {
+  a.allow({"name"});
+  return only_attribute(r, self, a.text(0, "name"));
 }
 
-constexpr FilterEntry kFilters[] = {{"trim", trim},
-                                    {"length", length_filter},
-                                    {"count", length_filter},
-                                    {"tojson", to_json_filter},
-                                    {"upper", change<upper>},
-                                    {"lower", change<lower>},
-                                    {"capitalize", change<capitalized>},
-                                    {"title", title},
-                                    {"replace", replace},
-                                    {"default", default_filter},
-                                    {"d", default_filter},
-                                    {"string", string_filter},
-                                    {"safe", safe},
-                                    {"int", int_filter},
-                                    {"float", float_filter},
-                                    {"indent", indent},
-                                    {"abs", abs_filter},
-                                    {"round", round_filter}};
+Value file_size(Runtime& r, const Value& self, const Args& a) {
+  a.allow({"binary"});
+  static constexpr const char* kPrefixes[][2] = {{"kB", "KiB"}, {"MB", "MiB"}, {"GB", "GiB"},
+                                                 {"TB", "TiB"}, {"PB", "PiB"}, {"EB", "EiB"},
+                                                 {"ZB", "ZiB"}, {"YB", "YiB"}};
+  const bool binary = a.flag(0, "binary", false);
+  const std::optional<double> bytes = read_real(self);
+  if (!bytes) fail("filesizeformat needs a number");
+  const double base = binary ? 1024 : 1000;
+  if (*bytes == 1) return r.text("1 Byte");
+  if (*bytes < base)
+    return r.text(std::to_string(static_cast<int64_t>(std::max(*bytes, -9e18))) + " Bytes");
+  char buffer[400];
+  double unit = base;
+  for (const auto& prefix : kPrefixes) {
+    unit *= base;
+    std::snprintf(buffer, sizeof buffer, "%.1f %s", base * *bytes / unit, prefix[binary ? 1 : 0]);
+    if (*bytes < unit) break;
+  }
+  return r.text(buffer);
+}
+
+constexpr FilterEntry kFilters[] = {{"length", length_filter}, {"count", length_filter},
+                                    {"tojson", to_json_filter}, {"default", default_filter},
+                                    {"d", default_filter},      {"string", string_filter},
+                                    {"int", int_filter},        {"float", float_filter},
+                                    {"abs", abs_filter},        {"round", round_filter},
+                                    {"attr", attr_filter},      {"filesizeformat", file_size}};
 
 const FilterEntry* find(const std::string& name) {
-  for (const FilterEntry& entry : kFilters)
-    if (name == entry.name) return &entry;
-  for (const FilterEntry& entry : list_filters())
-    if (name == entry.name) return &entry;
+  for (const std::span<const FilterEntry> table :
+       {std::span<const FilterEntry>(kFilters), list_filters(), text_filters()})
+    for (const FilterEntry& entry : table)
+      if (name == entry.name) return &entry;
   return nullptr;
 }
 

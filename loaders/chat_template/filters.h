@@ -10,7 +10,8 @@ struct FilterEntry {
   Value (*filter)(Runtime&, const Value& self, const Args&);
 };
 
-// Filters of lists and dicts; those of single values are in filters.cpp.
+// Filters of lists and dicts, and of texts; those of other single values are in filters.cpp.
 std::span<const FilterEntry> list_filters();
+std::span<const FilterEntry> text_filters();
 
 }  // namespace klens::jinja

@@ -52,11 +52,15 @@ class Interpreter {
   Flow run_for(const Stmt& stmt, Scope& scope, std::string& out);
   Flow run_scope(const Stmt& stmt, Scope& scope, std::string& out);
   void run_set(const Stmt& stmt, Scope& scope);
-  void run_set_block(const Stmt& stmt, Scope& scope);
-  void define_macro(const Stmt& stmt, Scope& scope);
   Value call_macro(const Stmt& stmt, Scope& scope, const Args& args);
-  void assign(const std::vector<std::string>& targets, const Value& value, Scope& scope);
-  Value loop_value(const std::vector<Value>& items, size_t index, const Value& reuse);
+  void assign(const Target& target, const Value& value, Scope& scope);
+  Flow run_loop(const Stmt& stmt, std::vector<Value> items, Scope& scope, int64_t depth,
+                std::string& out);
+  Value new_loop(const Stmt& stmt, Scope& scope, int64_t depth);
+  void update_loop(const Value& loop, const std::vector<Value>& items, size_t index);
+  Value block_text(const Stmt& stmt, Scope& scope);
+  Value macro(const Stmt& stmt, Scope& scope);
+  void run_call(const Stmt& stmt, Scope& scope, std::string& out);
 
   Value evaluate(const Expr& expr, Scope& scope);
   Value name(const Expr& expr, Scope& scope);
@@ -65,7 +69,7 @@ class Interpreter {
   Value concatenation(const Expr& expr, Scope& scope);
   Value comparison(const Expr& expr, Scope& scope);
   Value slicing(const Expr& expr, Scope& scope);
-  Value call(const Expr& expr, Scope& scope);
+  Value call(const Expr& expr, Scope& scope, const Value* caller = nullptr);
   Args arguments(const Expr& expr, Scope& scope);
 
   const Body& body_;

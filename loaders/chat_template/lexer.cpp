@@ -161,7 +161,7 @@ class Lexer {
       if (open_brackets < 0) fail(std::string("unexpected '") + c + "'");
       if (is_name(c) && !std::isdigit(static_cast<unsigned char>(c))) {
         size_t end = at_;
-        while (end < in_.size() && is_name(in_[end])) ++end;
+        while (end < in_.size() && is_name(in_[end]) && leading_space(in_.substr(end)) == 0) ++end;
         add(Token::Kind::kName, std::string(in_.substr(at_, end - at_)));
         advance(end - at_);
       } else if (std::isdigit(static_cast<unsigned char>(c))) {
@@ -174,7 +174,11 @@ class Lexer {
     }
   }
 
-  static bool is_name(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; }
+  // Letters beyond ASCII may stand in names, as in Python.
+  static bool is_name(char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '_' ||
+           static_cast<unsigned char>(c) >= 0x80;
+  }
 
   void number() {
     size_t end = at_;
@@ -184,16 +188,27 @@ class Lexer {
              (std::isdigit(static_cast<unsigned char>(in_[end])) || in_[end] == '_'))
         ++end;
     };
+    const auto prefixed = [&] {
+      const std::string_view rest = in_.substr(at_);
+      if (rest.size() < 3 || rest[0] != '0' || std::string_view("xXoObB").find(rest[1]) == rest.npos)
+        return false;
+      const std::string_view digits_of = (rest[1] | 0x20) == 'x'   ? "0123456789abcdefABCDEF_"
+                                         : (rest[1] | 0x20) == 'o' ? "01234567_"
+                                                                   : "01_";
+      end = at_ + 2 + std::min(rest.substr(2).find_first_not_of(digits_of), rest.size() - 2);
+      return end > at_ + 2;
+    };
     const auto digit_at = [&](size_t i) {
       return i < in_.size() && std::isdigit(static_cast<unsigned char>(in_[i]));
     };
-    digits();
-    if (end < in_.size() && in_[end] == '.' && digit_at(end + 1)) {
+    const bool is_prefixed = prefixed();
+    if (!is_prefixed) digits();
+    if (!is_prefixed && end < in_.size() && in_[end] == '.' && digit_at(end + 1)) {
       real = true;
       ++end;
       digits();
     }
-    if (end < in_.size() && (in_[end] == 'e' || in_[end] == 'E')) {
+    if (!is_prefixed && end < in_.size() && (in_[end] == 'e' || in_[end] == 'E')) {
       const size_t sign =
           end + 1 < in_.size() && (in_[end + 1] == '-' || in_[end + 1] == '+') ? 1 : 0;
       if (digit_at(end + 1 + sign)) {
@@ -249,8 +264,16 @@ class Lexer {
       if (value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF))
         fail("an escape in a text is no character");
       utf8::append(text, value);
-    } else if (c == '0') {
-      text += '\0';
+    } else if (c >= '0' && c <= '7') {
+      char32_t value = 0;
+      size_t count = 0;
+      for (; count < 3 && i + count < in_.size() && in_[i + count] >= '0' && in_[i + count] <= '7';
+           ++count)
+        value = value * 8 + static_cast<char32_t>(in_[i + count] - '0');
+      i += count - 1;
+      utf8::append(text, value);
+    } else if (c == 'N') {
+      unsupported("an escape in a text names its character; write \\u and its number");
     } else {
       text.append(1, '\\').append(1, c);
     }

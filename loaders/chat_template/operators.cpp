@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "loaders/chat_template/runtime.h"
 #include "loaders/chat_template/text.h"
@@ -63,22 +64,27 @@ Value repeated(Runtime& runtime, const Value& value, int64_t times) {
   if (value.is_text()) {
     std::string out;
     for (size_t i = 0; i < count && size > 0; ++i) out += value.as_text();
-    return runtime.text(std::move(out));
+    return runtime.text(std::move(out), value.is_markup());
   }
   runtime.memory(count * size * sizeof(Value));
   std::vector<Value> out;
   const std::vector<Value>& items = value.as_list().items;
   for (size_t i = 0; i < count && size > 0; ++i) out.insert(out.end(), items.begin(), items.end());
-  return runtime.list(std::move(out), value.as_list().is_tuple);
+  return runtime.list(std::move(out), value.as_list().kind);
 }
 
 bool is_whole(const Value& v) { return v.is_integer() || v.is_boolean(); }
+
+bool can_repeat(const Value& v) {
+  return v.is_text() || v.is_tuple() || (v.is_list() && v.as_list().kind == List::Kind::kList);
+}
 
 }  // namespace
 
 void fail_undefined(const Value& value) { fail("'" + value.undefined_name() + "' is undefined"); }
 
 Value binary(Runtime& runtime, const std::string& op, const Value& a, const Value& b) {
+  if (op == "%" && a.is_text()) return percent_format(runtime, a, b);
   if (a.is_undefined()) fail_undefined(a);
   if (b.is_undefined()) fail_undefined(b);
   if (a.is_number() && b.is_number()) {
@@ -87,17 +93,18 @@ Value binary(Runtime& runtime, const std::string& op, const Value& a, const Valu
       return Value::integer(whole(op, a.as_integer(), b.as_integer()));
     return Value::real(real(op, a.as_real(), b.as_real()));
   }
-  if (op == "+" && a.is_text() && b.is_text()) return runtime.text(a.as_text() + b.as_text());
-  if (op == "+" && a.is_list() && b.is_list() && a.as_list().is_tuple == b.as_list().is_tuple) {
+  if (op == "+" && a.is_text() && b.is_text()) {
+    if (!a.is_markup() && !b.is_markup()) return runtime.text(a.as_text() + b.as_text());
+    return runtime.text(escaped(a) + escaped(b), true);
+  }
+  if (op == "+" && a.is_list() && b.is_list() && can_repeat(a) && can_repeat(b) &&
+      a.is_tuple() == b.is_tuple()) {
     std::vector<Value> all = a.as_list().items;
     all.insert(all.end(), b.as_list().items.begin(), b.as_list().items.end());
-    return runtime.list(std::move(all), a.as_list().is_tuple);
+    return runtime.list(std::move(all), a.is_tuple() ? List::Kind::kTuple : List::Kind::kList);
   }
-  if (op == "*" && (a.is_text() || a.is_list()) && is_whole(b))
-    return repeated(runtime, a, b.as_integer());
-  if (op == "*" && (b.is_text() || b.is_list()) && is_whole(a))
-    return repeated(runtime, b, a.as_integer());
-  if (op == "%" && a.is_text()) unsupported("formatting with % is not supported; use ~");
+  if (op == "*" && can_repeat(a) && is_whole(b)) return repeated(runtime, a, b.as_integer());
+  if (op == "*" && can_repeat(b) && is_whole(a)) return repeated(runtime, b, a.as_integer());
   bad_operands(op, a, b);
 }
 
@@ -115,7 +122,9 @@ bool contains(Runtime& runtime, const Value& container, const Value& item) {
     return container.as_text().find(item.as_text()) != std::string::npos;
   }
   if (container.is_list()) {
-    const std::vector<Value>& items = container.as_list().items;
+    std::vector<Value> read;
+    if (container.is_generator()) read = items_of(runtime, container);
+    const std::vector<Value>& items = container.is_generator() ? read : container.as_list().items;
     runtime.work(items.size());
     return std::any_of(items.begin(), items.end(), [&](const Value& v) { return equal(v, item); });
   }
@@ -141,7 +150,7 @@ bool compare(Runtime& runtime, const std::string& op, const Value& a, const Valu
 std::vector<Value> items_of(Runtime& runtime, const Value& value) {
   std::vector<Value> out;
   if (value.is_list()) {
-    out = value.as_list().items;
+    out = value.is_generator() ? std::exchange(value.as_list().items, {}) : value.as_list().items;
   } else if (value.is_text()) {
     runtime.memory(value.as_text().size() * 64);
     for (std::string& c : characters(value.as_text())) out.push_back(runtime.text(std::move(c)));
@@ -157,8 +166,9 @@ std::vector<Value> items_of(Runtime& runtime, const Value& value) {
 
 int64_t length_of(const Value& value) {
   if (value.is_text()) return length(value.as_text());
-  if (value.is_list()) return static_cast<int64_t>(value.as_list().items.size());
-  if (value.is_dict()) return static_cast<int64_t>(value.as_dict().entries.size());
+  if (value.is_list() && !value.is_generator())
+    return static_cast<int64_t>(value.as_list().items.size());
+  if (value.is_dict() && value.as_dict().kind != Dict::Kind::kNamespace) return static_cast<int64_t>(value.as_dict().entries.size());
   if (value.is_undefined()) return 0;
   fail(std::string("object of type '") + value.type_name() + "' has no length");
 }
@@ -166,9 +176,8 @@ int64_t length_of(const Value& value) {
 Value slice(Runtime& runtime, const Value& value, const Value* begin, const Value* end,
             const Value* step) {
   if (value.is_undefined()) fail_undefined(value);
-  if (value.is_dict()) fail("a dict cannot be sliced");
-  if (!value.is_text() && !value.is_list())
-    return Value::undefined(std::string(value.type_name()) + " object[:]");
+  if (!value.is_text() && !(value.is_list() && value.as_list().is_sequence()))
+    fail(std::string("'") + value.type_name() + "' object cannot be sliced");
   const std::vector<Value> items = items_of(runtime, value);
   const auto number = [](const Value* v, int64_t otherwise) {
     if (!v || v->is_none()) return otherwise;
@@ -191,10 +200,18 @@ Value slice(Runtime& runtime, const Value& value, const Value* begin, const Valu
     out.push_back(items[static_cast<size_t>(i)]);
     if (__builtin_add_overflow(i, by, &i)) break;
   }
-  if (value.is_list()) return runtime.list(std::move(out), value.as_list().is_tuple);
+  if (value.is_list()) {
+    const List& list = value.as_list();
+    const Value made =
+        runtime.list(std::move(out), list.is_tuple() ? List::Kind::kTuple : list.kind);
+    if (list.kind == List::Kind::kRange)
+      made.as_list().range = {list.range[0] + from * list.range[2],
+                              list.range[0] + to * list.range[2], list.range[2] * by};
+    return made;
+  }
   std::string text;
   for (const Value& v : out) text += v.as_text();
-  return runtime.text(std::move(text));
+  return runtime.text(std::move(text), value.is_markup());
 }
 
 }  // namespace klens::jinja

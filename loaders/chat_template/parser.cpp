@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <iterator>
+#include <utility>
 
 #include "loaders/chat_template/expression_parser.h"
 
@@ -90,14 +92,24 @@ class Parser {
       // Marks for training which text the model wrote; the text is the same.
       s = make(Stmt::Kind::kScope);
       s.body = read_block("endgeneration");
+    } else if (name == "filter") {
+      s = read_filter();
+    } else if (name == "call") {
+      s = read_call();
+    } else if (name == "print") {
+      s = make(Stmt::Kind::kOutput);
+      s.value = std::make_unique<Expr>(Expr::Kind::kConcat, tokens_.line());
+      do {
+        s.value->add(expressions_.expression());
+      } while (tokens_.skip_operator(","));
     } else if (name == "with") {
       s = read_with();
     } else if (name.starts_with("end") || name == "else" || name == "elif") {
       fail("unexpected '" + name + "'");
     } else {
       unsupported("the statement '" + name +
-                  "' is not supported; klens knows if, for, set, macro, break, continue, with, "
-                  "generation and raw");
+                  "' is not supported; klens knows if, for, set, macro, call, filter, with, print, "
+                  "break, continue, generation and raw");
     }
     s.line = token.line;
     close();
@@ -121,24 +133,57 @@ class Parser {
     }
   }
 
-  std::vector<std::string> read_targets(const char* until) {
-    std::vector<std::string> names;
-    const bool brackets = tokens_.skip_operator("(");
-    do {
-      if (!names.empty() && (tokens_.at_name(until) || tokens_.at_operator(until))) break;
-      names.push_back(tokens_.name());
-    } while (tokens_.skip_operator(","));
-    if (brackets) tokens_.need_operator(")");
-    return names;
+  Target read_single_target(bool with_attribute) {
+    Target target;
+    if (tokens_.skip_operator("(")) {
+      target = read_target(")", with_attribute);
+      tokens_.need_operator(")");
+      return target;
+    }
+    static constexpr std::string_view kConstants[] = {"true",  "True", "false",
+                                                      "False", "none", "None"};
+    if (std::any_of(std::begin(kConstants), std::end(kConstants),
+                    [&](std::string_view name) { return tokens_.at_name(name); }))
+      fail("cannot assign to " + tokens_.shown());
+    target.name = tokens_.name();
+    if (with_attribute && tokens_.skip_operator(".")) target.attribute = tokens_.name();
+    return target;
+  }
+
+  // One target, or several with commas between, up to the name or operator `until`.
+  Target read_target(const char* until, bool with_attribute) {
+    if (++depth_ > kMaxDepth) fail("targets are nested too deeply");
+    Target first = read_single_target(with_attribute);
+    Target all;
+    if (tokens_.at_operator(",")) all.parts.push_back(std::move(first));
+    while (tokens_.skip_operator(",") && !tokens_.at_name(until) && !tokens_.at_operator(until))
+      all.parts.push_back(read_single_target(with_attribute));
+    --depth_;
+    return all.parts.empty() ? first : all;
+  }
+
+  // Of set blocks and filter blocks: the filters are put around a name that no template can spell.
+  ExprPtr placeholder() const {
+    ExprPtr name = std::make_unique<Expr>(Expr::Kind::kName, tokens_.line());
+    name->name = kBlockText;
+    return name;
+  }
+
+  // A block's body, out of which no break or continue leads.
+  Body read_closed_block(const char* end) {
+    const int loops = std::exchange(loops_, 0);
+    Body body = read_block(end);
+    loops_ = loops;
+    return body;
   }
 
   Stmt read_for() {
     Stmt s = make(Stmt::Kind::kFor);
-    s.targets = read_targets("in");
+    s.target = read_target("in", false);
     tokens_.need_name("in");
     s.value = expressions_.tuple(false);
     if (tokens_.skip_name("if")) s.condition = expressions_.expression();
-    if (tokens_.at_name("recursive")) unsupported("recursive loops are not supported");
+    s.recursive = tokens_.skip_name("recursive");
     close();
     ++loops_;
     s.body = read_body({"endfor", "else"});
@@ -153,30 +198,30 @@ class Parser {
 
   Stmt read_set() {
     Stmt s = make(Stmt::Kind::kSet);
-    s.targets = read_targets("=");
-    if (s.targets.size() == 1 && tokens_.skip_operator(".")) s.text = tokens_.name();
+    s.target = read_target("=", true);
     if (tokens_.skip_operator("=")) {
       s.value = expressions_.tuple();
       return s;
     }
     s.kind = Stmt::Kind::kSetBlock;
-    if (s.targets.size() != 1 || !s.text.empty()) fail("a set block sets one name");
-    // The filters are put around a name that no template can spell.
-    ExprPtr placeholder = std::make_unique<Expr>(Expr::Kind::kName, tokens_.line());
-    placeholder->name = kBlockText;
-    s.value = expressions_.filters(std::move(placeholder));
-    const int loops = std::exchange(loops_, 0);
-    s.body = read_block("endset");
-    loops_ = loops;
+    if (!s.target.parts.empty()) fail("a set block sets one name");
+    s.value = expressions_.filters(placeholder());
+    s.body = read_closed_block("endset");
     return s;
   }
 
-  Stmt read_macro() {
-    Stmt s = make(Stmt::Kind::kMacro);
-    s.text = tokens_.name();
+  Stmt read_filter() {
+    Stmt s = make(Stmt::Kind::kFilter);
+    s.value = expressions_.block_filters(placeholder());
+    s.body = read_closed_block("endfilter");
+    return s;
+  }
+
+  // A macro's parameters in brackets.
+  void read_parameters(Stmt& s) {
     tokens_.need_operator("(");
     while (!tokens_.at_operator(")")) {
-      s.targets.push_back(tokens_.name());
+      s.names.push_back(tokens_.name());
       if (tokens_.skip_operator("=")) {
         s.defaults.push_back(expressions_.expression());
       } else if (!s.defaults.empty()) {
@@ -185,16 +230,38 @@ class Parser {
       if (!tokens_.skip_operator(",")) break;
     }
     tokens_.need_operator(")");
-    const int loops = std::exchange(loops_, 0);
-    s.body = read_block("endmacro");
-    loops_ = loops;
+  }
+
+  void read_macro_body(Stmt& s, const char* end) {
+    const size_t begin = tokens_.place();
+    s.body = read_closed_block(end);
+    s.catches.caller = tokens_.names_since(begin, "caller");
+    s.catches.varargs = tokens_.names_since(begin, "varargs");
+    s.catches.kwargs = tokens_.names_since(begin, "kwargs");
+  }
+
+  Stmt read_macro() {
+    Stmt s = make(Stmt::Kind::kMacro);
+    s.text = tokens_.name();
+    read_parameters(s);
+    read_macro_body(s, "endmacro");
+    return s;
+  }
+
+  Stmt read_call() {
+    Stmt s = make(Stmt::Kind::kCall);
+    s.text = "caller";
+    if (tokens_.at_operator("(")) read_parameters(s);
+    s.value = expressions_.expression();
+    if (s.value->kind != Expr::Kind::kCall) fail("a call block needs a call");
+    read_macro_body(s, "endcall");
     return s;
   }
 
   Stmt read_with() {
     Stmt s = make(Stmt::Kind::kScope);
     while (tokens_.at(Token::Kind::kName)) {
-      s.targets.push_back(tokens_.name());
+      s.names.push_back(tokens_.name());
       tokens_.need_operator("=");
       s.defaults.push_back(expressions_.expression());
       if (!tokens_.skip_operator(",")) break;

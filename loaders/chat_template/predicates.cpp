@@ -16,8 +16,17 @@ bool is_mapping(Runtime&, const Value& self, const Args&) {
   return self.is_dict() && self.as_dict().kind == Dict::Kind::kDict;
 }
 bool is_sequence(Runtime& r, const Value& self, const Args& a) {
-  return self.is_text() || self.is_list() || is_mapping(r, self, a) || self.is_undefined();
+  return self.is_text() || (self.is_list() && self.as_list().is_sequence()) ||
+         is_mapping(r, self, a) || self.is_undefined();
 }
+bool is_iterable(Runtime& r, const Value& self, const Args& a) {
+  return self.is_list() || is_sequence(r, self, a);
+}
+bool is_callable(Runtime&, const Value& self, const Args&) {
+  return self.is_function() || self.is_undefined() ||
+         (self.is_dict() && self.as_dict().kind == Dict::Kind::kLoop);
+}
+bool is_escaped(Runtime&, const Value& self, const Args&) { return self.is_markup(); }
 bool is_true(Runtime&, const Value& self, const Args&) { return self.is_boolean() && self.truth(); }
 bool is_false(Runtime&, const Value& self, const Args&) {
   return self.is_boolean() && !self.truth();
@@ -48,6 +57,10 @@ bool is_in(Runtime& r, const Value& self, const Args& a) {
 }
 bool is_same(Runtime&, const Value& self, const Args& a) {
   const Value& other = a.need(0, "other");
+  if (self.is_list() || other.is_list())
+    return self.is_list() && other.is_list() && &self.as_list() == &other.as_list();
+  if (self.is_dict() || other.is_dict())
+    return self.is_dict() && other.is_dict() && &self.as_dict() == &other.as_dict();
   return self.is_boolean() == other.is_boolean() && self.is_real() == other.is_real() &&
          equal(self, other);
 }
@@ -71,10 +84,10 @@ constexpr Entry kTests[] = {{"defined", is_defined},
                             {"float", is<&Value::is_real>},
                             {"number", is<&Value::is_number>},
                             {"string", is<&Value::is_text>},
-                            {"callable", is<&Value::is_function>},
+                            {"callable", is_callable},
                             {"mapping", is_mapping},
                             {"sequence", is_sequence},
-                            {"iterable", is_sequence},
+                            {"iterable", is_iterable},
                             {"true", is_true},
                             {"false", is_false},
                             {"odd", is_parity<true>},
@@ -99,6 +112,7 @@ constexpr Entry kTests[] = {{"defined", is_defined},
                             {">=", is_compared<'>', '='>},
                             {"in", is_in},
                             {"sameas", is_same},
+                            {"escaped", is_escaped},
                             {"filter", is_filter},
                             {"test", is_test}};
 

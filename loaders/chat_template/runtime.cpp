@@ -52,10 +52,10 @@ void Args::allow(std::initializer_list<std::string_view> names) const {
       fail("takes no argument named '" + key + "'");
 }
 
-Value Runtime::list(std::vector<Value> items, bool is_tuple) {
+Value Runtime::list(std::vector<Value> items, List::Kind kind) {
   memory(sizeof(List) + items.size() * sizeof(Value));
   work(1 + items.size());
-  return Value::list(&lists_.emplace_back(List{std::move(items), is_tuple}));
+  return Value::list(&lists_.emplace_back(List{std::move(items), kind, {}}));
 }
 
 Value Runtime::texts(const std::vector<std::string>& items) {
@@ -74,13 +74,13 @@ Value Runtime::dict(Dict::Kind kind) {
 
 Value Runtime::function(std::string name, std::function<Value(const Args&)> call) {
   memory(sizeof(Function));
-  return Value::function(&functions_.emplace_back(Function{std::move(name), std::move(call)}));
+  return Value::function(&functions_.emplace_back(Function{std::move(name), std::move(call), false}));
 }
 
-Value Runtime::text(std::string text) {
+Value Runtime::text(std::string text, bool is_markup) {
   check_text_size(text.size());
   memory(text.size() + 64);
-  return Value::text(std::move(text));
+  return Value::text(std::move(text), is_markup);
 }
 
 void Runtime::work(size_t steps) {

@@ -32,16 +32,21 @@ struct Args {
 struct Function {
   std::string name;
   std::function<Value(const Args&)> call;
+  bool is_macro = false;
 };
 
 // Owns what a rendering makes, and counts it.
 class Runtime {
  public:
-  Value list(std::vector<Value> items, bool is_tuple = false);
+  Value list(std::vector<Value> items, List::Kind kind = List::Kind::kList);
+  Value tuple(std::vector<Value> items) { return list(std::move(items), List::Kind::kTuple); }
+  Value generator(std::vector<Value> items) {
+    return list(std::move(items), List::Kind::kGenerator);
+  }
   Value texts(const std::vector<std::string>& items);
   Value dict(Dict::Kind kind = Dict::Kind::kDict);
   Value function(std::string name, std::function<Value(const Args&)> call);
-  Value text(std::string text);
+  Value text(std::string text, bool is_markup = false);
 
   // Counts work and memory; throws Failure if it becomes too much.
   void work(size_t steps);
@@ -59,7 +64,8 @@ Value binary(Runtime& runtime, const std::string& op, const Value& a, const Valu
 Value negated(const Value& value);
 bool contains(Runtime& runtime, const Value& container, const Value& item);
 bool compare(Runtime& runtime, const std::string& op, const Value& a, const Value& b);
-std::vector<Value> items_of(Runtime& runtime, const Value& value);  // what a loop over it sees
+// What a loop over it sees; a generator is empty afterwards.
+std::vector<Value> items_of(Runtime& runtime, const Value& value);
 int64_t length_of(const Value& value);
 Value slice(Runtime& runtime, const Value& value, const Value* begin, const Value* end,
             const Value* step);
@@ -68,6 +74,16 @@ Value slice(Runtime& runtime, const Value& value, const Value* begin, const Valu
 // methods.cpp: value.name and value[key], as Jinja looks them up. What is not there is undefined.
 Value attribute(Runtime& runtime, const Value& value, const std::string& name);
 Value item(Runtime& runtime, const Value& value, const Value& key);
+
+// The attribute alone, without a look among a dict's members.
+Value only_attribute(Runtime& runtime, const Value& value, const std::string& name);
+// text_methods.cpp, methods.cpp: what Python's objects can do, bound to one; undefined if nothing.
+Value text_method(Runtime& runtime, const Value& self, const std::string& name);
+
+// format.cpp: Python's % and str.format. HTML's special characters as entities.
+Value percent_format(Runtime& runtime, const Value& format, const Value& values);
+Value brace_format(Runtime& runtime, const Value& format, const Args& args);
+std::string escaped(const Value& value);
 
 // filters.cpp, predicates.cpp, globals.cpp
 Value apply_filter(Runtime& runtime, const std::string& name, const Value& value, const Args& args);

@@ -4,6 +4,7 @@ set(KLENS_CHAT_TEMPLATE_SOURCES
     chat_template/evaluate.cpp
     chat_template/expression_parser.cpp
     chat_template/filters.cpp
+    chat_template/format.cpp
     chat_template/globals.cpp
     chat_template/interpreter.cpp
     chat_template/lexer.cpp
@@ -14,4 +15,6 @@ set(KLENS_CHAT_TEMPLATE_SOURCES
     chat_template/predicates.cpp
     chat_template/runtime.cpp
     chat_template/text.cpp
+    chat_template/text_filters.cpp
+    chat_template/text_methods.cpp
     chat_template/value.cpp)

@@ -3,6 +3,7 @@
 #include <utf8proc.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "loaders/chat_template/failure.h"
 #include "loaders/tokenizer/unicode.h"
@@ -16,11 +17,26 @@ char32_t to_upper(char32_t c) {
 }
 
 void append_upper(std::string& out, char32_t c) {
-  if (c == 0xDF) {
-    out += "SS";  // the one letter in common use whose upper case is two
-  } else {
-    utf8::append(out, to_upper(c));
-  }
+  // Letters and ligatures whose upper case is several.
+  static constexpr std::pair<char32_t, const char*> kLonger[] = {
+      {0xDF, "SS"},    {0x149, "\xca\xbcN"}, {0x1F0, "J\xcc\x8c"}, {0xFB00, "FF"}, {0xFB01, "FI"},
+      {0xFB02, "FL"},  {0xFB03, "FFI"},      {0xFB04, "FFL"},      {0xFB05, "ST"}, {0xFB06, "ST"}};
+  for (const auto& [letter, upper_case] : kLonger)
+    if (c == letter) {
+      out += upper_case;
+      return;
+    }
+  utf8::append(out, to_upper(c));
+}
+
+void append_title(std::string& out, char32_t c) {
+  const auto title = static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(c)));
+  if (title != c) return utf8::append(out, title);
+  std::string upper_case;
+  append_upper(upper_case, c);
+  // 'Ss', not 'SS'
+  const size_t first = utf8::length_at(upper_case, 0);
+  out.append(upper_case, 0, first).append(lower(std::string_view(upper_case).substr(first)));
 }
 
 bool is_cased(char32_t c) {
@@ -79,14 +95,29 @@ std::string upper(std::string_view text) {
 
 std::string lower(std::string_view text) {
   std::string out;
-  for (size_t at = 0; at < text.size();) unicode::append_lower(out, utf8::next(text, at));
+  bool in_word = false;
+  for (size_t at = 0; at < text.size();) {
+    const char32_t c = utf8::next(text, at);
+    size_t behind = at;
+    const bool ends = c == 0x3A3 && in_word &&
+                      (at >= text.size() || !is_cased(utf8::next(text, behind)));
+    if (ends) {
+      utf8::append(out, 0x3C2);  // the sigma at the end of a word
+    } else {
+      unicode::append_lower(out, c);
+    }
+    in_word = is_cased(c);
+  }
   return out;
 }
 
 std::string capitalized(std::string_view text) {
   if (text.empty()) return "";
   const size_t first = utf8::length_at(text, 0);
-  return upper(text.substr(0, first)) + lower(text.substr(first));
+  std::string out;
+  size_t at = 0;
+  append_title(out, utf8::next(text, at));
+  return out + lower(text.substr(first));
 }
 
 std::string titled(std::string_view text) {
@@ -97,7 +128,7 @@ std::string titled(std::string_view text) {
     if (in_word) {
       unicode::append_lower(out, c);
     } else {
-      append_upper(out, c);
+      append_title(out, c);
     }
     in_word = is_cased(c);
   }
@@ -177,7 +208,7 @@ std::vector<std::string> split_at(std::string_view text, std::string_view separa
   return out;
 }
 
-std::vector<std::string> lines(std::string_view text) {
+std::vector<std::string> lines(std::string_view text, bool with_ends) {
   std::vector<std::string> out;
   size_t begin = 0;
   for (size_t at = 0; at < text.size();) {
@@ -187,10 +218,26 @@ std::vector<std::string> lines(std::string_view text) {
                           c == 0x2028 || c == 0x2029;
     if (!line_end) continue;
     if (c == '\r' && at < text.size() && text[at] == '\n') ++at;
-    out.emplace_back(text.substr(begin, end - begin));
+    out.emplace_back(text.substr(begin, (with_ends ? at : end) - begin));
     begin = at;
   }
   if (begin < text.size()) out.emplace_back(text.substr(begin));
+  return out;
+}
+
+std::string padded_to(std::string_view text, int64_t width, const std::string& fill, char side) {
+  constexpr int64_t kWidest = 1'000'000;
+  if (width > kWidest) fail("a width of more than 1000000");
+  const int64_t missing = width - length(text);
+  if (missing <= 0) return std::string(text);
+  // As Python's center(): the odd one at the left if the width is odd.
+  const int64_t left = side == '<'   ? 0
+                       : side == '>' ? missing
+                                     : missing / 2 + (missing & width & 1);
+  std::string out;
+  for (int64_t i = 0; i < left; ++i) out += fill;
+  out += text;
+  for (int64_t i = left; i < missing; ++i) out += fill;
   return out;
 }
 

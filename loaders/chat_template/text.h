@@ -31,6 +31,9 @@ std::vector<std::string> split(std::string_view text, int64_t most,
                                bool from_right);  // at white space
 std::vector<std::string> split_at(std::string_view text, std::string_view separator, int64_t most,
                                   bool from_right);
-std::vector<std::string> lines(std::string_view text);
+std::vector<std::string> lines(std::string_view text, bool with_ends = false);
+
+// At least `width` characters, filled up with `fill` at its end '<', its begin '>' or both '^'.
+std::string padded_to(std::string_view text, int64_t width, const std::string& fill, char side);
 
 }  // namespace klens::jinja

@@ -46,6 +46,17 @@ class TokenStream {
     if (!at(kind)) fail(std::string("expected ") + what + ", found " + shown());
     take();
   }
+  size_t place() const { return at_; }
+  // Whether a variable of this name was read since a place.
+  bool names_since(size_t place, std::string_view name) const {
+    for (size_t i = place; i < at_; ++i) {
+      const bool attribute = i > 0 && tokens_[i - 1].kind == Token::Kind::kOperator &&
+                             (tokens_[i - 1].text == "." || tokens_[i - 1].text == "|");
+      if (tokens_[i].kind == Token::Kind::kName && tokens_[i].text == name && !attribute)
+        return true;
+    }
+    return false;
+  }
   std::string shown() const {
     switch (peek().kind) {
       case Token::Kind::kEnd:

@@ -8,6 +8,7 @@
 #include <cstdio>
 
 #include "loaders/chat_template/failure.h"
+#include "loaders/chat_template/runtime.h"
 #include "loaders/tokenizer/utf8.h"
 
 namespace klens::jinja {
@@ -66,9 +67,7 @@ std::string json_quoted(const std::string& text, bool ascii) {
         std::snprintf(escaped, sizeof escaped, "\\u%04x", unit);
         out += escaped;
       };
-      if (c == 0x7F) {
-        out += '\x7F';
-      } else if (c < 0x10000) {
+      if (c < 0x10000) {
         put(static_cast<unsigned>(c));
       } else {
         put(0xD800 + static_cast<unsigned>((c - 0x10000) >> 10));
@@ -81,6 +80,11 @@ std::string json_quoted(const std::string& text, bool ascii) {
   return out + '"';
 }
 
+std::string range_text(const std::array<int64_t, 3>& range) {
+  const std::string ends = std::to_string(range[0]) + ", " + std::to_string(range[1]);
+  return "range(" + ends + (range[2] == 1 ? ")" : ", " + std::to_string(range[2]) + ")");
+}
+
 std::string json_key(const Value& key, const JsonStyle& style) {
   if (key.is_text()) return json_quoted(key.as_text(), style.ascii);
   if (key.is_list() || key.is_dict() || key.is_function() || key.is_undefined())
@@ -89,6 +93,12 @@ std::string json_key(const Value& key, const JsonStyle& style) {
 }
 
 }  // namespace
+
+bool Value::is_tuple() const { return is_list() && as_list().is_tuple(); }
+
+bool Value::is_generator() const {
+  return is_list() && as_list().kind == List::Kind::kGenerator;
+}
 
 int64_t Value::as_integer() const {
   return is_boolean() ? std::get<bool>(data_) : std::get<int64_t>(data_);
@@ -102,7 +112,7 @@ bool Value::truth() const {
   if (is_boolean() || is_integer()) return as_integer() != 0;
   if (is_real()) return as_real() != 0;
   if (is_text()) return !as_text().empty();
-  if (is_list()) return !as_list().items.empty();
+  if (is_list()) return is_generator() || !as_list().items.empty();
   if (is_dict()) return as_dict().kind != Dict::Kind::kDict || !as_dict().entries.empty();
   return is_function();
 }
@@ -110,6 +120,9 @@ bool Value::truth() const {
 const char* Value::type_name() const {
   static constexpr const char* kNames[] = {"Undefined", "NoneType", "bool", "int",     "float",
                                            "str",       "list",     "dict", "function"};
+  static constexpr const char* kLists[] = {"list",      "tuple",       "generator",  "range",
+                                           "dict_keys", "dict_values", "dict_items", "tuple"};
+  if (is_list()) return kLists[static_cast<size_t>(as_list().kind)];
   return kNames[data_.index()];
 }
 
@@ -142,8 +155,9 @@ bool equal(const Value& a, const Value& b, int depth) {
   if (a.is_text() && b.is_text()) return a.as_text() == b.as_text();
   if (a.is_list() && b.is_list()) {
     const List &l = a.as_list(), &r = b.as_list();
+    const bool alike = l.is_tuple() ? r.is_tuple() : l.kind == r.kind;
     return &l == &r ||
-           (l.is_tuple == r.is_tuple &&
+           (alike && (l.is_sequence() || l.kind == List::Kind::kKeys) &&
             std::equal(l.items.begin(), l.items.end(), r.items.begin(), r.items.end(),
                        [&](const Value& x, const Value& y) { return equal(x, y, depth + 1); }));
   }
@@ -166,7 +180,8 @@ bool less(const Value& a, const Value& b, int depth) {
   if (a.is_number() && b.is_number())
     return a.is_real() || b.is_real() ? a.as_real() < b.as_real() : a.as_integer() < b.as_integer();
   if (a.is_text() && b.is_text()) return a.as_text() < b.as_text();  // bytes sort as code points do
-  if (a.is_list() && b.is_list()) {
+  if (a.is_list() && b.is_list() && a.is_tuple() == b.is_tuple() &&
+      (a.is_tuple() || (a.as_list().kind == List::Kind::kList && b.as_list().kind == a.as_list().kind))) {
     const auto &l = a.as_list().items, &r = b.as_list().items;
     for (size_t i = 0; i < l.size() && i < r.size(); ++i)
       if (!equal(l[i], r[i], depth + 1)) return less(l[i], r[i], depth + 1);
@@ -209,23 +224,33 @@ std::string representation(const Value& value, int depth) {
   if (value.is_boolean()) return value.truth() ? "True" : "False";
   if (value.is_integer()) return std::to_string(value.as_integer());
   if (value.is_real()) return real_text(value.as_real());
-  if (value.is_text()) return quoted(value.as_text());
-  if (value.is_function()) return "<function>";
+  if (value.is_text())
+    return value.is_markup() ? "Markup(" + quoted(value.as_text()) + ")" : quoted(value.as_text());
+  if (value.is_function()) {
+    const Function& function = value.as_function();
+    return function.is_macro ? "<Macro " + quoted(function.name) + ">" : "<function>";
+  }
   std::string out;
   const char* separator = "";
   if (value.is_list()) {
     const List& list = value.as_list();
+    if (value.is_generator()) return "<generator object>";
+    if (list.kind == List::Kind::kRange) return range_text(list.range);
     for (const Value& item : list.items) {
       out.append(separator).append(representation(item, depth + 1));
       separator = ", ";
       check_text_size(out.size());
     }
-    if (list.is_tuple)
+    if (list.is_tuple())
       return (list.items.size() == 1 ? out.insert(0, 1, '(') + ",)" : out.insert(0, 1, '(') + ")");
-    return out.insert(0, 1, '[') + "]";
+    out.insert(0, 1, '[') += "]";
+    if (list.kind == List::Kind::kList) return out;
+    return std::string(value.type_name()) + "(" + out + ")";
   }
   const Dict& dict = value.as_dict();
-  if (dict.kind == Dict::Kind::kLoop) return "<LoopContext>";
+  if (dict.kind == Dict::Kind::kLoop)
+    return "<LoopContext " + representation(*dict.find(std::string_view("index"))) + "/" +
+           representation(*dict.find(std::string_view("length"))) + ">";
   for (const auto& [k, v] : dict.entries) {
     out.append(separator).append(representation(k, depth + 1)).append(": ");
     out.append(representation(v, depth + 1));
@@ -249,15 +274,19 @@ std::string to_json(const Value& value, const JsonStyle& style, int depth) {
   }
   if (value.is_text()) return json_quoted(value.as_text(), style.ascii);
   const bool is_dict = value.is_dict() && value.as_dict().kind == Dict::Kind::kDict;
-  if (!value.is_list() && !is_dict)
+  const bool is_list =
+      value.is_list() && (value.is_tuple() || value.as_list().kind == List::Kind::kList);
+  if (!is_list && !is_dict)
     fail(std::string("a value of type ") + value.type_name() + " cannot be written as JSON");
   const auto line = [&](int level) {
-    return style.indent < 0
-               ? std::string()
-               : std::string(1, '\n').append(static_cast<size_t>(style.indent * level), ' ');
+    std::string begin;
+    if (!style.indent) return begin;
+    begin = '\n';
+    for (int i = 0; i < level; ++i) begin += *style.indent;
+    return begin;
   };
   std::vector<std::string> items;
-  if (value.is_list()) {
+  if (is_list) {
     for (const Value& item : value.as_list().items)
       items.push_back(to_json(item, style, depth + 1));
   } else {

@@ -1,6 +1,8 @@
 #pragma once
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,8 +30,10 @@ class Value {
   static Value boolean(bool b) { return Value(b); }
   static Value integer(int64_t i) { return Value(i); }
   static Value real(double d) { return Value(d); }
-  static Value text(std::string s) {
-    return Value(std::make_shared<const std::string>(std::move(s)));
+  // is_markup: marked as safe HTML, as by the filters safe and escape; what is joined to it with '+'
+  // or '%' is escaped.
+  static Value text(std::string s, bool is_markup = false) {
+    return Value(Text{std::make_shared<const std::string>(std::move(s)), is_markup});
   }
   static Value list(List* l) { return Value(l); }
   static Value dict(Dict* d) { return Value(d); }
@@ -42,12 +46,15 @@ class Value {
   bool is_real() const { return std::holds_alternative<double>(data_); }
   bool is_number() const { return is_boolean() || is_integer() || is_real(); }
   bool is_text() const { return std::holds_alternative<Text>(data_); }
-  bool is_list() const { return std::holds_alternative<List*>(data_); }
+  bool is_markup() const { return is_text() && std::get<Text>(data_).is_markup; }
+  bool is_list() const { return std::holds_alternative<List*>(data_); }  // of any kind
+  bool is_tuple() const;
+  bool is_generator() const;
   bool is_dict() const { return std::holds_alternative<Dict*>(data_); }
   bool is_function() const { return std::holds_alternative<Function*>(data_); }
 
   const std::string& undefined_name() const { return std::get<Undefined>(data_).name; }
-  const std::string& as_text() const { return *std::get<Text>(data_); }
+  const std::string& as_text() const { return *std::get<Text>(data_).characters; }
   List& as_list() const { return *std::get<List*>(data_); }
   Dict& as_dict() const { return *std::get<Dict*>(data_); }
   Function& as_function() const { return *std::get<Function*>(data_); }
@@ -58,16 +65,26 @@ class Value {
   const char* type_name() const;  // as Python calls it
 
  private:
-  using Text = std::shared_ptr<const std::string>;
+  struct Text {
+    std::shared_ptr<const std::string> characters;
+    bool is_markup = false;
+  };
   using Data = std::variant<Undefined, None, bool, int64_t, double, Text, List*, Dict*, Function*>;
   template <typename T>
   explicit Value(T data) : data_(std::move(data)) {}
   Data data_;
 };
 
+// What Python would hold one after the other. A generator can be read once.
 struct List {
   std::vector<Value> items;
-  bool is_tuple = false;
+  enum class Kind { kList, kTuple, kGenerator, kRange, kKeys, kValues, kItems, kGroup } kind =
+      Kind::kList;
+  // Of a range: where it begins, where it ends, and its step.
+  std::array<int64_t, 3> range{};
+  bool is_tuple() const { return kind == Kind::kTuple || kind == Kind::kGroup; }
+  // Whether it has an item at a place and parts.
+  bool is_sequence() const { return kind == Kind::kList || is_tuple() || kind == Kind::kRange; }
 };
 
 // Keeps the order of insertion. Also namespaces and loops, whose members are set and read with a
@@ -91,7 +108,7 @@ std::string to_text(const Value& value);                        // Python's str(
 std::string representation(const Value& value, int depth = 0);  // Python's repr()
 
 struct JsonStyle {
-  int indent = -1;  // -1: on one line
+  std::optional<std::string> indent;  // of a level; none: all on one line
   std::string item_separator = ", ", key_separator = ": ";
   bool sort_keys = false, ascii = false;
 };
