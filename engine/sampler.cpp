@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "kernels/check.h"
 
@@ -13,6 +14,18 @@ Sampler::Sampler(const SamplerOptions& options) : options_(options), random_(opt
 void Sampler::accept(int32_t id) {
   recent_.push_back(id);
   if (recent_.size() > static_cast<size_t>(options_.repeat_last_n)) recent_.pop_front();
+}
+
+void Sampler::restrict_to(size_t size, std::vector<int32_t> holes) {
+  size_ = size;
+  holes_ = std::move(holes);
+}
+
+void Sampler::forbid() {
+  constexpr float kNever = -std::numeric_limits<float>::infinity();
+  for (size_t i = size_; i < logits_.size(); ++i) logits_[i] = kNever;
+  for (const int32_t id : holes_)
+    if (static_cast<size_t>(id) < logits_.size()) logits_[static_cast<size_t>(id)] = kNever;
 }
 
 // Keskar et al., arXiv 1909.05858, sec. 4.1: each recent token once, however often it came.
@@ -80,13 +93,17 @@ int32_t Sampler::draw() {
     at -= entry.weight;
     if (at < 0) return entry.id;
   }
-  return entries_.back().id;
+  // Rounding: the least likely that can be at all.
+  size_t last = entries_.size() - 1;
+  while (last > 0 && entries_[last].weight == 0) --last;
+  return entries_[last].id;
 }
 
 int32_t Sampler::sample(std::span<const float> logits) {
   KLENS_CHECK(!logits.empty());
   logits_.assign(logits.begin(), logits.end());
   penalise();
+  forbid();
   int32_t chosen = 0;
   if (options_.temperature == 0) {
     chosen =

@@ -23,6 +23,8 @@ class Sampler {
  public:
   explicit Sampler(const SamplerOptions& options);
 
+  // Ids from `size` on and those of `holes` are never chosen: the tokenizer has no token for them.
+  void restrict_to(size_t size, std::vector<int32_t> holes);
   void accept(int32_t id);  // counts id as recent
   int32_t sample(
       std::span<const float> logits);  // finite logits [vocab]; counts its choice as recent
@@ -34,6 +36,7 @@ class Sampler {
     double weight;  // exp(logit - largest), then of the tempered logit
   };
   void penalise();
+  void forbid();
   void take_likeliest(size_t count);
   void cut();
   int32_t draw();
@@ -41,6 +44,8 @@ class Sampler {
   SamplerOptions options_;
   std::mt19937_64 random_;
   std::deque<int32_t> recent_;
+  size_t size_ = SIZE_MAX;
+  std::vector<int32_t> holes_;
   std::vector<float> logits_;   // [vocab], penalised
   std::vector<Entry> entries_;  // those to draw from, likeliest first
 };

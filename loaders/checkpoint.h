@@ -32,6 +32,7 @@ struct StoredUnit {
 // The texts that travel with a model, verbatim; "" where the author gave none.
 struct ModelTexts {
   std::string config, generation_config, tokenizer, tokenizer_config, chat_template;
+  std::string tokenizer_problem;  // why `tokenizer` is "" though the file has one; never written
 };
 
 // A model as its files hold it: spec, units and small tensors where they are mapped. Plain data;

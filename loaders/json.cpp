@@ -35,6 +35,16 @@ void check_depth(std::string_view text, const std::string& name) {
   }
 }
 
+// nlohmann's message repeats the input read last, which may be long or binary; the position is
+// enough.
+[[noreturn]] void fail_to_parse(const std::string& name, size_t byte,
+                                const nlohmann::detail::exception& e) {
+  if (dynamic_cast<const nlohmann::detail::out_of_range*>(&e) != nullptr)
+    throw Error(ErrorKind::kBadFile, name + ": JSON holds a number that is out of range" + kAgain);
+  throw Error(ErrorKind::kBadFile,
+              name + ": is not valid JSON at byte " + std::to_string(byte) + kAgain);
+}
+
 // Builds a document out of nlohmann's parser's events: the values that its own builder holds would
 // be destroyed without being taken apart where memory runs out midway.
 class Builder : public nlohmann::json_sax<json> {
@@ -64,13 +74,7 @@ class Builder : public nlohmann::json_sax<json> {
   }
 
   bool parse_error(size_t byte, const std::string&, const nlohmann::detail::exception& e) override {
-    // nlohmann's message repeats the input read last, which may be long or binary; the position is
-    // enough.
-    if (dynamic_cast<const nlohmann::detail::out_of_range*>(&e) != nullptr)
-      throw Error(ErrorKind::kBadFile,
-                  name_ + ": JSON holds a number that is out of range" + kAgain);
-    throw Error(ErrorKind::kBadFile,
-                name_ + ": is not valid JSON at byte " + std::to_string(byte) + kAgain);
+    fail_to_parse(name_, byte, e);
   }
 
  private:
@@ -138,6 +142,17 @@ JsonDocument parse_json(std::string_view text, const std::string& name, Duplicat
   Builder builder(*root, name, duplicates);
   nlohmann::json::sax_parse(text.begin(), text.end(), &builder);
   return root;
+}
+
+nlohmann::ordered_json parse_ordered_json(std::string_view text, const std::string& name) {
+  check_depth(text, name);
+  try {
+    return nlohmann::ordered_json::parse(text.begin(), text.end());
+  } catch (const nlohmann::json::parse_error& e) {
+    fail_to_parse(name, e.byte, e);
+  } catch (const nlohmann::json::out_of_range& e) {
+    fail_to_parse(name, 0, e);
+  }
 }
 
 }  // namespace klens

@@ -46,6 +46,9 @@ class JsonDocument {
 JsonDocument parse_json(std::string_view text, const std::string& name,
                         DuplicateKeys duplicates = DuplicateKeys::kLastCounts);
 
+// The same with the members of objects in the order of the text.
+nlohmann::ordered_json parse_ordered_json(std::string_view text, const std::string& name);
+
 // A text of a file as a message shows it: cut to some 100 bytes, so that what follows it, the cure,
 // is still seen.
 std::string brief(std::string_view text);

@@ -34,7 +34,7 @@ Conversation::Conversation(klens_model* model, const klens_tokenizer* tokenizer,
       options_(options),
       has_template_(klens_model_has_chat_template(model) != 0),
       session_(new_session(model, options.session)),
-      sampler_(new_sampler(options.sampler)),
+      sampler_(new_sampler(options.sampler, tokenizer)),
       messages_(opening()) {}
 
 ordered_json Conversation::opening() const {
@@ -46,7 +46,7 @@ ordered_json Conversation::opening() const {
 
 void Conversation::reset() {
   check([&](klens_error* e) { return klens_session_reset(session_.get(), e); });
-  sampler_ = new_sampler(options_.sampler);
+  sampler_ = new_sampler(options_.sampler, tokenizer_);
   messages_ = opening();
   context_.clear();
   fed_ = 0;

@@ -97,6 +97,8 @@ void warn_beyond_context(const klens_model* model, int64_t tokens, const std::st
 
 const klens_tokenizer* tokenizer_of(const klens_model* model, const std::string& path) {
   const klens_tokenizer* tokenizer = klens_model_tokenizer(model);
+  if (const char* problem = klens_model_tokenizer_error(model); tokenizer == nullptr && problem)
+    throw Error(problem);
   if (tokenizer == nullptr)
     throw Error(
         path +

@@ -73,7 +73,11 @@ void run(const Arguments& arguments) {
                 std::to_string(most));
   const TokenLimit limit = token_limit(predict, most, prompt_tokens);
   const SessionHandle session = new_session(model.get(), session_options);
-  const SamplerHandle sampler = new_sampler(sampler_options);
+  // With --ids whatever the model chooses is shown.
+  const SamplerHandle sampler =
+      new_sampler(sampler_options, arguments.one_of({"prompt", "file", "ids"}) == "ids"
+                                       ? nullptr
+                                       : klens_model_tokenizer(model.get()));
 
   const InterruptScope interrupts;
   const Speed prefill = feed(session.get(), prompt, 0, prompt.size(), session_options.batch, quiet);

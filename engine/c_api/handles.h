@@ -1,6 +1,7 @@
 #pragma once
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "engine/model.h"
 #include "engine/prefix_cache.h"
@@ -20,6 +21,7 @@ struct klens_model {
   std::optional<klens_tokenizer> tokenizer;
   std::string quantised = {};  // quantised_formats of it
   int64_t context_length = 0;  // 0: no limit is known
+  std::string tokenizer_problem = {};  // why there is none
 };
 
 struct klens_session {

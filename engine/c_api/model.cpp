@@ -79,9 +79,13 @@ klens_status klens_model_open(const char* path, const klens_model_options* optio
     auto opened = std::make_unique<klens_model>();
     auto loaded = std::make_shared<const Model>(open_checkpoint(path, given.verify != 0), run);
     const ModelTexts& texts = loaded->checkpoint().texts;
-    if (!texts.tokenizer.empty())
-      opened->tokenizer = klens_tokenizer{
-          Tokenizer::from_json(texts.tokenizer, std::string(path) + " (tokenizer.json)")};
+    opened->tokenizer_problem = texts.tokenizer_problem;
+    if (!texts.tokenizer.empty()) try {
+        opened->tokenizer = klens_tokenizer{
+            Tokenizer::from_json(texts.tokenizer, std::string(path) + " (tokenizer.json)")};
+      } catch (const Error& failure) {
+        opened->tokenizer_problem = failure.what();
+      }
     opened->quantised = quantised_formats(loaded->checkpoint());
     opened->context_length = context_length(loaded->checkpoint()).value_or(0);
     opened->model = std::move(loaded);
@@ -107,6 +111,10 @@ int klens_model_is_eos(const klens_model* model, int32_t id) {
 
 const klens_tokenizer* klens_model_tokenizer(const klens_model* model) {
   return model->tokenizer ? &*model->tokenizer : nullptr;
+}
+
+const char* klens_model_tokenizer_error(const klens_model* model) {
+  return model->tokenizer_problem.empty() ? nullptr : model->tokenizer_problem.c_str();
 }
 
 klens_status klens_inspect(const char* path, int verify, char** json, klens_error* error) {

@@ -39,6 +39,21 @@ klens_status klens_sampler_new(const klens_sampler_options* options, klens_sampl
   });
 }
 
+klens_status klens_sampler_use_tokenizer(klens_sampler* sampler, const klens_tokenizer* tokenizer,
+                                         klens_error* error) {
+  return guarded(error, [&] {
+    require(sampler, "sampler");
+    if (tokenizer == nullptr) return sampler->sampler.restrict_to(SIZE_MAX, {});
+    std::vector<int32_t> holes;
+    const int32_t size = tokenizer->tokenizer.vocab_size();
+    for (int32_t id = 0; id < size; ++id)
+      if (tokenizer->tokenizer.token(id).empty()) holes.push_back(id);
+    if (holes.size() == static_cast<size_t>(size))
+      throw Error(ErrorKind::kBadFile, "the tokenizer has no tokens to choose from");
+    sampler->sampler.restrict_to(static_cast<size_t>(size), std::move(holes));
+  });
+}
+
 void klens_sampler_free(klens_sampler* sampler) { delete sampler; }
 void klens_sampler_accept(klens_sampler* sampler, int32_t id) { sampler->sampler.accept(id); }
 

@@ -4,11 +4,10 @@
 
 #include "engine/c_api/guard.h"
 #include "engine/c_api/handles.h"
-#include "loaders/chat_template/chat_template.h"
+#include "loaders/chat_template/prompt.h"
 #include "loaders/checkpoint.h"
 #include "loaders/file_kind.h"
 #include "loaders/gguf/read_gguf.h"
-#include "loaders/json.h"
 #include "loaders/klens_file.h"
 #include "loaders/mapped_file.h"
 #include "loaders/safetensors.h"
@@ -32,25 +31,6 @@ std::string tokenizer_text(const std::string& path) {
       gguf ? read_gguf_tokenizer(file) : read_klens_file(file, false).texts.tokenizer;
   if (text.empty()) throw Error(ErrorKind::kBadFile, file + ": holds no tokenizer");
   return text;
-}
-
-std::string chat_prompt(const Checkpoint& checkpoint, const std::string& messages_text,
-                        bool add_generation_prompt) {
-  if (checkpoint.texts.chat_template.empty())
-    throw Error(ErrorKind::kUnsupported, checkpoint.path + ": has no chat template");
-  const JsonDocument document = parse_json(messages_text, "messages");
-  const nlohmann::json& messages = *document;
-  if (!messages.is_array())
-    throw Error(ErrorKind::kBadArgument, "messages must be a JSON list of {\"role\",\"content\"}");
-  const std::string& given = checkpoint.texts.tokenizer_config;
-  const JsonDocument settings =
-      parse_json(given.empty() ? "{}" : given, checkpoint.path + " (tokenizer_config.json)");
-  const nlohmann::json& config = *settings;
-  return ChatTemplate::parse(checkpoint.texts.chat_template, checkpoint.path + " (chat template)")
-      .render({{"messages", messages},
-               {"add_generation_prompt", add_generation_prompt},
-               {"bos_token", special_token(config, "bos_token")},
-               {"eos_token", special_token(config, "eos_token")}});
 }
 
 void require_text(const char* text, size_t bytes) {
@@ -131,7 +111,7 @@ klens_status klens_decoder_finish(klens_decoder* decoder, const char** text, kle
 }
 
 int klens_model_has_chat_template(const klens_model* model) {
-  return model->model->checkpoint().texts.chat_template.empty() ? 0 : 1;
+  return has_chat_template(model->model->checkpoint().texts) ? 1 : 0;
 }
 
 klens_status klens_chat_prompt(const klens_model* model, const char* messages_json,
@@ -140,7 +120,8 @@ klens_status klens_chat_prompt(const klens_model* model, const char* messages_js
     require(model, "model");
     require(messages_json, "messages_json");
     require(text, "text");
+    const Checkpoint& checkpoint = model->model->checkpoint();
     *text = owned_text(
-        chat_prompt(model->model->checkpoint(), messages_json, add_generation_prompt != 0));
+        chat_prompt(checkpoint.texts, checkpoint.path, messages_json, add_generation_prompt != 0));
   });
 }

@@ -59,8 +59,10 @@ Value to_value(jinja::Runtime& runtime, const Json& json, int depth = 0) {
   throw Error(ErrorKind::kBadFile, place + failure.what());
 }
 
-// Refuses filters and tests that we do not have, wherever they stand.
+// Refuses filters and tests that we do not have, but for those that stand under a condition: as
+// with Jinja they are an error once they are reached.
 void check_names(const jinja::Expr& expr) {
+  if (expr.kind == jinja::Expr::Kind::kCondition) return;
   if (expr.kind == jinja::Expr::Kind::kFilter && !jinja::has_filter(expr.name))
     jinja::unsupported("the filter '" + expr.name + "' is not supported");
   if (expr.kind == jinja::Expr::Kind::kTest && !jinja::has_test(expr.name))
@@ -77,10 +79,6 @@ void check_names(const jinja::Body& body) {
       if (stmt.value) check_names(*stmt.value);
       if (stmt.condition) check_names(*stmt.condition);
       for (const jinja::ExprPtr& value : stmt.defaults) check_names(*value);
-      for (const auto& [condition, branch] : stmt.branches) {
-        if (condition) check_names(*condition);
-        check_names(branch);
-      }
       check_names(stmt.body);
       check_names(stmt.otherwise);
     } catch (Failure& failure) {

@@ -6,12 +6,14 @@
 
 namespace klens {
 
-// The template in a checkpoint's tokenizer_config.json that turns messages into a prompt: the part
-// of Jinja that published templates use, rendered as the `transformers` package does (trim_blocks,
-// lstrip_blocks, {% generation %}, raise_exception, strftime_now, tojson without HTML escapes).
+// The template in a checkpoint's tokenizer_config.json that turns messages into a prompt, rendered
+// as the `transformers` package does: Jinja with trim_blocks, lstrip_blocks, {% generation %},
+// raise_exception, strftime_now, tojson without HTML escapes, and what Python's texts, lists and
+// dicts can do. One thing more: lists can be appended to.
 //
-// Own code because no package that our builds may use has a Jinja for C++. What it does not know is
-// refused by name. Work, depth and sizes are limited, so that no template hangs or fills the
+// Own code because no package that our builds may use has a Jinja for C++. What it does not know
+// (other templates, the filters random, urlize, pprint, wordwrap, striptags and xmlattr) is refused
+// by name and line. Work, depth and sizes are limited, so that no template hangs or fills the
 // memory.
 class ChatTemplate {
  public:

@@ -303,14 +303,15 @@ void ExpressionParser::arguments(Expr& call) {
       place = expression();
       call.depth = std::max(call.depth, place->depth + 1);
     } else if (tokens_.at(Token::Kind::kName) && tokens_.peek(1).kind == Token::Kind::kOperator &&
-        tokens_.peek(1).text == "=") {
+               tokens_.peek(1).text == "=") {
       std::string name = tokens_.take().text;
       tokens_.take();
       ExprPtr value = expression();
       call.depth = std::max(call.depth, value->depth + 1);
       call.named.emplace_back(std::move(name), std::move(value));
     } else {
-      if (!call.named.empty() || call.all || call.all_named) fail("an argument without a name follows one with a name");
+      if (!call.named.empty() || call.all || call.all_named)
+        fail("an argument without a name follows one with a name");
       call.add(expression());
     }
     if (!tokens_.skip_operator(",")) break;

@@ -176,12 +176,11 @@ Value file_size(Runtime& r, const Value& self, const Args& a) {
   return r.text(buffer);
 }
 
-constexpr FilterEntry kFilters[] = {{"length", length_filter}, {"count", length_filter},
-                                    {"tojson", to_json_filter}, {"default", default_filter},
-                                    {"d", default_filter},      {"string", string_filter},
-                                    {"int", int_filter},        {"float", float_filter},
-                                    {"abs", abs_filter},        {"round", round_filter},
-                                    {"attr", attr_filter},      {"filesizeformat", file_size}};
+constexpr FilterEntry kFilters[] = {
+    {"length", length_filter},   {"count", length_filter}, {"tojson", to_json_filter},
+    {"default", default_filter}, {"d", default_filter},    {"string", string_filter},
+    {"int", int_filter},         {"float", float_filter},  {"abs", abs_filter},
+    {"round", round_filter},     {"attr", attr_filter},    {"filesizeformat", file_size}};
 
 const FilterEntry* find(const std::string& name) {
   for (const std::span<const FilterEntry> table :

@@ -86,10 +86,7 @@ std::string integer_digits(uint64_t value, unsigned base, bool upper_case) {
 
 std::string integer_shown(int64_t value, const Spec& spec) {
   const char type = spec.type;
-  const unsigned base = type == 'b'                  ? 2
-                        : type == 'o'                ? 8
-                        : type == 'x' || type == 'X' ? 16
-                                                     : 10;
+  const unsigned base = type == 'b' ? 2 : type == 'o' ? 8 : type == 'x' || type == 'X' ? 16 : 10;
   const uint64_t size = value < 0 ? 0 - static_cast<uint64_t>(value) : static_cast<uint64_t>(value);
   std::string digits = integer_digits(size, base, type == 'X');
   if (spec.grouping) digits = grouped(digits, spec.grouping, base == 10 ? 3 : 4);
@@ -256,7 +253,8 @@ class BraceFormatter {
     if (inside.starts_with(':')) inside.remove_prefix(1);
     const Value value = lookup(name);
     const std::string format = run(inside, depth - 1);
-    if (conversion == 'r' || conversion == 'a') return shown(text_of(representation(value)), format);
+    if (conversion == 'r' || conversion == 'a')
+      return shown(text_of(representation(value)), format);
     if (conversion == 's') return shown(text_of(to_text(value)), format);
     if (conversion) fail(std::string("unknown conversion specifier '") + conversion + "'");
     return escapes_ && format.empty() ? escaped(value) : shown(value, format);
@@ -270,7 +268,8 @@ class BraceFormatter {
     Value value = argument(path.substr(0, at));
     while (at < path.size()) {
       const bool bracket = path[at++] == '[';
-      const size_t end = bracket ? path.find(']', at) : std::min(path.find_first_of(".[", at), path.size());
+      const size_t end =
+          bracket ? path.find(']', at) : std::min(path.find_first_of(".[", at), path.size());
       if (end == path.npos) fail("missing ']' in format string");
       const std::string key(path.substr(at, end - at));
       if (!bracket) {
@@ -334,7 +333,8 @@ class PercentFormatter {
       }
       check_text_size(out.size());
     }
-    const bool lone = is_mapping_ || (!mapping_.is_tuple() && mapping_.is_list());
+    const bool lone =
+        is_mapping_ || mapping_.is_undefined() || (!mapping_.is_tuple() && mapping_.is_list());
     if (next_ < values_.size() && !(next_ == 0 && lone) && !keyed_)
       fail("not all arguments converted during string formatting");
     return out;
@@ -355,7 +355,8 @@ class PercentFormatter {
       if (end == text.npos) fail("incomplete format key");
       const Value* found = mapping_.as_dict().find(text.substr(at + 1, end - at - 1));
       if (!found)
-        fail("the format's key '" + std::string(text.substr(at + 1, end - at - 1)) + "' is missing");
+        fail("the format's key '" + std::string(text.substr(at + 1, end - at - 1)) +
+             "' is missing");
       value = *found;
       has_value = keyed_ = true;
       at = end + 1;
@@ -366,7 +367,8 @@ class PercentFormatter {
       ++at;
       spec.precision = count(text, at, kMostDigits, spec);
     }
-    while (at < text.size() && std::string_view("hlL").find(text[at]) != std::string_view::npos) ++at;
+    while (at < text.size() && std::string_view("hlL").find(text[at]) != std::string_view::npos)
+      ++at;
     if (at >= text.size()) fail("incomplete format");
     const char type = text[at++];
     if (type == '%') return "%";
@@ -481,9 +483,8 @@ std::string escaped(const Value& value) {
 
 Value percent_format(Runtime& runtime, const Value& format, const Value& values) {
   runtime.work(1 + format.as_text().size() / 16);
-  return runtime.text(
-      PercentFormatter(values, format.is_markup()).run(format.as_text()),
-      format.is_markup());
+  return runtime.text(PercentFormatter(values, format.is_markup()).run(format.as_text()),
+                      format.is_markup());
 }
 
 Value brace_format(Runtime& runtime, const Value& format, const Args& args) {

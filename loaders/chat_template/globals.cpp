@@ -109,8 +109,10 @@ std::vector<std::pair<std::string, Value>> globals(Runtime& runtime) {
           make("dict", [](Runtime& r, const Args& a) { return dict(r, a, Dict::Kind::kDict); }),
           make("namespace",
                [](Runtime& r, const Args& a) { return dict(r, a, Dict::Kind::kNamespace); }),
-          make("joiner", joiner), make("cycler", cycler),
-          make("raise_exception", raise_exception), make("strftime_now", strftime_now)};
+          make("joiner", joiner),
+          make("cycler", cycler),
+          make("raise_exception", raise_exception),
+          make("strftime_now", strftime_now)};
 }
 
 }  // namespace klens::jinja

@@ -214,10 +214,8 @@ Value Interpreter::block_text(const Stmt& stmt, Scope& scope) {
 }
 
 Value Interpreter::macro(const Stmt& stmt, Scope& scope) {
-  const Value made =
-      runtime_.function(stmt.text, [this, &stmt, &scope](const Args& args) {
-        return call_macro(stmt, scope, args);
-      });
+  const Value made = runtime_.function(
+      stmt.text, [this, &stmt, &scope](const Args& args) { return call_macro(stmt, scope, args); });
   made.as_function().is_macro = true;
   return made;
 }

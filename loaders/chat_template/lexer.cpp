@@ -190,7 +190,8 @@ class Lexer {
     };
     const auto prefixed = [&] {
       const std::string_view rest = in_.substr(at_);
-      if (rest.size() < 3 || rest[0] != '0' || std::string_view("xXoObB").find(rest[1]) == rest.npos)
+      if (rest.size() < 3 || rest[0] != '0' ||
+          std::string_view("xXoObB").find(rest[1]) == rest.npos)
         return false;
       const std::string_view digits_of = (rest[1] | 0x20) == 'x'   ? "0123456789abcdefABCDEF_"
                                          : (rest[1] | 0x20) == 'o' ? "01234567_"

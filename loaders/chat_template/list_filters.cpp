@@ -170,8 +170,8 @@ Value group_by(Runtime& r, const Value& self, const Args& a) {
   if (otherwise && otherwise->is_none()) otherwise = nullptr;
   std::vector<std::pair<Value, Value>> keyed;
   for (const Value& v : items_of(r, self))
-    keyed.emplace_back(
-        folded(r, member(r, v, path, otherwise), a.flag(2, "case_sensitive", false)), v);
+    keyed.emplace_back(folded(r, member(r, v, path, otherwise), a.flag(2, "case_sensitive", false)),
+                       v);
   sort_by(r, keyed, false);
   std::vector<Value> out;
   for (size_t begin = 0, end = 0; begin < keyed.size(); begin = end) {
@@ -243,11 +243,10 @@ Value unique(Runtime& r, const Value& self, const Args& a) {
 
 Value reverse(Runtime& r, const Value& self, const Args& a) {
   a.allow({});
-  if (self.is_undefined()) fail_undefined(self);
   std::vector<Value> items = items_of(r, self);
   std::reverse(items.begin(), items.end());
-  if (!self.is_text()) return self.is_generator() ? r.list(std::move(items))
-                                                  : r.generator(std::move(items));
+  if (!self.is_text())
+    return self.is_generator() ? r.list(std::move(items)) : r.generator(std::move(items));
   std::string out;
   for (const Value& v : items) out += v.as_text();
   return r.text(std::move(out));

@@ -168,7 +168,8 @@ int64_t length_of(const Value& value) {
   if (value.is_text()) return length(value.as_text());
   if (value.is_list() && !value.is_generator())
     return static_cast<int64_t>(value.as_list().items.size());
-  if (value.is_dict() && value.as_dict().kind != Dict::Kind::kNamespace) return static_cast<int64_t>(value.as_dict().entries.size());
+  if (value.is_dict() && value.as_dict().kind != Dict::Kind::kNamespace)
+    return static_cast<int64_t>(value.as_dict().entries.size());
   if (value.is_undefined()) return 0;
   fail(std::string("object of type '") + value.type_name() + "' has no length");
 }

@@ -74,7 +74,8 @@ Value Runtime::dict(Dict::Kind kind) {
 
 Value Runtime::function(std::string name, std::function<Value(const Args&)> call) {
   memory(sizeof(Function));
-  return Value::function(&functions_.emplace_back(Function{std::move(name), std::move(call), false}));
+  return Value::function(
+      &functions_.emplace_back(Function{std::move(name), std::move(call), false}));
 }
 
 Value Runtime::text(std::string text, bool is_markup) {

@@ -88,8 +88,7 @@ std::string escaped(const Value& value);
 // filters.cpp, predicates.cpp, globals.cpp
 Value apply_filter(Runtime& runtime, const std::string& name, const Value& value, const Args& args);
 bool apply_test(Runtime& runtime, const std::string& name, const Value& value, const Args& args);
-// Whether there is a filter or test of this name; unknown ones are refused before anything is
-// rendered.
+// Whether there is a filter or test of this name.
 bool has_filter(const std::string& name);
 bool has_test(const std::string& name);
 std::vector<std::pair<std::string, Value>> globals(Runtime& runtime);

@@ -13,6 +13,7 @@ set(KLENS_CHAT_TEMPLATE_SOURCES
     chat_template/operators.cpp
     chat_template/parser.cpp
     chat_template/predicates.cpp
+    chat_template/prompt.cpp
     chat_template/runtime.cpp
     chat_template/text.cpp
     chat_template/text_filters.cpp

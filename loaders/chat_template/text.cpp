@@ -19,8 +19,8 @@ char32_t to_upper(char32_t c) {
 void append_upper(std::string& out, char32_t c) {
   // Letters and ligatures whose upper case is several.
   static constexpr std::pair<char32_t, const char*> kLonger[] = {
-      {0xDF, "SS"},    {0x149, "\xca\xbcN"}, {0x1F0, "J\xcc\x8c"}, {0xFB00, "FF"}, {0xFB01, "FI"},
-      {0xFB02, "FL"},  {0xFB03, "FFI"},      {0xFB04, "FFL"},      {0xFB05, "ST"}, {0xFB06, "ST"}};
+      {0xDF, "SS"},   {0x149, "\xca\xbcN"}, {0x1F0, "J\xcc\x8c"}, {0xFB00, "FF"}, {0xFB01, "FI"},
+      {0xFB02, "FL"}, {0xFB03, "FFI"},      {0xFB04, "FFL"},      {0xFB05, "ST"}, {0xFB06, "ST"}};
   for (const auto& [letter, upper_case] : kLonger)
     if (c == letter) {
       out += upper_case;
@@ -99,8 +99,8 @@ std::string lower(std::string_view text) {
   for (size_t at = 0; at < text.size();) {
     const char32_t c = utf8::next(text, at);
     size_t behind = at;
-    const bool ends = c == 0x3A3 && in_word &&
-                      (at >= text.size() || !is_cased(utf8::next(text, behind)));
+    const bool ends =
+        c == 0x3A3 && in_word && (at >= text.size() || !is_cased(utf8::next(text, behind)));
     if (ends) {
       utf8::append(out, 0x3C2);  // the sigma at the end of a word
     } else {

@@ -106,12 +106,13 @@ Value center(Runtime& r, const Value& self, const Args& a) {
 
 Value truncate(Runtime& r, const Value& self, const Args& a) {
   a.allow({"length", "killwords", "end", "leeway"});
-  if (!self.is_text()) fail(std::string("truncate needs a text, not ") + self.type_name());
   const int64_t most = a.integer(0, "length", 255), leeway = a.integer(3, "leeway", 5);
   const std::string end = a.text(2, "end", "...");
   const int64_t kept = most - length(end);
-  if (kept < 0 || leeway < 0) fail("truncate: length must be at least that of end, leeway positive");
-  if (length(self.as_text()) <= most + leeway) return self;
+  if (kept < 0 || leeway < 0)
+    fail("truncate: length must be at least that of end, leeway positive");
+  if (length_of(self) <= most + leeway) return self;
+  if (!self.is_text()) fail(std::string("truncate needs a text, not ") + self.type_name());
   size_t at = 0;
   for (int64_t i = 0; i < kept; ++i) at += utf8::length_at(self.as_text(), at);
   std::string text = self.as_text().substr(0, at);

@@ -134,7 +134,9 @@ bool is_digit(char32_t c) {
 bool is_numeric(char32_t c) { return category(c)[0] == 'N'; }
 bool is_letter(char32_t c) { return category(c)[0] == 'L'; }
 bool is_letter_or_digit(char32_t c) { return is_numeric(c) || is_letter(c); }
-bool is_printable(char32_t c) { return c == ' ' || (category(c)[0] != 'C' && category(c)[0] != 'Z'); }
+bool is_printable(char32_t c) {
+  return c == ' ' || (category(c)[0] != 'C' && category(c)[0] != 'Z');
+}
 
 Value ascii_method(Runtime&, const Value& self, const Args& a) {
   a.allow({});
@@ -196,9 +198,10 @@ Value pad_method(Runtime& r, const Value& self, const Args& a) {
   const std::string fill = a.text(1, "", " ");
   if (length(fill) != 1) fail("the fill character must be exactly one character long");
   const int64_t width = (a.need(0, "width"), a.integer(0, "width", 0));
-  return r.text(padded_to(self.as_text(), width, fill, kSide == Side::kLeft ? '<'
-                                                       : kSide == Side::kRight ? '>'
-                                                                               : '^'));
+  return r.text(padded_to(self.as_text(), width, fill,
+                          kSide == Side::kLeft    ? '<'
+                          : kSide == Side::kRight ? '>'
+                                                  : '^'));
 }
 
 Value zfill_method(Runtime& r, const Value& self, const Args& a) {
@@ -224,8 +227,8 @@ Value partition_method(Runtime& r, const Value& self, const Args& a) {
     return r.tuple(kFromRight ? std::vector<Value>{none, none, self}
                               : std::vector<Value>{self, none, none});
   }
-  return r.tuple({r.text(text.substr(0, at)), r.text(separator),
-                  r.text(text.substr(at + separator.size()))});
+  return r.tuple(
+      {r.text(text.substr(0, at)), r.text(separator), r.text(text.substr(at + separator.size()))});
 }
 
 Value expandtabs_method(Runtime& r, const Value& self, const Args& a) {

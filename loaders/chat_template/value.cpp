@@ -96,9 +96,7 @@ std::string json_key(const Value& key, const JsonStyle& style) {
 
 bool Value::is_tuple() const { return is_list() && as_list().is_tuple(); }
 
-bool Value::is_generator() const {
-  return is_list() && as_list().kind == List::Kind::kGenerator;
-}
+bool Value::is_generator() const { return is_list() && as_list().kind == List::Kind::kGenerator; }
 
 int64_t Value::as_integer() const {
   return is_boolean() ? std::get<bool>(data_) : std::get<int64_t>(data_);
@@ -181,7 +179,8 @@ bool less(const Value& a, const Value& b, int depth) {
     return a.is_real() || b.is_real() ? a.as_real() < b.as_real() : a.as_integer() < b.as_integer();
   if (a.is_text() && b.is_text()) return a.as_text() < b.as_text();  // bytes sort as code points do
   if (a.is_list() && b.is_list() && a.is_tuple() == b.is_tuple() &&
-      (a.is_tuple() || (a.as_list().kind == List::Kind::kList && b.as_list().kind == a.as_list().kind))) {
+      (a.is_tuple() ||
+       (a.as_list().kind == List::Kind::kList && b.as_list().kind == a.as_list().kind))) {
     const auto &l = a.as_list().items, &r = b.as_list().items;
     for (size_t i = 0; i < l.size() && i < r.size(); ++i)
       if (!equal(l[i], r[i], depth + 1)) return less(l[i], r[i], depth + 1);

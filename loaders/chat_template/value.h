@@ -30,8 +30,8 @@ class Value {
   static Value boolean(bool b) { return Value(b); }
   static Value integer(int64_t i) { return Value(i); }
   static Value real(double d) { return Value(d); }
-  // is_markup: marked as safe HTML, as by the filters safe and escape; what is joined to it with '+'
-  // or '%' is escaped.
+  // is_markup: marked as safe HTML, as by the filters safe and escape; what is joined to it with
+  // '+' or '%' is escaped.
   static Value text(std::string s, bool is_markup = false) {
     return Value(Text{std::make_shared<const std::string>(std::move(s)), is_markup});
   }
@@ -78,8 +78,16 @@ class Value {
 // What Python would hold one after the other. A generator can be read once.
 struct List {
   std::vector<Value> items;
-  enum class Kind { kList, kTuple, kGenerator, kRange, kKeys, kValues, kItems, kGroup } kind =
-      Kind::kList;
+  enum class Kind {
+    kList,
+    kTuple,
+    kGenerator,
+    kRange,
+    kKeys,
+    kValues,
+    kItems,
+    kGroup
+  } kind = Kind::kList;
   // Of a range: where it begins, where it ends, and its step.
   std::array<int64_t, 3> range{};
   bool is_tuple() const { return kind == Kind::kTuple || kind == Kind::kGroup; }

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
+#include "loaders/error.h"
 #include "loaders/json.h"
 #include "loaders/tokenizer/utf8.h"
 
@@ -69,25 +71,22 @@ std::optional<int64_t> special_id(const GgufFile& file, const std::string& name,
 }
 
 // What there is one of for each token, or merge, is a JsonDocument, and goes into others last.
-JsonDocument vocabulary(const GgufFile& file, const TokenList& tokens) {
+// Of equal tokens the first has the text, as where an added token repeats one of the vocabulary.
+JsonDocument vocabulary(const TokenList& tokens) {
   JsonDocument document(json::object());
-  json& vocabulary = *document;
-  for (size_t id = 0; id < tokens.size(); ++id) {
-    if (tokens.is_filler(id)) continue;
-    const auto [at, fresh] = vocabulary.emplace(std::string(tokens.texts[id]), id);
-    if (!fresh)
-      file.fail("key tokenizer.ggml.tokens: entries " + at->dump() + " and " + std::to_string(id) +
-                " are the same" + kConvert);
-  }
+  for (size_t id = 0; id < tokens.size(); ++id)
+    if (!tokens.is_filler(id)) document->emplace(std::string(tokens.texts[id]), id);
   return document;
 }
 
 JsonDocument added_tokens(const TokenList& tokens) {
   JsonDocument document(json::array());
   json& added = *document;
+  std::set<std::string_view> seen;
   for (size_t id = 0; id < tokens.size(); ++id) {
     const int64_t type = tokens.types[id];
     if (tokens.texts[id].empty()) continue;
+    if (!seen.insert(tokens.texts[id]).second) continue;
     if (type != kControl && type != kUserDefined && type != kUnknown) continue;
     added.push_back({{"id", id},
                      {"content", std::string(tokens.texts[id])},
@@ -159,7 +158,7 @@ JsonDocument byte_level_bpe(const GgufFile& file, const TokenList& tokens) {
                 " is not two tokens" + kConvert);
     merges.push_back({std::string(merge.substr(0, space)), std::string(merge.substr(space + 1))});
   }
-  JsonDocument model = bpe_model(vocabulary(file, tokens), std::move(document));
+  JsonDocument model = bpe_model(vocabulary(tokens), std::move(document));
   (*model)["ignore_merges"] = pre.ignore_merges;
   return assemble({{"normalizer", std::move(pre.normalizer)},
                    {"pre_tokenizer", std::move(pre.pre_tokenizer)},
@@ -245,7 +244,7 @@ JsonDocument sentencepiece_bpe(const GgufFile& file, const TokenList& tokens) {
   for (const Merge& merge : merges_of_scores(tokens, scores))
     merges.push_back(
         {std::string(tokens.texts[merge.left]), std::string(tokens.texts[merge.right])});
-  JsonDocument bpe = bpe_model(vocabulary(file, tokens), std::move(document));
+  JsonDocument bpe = bpe_model(vocabulary(tokens), std::move(document));
   json& model = *bpe;
   model["fuse_unk"] = true;
   model["byte_fallback"] =
@@ -287,10 +286,12 @@ void refuse_unknown_settings(const GgufFile& file) {
 std::vector<StopToken> special_tokens(const GgufFile& file, const TokenList& tokens,
                                       ModelTexts& texts, nlohmann::ordered_json& config) {
   json generation = json::object(), names = json::object();
-  for (const char* name : {"bos", "eos", "unknown", "padding"}) {
+  // GGUF spells the separator so.
+  for (const char* name : {"bos", "eos", "unknown", "padding", "seperator", "cls", "mask"}) {
     const std::optional<int64_t> id = special_id(file, name, tokens);
     if (!id) continue;
-    const std::string shorter = std::string(name).substr(0, 3);
+    const std::string shorter =
+        std::string(name) == "mask" ? "mask" : std::string(name).substr(0, 3);
     names[shorter + "_token"] = std::string(tokens.texts[static_cast<size_t>(*id)]);
     if (shorter == "bos" || shorter == "eos") {
       config[shorter + "_token_id"] = *id;
@@ -309,8 +310,23 @@ std::vector<StopToken> special_tokens(const GgufFile& file, const TokenList& tok
     }
   if (ends.size() > 1) generation["eos_token_id"] = ends;
   texts.generation_config = generation.dump();
+  // A list without a default, as tokenizer_config.json would have it.
+  if (!file.has("tokenizer.chat_template"))
+    for (const std::string_view name : file.texts("tokenizer.chat_templates"))
+      if (utf8::is_valid(name))
+        names["chat_template"].push_back({{"name", std::string(name)}, {"template", ""}});
   texts.tokenizer_config = names.dump();
   return stops;
+}
+
+JsonDocument tokenizer_json(const GgufFile& file, const std::string& kind,
+                            const TokenList& tokens) {
+  if (kind != "gpt2" && kind != "llama")
+    file.unsupported("key tokenizer.ggml.model is \"" + shown_name(kind) +
+                     "\", klens reads gpt2 and llama; use the checkpoint that the file was made "
+                     "from");
+  refuse_unknown_settings(file);
+  return kind == "gpt2" ? byte_level_bpe(file, tokens) : sentencepiece_bpe(file, tokens);
 }
 
 }  // namespace
@@ -319,19 +335,19 @@ std::vector<StopToken> gguf_tokenizer(const GgufFile& file, ModelTexts& texts,
                                       nlohmann::ordered_json& config) {
   const std::string kind = file.text("tokenizer.ggml.model", "");
   if (kind.empty() || kind == "none" || kind == "no_vocab") return {};
-  if (kind != "gpt2" && kind != "llama")
-    file.unsupported("key tokenizer.ggml.model is \"" + shown_name(kind) +
-                     "\", klens reads gpt2 and llama; use the checkpoint that the file was made "
-                     "from");
-  refuse_unknown_settings(file);
-  const TokenList tokens = read_tokens(file);
-  JsonDocument tokenizer = kind == "gpt2" ? byte_level_bpe(file, tokens) : sentencepiece_bpe(file, tokens);
-  (*tokenizer)["version"] = "1.0";
-  texts.tokenizer = tokenizer->dump();
-  std::vector<StopToken> stops = special_tokens(file, tokens, texts, config);
   texts.chat_template = file.text("tokenizer.chat_template", "");
   if (!utf8::is_valid(texts.chat_template))
     file.fail("key tokenizer.chat_template is not UTF-8" + std::string(kConvert));
+  const TokenList tokens = read_tokens(file);
+  std::vector<StopToken> stops = special_tokens(file, tokens, texts, config);
+  // A model whose text cannot be cut as it was trained on still has its weights: what is not
+  // supported is told where text is needed.
+  try {
+    texts.tokenizer = tokenizer_json(file, kind, tokens)->dump();
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kUnsupported) throw;
+    texts.tokenizer_problem = error.what();
+  }
   return stops;
 }
 

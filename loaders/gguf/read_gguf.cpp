@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "loaders/error.h"
 #include "loaders/gguf/convert_tensors.h"
 #include "loaders/gguf/gguf_tokenizer.h"
 #include "loaders/gguf/mapping.h"
@@ -51,6 +52,8 @@ std::string read_gguf_tokenizer(const std::string& path) {
   ModelTexts texts;
   nlohmann::ordered_json config;
   gguf_tokenizer(GgufFile::open(path), texts, config);
+  if (!texts.tokenizer_problem.empty())
+    throw Error(ErrorKind::kUnsupported, texts.tokenizer_problem);
   return texts.tokenizer;
 }
 

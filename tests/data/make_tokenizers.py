@@ -17,6 +17,17 @@ LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[
 O200K = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
          r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}{1,3}"
          r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+GPT4O = O200K.replace(r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}")
+QWEN35 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
+          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+# The patterns of llama.cpp's pre-tokenizers of these names, one after the other.
+HAN = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
+DEEPSEEK_LLM = [r"[\r\n]", r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+",
+                r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$", HAN, r"\p{N}+"]
+DEEPSEEK_CODER = [r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", HAN, r"\p{N}"]
+DEEPSEEK_V3 = [r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+               r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"]
+GGUF_DEFAULT = [r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"]
 BYTE_LEVEL = [chr(c) for c in [*range(33, 127), *range(0xA1, 0xAD), *range(0xAE, 0x144)]]
 BYTES = ["<0x%02X>" % b for b in range(256)]
 TEXTS = [
@@ -147,6 +158,12 @@ def all_tokenizers():
     yield "prefix", tokenizer(model(LETTERS + ["##" + c for c in LETTERS], "", 14, prefix="##", merges=150, unk="<unk>"), MARKS, {"type": "Strip", "strip_left": True, "strip_right": True}, {"type": "WhitespaceSplit"}, None, None)
     stripping = [added("word", lstrip=True, rstrip=True, normalized=True), added("the", single_word=True, rstrip=True, normalized=True), added("a", lstrip=True, special=True), added("\n\n"), added("  ", normalized=True), added("caf\u00e9", normalized=True)]
     yield "stripping", tokenizer(s(15, unk="<unk>"), stripping, sequence("Sequence", "normalizers", {"type": "NFC"}, replace(r"\s{3,}", "  ", True)), metaspace("first"), None, SPM_DECODER)
+    splits = lambda patterns: sequence("Sequence", "pretokenizers", *[split(p, "Isolated") for p in patterns], byte_level(False, False))
+    for i, (name, patterns, normalizer) in enumerate([
+            ("gpt4o", [GPT4O], None), ("qwen35", [QWEN35], {"type": "NFC"}), ("deepseek_llm", DEEPSEEK_LLM, None),
+            ("deepseek_coder", DEEPSEEK_CODER, None), ("deepseek_v3", DEEPSEEK_V3, None), ("gguf_default", GGUF_DEFAULT, None)]):
+        yield name, tokenizer(b(40 + i), MARKS, normalizer, splits(patterns), None, byte_level())
+    yield "command_r", tokenizer(b(50), MARKS, {"type": "NFC"}, sequence("Sequence", "pretokenizers", {"type": "Digits", "individual_digits": True}, byte_level()), None, byte_level())
     for i, behavior in enumerate(["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"]):
         yield "punctuation_" + behavior.lower(), tokenizer(model(LETTERS, "", 20 + i, merges=40, unk="<unk>"), [], None, {"type": "Punctuation", "behavior": behavior}, None, {"type": "Fuse"})
         yield "split_" + behavior.lower(), tokenizer(model(LETTERS, "", 30 + i, merges=40, unk="<unk>"), [], None, split(r"\w+|[\s&&[^\n]]", behavior, i % 2 == 0), None, sequence("Sequence", "decoders", {"type": "Strip", "content": " ", "start": 2, "stop": 1}))

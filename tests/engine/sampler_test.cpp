@@ -29,6 +29,16 @@ TEST_CASE("greedy takes the largest logit, the smaller id on ties", "[sampler]")
   CHECK(draw({}, {1, 3, 3, 2}, 2) == std::map<int32_t, int>{{1, 2}});
 }
 
+TEST_CASE("ids without a token are never chosen", "[sampler]") {
+  for (const float temperature : {0.0f, 1.0f, 100.0f}) {
+    Sampler sampler({.temperature = temperature, .seed = 3});
+    sampler.restrict_to(4, {1, 2});
+    std::set<int32_t> chosen;
+    for (int i = 0; i < 3000; ++i) chosen.insert(sampler.sample(kLogits));
+    CHECK(chosen == (temperature == 0 ? std::set<int32_t>{3} : std::set<int32_t>{0, 3}));
+  }
+}
+
 TEST_CASE("temperature 1 draws from the softmax", "[sampler]") {
   constexpr int kTimes = 100000;
   const auto counts = draw({.temperature = 1, .seed = 5}, kLogits, kTimes);

@@ -3,6 +3,7 @@
 
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "loaders/error.h"
 #include "loaders/gguf/read_gguf.h"
@@ -103,9 +104,19 @@ TEST_CASE("a tokenizer read from GGUF gives the ids of the original", "[gguf][to
     const char *name, *kind, *pre;
     bool bos, eos;
   } rows[] = {
-      {"gpt2", "gpt2", "gpt-2", false, false},       {"neox", "gpt2", "olmo", true, true},
-      {"falcon", "gpt2", "falcon", false, false},    {"llama3", "gpt2", "llama-bpe", true, false},
-      {"starcoder", "gpt2", "refact", false, false}, {"llama2", "llama", "", true, false},
+      {"gpt2", "gpt2", "gpt-2", false, false},
+      {"neox", "gpt2", "olmo", true, true},
+      {"falcon", "gpt2", "falcon", false, false},
+      {"llama3", "gpt2", "llama-bpe", true, false},
+      {"starcoder", "gpt2", "refact", false, false},
+      {"llama2", "llama", "", true, false},
+      {"gpt4o", "gpt2", "gpt-4o", false, false},
+      {"qwen35", "gpt2", "qwen35", false, false},
+      {"command_r", "gpt2", "command-r", true, false},
+      {"deepseek_llm", "gpt2", "deepseek-llm", true, false},
+      {"deepseek_coder", "gpt2", "deepseek-coder", true, false},
+      {"deepseek_v3", "gpt2", "deepseek-v3", true, false},
+      {"gguf_default", "gpt2", "default", false, false},
   };
   for (const auto& row : rows) {
     const std::string base = data_path("tokenizers/" + std::string(row.name));
@@ -179,6 +190,35 @@ TEST_CASE("ids, ends of turns, template and fillers of a GGUF", "[gguf][tokenize
   CHECK(told.tokenizer().encode("ab<turn>", false) == std::vector<int32_t>{2, 4});
   // A file without a tokenizer has none.
   CHECK(tell(GgufBuilder()).texts.tokenizer.empty());
+}
+
+TEST_CASE("two equal tokens are no error, and special tokens have their names",
+          "[gguf][tokenizer]") {
+  GgufBuilder file;
+  add_gguf_tokenizer(file);
+  file.texts("tokenizer.ggml.tokens", {"a", "b", "ab", "<end>", "a", "<end>"});
+  file.numbers<int32_t>("tokenizer.ggml.token_type", 5, {1, 1, 1, 3, 1, 3});
+  file.u32("tokenizer.ggml.unknown_token_id", 0).u32("tokenizer.ggml.padding_token_id", 1);
+  file.u32("tokenizer.ggml.seperator_token_id", 2).u32("tokenizer.ggml.mask_token_id", 3);
+  const Told told = tell(file);
+  CHECK(told.tokenizer().encode("aba<end>", false) == std::vector<int32_t>{2, 0, 3});
+  const json names = json::parse(told.texts.tokenizer_config);
+  CHECK(names["unk_token"] == "a");
+  CHECK(names["pad_token"] == "b");
+  CHECK(names["sep_token"] == "ab");
+  CHECK(names["mask_token"] == "<end>");
+}
+
+TEST_CASE("a tokenizer that klens lacks is told when it is needed", "[gguf][tokenizer]") {
+  GgufBuilder file = small_gguf_llama();
+  add_gguf_tokenizer(file);
+  file.text("tokenizer.ggml.pre", "poro-chat").text("tokenizer.chat_template", "{{ messages }}");
+  const std::string bytes = file.bytes();
+  const GgufModel model = read_gguf(GgufFile::parse(std::as_bytes(std::span(bytes)), "test.gguf"));
+  CHECK(model.texts.tokenizer.empty());
+  CHECK(model.texts.tokenizer_problem.find("poro-chat") != std::string::npos);
+  CHECK(model.texts.chat_template == "{{ messages }}");
+  CHECK(json::parse(model.texts.generation_config).contains("eos_token_id"));
 }
 
 }  // namespace klens

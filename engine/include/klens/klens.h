@@ -119,8 +119,12 @@ KLENS_API int64_t klens_model_context_length(const klens_model* model);
 KLENS_API int32_t klens_model_threads(const klens_model* model);
 KLENS_API int klens_model_is_eos(const klens_model* model,
                                  int32_t id); /* 1 if it ends a turn: generation stops */
-/* NULL if the model came without one. Borrowed: lives as long as the model. */
+/* NULL if the model came without one, or with one that this build cannot read. Borrowed: lives as
+   long as the model. */
 KLENS_API const klens_tokenizer* klens_model_tokenizer(const klens_model* model);
+/* Why the model's tokenizer cannot be read; NULL if it can, or there is none. The model runs all
+   the same, on ids. Borrowed: lives as long as the model. */
+KLENS_API const char* klens_model_tokenizer_error(const klens_model* model);
 /* What a file holds, without running it: {"architecture","parameters","bytes","bpw","file_bytes",
    "vocab","d_model","context_length" (null: none),"layers" (as the checkpoint counts them),"blocks"
    (residual steps),"tied_head","stop_tokens":[{"id","text","from"}],"units":[{"name","kind",
@@ -151,8 +155,10 @@ KLENS_API klens_status klens_decoder_push(klens_decoder* decoder, int32_t id, co
 /* What is left; the decoder starts anew. */
 KLENS_API klens_status klens_decoder_finish(klens_decoder* decoder, const char** text,
                                             klens_error* error);
-/* The prompt that the model's chat template makes of messages ([{"role","content"}, ...] as JSON
-   text). KLENS_UNSUPPORTED if the model has no chat template. */
+/* The prompt that the model's chat template makes of messages: [{"role","content"}, ...] as JSON
+   text, or an object with that list as "messages" and what else the template may know: "tools",
+   "documents", "enable_thinking", ... KLENS_UNSUPPORTED if the model has no chat template, or
+   several and none of them is the default. */
 KLENS_API klens_status klens_chat_prompt(const klens_model* model, const char* messages_json,
                                          int add_generation_prompt, char** text,
                                          klens_error* error);
@@ -262,6 +268,11 @@ typedef struct klens_sampler_options {
 
 KLENS_API klens_status klens_sampler_new(const klens_sampler_options* options,
                                          klens_sampler** sampler, klens_error* error);
+/* Ids that this tokenizer has no token for, as where a model's vocabulary is padded, are never
+   chosen from now on. NULL: all ids may be. */
+KLENS_API klens_status klens_sampler_use_tokenizer(klens_sampler* sampler,
+                                                   const klens_tokenizer* tokenizer,
+                                                   klens_error* error);
 KLENS_API void klens_sampler_free(klens_sampler* sampler);
 /* Counts a token (of the prompt, say) as recent, for the repeat penalty. */
 KLENS_API void klens_sampler_accept(klens_sampler* sampler, int32_t id);
@@ -352,11 +363,11 @@ KLENS_API klens_status klens_plan(const char* profile_json, const klens_plan_opt
 
 typedef struct klens_quantize_options {
   size_t size;
-  const char* plan_json;          /* a ready plan; or NULL and plan below */
-  const klens_plan_options* plan; /* method, budget, uniform format, tensor types */
+  const char* plan_json;                /* a ready plan; or NULL and plan below */
+  const klens_plan_options* plan;       /* method, budget, uniform format, tensor types */
   const klens_profile_options* profile; /* how to measure, where the plan asks for it (progress is
                                            taken from here) */
-  int32_t dry_run;    /* not 0: everything but writing the file */
+  int32_t dry_run;                      /* not 0: everything but writing the file */
   int32_t no_measure; /* not 0: the finished plan is not measured, and "kl", "kl_stderr",
                          "ppl_before", "ppl_after" and "evaluation" are left out */
 } klens_quantize_options;

@@ -102,6 +102,14 @@ inline SamplerHandle new_sampler(const klens_sampler_options& options) {
   return SamplerHandle(sampler);
 }
 
+// A sampler that chooses none of the ids that the tokenizer (may be null) has no token for.
+inline SamplerHandle new_sampler(const klens_sampler_options& options,
+                                 const klens_tokenizer* tokenizer) {
+  SamplerHandle sampler = new_sampler(options);
+  check([&](klens_error* e) { return klens_sampler_use_tokenizer(sampler.get(), tokenizer, e); });
+  return sampler;
+}
+
 inline int32_t sample(klens_sampler* sampler, const klens_session* session) {
   int32_t id = 0;
   check([&](klens_error* e) { return klens_sampler_sample(sampler, session, &id, e); });
