@@ -207,8 +207,8 @@ bool Config::has_content(const char* key) const {
 }
 
 bool Config::is_zero(const std::string& key) const {
-  const auto found = object_.find(key);
-  return found != object_.end() && found->is_number() && found->get<double>() == 0;
+  const auto found = object_->find(key);
+  return found != object_->end() && found->is_number() && found->get<double>() == 0;
 }
 
 bool Config::off(const nlohmann::json& value) {

@@ -33,7 +33,7 @@ class Config {
 
   bool is_list(const char* key) const;
   // Whether the key is there, be it null.
-  bool names(const char* key) const { return object_.contains(key); }
+  bool names(const char* key) const { return object_->contains(key); }
   // Whether it is the number 0; not counted as asking for the key.
   bool is_zero(const std::string& key) const;
   bool is_text(const char* key) const;
