@@ -20,6 +20,7 @@ class Config {
   // Throws Error if it is not a JSON object.
   Config(const std::string& text, const std::string& name);
   Config(JsonDocument object, const std::string& name);
+  Config(const nlohmann::json&, const std::string&) = delete;  // it would become a text
 
   const std::string& name() const { return name_; }
   bool has(std::initializer_list<const char*> keys) const { return find(keys) != nullptr; }

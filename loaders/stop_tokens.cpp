@@ -62,7 +62,8 @@ std::vector<StopToken> complete(std::vector<StopToken> tokens, const ModelTexts&
 
 std::string eos_token(const std::string& tokenizer_config, const std::string& where) {
   if (tokenizer_config.empty()) return "";
-  const json config = parse_json(tokenizer_config, where + " (tokenizer_config.json)");
+  const JsonDocument document = parse_json(tokenizer_config, where + " (tokenizer_config.json)");
+  const json& config = *document;
   return special_token(config, "eos_token");
 }
 
@@ -109,12 +110,13 @@ std::string stop_tokens_json(const std::vector<StopToken>& tokens) {
 }
 
 std::vector<StopToken> parse_stop_tokens(const std::string& text, const std::string& where) {
-  const json list = parse_json(text, where);
+  const JsonDocument document = parse_json(text, where);
+  const json& list = *document;
   if (!list.is_array())
     throw Error(ErrorKind::kBadFile, where + ": is not a list; get the file again");
   std::vector<StopToken> tokens;
   for (const json& entry : list) {
-    const Config token(entry, where);
+    const Config token(JsonDocument(entry), where);
     tokens.push_back({.id = static_cast<int32_t>(token.integer({"id"}, 0, kMaxToken)),
                       .text = token.text({"text"}, ""),
                       .from = token.text({"from"}, "")});
