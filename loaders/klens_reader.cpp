@@ -40,7 +40,8 @@ class Reader {
                     .generation_config = text(klens_key::kGenerationConfig),
                     .tokenizer = text(klens_key::kTokenizer),
                     .tokenizer_config = text(klens_key::kTokenizerConfig),
-                    .chat_template = text(klens_key::kChatTemplate)};
+                    .chat_template = text(klens_key::kChatTemplate),
+                    .tokenizer_problem = ""};
     const Config config(result.texts.config, path_ + " (klens.config)");
     result.spec = read_spec(config);
     result.stop_tokens = read_stop_tokens(result.texts, config);

@@ -33,14 +33,15 @@ void add_special_tokens(const json& config, ordered_json& context) {
                           "cls_token", "mask_token"}) {
     const auto found = config.find(key);
     if (found == config.end()) continue;
-    if (const json text = token_text(*found); text.is_string()) context[key] = text;
+    if (const json text = token_text(*found); text.is_string())
+      context[key] = text.get<std::string>();
   }
   const auto more = config.find("additional_special_tokens");
   if (more == config.end() || !more->is_array()) return;
   context["additional_special_tokens"] = ordered_json::array();
   for (const json& token : *more)
     if (const json text = token_text(token); text.is_string())
-      context["additional_special_tokens"].push_back(text);
+      context["additional_special_tokens"].push_back(text.get<std::string>());
 }
 
 // The names of the templates that tokenizer_config.json lists.
