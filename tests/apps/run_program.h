@@ -10,10 +10,10 @@
 namespace klens::testing {
 
 struct Call {
-  std::vector<std::string> arguments;
-  std::string input;                                             // standard input
-  std::vector<std::pair<std::string, std::string>> environment;  // beyond this process's
-  std::string output_to;      // standard output goes to this file, e.g. /dev/full
+  std::vector<std::string> arguments = {};
+  std::string input = {};                                             // standard input
+  std::vector<std::pair<std::string, std::string>> environment = {};  // beyond this process's
+  std::string output_to = {};      // standard output goes to this file, e.g. /dev/full
   bool close_output = false;  // standard output is closed
   bool break_pipe = false;    // nobody reads standard output
   int64_t address_space = 0;  // as `ulimit -v` sets it, in bytes; 0: no limit
