@@ -24,4 +24,4 @@ commands() {
 }
 commands > build/includes.commands || true
 echo "$(wc -l < build/includes.commands) files changed since $base"
-xargs -d '\n' -n 1 -P "$jobs" bash -c < build/includes.commands
+xargs -r -d '\n' -n 1 -P "$jobs" bash -c < build/includes.commands
