@@ -1,10 +1,9 @@
 #include "engine/jobs/inspect.h"
 
 #include <algorithm>
-#include <cstring>
-#include <span>
 
 #include "loaders/context_length.h"
+#include "loaders/file_kind.h"
 #include "loaders/gguf/gguf_file.h"
 #include "loaders/layer.h"
 
@@ -23,12 +22,6 @@ std::map<std::string, int64_t> types_of_gguf(const std::string& path) {
   return types;
 }
 
-bool is_gguf(const Checkpoint& checkpoint) {
-  if (checkpoint.files.size() != 1) return false;
-  const std::span<const std::byte> bytes = checkpoint.files.front()->bytes();
-  return bytes.size() >= 4 && std::memcmp(bytes.data(), "GGUF", 4) == 0;
-}
-
 const char* type_of(const StoredUnit& unit) {
   switch (unit.view.layout) {
     case Layout::kRowsF32:
@@ -40,8 +33,10 @@ const char* type_of(const StoredUnit& unit) {
   }
 }
 
-std::map<std::string, int64_t> stored_types(const Checkpoint& checkpoint, const std::string& path) {
-  if (is_gguf(checkpoint)) return types_of_gguf(path);
+std::map<std::string, int64_t> stored_types(const Checkpoint& checkpoint) {
+  const auto& files = checkpoint.files;
+  if (files.size() == 1 && kind_of_bytes(files[0]->bytes()) == FileKind::kGguf)
+    return types_of_gguf(checkpoint.path);
   std::map<std::string, int64_t> types;
   for (const auto& [name, unit] : checkpoint.units)
     ++types[unit.choice ? unit.choice->format : type_of(unit)];
@@ -75,7 +70,7 @@ InspectReport inspect(const std::string& path, bool verify) {
     unit_bytes += static_cast<double>(stored.stored_bytes);
     weights += static_cast<double>(unit.rows) * static_cast<double>(unit.cols);
   }
-  report.stored_types = stored_types(checkpoint, path);
+  report.stored_types = stored_types(checkpoint);
   report.path = path;
   report.name = checkpoint.name;
   report.architecture = spec.architecture;

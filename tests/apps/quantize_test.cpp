@@ -188,8 +188,11 @@ TEST_CASE("figures of a file that grows or was quantised before are told as they
   CHECK(provenance.contains("source.measured_kl"));
 }
 
-TEST_CASE("a GGUF's bits are those of its file") {
-  const json inspected = run_json({"inspect", KLENS_TEST_DATA + std::string("/gguf/types.gguf"), "--json"});
+TEST_CASE("a GGUF's bits are those of its file, in a folder and without a name too") {
+  const Folder folder;
+  std::filesystem::copy_file(KLENS_TEST_DATA + std::string("/gguf/types.gguf"), folder / "sha256-4d7a");
+  const std::string alone = std::filesystem::path(folder / "x").parent_path().string();
+  const json inspected = run_json({"inspect", alone, "--json"});
   double bytes = 0, weights = 0;
   bool quantised = false;
   for (const json& unit : inspected["units"]) {
