@@ -169,7 +169,7 @@ TEST_CASE("what cannot be met or written is said before anything is measured") {
           "cannot be met");
   at_once({"quantize", kModel, "-o", big, "--bpw", "5", "--tensor-type", "nothing=fp16"},
           "matches no unit");
-  at_once({"quantize", kModel, "-o", big, "--bpw", "5", "--method", "none"}, "method none");
+  at_once({"quantize", kModel, "-o", big, "--bpw", "5", "--method", "none"}, "method \"none\"");
   for (const char* command : {"quantize", "profile"}) {
     std::vector<std::string> aim = {command, kModel};
     if (std::string(command) == "quantize") aim = aim + std::vector<std::string>{"--bpw", "5"};

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "tests/apps/run_program.h"
+#include "tests/loaders/gguf_builder.h"
 
 using namespace klens::testing;
 using nlohmann::json;
@@ -190,17 +191,17 @@ TEST_CASE("figures of a file that grows or was quantised before are told as they
 
 TEST_CASE("a GGUF's bits are those of its file, in a folder and without a name too") {
   const Folder folder;
-  std::filesystem::copy_file(KLENS_TEST_DATA + std::string("/gguf/types.gguf"), folder / "sha256-4d7a");
+  write_text(folder / "sha256-4d7a", small_quantised_gguf_llama().bytes());
   const std::string alone = std::filesystem::path(folder / "x").parent_path().string();
   const json inspected = run_json({"inspect", alone, "--json"});
   double bytes = 0, weights = 0;
-  bool quantised = false;
   for (const json& unit : inspected["units"]) {
     bytes += unit["bytes"].get<double>();
     weights += unit["rows"].get<double>() * unit["cols"].get<double>();
-    quantised = quantised || unit["format"].get<std::string>().starts_with("q");
+    const bool quantised = unit["name"] == "model.layers.0.mlp.down_proj";
+    CHECK(unit["format"] == (quantised ? "q4_1" : "f32"));
+    if (quantised) CHECK(unit["bytes"] == 160);  // 5 bits per weight
   }
-  CHECK(quantised);
   CHECK(inspected["bpw"].get<double>() == Approx(8 * bytes / weights));
   CHECK(inspected["bytes"] <= inspected["file_bytes"]);
 }

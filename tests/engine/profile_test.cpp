@@ -196,7 +196,8 @@ TEST_CASE("what is finished when a run ends is not measured again, to the last s
     ProgressFn stop = [&](const char*, double, double) { return --left < 0; };
     Progress progress(stop, std::chrono::milliseconds(0));
     try {
-      CHECK(profile_to_json(run_profile(*model, nullptr, options, progress, never).profile) == whole);
+      const ProfileRun run = run_profile(*model, nullptr, options, progress, never);
+      CHECK(profile_to_json(run.profile) == whole);
       break;
     } catch (const Error& error) {
       REQUIRE(error.kind() == ErrorKind::kInterrupted);

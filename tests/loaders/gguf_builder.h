@@ -122,6 +122,21 @@ inline GgufBuilder small_gguf_llama() {
   return file;
 }
 
+// The same with 32 hidden channels and ffn_down in Q4_1: 8 rows of one block of 20 bytes.
+inline GgufBuilder small_quantised_gguf_llama() {
+  GgufBuilder file = small_gguf_llama();
+  file.u32("llama.feed_forward_length", 32);
+  std::erase_if(file.tensors,
+                [](const auto& tensor) { return tensor.name.find("ffn_") != std::string::npos; });
+  file.f32_tensor("blk.0.ffn_norm.weight", {8});
+  file.f32_tensor("blk.0.ffn_gate.weight", {8, 32}).f32_tensor("blk.0.ffn_up.weight", {8, 32});
+  std::string blocks;
+  for (int row = 0; row < 8; ++row)
+    blocks += raw<uint16_t>(0x3c00) + raw<uint16_t>(0) + std::string(16, '\x21');
+  file.tensors.push_back({"blk.0.ffn_down.weight", 3, {32, 8}, blocks});
+  return file;
+}
+
 // The tokenizer of it: byte-level, tokens a, b, ab and <end>.
 inline GgufBuilder& add_gguf_tokenizer(GgufBuilder& file) {
   file.text("tokenizer.ggml.model", "gpt2").text("tokenizer.ggml.pre", "gpt-2");
