@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <filesystem>
+#include <set>
 
 #include "tests/apps/run_program.h"
 #include "tests/loaders/gguf_builder.h"
@@ -218,4 +219,37 @@ TEST_CASE("what is left of a damaged download is refused") {
   check_every_cut_refused(folder, folder / "cut.gguf", folder / "cut.gguf");
   const Twins twins;
   check_every_cut_refused(folder, twins.pytorch, twins.pytorch + "/pytorch_model.bin");
+}
+
+TEST_CASE("a model whose tokenizer klens lacks runs on ids, and says so where text is needed") {
+  const Twins twins;
+  const std::string& model = twins.safetensors;
+  write_text(model + "/tokenizer.json", R"({"model":{"type":"WordPiece","vocab":{}}})");
+  const std::string ids = ids_file(twins.folder, {1, 2}), copy = twins.folder / "copy.klens";
+  CHECK(run({"inspect", model}).code == 0);
+  CHECK(run({"bench", model, "-p", "4", "-n", "2", "-r", "1"}).code == 0);
+  const json told = greedy(model, ids, {"-n", "4"});
+  CHECK(told.size() == 6);
+  CHECK(int8_copy(model, copy).is_object());
+  CHECK(greedy(copy, ids, {"-n", "4"}).size() == 6);
+  for (const std::string& path : {model, copy})
+    check_failure({"generate", path, "-p", "a", "-n", "2"}, "WordPiece");
+}
+
+TEST_CASE("an id that the tokenizer has no token for is not chosen") {
+  const Twins twins;
+  const std::string& model = twins.safetensors;
+  // 8 tokens and a hole among them, for 16 rows of logits.
+  write_text(model + "/tokenizer.json",
+             R"({"model":{"type":"BPE","merges":[],
+                 "vocab":{"a":0,"b":1,"c":2,"e":4,"f":5,"g":6,"h":7,"i":8}}})");
+  const Words hot = {"--temp",  "1000", "--top-k",      "0",  "--top-p", "1",
+                     "--min-p", "0",    "--ignore-eos", "-n", "200",     "--json"};
+  const auto chosen = [&](const Words& prompt) {
+    std::set<int> ids;
+    for (const json& id : run_json(Words{"generate", model} + prompt + hot)["ids"]) ids.insert(id);
+    return ids;
+  };
+  CHECK(chosen({"-p", "a"}) == std::set<int>{0, 1, 2, 4, 5, 6, 7, 8});
+  CHECK(chosen({"--ids", ids_file(twins.folder, {0})}).size() == 16);
 }
