@@ -26,7 +26,8 @@ Value to_json_filter(Runtime& r, const Value& self, const Args& a) {
   style.ascii = a.flag(0, "ensure_ascii", false);
   if (const Value* indent = a.find(1, "indent"); indent && !indent->is_none()) {
     const int64_t width = indent->is_text() ? 0 : a.integer(1, "indent", 0);
-    if (width > 64) fail("an indent of more than 64");
+    if (width > 64 || (indent->is_text() && indent->as_text().size() > 64))
+      fail("an indent of more than 64");
     style.indent = indent->is_text()
                        ? indent->as_text()
                        : std::string(static_cast<size_t>(std::max<int64_t>(width, 0)), ' ');
@@ -139,7 +140,9 @@ Value round_filter(Runtime&, const Value& self, const Args& a) {
   if (!self.is_real() && digits >= 0) return Value::integer(self.as_integer());
   if (digits < 0) {
     const double rounded = std::nearbyint(value * scale) / scale;
-    return self.is_real() ? Value::real(rounded) : Value::integer(static_cast<int64_t>(rounded));
+    if (self.is_real()) return Value::real(rounded);
+    if (!(std::abs(rounded) < 9.2e18)) fail("an integer is out of range");
+    return Value::integer(static_cast<int64_t>(rounded));
   }
   // The nearest decimal of that many digits, as the number is, not as it is shown.
   char buffer[700];

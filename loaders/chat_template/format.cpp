@@ -400,7 +400,8 @@ class PercentFormatter {
     if (at >= text.size() || text[at] != '*') return read_count(text, at, most);
     ++at;
     const Value& value = next();
-    if (!value.is_integer() || std::abs(value.as_integer()) > most) fail("* wants int");
+    if (!value.is_integer() || value.as_integer() > most || value.as_integer() < -most)
+      fail("* wants int");
     if (value.as_integer() < 0) spec.align = '<';
     return std::abs(value.as_integer());
   }

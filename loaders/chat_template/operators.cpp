@@ -206,8 +206,9 @@ Value slice(Runtime& runtime, const Value& value, const Value* begin, const Valu
     const Value made =
         runtime.list(std::move(out), list.is_tuple() ? List::Kind::kTuple : list.kind);
     if (list.kind == List::Kind::kRange)
-      made.as_list().range = {list.range[0] + from * list.range[2],
-                              list.range[0] + to * list.range[2], list.range[2] * by};
+      made.as_list().range = {whole("+", list.range[0], whole("*", from, list.range[2])),
+                              whole("+", list.range[0], whole("*", to, list.range[2])),
+                              whole("*", list.range[2], by)};
     return made;
   }
   std::string text;

@@ -228,7 +228,7 @@ std::vector<std::string> lines(std::string_view text, bool with_ends) {
 std::string padded_to(std::string_view text, int64_t width, const std::string& fill, char side) {
   constexpr int64_t kWidest = 1'000'000;
   if (width > kWidest) fail("a width of more than 1000000");
-  const int64_t missing = width - length(text);
+  const int64_t missing = width > 0 ? width - length(text) : 0;
   if (missing <= 0) return std::string(text);
   // As Python's center(): the odd one at the left if the width is odd.
   const int64_t left = side == '<'   ? 0

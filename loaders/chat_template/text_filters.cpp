@@ -106,7 +106,10 @@ Value center(Runtime& r, const Value& self, const Args& a) {
 
 Value truncate(Runtime& r, const Value& self, const Args& a) {
   a.allow({"length", "killwords", "end", "leeway"});
-  const int64_t most = a.integer(0, "length", 255), leeway = a.integer(3, "leeway", 5);
+  const auto count = [&](size_t place, const char* name, int64_t otherwise) {
+    return std::clamp<int64_t>(a.integer(place, name, otherwise), -1, int64_t{1} << 40);
+  };
+  const int64_t most = count(0, "length", 255), leeway = count(3, "leeway", 5);
   const std::string end = a.text(2, "end", "...");
   const int64_t kept = most - length(end);
   if (kept < 0 || leeway < 0)

@@ -38,8 +38,9 @@ struct Part {
   int64_t begin = 0;     // in characters
   bool outside = false;  // begins behind the text's end
 };
-Part part_of(const Value& self, const Args& a, size_t place) {
+Part part_of(Runtime& r, const Value& self, const Args& a, size_t place) {
   const std::string& text = self.as_text();
+  r.work(1 + text.size() / 64);
   if (a.positional.size() <= place) return {text};
   const int64_t size = length(text);
   const auto position = [&](size_t at, int64_t otherwise) {
@@ -58,8 +59,7 @@ Part part_of(const Value& self, const Args& a, size_t place) {
 template <bool kAtEnd>
 Value affix_method(Runtime& r, const Value& self, const Args& a) {
   a.allow({"", "", ""});
-  const Part part = part_of(self, a, 1);
-  r.work(1 + part.text.size() / 64);
+  const Part part = part_of(r, self, a, 1);
   const auto has = [&](const Value& affix) {
     if (!affix.is_text()) fail("startswith and endswith need a text or a tuple of texts");
     if (part.outside) return false;
@@ -75,8 +75,7 @@ Value affix_method(Runtime& r, const Value& self, const Args& a) {
 template <bool kFromRight, bool kNeeded>
 Value find_method(Runtime& r, const Value& self, const Args& a) {
   a.allow({"", "", ""});
-  const Part part = part_of(self, a, 1);
-  r.work(1 + part.text.size() / 64);
+  const Part part = part_of(r, self, a, 1);
   const std::string sub = a.text(0, "sub");
   const size_t at = part.outside ? part.text.npos
                     : kFromRight ? part.text.rfind(sub)
@@ -87,8 +86,7 @@ Value find_method(Runtime& r, const Value& self, const Args& a) {
 
 Value count_method(Runtime& r, const Value& self, const Args& a) {
   a.allow({"", "", ""});
-  const Part part = part_of(self, a, 1);
-  r.work(1 + part.text.size() / 64);
+  const Part part = part_of(r, self, a, 1);
   const std::string sub = a.text(0, "sub");
   if (part.outside) return Value::integer(0);
   if (sub.empty()) return Value::integer(length(part.text) + 1);
@@ -211,7 +209,8 @@ Value zfill_method(Runtime& r, const Value& self, const Args& a) {
     sign = text.substr(0, 1);
     text.erase(0, 1);
   }
-  const int64_t width = a.integer(0, "width", 0) - static_cast<int64_t>(sign.size());
+  const int64_t width =
+      std::max<int64_t>(a.integer(0, "width", 0), 1) - static_cast<int64_t>(sign.size());
   return r.text(sign + padded_to(text, width, "0", '>'));
 }
 
