@@ -84,6 +84,7 @@ klens_status klens_model_open(const char* path, const klens_model_options* optio
         opened->tokenizer = klens_tokenizer{
             Tokenizer::from_json(texts.tokenizer, std::string(path) + " (tokenizer.json)")};
       } catch (const Error& failure) {
+        if (failure.kind() != ErrorKind::kUnsupported) throw;  // a damaged file is refused
         opened->tokenizer_problem = failure.what();
       }
     opened->quantised = quantised_formats(loaded->checkpoint());

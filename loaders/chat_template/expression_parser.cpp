@@ -2,6 +2,8 @@
 
 #include <charconv>
 #include <cstdint>
+#include <limits>
+#include <type_traits>
 
 namespace klens::jinja {
 namespace {
@@ -24,6 +26,11 @@ template <typename Number>
 Number read_number(const std::string& text) {
   Number value{};
   const auto result = std::from_chars(text.data(), text.data() + text.size(), value);
+  // As Python reads them, 1e999 is infinite and 1e-999 is nothing.
+  if (std::is_same_v<Number, double> && result.ec == std::errc::result_out_of_range)
+    return text.find("e-") != text.npos || text.find("E-") != text.npos
+               ? Number{}
+               : std::numeric_limits<Number>::infinity();
   if (result.ec != std::errc() || result.ptr != text.data() + text.size())
     fail("the number " + text.substr(0, 40) + " is out of range");
   return value;

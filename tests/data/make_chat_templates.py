@@ -742,7 +742,6 @@ WIDE_PIECES = r"""
 {{ raise_exception('x') }}
 {{ raise_exception() }}
 {{ range(100001) }}
-{{ lipsum is defined }}
 {{ "a" "b" }} {{ 'a' ~ 'b' 'c' }} {{ 'a'.upper() 'b' if false }}
 {{ l|map('default','x')|list }} {{ [nope,1]|map('default','x')|list }} {{ l|map('string')|map('upper')|join }} {{ [[1,2],[3]]|map('first')|list }} {{ [[1,2],[3]]|map('sum')|list }} {{ [[1,2],[3]]|map(attribute=0)|list }} {{ [[1,2],[3]]|map(attribute='1', default='-')|list }} {{ l|map('round',1)|list }} {{ ['a b']|map('replace',' ','_')|list }}
 {{ l|map('nofilter')|list }}

@@ -112,10 +112,10 @@ TEST_CASE("a tokenizer read from GGUF gives the ids of the original", "[gguf][to
       {"llama2", "llama", "", true, false},
       {"gpt4o", "gpt2", "gpt-4o", false, false},
       {"qwen35", "gpt2", "qwen35", false, false},
-      {"command_r", "gpt2", "command-r", true, false},
-      {"deepseek_llm", "gpt2", "deepseek-llm", true, false},
-      {"deepseek_coder", "gpt2", "deepseek-coder", true, false},
-      {"deepseek_v3", "gpt2", "deepseek-v3", true, false},
+      {"command_r", "gpt2", "command-r", false, false},
+      {"deepseek_llm", "gpt2", "deepseek-llm", false, false},
+      {"deepseek_coder", "gpt2", "deepseek-coder", false, false},
+      {"deepseek_v3", "gpt2", "deepseek-v3", false, false},
       {"gguf_default", "gpt2", "default", false, false},
   };
   for (const auto& row : rows) {
@@ -137,7 +137,8 @@ TEST_CASE("a tokenizer read from GGUF gives the ids of the original", "[gguf][to
   }
 }
 
-TEST_CASE("the tokenizers of converted models give the ids of the originals", "[gguf][tokenizer][shared]") {
+TEST_CASE("the tokenizers of converted models give the ids of the originals",
+          "[gguf][tokenizer][shared]") {
   for (const char* name : {"wiki-llama", "wiki-mamba", "wiki-mamba2"}) {
     const std::string path = shared_path("goldens/gguf/" + std::string(name) + ".f16.gguf");
     const std::string original = shared_path("models/" + std::string(name) + "/tokenizer.json");
