@@ -94,11 +94,11 @@ void run(const Arguments& arguments) {
                             quiet || (!json && is_terminal(STDOUT_FILENO)),
                             [&](int32_t id) { stream.push(id, true); });
   stream.finish(true);
-  if (!quiet) notice_wide_caches(session.get());
 
   std::vector<int32_t> ids = prompt;
   ids.insert(ids.end(), made.ids.begin(), made.ids.end());
   const auto warn = [&] {
+    if (!quiet) notice_wide_caches(session.get());
     warn_beyond_context(model.get(), static_cast<int64_t>(ids.size()),
                         "the prompt and its continuation", quiet);
   };

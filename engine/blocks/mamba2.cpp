@@ -160,52 +160,39 @@ void Mamba2::scan(const float* xbc, const float* dt, float* y, const Pass& pass)
     args.work = thread_work(cpu::ssd_scan_work(args));
     run(args);
   });
-  if (half_) check_reach(all, pass);
+  if (!half_) return;
+  for (size_t s = 0; s < all.size(); ++s)  // a fresh pass keeps nothing
+    if (!pass.batch.sequences[s].state->fixed.empty()) check_reach(all[s]);
 }
 
-// A token adds at most dt |x| |B| to any element of a state, and rounding at most as much again.
-// The sum of that is beyond FP16 before a state can be, and only then is the state itself looked
+// What a call of several tokens leaves in a state is looked at: such a call reads and writes all of
+// it anyway. A token alone adds at most dt |x| |B| to any element, and rounding at most as much
+// again; the sum of that is beyond FP16 before a state can be, and only then is the state looked
 // at, which after every token would cost a tenth of the scan.
-void Mamba2::check_reach(std::span<const cpu::SsdScanArgs> calls, const Pass& pass) const {
-  for (size_t s = 0; s < calls.size(); ++s) {
-    if (pass.batch.sequences[s].state->fixed.empty()) continue;  // nobody goes on from it
-    const cpu::SsdScanArgs& call = calls[s];
-    const Scratch::Frame frame(pass.scratch);
-    float* added = pass.scratch.take<float>(call.tokens);
-    pass.executor.ranges(call.tokens, spec_.d_inner, [&](int64_t begin, int64_t end) {
-      for (int64_t t = begin; t < end; ++t) {
-        float x = 0;
-        for (int64_t h = 0; h < spec_.heads; ++h)
-          x = std::max(x, call.dt[t * call.dt_stride + h] *
-                              largest_magnitude(call.x + t * call.x_stride + h * spec_.head_dim,
-                                                spec_.head_dim));
-        added[t] = x * largest_magnitude(call.b + t * call.bc_stride, spec_.groups * spec_.d_state);
-      }
-    });
-    float most = 0;
-    for (int64_t t = 0; t < call.tokens; ++t) most += added[t];
-    check_reach(call, most);
-  }
-}
-
-void Mamba2::check_reach(const cpu::SsdScanArgs& call, float most_added) const {
+void Mamba2::check_reach(const cpu::SsdScanArgs& call) const {
   constexpr float kNear = 60000, kRounding = 0.01f;
   const cpu::SsdPending& pending = call.pending;
   float& bound = pending.x[pending_size()];
-  bound += 2 * most_added + kRounding;
-  if (bound <= kNear) return;
+  if (call.tokens == 1) {
+    float x = 0;
+    for (int64_t h = 0; h < spec_.heads; ++h)
+      x = std::max(x, call.dt[h] * largest_magnitude(call.x + h * spec_.head_dim, spec_.head_dim));
+    bound += 2 * x * largest_magnitude(call.b, spec_.groups * spec_.d_state) + kRounding;
+    if (bound <= kNear) return;
+  }
   int16_t largest = 0;
   const int64_t size = spec_.heads * spec_.d_state * spec_.head_dim;
   for (int64_t i = 0; i < size; ++i)
     largest = std::max(largest, static_cast<int16_t>(call.half_state[i] & 0x7fff));
-  const float held = f16_to_f32(static_cast<uint16_t>(largest));
-  if (held >= kMaxF16)
+  bound = f16_to_f32(static_cast<uint16_t>(largest));
+  if (bound >= kMaxF16)
     throw Error(ErrorKind::kUnsupported,
                 where_ + " left what FP16 holds (65504); run the model with --kv f32");
   // What the state lacks has weights of at most 1.
-  bound = held + static_cast<float>(cpu::kSsdPending) *
-                     largest_magnitude(pending.x, cpu::kSsdPending * spec_.d_inner) *
-                     largest_magnitude(pending.b, cpu::kSsdPending * spec_.groups * spec_.d_state);
+  if (call.tokens == 1)
+    bound += static_cast<float>(cpu::kSsdPending) *
+             largest_magnitude(pending.x, cpu::kSsdPending * spec_.d_inner) *
+             largest_magnitude(pending.b, cpu::kSsdPending * spec_.groups * spec_.d_state);
 }
 
 // Row by row: a row is normed while it is in L1.

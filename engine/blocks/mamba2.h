@@ -1,5 +1,4 @@
 #pragma once
-#include <span>
 #include <string>
 
 #include "engine/blocks/mixer.h"
@@ -20,9 +19,8 @@ class Mamba2 : public Mixer {
   cpu::SsdScanArgs scan_args(const Sequence& sequence, const float* xbc, const float* dt,
                              float* state, float* y) const;
   void scan(const float* xbc, const float* dt, float* y, const Pass& pass) const;
-  // Throws Error if an FP16 state of these calls, which have been run, left what FP16 reaches.
-  void check_reach(std::span<const cpu::SsdScanArgs> calls, const Pass& pass) const;
-  void check_reach(const cpu::SsdScanArgs& call, float most_added) const;
+  // Throws Error if the FP16 state of this call, which has been run, left what FP16 reaches.
+  void check_reach(const cpu::SsdScanArgs& call) const;
   void gate_and_norm(const float* zxbcdt, float* y, const Pass& pass) const;
   int64_t bc_width() const { return 2 * spec_.groups * spec_.d_state; }
   int64_t in_width() const { return 2 * spec_.d_inner + bc_width() + spec_.heads; }
