@@ -15,6 +15,7 @@
 #include <string>
 #include <utility>
 
+#include "apps/cli/error.h"
 #include "apps/terminal/interrupt.h"
 #include "apps/terminal/style.h"
 #include "apps/terminal/text.h"
@@ -176,7 +177,12 @@ LineReader::LineReader() : interactive_(is_terminal(STDIN_FILENO)) {
 LineReader::~LineReader() = default;
 
 LineReader::Result LineReader::read_line(const wchar_t* prompt, std::string& line) {
-  if (editor_ == nullptr) return std::getline(std::cin, line) ? Result::kLine : Result::kEnd;
+  if (editor_ == nullptr) {
+    if (std::getline(std::cin, line)) return Result::kLine;
+    // Streams swallow a lack of memory: half a line is not to pass for the last one.
+    if (std::cin.bad()) throw Error("standard input cannot be read, or there is no memory for it");
+    return Result::kEnd;
+  }
   const InterruptScope interrupts;
   editor_->prompt = prompt;
   int count = 0;
