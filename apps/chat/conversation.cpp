@@ -87,8 +87,8 @@ Conversation::Prompt Conversation::next_prompt(const std::string& message) const
 
 void Conversation::feed_until(size_t end) {
   if (fed_ >= end) return;
-  const Speed speed = feed(session_.get(), context_, fed_, end, options_.session.batch,
-                           options_.quiet);
+  const Speed speed =
+      feed(session_.get(), context_, fed_, end, options_.session.batch, options_.quiet);
   prefill_.tokens += speed.tokens;
   prefill_.seconds += speed.seconds;
   fed_ += static_cast<size_t>(speed.tokens);

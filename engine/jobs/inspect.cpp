@@ -3,8 +3,6 @@
 #include <algorithm>
 
 #include "loaders/context_length.h"
-#include "loaders/file_kind.h"
-#include "loaders/gguf/gguf_file.h"
 #include "loaders/layer.h"
 
 namespace klens {
@@ -14,33 +12,14 @@ Choice choice_of(const StoredUnit& unit) {
   return unit.choice ? *unit.choice : Choice{unit.stored_type, ""};
 }
 
-// A GGUF's quantised tensors are something else once they are read.
-std::map<std::string, int64_t> types_of_gguf(const std::string& path) {
-  std::map<std::string, int64_t> types;
-  const GgufFile file = GgufFile::open(path);
-  for (const auto& [name, tensor] : file.tensors()) ++types[ggml_type_info(tensor.type).name];
-  return types;
-}
-
-const char* type_of(const StoredUnit& unit) {
-  switch (unit.view.layout) {
-    case Layout::kRowsF32:
-      return dtype_name(DType::kF32);
-    case Layout::kRowsBf16:
-      return dtype_name(DType::kBf16);
-    default:
-      return dtype_name(DType::kF16);
-  }
-}
-
 std::map<std::string, int64_t> stored_types(const Checkpoint& checkpoint) {
-  const auto& files = checkpoint.files;
-  if (files.size() == 1 && kind_of_bytes(files[0]->bytes()) == FileKind::kGguf)
-    return types_of_gguf(checkpoint.path);
   std::map<std::string, int64_t> types;
-  for (const auto& [name, unit] : checkpoint.units)
-    ++types[unit.choice ? unit.choice->format : type_of(unit)];
-  for (const auto& [name, view] : checkpoint.small) ++types[dtype_name(view.dtype)];
+  for (const auto& [name, unit] : checkpoint.units) ++types[unit.stored_type];
+  for (const auto& [name, view] : checkpoint.small) {
+    std::string type = dtype_name(view.dtype);
+    for (char& c : type) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    ++types[type];
+  }
   return types;
 }
 

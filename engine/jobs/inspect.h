@@ -31,7 +31,7 @@ struct InspectReport {
   size_t blocks = 0;                      // residual steps, of which a layer may have several
   bool tied_head = false, tokenizer = false, chat_template = false;
   std::vector<StopToken> stop_tokens;
-  // Tensors by the type that the file stores them in: "BF16", a GGUF's "Q4_1", a .klens's "int8".
+  // Tensors by the type that the file stores them in: "bf16", a GGUF's "q4_1", a .klens's "int8".
   std::map<std::string, int64_t> stored_types;
   std::vector<UnitReport> units;
   std::optional<Plan> plan;  // .klens only

@@ -184,7 +184,7 @@ TEST_CASE("inspect counts layers as the checkpoint does") {
           (at == std::string::npos ? json() : json(std::stoi(name.substr(at + 7)))));
   }
   CHECK(r["stored_types"].size() == 1);
-  CHECK(r["stored_types"].begin().key() == "F32");
+  CHECK(r["stored_types"].begin().key() == "f32");
   // Its map: a row per layer, each of them full.
   const std::string plain = run({"inspect", llama}).out;
   const size_t header = plain.find("  layer ");

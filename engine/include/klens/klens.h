@@ -127,7 +127,7 @@ KLENS_API const klens_tokenizer* klens_model_tokenizer(const klens_model* model)
 KLENS_API const char* klens_model_tokenizer_error(const klens_model* model);
 /* What a file holds, without running it: {"architecture","parameters","bytes","bpw","file_bytes",
    "vocab","d_model","context_length" (null: none),"layers" (as the checkpoint counts them),"blocks"
-   (residual steps),"tied_head","stop_tokens":[{"id","text","from"}],"units":[{"name","kind",
+   (residual steps),"stored_types" (tensors by type, {"q4_1":60,...}),"tied_head","stop_tokens":[{"id","text","from"}],"units":[{"name","kind",
    "layer" (null: in none),"block","rows","cols","format","quantizer",
    "bytes"}],"plan","provenance","checks"}. verify: also the checksum of every tensor. */
 KLENS_API klens_status klens_inspect(const char* path, int verify, char** json, klens_error* error);
