@@ -140,6 +140,13 @@ TEST_CASE("every command reads the tokenizer of a GGUF") {
   const std::string model = folder / "small.gguf", copy = folder / "small.klens";
   GgufBuilder file = small_gguf_llama();
   write_text(model, add_gguf_tokenizer(file).bytes());
+  // The file, and the folder that it lies in.
+  for (const std::string& path : {model, folder / ""}) {
+    const json r = run_json({"inspect", path, "--json"});
+    CHECK(r["context_length"] == 64);
+    CHECK(r["layers"] == 1);
+    CHECK(r["stored_types"] == json{{"f32", file.tensors.size()}});
+  }
   write_text(folder / "text", "abaabbab");
   int8_copy(model, copy);
   for (const std::string& path : {model, copy}) {
