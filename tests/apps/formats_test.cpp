@@ -254,7 +254,8 @@ TEST_CASE("an id that the tokenizer has no token for is not chosen") {
                      "--min-p", "0",    "--ignore-eos", "-n", "200",     "--json"};
   const auto chosen = [&](const Words& prompt) {
     std::set<int> ids;
-    for (const json& id : run_json(Words{"generate", model} + prompt + hot)["ids"]) ids.insert(id.get<int>());
+    const json report = run_json(Words{"generate", model} + prompt + hot);
+    for (const json& id : report.at("ids")) ids.insert(id.get<int>());
     return ids;
   };
   CHECK(chosen({"-p", "a"}) == std::set<int>{0, 1, 2, 4, 5, 6, 7, 8});

@@ -156,7 +156,7 @@ TEST_CASE("Ctrl-C drops what is typed, also in the middle of a paste", "[termina
                   {"leaves", ""},
                   {"> ", "kept\r"},
                   {"cut short", ""},
-                  {"> ", "\004"}};
+                  {"> ", "/quit\r"}};
     CHECK(said(run_on_terminal(call)) == std::vector<std::string>{"kept"});
   }
 }
