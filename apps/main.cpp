@@ -121,6 +121,7 @@ int guarded_main(int argc, char** argv) {
 int main(int argc, char** argv) {
   klens::apps::occupy_standard_descriptors();
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is a failed write, which print() reports
+  std::signal(SIGXFSZ, SIG_IGN);  // so is a file beyond `ulimit -f`
   const int code = klens::apps::guarded_main(argc, argv);
   // After a failure the rest of standard output must not fail again, aloud, in exit().
   if (code != 0) std::fflush(stdout);

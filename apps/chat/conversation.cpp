@@ -163,10 +163,13 @@ void Conversation::load(const std::string& path) {
   if (!messages.is_array() || !std::all_of(messages.begin(), messages.end(), is_message))
     throw bad("bad messages");
   const int32_t vocab = klens_model_vocab(model_);
-  if (!ids.is_array() || !std::all_of(ids.begin(), ids.end(), [&](const ordered_json& id) {
-        return id.is_number_unsigned() && id.get<uint64_t>() < static_cast<uint64_t>(vocab);
+  if (!ids.is_array() || !std::all_of(ids.begin(), ids.end(), [](const ordered_json& id) {
+        return id.is_number_unsigned() && id.get<uint64_t>() <= INT32_MAX;
       }))
     throw bad("bad ids");
+  if (std::any_of(ids.begin(), ids.end(),
+                  [&](const ordered_json& id) { return id.get<int32_t>() >= vocab; }))
+    throw Error(name + ": was saved from another model: it has ids beyond this one's vocabulary");
   if (!fed.is_number_unsigned() || fed.get<uint64_t>() > ids.size()) throw bad("bad fed");
   // Into a session of its own: a failure leaves this conversation as it is.
   SessionHandle session = new_session(model_, options_.session);

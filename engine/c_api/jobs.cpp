@@ -16,14 +16,16 @@ ProgressFn progress_fn(klens_progress_fn fn, void* user) {
 }
 
 const Tokenizer& tokenizer_of(const klens_model* model) {
-  if (!model->tokenizer)
-    throw Error(ErrorKind::kBadFile,
-                model->model->checkpoint().path + ": holds no tokenizer.json, which this needs");
-  return model->tokenizer->tokenizer;
+  if (model->tokenizer) return model->tokenizer->tokenizer;
+  if (!model->tokenizer_problem.empty())
+    throw Error(ErrorKind::kUnsupported, model->tokenizer_problem);
+  throw Error(ErrorKind::kBadFile,
+              model->model->checkpoint().path + ": holds no tokenizer.json, which a text needs");
 }
 
-const Tokenizer* tokenizer_or_null(const klens_model* model) {
-  return model->tokenizer ? &model->tokenizer->tokenizer : nullptr;
+// Null where no text is given: calibration is then sampled, from ids to ids.
+const Tokenizer* tokenizer_for(const klens_model* model, const char* text) {
+  return text != nullptr ? &tokenizer_of(model) : nullptr;
 }
 
 WindowOptions window_options(const klens_text_options& given) {
@@ -114,8 +116,8 @@ klens_status klens_profile(klens_model* model, const klens_profile_options* opti
     const klens_profile_options given = read_options(options);
     Progress progress(progress_fn(given.progress, given.user));
     const ProfileRun run =
-        run_profile(*model->model, tokenizer_or_null(model), profile_options(given), progress,
-                    [](const Profile&) { return false; });
+        run_profile(*model->model, tokenizer_for(model, given.text), profile_options(given),
+                    progress, [](const Profile&) { return false; });
     *profile_json = owned_text(profile_to_json(run.profile));
   });
 }
@@ -151,7 +153,7 @@ klens_status klens_quantize(klens_model* model, const char* out_path,
     run.dry_run = given.dry_run != 0;
     run.measure = given.no_measure == 0;
     Progress progress(progress_fn(profile.progress, profile.user));
-    *json = owned_text(report_json(quantize(*model->model, tokenizer_or_null(model),
+    *json = owned_text(report_json(quantize(*model->model, tokenizer_for(model, profile.text),
                                             out_path == nullptr ? "" : out_path, run, progress)));
   });
 }

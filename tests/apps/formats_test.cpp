@@ -239,8 +239,13 @@ TEST_CASE("a model whose tokenizer klens lacks runs on ids, and says so where te
   CHECK(told.size() == 6);
   CHECK(int8_copy(model, copy).is_object());
   CHECK(greedy(copy, ids, {"-n", "4"}).size() == 6);
-  for (const std::string& path : {model, copy})
+  for (const std::string& path : {model, copy}) {
     check_failure({"generate", path, "-p", "a", "-n", "2"}, "WordPiece");
+    check_failure({"perplexity", path, "-f", kSample}, "WordPiece");
+    check_failure({"profile", path, "-f", kSample}, "WordPiece");
+    check_failure({"quantize", path, "-o", twins.folder / "x.klens", "--uniform", "int8", "-f", kSample},
+                  "WordPiece");
+  }
 }
 
 TEST_CASE("an id that the tokenizer has no token for is not chosen") {

@@ -1,4 +1,6 @@
 // A result that cannot be written is a failure, never a crash and never a silent success.
+#include <sys/resource.h>
+
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <csignal>
@@ -60,6 +62,21 @@ TEST_CASE("an output file on a full disk is an error") {
   const Outcome outcome = run({"plan", folder / "profile.json", "--bpw", "6", "-o", "/dev/full"});
   CHECK(outcome.code == 1);
   CHECK(is_one_error_line(outcome.err));
+}
+
+TEST_CASE("a limit on files' sizes is an error, and nothing is left") {
+  const Folder folder;
+  rlimit whole{};
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &whole) == 0);
+  const rlimit small{1 << 20, whole.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+  const Outcome outcome = run({"quantize", kModel, "-o", folder / "x.klens", "--uniform", "int8",
+                               "--no-measure", "-q"});
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &whole) == 0);
+  CHECK(outcome.code == 1);
+  CHECK(is_one_error_line(outcome.err));
+  CHECK_THAT(outcome.err, Catch::Contains("x.klens: cannot write"));
+  CHECK(std::filesystem::is_empty(folder / ""));
 }
 
 TEST_CASE("an output that is an input is refused before any work, whatever its name") {
