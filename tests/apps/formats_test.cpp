@@ -242,10 +242,11 @@ TEST_CASE("a model whose tokenizer klens lacks runs on ids, and says so where te
   for (const std::string& path : {model, copy}) {
     check_failure({"generate", path, "-p", "a", "-n", "2"}, "WordPiece");
     check_failure({"perplexity", path, "-f", kSample}, "WordPiece");
-    check_failure({"profile", path, "-f", kSample}, "WordPiece");
-    check_failure({"quantize", path, "-o", twins.folder / "x.klens", "--uniform", "int8", "-f", kSample},
-                  "WordPiece");
   }
+  const std::string profile = twins.folder / "x.json", out = twins.folder / "x.klens";
+  check_failure({"profile", model, "-o", profile, "-f", kSample, "-q"}, "WordPiece");
+  check_failure({"quantize", model, "-o", out, "--uniform", "int8", "-f", kSample, "-q"},
+                "WordPiece");
 }
 
 TEST_CASE("an id that the tokenizer has no token for is not chosen") {
