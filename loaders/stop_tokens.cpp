@@ -30,8 +30,7 @@ constexpr const char* kEnds[] = {
     "<end_of_utterance>",
     "<|END_OF_TURN_TOKEN|>",
     "</s>",
-    "<\xef\xbd\x9c"
-    "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+    "<\uff5cend\u2581of\u2581sentence\uff5c>",
 };
 
 void add(std::vector<StopToken>& tokens, int32_t id, const std::string& from) {

@@ -70,10 +70,10 @@ fuzz_one() {
 fuzz_all() {
   local targets=() code=0
   shopt -s nullglob
-  targets=(build/fuzz/tests/fuzz/*_fuzz)
+  targets=(build/asan/tests/fuzz/*_fuzz)
   shopt -u nullglob
   if [[ ${#targets[@]} == 0 ]]; then
-    echo "there are no fuzz targets in build/fuzz/tests/fuzz"
+    echo "there are no fuzz targets in build/asan/tests/fuzz"
     return 1
   fi
   local at
@@ -103,12 +103,10 @@ fi
 if step asan-build build asan -DCMAKE_COMPILE_WARNING_AS_ERROR=OFF -DKLENS_BUILD_TESTS=ON; then
   # "slow" tests look at results, not at memory, and would take an hour here.
   step asan-tests run_ctest asan -LE slow || true
+  step fuzz fuzz_all || true
 fi
 if step tsan-build build tsan -DKLENS_BUILD_TESTS=ON -DKLENS_BUILD_APPS=OFF -- klens_thread_tests; then
   step tsan-tests run_ctest tsan -L threads || true
-fi
-if step fuzz-build build fuzz -DKLENS_BUILD_APPS=OFF; then
-  step fuzz fuzz_all || true
 fi
 step includes bash tests/includes.sh || true
 

@@ -1,5 +1,7 @@
 #include "engine/jobs/students.h"
 
+#include <tbb/parallel_for.h>
+
 #include <algorithm>
 #include <mutex>
 
@@ -23,6 +25,9 @@ PackedWeight quantise_unit(const StoredUnit& unit, const Choice& choice) {
   // Isolated: a thread that waits here must not start another student on top of this one.
   std::optional<PackedWeight> packed;
   tbb::this_task_arena::isolate([&] { packed = quantize(choice, unit.view); });
+  // Work that is called off, as when another student throws, leaves loops inside it half done.
+  if (tbb::is_current_task_group_canceling())
+    throw Error(ErrorKind::kInterrupted, "quantization was called off");
   return std::move(*packed);
 }
 

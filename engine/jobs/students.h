@@ -11,7 +11,8 @@ namespace klens {
 // Units packed in memory, by index in the model's order; null: as the checkpoint has it.
 using PackedUnits = std::vector<std::unique_ptr<PackedWeight>>;
 
-// Quantises stored weights as `choice` says. Throws Error for a part of it that is unknown.
+// Quantises stored weights as `choice` says. Throws Error for a part of it that is unknown, and
+// kInterrupted inside parallel work that has been called off.
 PackedWeight quantise_unit(const StoredUnit& unit, const Choice& choice);
 
 // All units of a model in the formats of a plan. Throws Error for a unit that the plan lacks.

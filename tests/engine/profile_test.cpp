@@ -1,4 +1,6 @@
 // What the profiler measures, and from where: suffix replay must be invisible in the figures.
+#include <tbb/parallel_for.h>
+
 #include <catch2/catch.hpp>
 #include <fstream>
 
@@ -44,6 +46,26 @@ std::string profile_text(const Model& model, const ProfileOptions& options) {
 }
 
 }  // namespace
+
+TEST_CASE("weights half quantised when other work fails are not taken for whole", "[profile]") {
+  const auto model = open_model(data_path("goldens/mamba"));
+  const auto& [name, unit] = *model->checkpoint().units.begin();
+  tbb::task_group_context group;
+  ErrorKind kind{};
+  tbb::parallel_for(
+      0, 1,
+      [&, &stored = unit](int) {
+        group.cancel_group_execution();
+        try {
+          quantise_unit(stored, {"int8"});
+        } catch (const Error& error) {
+          kind = error.kind();
+        }
+      },
+      group);
+  CAPTURE(name);
+  CHECK(kind == ErrorKind::kInterrupted);
+}
 
 TEST_CASE("a student scores as the whole model with that unit replaced", "[profile]") {
   const std::string name = GENERATE(from_range(golden_names()));
