@@ -54,9 +54,10 @@ TEST_CASE("an interrupted profile goes on to the same result", "[long]") {
 }
 
 TEST_CASE("an interrupted generate ends in order") {
-  const Outcome outcome = run(
-      interrupted_after({"generate", kModel, "-p", "The river", "-n", "100000000", "--ignore-eos"},
-                        std::chrono::milliseconds(700)));
+  Call call = interrupted_after(
+      {"generate", kModel, "-p", "The river", "-n", "100000000", "--ignore-eos"}, {});
+  call.signal_once_said = "The river";
+  const Outcome outcome = run(call);
   CHECK(outcome.code == 0);
   CHECK_THAT(outcome.out, Catch::StartsWith("The river") && Catch::EndsWith("\n"));
   CHECK_THAT(outcome.err, Catch::Contains("interrupt"));

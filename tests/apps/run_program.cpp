@@ -105,7 +105,8 @@ Outcome run(const Call& call) {
   while (out.ends[0] >= 0 || err.ends[0] >= 0) {
     pollfd fds[] = {{in.ends[1], POLLOUT, 0}, {out.ends[0], POLLIN, 0}, {err.ends[0], POLLIN, 0}};
     ::poll(fds, 3, signal_due ? 1 : 100);
-    if (signal_due && Clock::now() - start >= call.signal_after) {
+    const bool said = outcome.out.find(call.signal_once_said) != std::string::npos;
+    if (signal_due && said && Clock::now() - start >= call.signal_after) {
       ::kill(child, call.signal);
       signal_due = false;
     }

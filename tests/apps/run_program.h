@@ -17,9 +17,10 @@ struct Call {
   bool close_output = false;  // standard output is closed
   bool break_pipe = false;    // nobody reads standard output
   int64_t address_space = 0;  // as `ulimit -v` sets it, in bytes; 0: no limit
-  // Sent once, this long after the start, if it still runs then.
+  // Sent once, if it still runs then: this long after the start, or once standard output holds this.
   int signal = 0;
   std::chrono::microseconds signal_after{0};
+  std::string signal_once_said = {};
 };
 
 struct Outcome {

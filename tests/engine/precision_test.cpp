@@ -131,7 +131,7 @@ TEST_CASE("keys and values beyond FP16 turn their caches to FP32", "[precision]"
 
 // B, of 16 states, are rows from 128 on of mamba2's convolution.
 TEST_CASE("Mamba-2 states beyond FP16 end with the cure", "[precision]") {
-  const ModelSpec& spec = open_model(data_path("goldens/mamba2"))->spec();
+  const ModelSpec spec = open_model(data_path("goldens/mamba2"))->spec();
   const auto& mixer = std::get<Mamba2Spec>(spec.blocks[0].mixer);
   const auto enlarged = [&](float by) {
     const int64_t bs = mixer.groups * mixer.d_state;
