@@ -179,7 +179,13 @@ Checkpoint open_checkpoint(const std::string& path, bool verify) {
   const std::string file = model_file(path);
   std::error_code ec;
   if (std::filesystem::is_directory(file, ec)) return read_checkpoint_folder(file);
-  return is_gguf(file) ? read_gguf_checkpoint(file) : read_klens_file(file, verify);
+  if (is_gguf(file)) return read_gguf_checkpoint(file);
+  if (kind_of_file(file) == FileKind::kUnknown && file.ends_with(".json"))
+    throw Error(ErrorKind::kUnsupported,
+                file +
+                    ": is a JSON file, which holds no weights; give the checkpoint folder that "
+                    "it lies in, a .klens or a GGUF file");
+  return read_klens_file(file, verify);
 }
 
 bool is_gguf(const std::string& path) {

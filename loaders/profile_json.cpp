@@ -172,6 +172,11 @@ std::string profile_to_json(const Profile& profile) {
 Profile profile_from_json(std::string_view text, const std::string& name) {
   const JsonDocument parsed = parse_json(text, name);
   const JsonObject json(*parsed, name, "mend it or profile the model again");
+  if (json.has("klens_plan") && !json.has("klens_profile"))
+    throw Error(ErrorKind::kBadFile,
+                name +
+                    ": is a plan, not a profile; give what `klens profile` wrote, or bake this "
+                    "plan with `klens quantize MODEL --plan`");
   json.check_version("klens_profile", 1);
   Profile profile;
   const JsonObject model = json.object("model");
@@ -218,6 +223,9 @@ std::string plan_to_json(const Plan& plan) {
 Plan plan_from_json(std::string_view text, const std::string& name) {
   const JsonDocument parsed = parse_json(text, name);
   const JsonObject json(*parsed, name, "mend it or plan again");
+  if (json.has("klens_profile") && !json.has("klens_plan"))
+    throw Error(ErrorKind::kBadFile,
+                name + ": is a profile, not a plan; `klens plan` makes one of it");
   json.check_version("klens_plan", 1);
   Plan plan;
   plan.method = json.text_or("method", "given");

@@ -6,6 +6,7 @@
 #include "loaders/error.h"
 #include "loaders/json.h"
 #include "loaders/tokenizer/token_names.h"
+#include "loaders/tokenizer/tokenizer.h"
 
 namespace klens {
 namespace {
@@ -99,6 +100,21 @@ std::vector<StopToken> find_stop_tokens(const ModelTexts& texts, std::vector<Sto
   std::vector<StopToken> tokens;
   for (const StopToken& token : known) add(tokens, token.id, token.from);
   return complete(std::move(tokens), texts, "");
+}
+
+std::vector<MissingStop> find_missing_stops(const ModelTexts& texts,
+                                            const std::vector<StopToken>& stops, int64_t vocab,
+                                            const Tokenizer* tokenizer, const std::string& where) {
+  std::vector<MissingStop> missing;
+  for (const StopToken& stop : stops)
+    if (stop.id >= vocab || (tokenizer != nullptr && tokenizer->token(stop.id).empty()))
+      missing.push_back({.id = stop.id, .text = stop.text, .from = stop.from});
+  const std::string eos = eos_token(texts.tokenizer_config, where);
+  const bool named = std::any_of(stops.begin(), stops.end(),
+                                 [&](const StopToken& stop) { return stop.text == eos; });
+  if (tokenizer != nullptr && !eos.empty() && !named && !tokenizer->token_id(eos))
+    missing.push_back({.id = std::nullopt, .text = eos, .from = "tokenizer_config.json"});
+  return missing;
 }
 
 std::string stop_tokens_json(const std::vector<StopToken>& tokens) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,6 +9,7 @@
 namespace klens {
 
 struct ModelTexts;
+class Tokenizer;
 
 // A token that ends a turn.
 struct StopToken {
@@ -29,6 +31,17 @@ std::vector<StopToken> find_stop_tokens(const ModelTexts& texts, const Config& c
 // The same for a model whose file names its ends itself (GGUF, .klens): `known`, each with its id
 // and where it comes from, then what the chat template adds; texts are filled in.
 std::vector<StopToken> find_stop_tokens(const ModelTexts& texts, std::vector<StopToken> known);
+
+// An end that is named and is no token of the model: generation cannot stop there.
+struct MissingStop {
+  std::optional<int32_t> id;  // absent: it is named by its text
+  std::string text, from;     // as of a StopToken
+};
+// The ids of `stops` beyond `vocab`, those that `tokenizer` (null: none can be used) has no token
+// for, and an eos_token of tokenizer_config.json that is not among its tokens.
+std::vector<MissingStop> find_missing_stops(const ModelTexts& texts,
+                                            const std::vector<StopToken>& stops, int64_t vocab,
+                                            const Tokenizer* tokenizer, const std::string& where);
 
 // A special token of tokenizer_config.json: a text, or an object with its content; "" if there is
 // none.

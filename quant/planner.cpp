@@ -156,7 +156,7 @@ std::string unreachable(const Profile& profile, const PlanRequest& request,
     return what + "the least KL that method " + request.method + " reaches is " +
            rounded(kl_of(nearest).value_or(0)) + " with " + size + plan + "allow more KL" + pins;
   return what + "the smallest plan of method " + request.method + " has " + size + plan +
-         "allow more bytes, profile smaller formats" + pins;
+         "allow more bytes, measure smaller --formats (of quantize or profile)" + pins;
 }
 
 std::string unmeasured(const PlanRequest& request, const Unmeasured& missing) {

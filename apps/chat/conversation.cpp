@@ -99,9 +99,13 @@ std::string Conversation::answer(const std::string& message,
                                  const std::function<void(std::string_view)>& on_text) {
   Prompt prompt = next_prompt(message);
   if (prompt.ids.empty()) return "";
-  const TokenLimit limit = token_limit(options_.answer_tokens, options_.context_tokens,
-                                       static_cast<int64_t>(prompt.ids.size()));
-  if (limit.tokens == 0) throw Error("this would be more than --ctx tokens; /reset starts anew");
+  const auto prompt_tokens = static_cast<int64_t>(prompt.ids.size());
+  const TokenLimit limit =
+      token_limit(options_.answer_tokens, options_.context_tokens, prompt_tokens);
+  // An answer has at least one token, unless none is wanted.
+  const int64_t least = prompt_tokens + std::min<int64_t>(options_.answer_tokens, 1);
+  if (options_.context_tokens > 0 && least > options_.context_tokens)
+    throw Error("this would be more than --ctx tokens; /reset starts anew");
   // Templates may write past turns otherwise than they were generated: the session goes back as far
   // as it must, usually to where what was settled of the last prompt ends.
   fed_ = static_cast<size_t>(klens::rewind(session_.get(), common(prompt.ids, context_, fed_)));
@@ -131,7 +135,7 @@ std::string Conversation::answer(const std::string& message,
                            context_.push_back(id);
                            show(push(decoder.get(), id));
                          });
-    cut = made.reason == StopReason::kLimit;
+    cut = made.reason == StopReason::kLimit && limit.tokens > 0;
     decode_ = made.decode;
     fed_ += static_cast<size_t>(made.decode.tokens);
   }

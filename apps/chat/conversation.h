@@ -15,7 +15,7 @@ struct ChatOptions {
   klens_session_options session{};
   std::string system;
   std::string model_path;      // which /save must not write over
-  int64_t answer_tokens = 0;   // at most
+  int64_t answer_tokens = 0;   // at most; 0: messages are only read
   int64_t context_tokens = 0;  // at most; 0: no limit
   bool ignore_end = false;
   bool quiet = false;          // no progress of prompts

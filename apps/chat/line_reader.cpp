@@ -115,6 +115,7 @@ struct LineReader::Editor {
   }
   ~Editor() {
     if (marks_pastes) std::fputs(kDoNotMarkPastes, stderr);
+    write_when_killed(nullptr);
     if (line != nullptr) el_end(line);
     if (history != nullptr) history_wend(history);
   }
@@ -135,6 +136,7 @@ struct LineReader::Editor {
     el_wset(line, EL_BIND, kPasteBegins, L"klens-paste", nullptr);
     std::fputs(kMarkPastes, stderr);
     marks_pastes = true;
+    write_when_killed(kDoNotMarkPastes);
   }
 
   static Editor& of(EditLine* editor) {

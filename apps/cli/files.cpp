@@ -83,6 +83,8 @@ void write_file(const std::string& path, std::string_view content) {
 
 void check_output(const std::string& path, const char* ending,
                   const std::vector<std::string>& inputs, bool streams) {
+  if (path == "-" && !streams)
+    throw Error("-: this output cannot go to standard output, as it is written whole; name a file");
   std::vector<const char*> read;
   for (const std::string& input : inputs)
     if (!input.empty() && input != "-") read.push_back(input.c_str());

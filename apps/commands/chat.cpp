@@ -60,16 +60,19 @@ class Chat {
       }
       if (text.empty()) continue;
       const InterruptScope interrupts;
-      // In an interactive chat a mistake must not end the conversation; a script needs the exit
-      // code.
+      const bool command = is_command(text);
+      // A mistake must not end a conversation; a script whose message has no answer must not go on
+      // as if it had.
       try {
-        is_command(text) ? obey(text) : answer(text.substr(text.starts_with("//") ? 1 : 0));
+        command ? obey(text) : answer(text.substr(text.starts_with("//") ? 1 : 0));
       } catch (const std::runtime_error& e) {
-        if (!reader.interactive() || std::ferror(stdout) != 0) throw Error(e.what());
+        if ((!command && !reader.interactive()) || std::ferror(stdout) != 0) throw Error(e.what());
         say(std::string("klens: ") + e.what() + "\n");
+        failed_ = failed_ || command;
       }
     }
   }
+  bool command_failed() const { return failed_; }
 
  private:
   void obey(const std::string& line) {
@@ -133,6 +136,7 @@ class Chat {
   Conversation& conversation_;
   const bool json_, quiet_;
   bool ended_ = false;
+  bool failed_ = false;  // a command
   bool told_ = false;  // that the conversation is longer than what the model was trained on
 };
 
@@ -150,7 +154,7 @@ void run(const Arguments& arguments) {
   options.model_path = path;
   options.session.checkpoint_bytes = checkpoint_bytes(arguments);
   options.system = arguments.text_or("system", "");
-  options.answer_tokens = arguments.count("predict", 256, 1);
+  options.answer_tokens = arguments.count("predict", 256, 0);
   options.context_tokens = arguments.count("ctx", 0, 0);
   options.ignore_end = arguments.flag("ignore-eos");
   const bool json = arguments.flag("json"), quiet = arguments.flag("quiet");
@@ -164,8 +168,12 @@ void run(const Arguments& arguments) {
     if (!conversation.has_template())
       say("This model has no chat template: it continues the running text of both of you.\n");
   }
-  Chat(model.get(), conversation, json, quiet).run(reader);
+  Chat chat(model.get(), conversation, json, quiet);
+  chat.run(reader);
   if (json) print_json({{"messages", conversation.messages()}});
+  // Who types has seen it; a script reads the exit code.
+  if (chat.command_failed() && !reader.interactive())
+    throw Error("a command of the chat failed, as said above");
 }
 
 }  // namespace
@@ -179,16 +187,18 @@ Command chat_command() {
           "Reads your messages line by line, from a terminal with line editing and history, and "
           "streams the answers. Uses the model's chat template; a model without one continues the "
           "running text of both sides. Only what is new is fed to the model. Ctrl-C stops an "
-          "answer, Ctrl-D ends the chat; /help lists commands such as /save and /load. A message "
-          "that begins with / is written with two: //. What is pasted into a terminal stays one "
-          "message, line breaks and all. With --json the messages are printed at the end, in one "
-          "object.",
+          "answer, Ctrl-D ends the chat; /help lists commands such as /save and /load. One that "
+          "fails says why, and the chat goes on; where nobody types, the exit code is 1 at its "
+          "end. A message that begins with / is written with two: //. What is pasted into a "
+          "terminal stays one message, line breaks and all. With --json the messages are printed "
+          "at the end, in one object.",
           "  klens chat MODEL\n"
           "  klens chat model.klens --system \"You answer briefly.\" --temp 0.5\n"
           "  printf 'Once upon a time\\n' | klens chat MODEL -n 50 --seed 3\n",
           {{"Conversation",
             {{"system", "TEXT", "the system message"},
-             {"n,predict,n-predict", "N", "at most N tokens per answer (default 256)"},
+             {"n,predict,n-predict", "N",
+              "at most N tokens per answer (default 256); 0: messages are only read"},
              {"c,ctx,ctx-size", "N", "at most N tokens in all; 0: no limit (default)"},
              {"b,batch-size", "N", "prompt tokens processed at once, in 64s (default 512)"},
              {"checkpoint-memory", "SIZE",

@@ -22,8 +22,10 @@ std::vector<int32_t> read_prompt(const Arguments& arguments, const klens_model* 
   const std::string given = *arguments.text(source);
   const std::string text = source == "file" || given == "-" ? read_file(given) : given;
   std::vector<int32_t> ids = tokenize(tokenizer_of(model, path), text, true);
-  if (ids.empty()) throw Error("the prompt is empty, and this model has no token to start from");
-  return ids;
+  if (!ids.empty()) return ids;
+  // Not every tokenizer adds the token that texts begin with.
+  if (const int32_t bos = klens_model_bos(model); bos >= 0) return {bos};
+  throw Error("the prompt is empty, and this model has no token to start from");
 }
 
 // The text of ids as it grows; for a model without a tokenizer, the ids themselves.
@@ -141,10 +143,12 @@ Command generate_command() {
       "  klens generate MODEL -p \"The river\" --greedy --json\n"
       "  echo \"The river\" | klens generate MODEL -f - --seed 7 --temp 1.1\n",
       {{"Prompt",
-        {{"p,prompt", "TEXT", "the text to continue; - reads standard input"},
+        {{"p,prompt", "TEXT",
+          "the text to continue, from its beginning if it is \"\"; - reads standard input"},
          {"f,file", "FILE", "the text is in FILE; - reads standard input"},
          {"ids", "FILE", "token ids instead, decimal, between white space; needs no tokenizer"},
-         {"n,predict,n-predict", "N", "at most N new tokens (default 128)"},
+         {"n,predict,n-predict", "N",
+          "at most N new tokens (default 128); 0: the prompt is only read"},
          {"ignore-eos", "", "go on after an end-of-text token"},
          {"c,ctx,ctx-size", "N", "at most N tokens, prompt included; 0: no limit (default)"},
          {"b,batch-size", "N", "prompt tokens processed at once, in 64s (default 512)"},

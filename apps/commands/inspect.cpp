@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "apps/cli/command.h"
@@ -39,6 +40,29 @@ void print_object(const char* title, const ordered_json& report, const char* key
   }
 }
 
+std::string tokenizer_text(const ordered_json& r) {
+  if (const ordered_json& error = r.at("tokenizer_error"); !error.is_null())
+    return "cannot be used: " + shown(error);
+  return r.at("tokenizer") == true ? "yes" : "none";
+}
+
+// "<|end|> (7, config.json); (70000, config.json): not in the vocabulary".
+std::string stops_text(const ordered_json& r) {
+  std::string text;
+  const auto add = [&](const ordered_json& stop, const char* note) {
+    const ordered_json &id = stop.at("id"), &spelled = stop.at("text");
+    text += (text.empty() ? "" : "; ") + shown(spelled) + (spelled == "" ? "(" : " (") +
+            (id.is_null() ? "" : shown(id) + ", ") + shown(stop.at("from")) + ")" + note;
+  };
+  const ordered_json& missing = r.at("missing_stop_tokens");
+  for (const ordered_json& stop : r.at("stop_tokens"))
+    if (std::none_of(missing.begin(), missing.end(),
+                     [&](const ordered_json& other) { return other.at("id") == stop.at("id"); }))
+      add(stop, "");
+  for (const ordered_json& stop : missing) add(stop, ": not in the vocabulary");
+  return text.empty() ? "none" : text;
+}
+
 void print_report(const std::string& path, const ordered_json& r) {
   const Style style = output_style();
   print(style.bold(path) + "\n");
@@ -51,11 +75,8 @@ void print_report(const std::string& path, const ordered_json& r) {
   for (const char* key : {"vocab", "d_model", "context_length", "layers", "tied_head"}) {
     if (r.contains(key) && !r[key].is_null()) print(report_line(key, shown(r[key])));
   }
-  std::string stops;
-  for (const ordered_json& stop : r.value("stop_tokens", ordered_json::array()))
-    stops += (stops.empty() ? "" : "; ") + shown(stop.at("text")) + " (" + shown(stop.at("id")) +
-             ", " + shown(stop.at("from")) + ")";
-  print(report_line("stop tokens", stops.empty() ? "none" : stops));
+  print(report_line("tokenizer", tokenizer_text(r)));
+  print(report_line("stop tokens", stops_text(r)));
   std::string types;
   for (const auto& [type, count] : r.at("stored_types").items())
     types += (types.empty() ? "" : ", ") + shown(count) + " " + type;

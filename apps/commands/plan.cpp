@@ -45,7 +45,9 @@ void run(const Arguments& arguments) {
       return klens_plan(profile.c_str(), &options, text, e);
     });
   } catch (const Failure& failure) {
-    throw Error(path + ": " + failure.what());
+    // The library has the profile's text only: the file it came from is ours to name.
+    const std::string what = failure.what();
+    throw Error(path + (what.starts_with("profile: ") ? what.substr(7) : ": " + what));
   }
   if (output) write_file(*output, plan);
   const ordered_json parsed = ordered_json::parse(plan);

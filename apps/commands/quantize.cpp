@@ -51,7 +51,8 @@ void print_summary(const ordered_json& before, const ordered_json& report) {
     line("KL", "", number_or_dash(report, "kl", "%.6f"),
          "+/- " + number_or_dash(report, "kl_stderr", "%.6f") + " nats per token");
   }
-  if (const std::string formats = report.value("source_formats", ""); !formats.empty())
+  const bool any_kl = report.contains("kl") || report.contains("predicted_kl");
+  if (const std::string formats = report.value("source_formats", ""); any_kl && !formats.empty())
     print("  MODEL is quantised already (" + formats + "): KL is from it, not from its original\n");
   if (report.contains("predicted_kl"))
     line("KL predicted", "", number_or_dash(report, "predicted_kl", "%.6f"), "sum over the units");
@@ -89,15 +90,19 @@ void run(const Arguments& arguments) {
                  {path, arguments.text_or("file", ""), arguments.text_or("plan", "")}, false);
 
   const ModelHandle model = open_model(arguments, path);
-  note_if_quantised(model.get(), path);
-  warn_beyond_context(model.get(), calibration.ctx(), "calibration windows", quiet);
+  // A ready plan and --uniform are measured at the end alone.
+  const bool no_measure = arguments.flag("no-measure");
+  if (!no_measure || (source != "plan" && source != "uniform")) {
+    note_if_quantised(model.get(), path);
+    warn_beyond_context(model.get(), calibration.ctx(), "calibration windows", quiet);
+  }
   klens_quantize_options options{};
   options.size = sizeof(options);
   const klens_plan_options aim = budget.options();
   options.plan = &aim;
   options.plan_json = source == "plan" ? plan.c_str() : nullptr;
   options.dry_run = dry_run ? 1 : 0;
-  options.no_measure = arguments.flag("no-measure") ? 1 : 0;
+  options.no_measure = no_measure ? 1 : 0;
   ordered_json report, before;
   try {
     Progress progress(quiet, "calibration text");

@@ -9,6 +9,7 @@
 #include "engine/version.h"
 #include "kernels/cpu/features.h"
 #include "loaders/context_length.h"
+#include "loaders/tokenizer/model_tokenizer.h"
 
 namespace klens {
 namespace {
@@ -78,15 +79,9 @@ klens_status klens_model_open(const char* path, const klens_model_options* optio
     const ModelOptions run = model_options(given);
     auto opened = std::make_unique<klens_model>();
     auto loaded = std::make_shared<const Model>(open_checkpoint(path, given.verify != 0), run);
-    const ModelTexts& texts = loaded->checkpoint().texts;
-    opened->tokenizer_problem = texts.tokenizer_problem;
-    if (!texts.tokenizer.empty()) try {
-        opened->tokenizer = klens_tokenizer{
-            Tokenizer::from_json(texts.tokenizer, std::string(path) + " (tokenizer.json)")};
-      } catch (const Error& failure) {
-        if (failure.kind() != ErrorKind::kUnsupported) throw;  // a damaged file is refused
-        opened->tokenizer_problem = failure.what();
-      }
+    ModelTokenizer read = read_tokenizer(loaded->checkpoint().texts, path);
+    if (read.tokenizer) opened->tokenizer = klens_tokenizer{std::move(*read.tokenizer)};
+    opened->tokenizer_problem = std::move(read.problem);
     opened->quantised = quantised_formats(loaded->checkpoint());
     opened->context_length = context_length(loaded->checkpoint()).value_or(0);
     opened->model = std::move(loaded);
@@ -109,6 +104,8 @@ int klens_model_is_eos(const klens_model* model, int32_t id) {
              ? 1
              : 0;
 }
+
+int32_t klens_model_bos(const klens_model* model) { return model->model->spec().bos.value_or(-1); }
 
 const klens_tokenizer* klens_model_tokenizer(const klens_model* model) {
   return model->tokenizer ? &*model->tokenizer : nullptr;

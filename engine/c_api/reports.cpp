@@ -30,6 +30,16 @@ void put(ordered_json& json, const std::string& prefix, const Percentiles& value
 ordered_json or_null(const std::optional<int64_t>& value) {
   return value ? ordered_json(*value) : ordered_json();
 }
+ordered_json or_null(const std::string& text) {
+  return text.empty() ? ordered_json() : ordered_json(text);
+}
+
+ordered_json to_json(const std::vector<MissingStop>& stops) {
+  ordered_json json = ordered_json::array();
+  for (const MissingStop& stop : stops)
+    json.push_back({{"id", or_null(stop.id)}, {"text", stop.text}, {"from", stop.from}});
+  return json;
+}
 
 ordered_json to_json(const UnitReport& unit) {
   ordered_json json = {{"name", unit.name},   {"kind", unit.kind}, {"layer", or_null(unit.layer)},
@@ -97,8 +107,10 @@ std::string report_json(const InspectReport& r) {
                        {"blocks", r.blocks},
                        {"tied_head", r.tied_head},
                        {"tokenizer", r.tokenizer},
+                       {"tokenizer_error", or_null(r.tokenizer_problem)},
                        {"chat_template", r.chat_template},
                        {"stop_tokens", ordered_json::parse(stop_tokens_json(r.stop_tokens))},
+                       {"missing_stop_tokens", to_json(r.missing_stops)},
                        {"units", to_json(r.units)},
                        {"plan", r.plan ? to_json(*r.plan) : ordered_json()},
                        {"provenance", r.provenance}};

@@ -4,6 +4,7 @@
 
 #include "loaders/context_length.h"
 #include "loaders/layer.h"
+#include "loaders/tokenizer/model_tokenizer.h"
 
 namespace klens {
 namespace {
@@ -62,9 +63,13 @@ InspectReport inspect(const std::string& path, bool verify) {
   report.context_length = context_length(checkpoint);
   report.blocks = spec.blocks.size();
   report.tied_head = spec.tied();
-  report.tokenizer = !checkpoint.texts.tokenizer.empty();
+  const ModelTokenizer read = read_tokenizer(checkpoint.texts, path);
+  report.tokenizer = read.tokenizer.has_value() || !read.problem.empty();
+  report.tokenizer_problem = read.problem;
   report.chat_template = !checkpoint.texts.chat_template.empty();
   report.stop_tokens = checkpoint.stop_tokens;
+  report.missing_stops = find_missing_stops(checkpoint.texts, checkpoint.stop_tokens, spec.vocab,
+                                            read.tokenizer ? &*read.tokenizer : nullptr, path);
   report.plan = std::move(checkpoint.plan);
   report.provenance = std::move(checkpoint.provenance);
   report.verified = verify;

@@ -30,7 +30,9 @@ struct InspectReport {
   int64_t layers = 0;                     // as the checkpoint counts them
   size_t blocks = 0;                      // residual steps, of which a layer may have several
   bool tied_head = false, tokenizer = false, chat_template = false;
+  std::string tokenizer_problem;  // why it cannot be used
   std::vector<StopToken> stop_tokens;
+  std::vector<MissingStop> missing_stops;
   // Tensors by the type that the file stores them in: "bf16", a GGUF's "q4_1", a .klens's "int8".
   std::map<std::string, int64_t> stored_types;
   std::vector<UnitReport> units;

@@ -7,6 +7,7 @@ set(KLENS_TOKENIZER_SOURCES
     tokenizer/decoder_sinks.cpp
     tokenizer/fields.cpp
     tokenizer/merges.cpp
+    tokenizer/model_tokenizer.cpp
     tokenizer/normalizer.cpp
     tokenizer/post_processor.cpp
     tokenizer/pre_tokenizer.cpp

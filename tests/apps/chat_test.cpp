@@ -1,4 +1,5 @@
 // `klens chat` over a pipe. On a terminal only the line editing is added.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <filesystem>
 
@@ -205,7 +206,20 @@ TEST_CASE("commands of the chat go to standard error") {
   CHECK(chat("").code == 0);
 }
 
-TEST_CASE("what cannot be saved or loaded ends a scripted chat") {
+TEST_CASE("-n 0 reads and answers nothing, in a chat as in generate") {
+  CHECK(run({"generate", kModel, "-p", "The river", "-n", "0"}).out == "The river\n");
+  const Outcome outcome = chat("The river\n/stats\n", {"-n", "0", "--json"});
+  REQUIRE(outcome.code == 0);
+  const json messages = json::parse(outcome.out)["messages"];
+  REQUIRE(messages.size() == 2);
+  CHECK(messages[1]["content"] == "");
+  const json read = run_json({"generate", kModel, "-p", "The river", "-n", "0", "--json"});
+  CHECK_THAT(outcome.err, Catch::Contains("prompt " + read["prompt_tokens"].dump() + " tokens") &&
+                              !Catch::Contains("cut short"));
+  CHECK(chat("The river\n", {"-n", "0", "--ctx", "1"}).code == 1);
+}
+
+TEST_CASE("what cannot be saved or loaded fails a scripted chat, which goes on") {
   const Folder folder;
   write_text(folder / "bad.json",
              "{\"klens_chat\": 1, \"messages\": [], \"ids\": [1, 99999], \"fed\": 1}");
@@ -215,8 +229,12 @@ TEST_CASE("what cannot be saved or loaded ends a scripted chat") {
         std::string("/save /no/such/folder/x"), "/save " + (folder / "early")}) {
     INFO(line);
     const Outcome outcome = chat(
-        (line.find("no/such") != std::string::npos ? "The river\n" : "") + line + "\n", {"-q"});
+        (line.find("no/such") != std::string::npos ? "The river\n" : "") + line + "\nThe bridge\n",
+        {"-q", "--json"});
     CHECK(outcome.code == 1);
-    CHECK(is_one_error_line(outcome.err));
+    CHECK_THAT(outcome.err, Catch::StartsWith("klens: ") && Catch::Contains("\nklens: error: "));
+    CHECK(std::count(outcome.err.begin(), outcome.err.end(), '\n') == 2);
+    const json messages = json::parse(outcome.out)["messages"];
+    CHECK(messages[messages.size() - 2]["content"] == "The bridge");
   }
 }

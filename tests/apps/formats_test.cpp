@@ -146,6 +146,8 @@ TEST_CASE("every command reads the tokenizer of a GGUF") {
     CHECK(r["context_length"] == 64);
     CHECK(r["layers"] == 1);
     CHECK(r["stored_types"] == json{{"f32", file.tensors.size()}});
+    CHECK(r["tokenizer"] == true);
+    CHECK(r["tokenizer_error"].is_null());
   }
   write_text(folder / "text", "abaabbab");
   int8_copy(model, copy);
@@ -242,6 +244,10 @@ TEST_CASE("a model whose tokenizer klens lacks runs on ids, and says so where te
   for (const std::string& path : {model, copy}) {
     check_failure({"generate", path, "-p", "a", "-n", "2"}, "WordPiece");
     check_failure({"perplexity", path, "-f", kSample}, "WordPiece");
+    const json inspected = run_json({"inspect", path, "--json"});
+    CHECK(inspected["tokenizer"] == true);
+    CHECK_THAT(inspected["tokenizer_error"].get<std::string>(), Catch::Contains("WordPiece"));
+    CHECK_THAT(run({"inspect", path}).out, Catch::Contains("tokenizer          cannot be used: "));
   }
   const std::string profile = twins.folder / "x.json", out = twins.folder / "x.klens";
   check_failure({"profile", model, "-o", profile, "-f", kSample, "-q"}, "WordPiece");

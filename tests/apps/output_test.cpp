@@ -144,6 +144,15 @@ TEST_CASE("an output that is an input is refused before any work, whatever its n
   CHECK_FALSE(exists(checkpoint + "/config"));
 }
 
+TEST_CASE("what must be written whole does not go to standard output") {
+  const Folder folder;
+  write_text(folder / "ids", "1 2 3");
+  check_failure({"quantize", kModel, "-o", "-", "--uniform", "int8", "--no-measure"},
+                "standard output");
+  check_failure({"logits", kModel, "--ids", folder / "ids", "-o", "-"}, "standard output");
+  CHECK_FALSE(exists("-"));
+}
+
 TEST_CASE("an output that is a link is written through") {
   namespace fs = std::filesystem;
   const Folder folder;
@@ -181,6 +190,7 @@ TEST_CASE("what cannot be met or written is said before anything is measured") {
     CHECK_THAT(outcome.err, Catch::Contains(words));
   };
   at_once({"quantize", kModel, "-o", big, "--size", "100K"}, "cannot be met");
+  at_once({"quantize", kModel, "-o", big, "--size", "100K"}, "measure smaller --formats");
   at_once({"quantize", kModel, "-o", big, "--bpw", "2"}, "cannot be met");
   at_once({"quantize", kModel, "-o", big, "--bpw", "5", "--tensor-type", ".*=fp16"},
           "cannot be met");

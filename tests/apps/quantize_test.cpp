@@ -74,6 +74,15 @@ TEST_CASE("a plan is baked as it is") {
   CHECK_THAT(text, Catch::StartsWith("The river"));
 }
 
+TEST_CASE("a profile and a plan that are taken for each other are told apart") {
+  const Folder folder;
+  const std::string profile = file_with_profile(folder), plan = folder / "plan.json";
+  REQUIRE(run({"plan", profile, "--bpw", "6", "-o", plan}).code == 0);
+  check_failure({"plan", plan, "--bpw", "6"}, plan + ": is a plan, not a profile; ");
+  check_failure({"quantize", kModel, "--plan", profile, "--dry-run"},
+                profile + ": is a profile, not a plan; `klens plan` makes one");
+}
+
 TEST_CASE("one command quantises to a size that is never exceeded", "[long]") {
   const Folder folder;
   const std::string model = folder / "m.klens";
@@ -183,6 +192,10 @@ TEST_CASE("figures of a file that grows or was quantised before are told as they
   CHECK_THAT(second.out, Catch::Contains("times larger") &&
                              Catch::Contains("quantised already (int4g64 in 33 of 33 matrices)"));
   CHECK_THAT(second.err, Catch::Contains("note: " + small + " is quantised already"));
+  const Outcome unmeasured =
+      run({"quantize", small, "--dry-run", "--uniform", "fp16", "--no-measure"});
+  REQUIRE(unmeasured.code == 0);
+  CHECK_THAT(unmeasured.out + unmeasured.err, !Catch::Contains("quantised already"));
   const json provenance = run_json({"inspect", large, "--json"})["provenance"];
   CHECK(provenance["source.formats"] == "int4g64 in 33 of 33 matrices");
   CHECK(provenance["measured_against"] == "the source");

@@ -75,6 +75,47 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("inspect shows which stop tokens are not in the vocabulary") {
+  const Folder folder;
+  for (const char* name : {"model.safetensors", "tokenizer.json"})
+    std::filesystem::create_symlink(kModel + "/" + name, folder / name);
+  json config = json::parse(read_text(kModel + "/config.json"));
+  config["eos_token_id"] = {0, 4096};
+  write_text(folder / "config.json", config.dump());
+  write_text(folder / "tokenizer_config.json", R"({"eos_token": "<|nowhere|>"})");
+  const std::string copy = folder / "copy.klens";
+  REQUIRE(run({"quantize", folder / "", "-o", copy, "--uniform", "fp16", "--no-measure"}).code ==
+          0);
+  for (const std::string& model : {folder / "", copy}) {
+    CAPTURE(model);
+    const json report = run_json({"inspect", model, "--json"});
+    CHECK(report["missing_stop_tokens"] ==
+          json::array(
+              {{{"id", 4096}, {"text", ""}, {"from", "config.json"}},
+               {{"id", nullptr}, {"text", "<|nowhere|>"}, {"from", "tokenizer_config.json"}}}));
+    CHECK(report["stop_tokens"].size() == 2);
+    CHECK_THAT(run({"inspect", model}).out,
+               Catch::Contains("<|endoftext|> (0, config.json); (4096, config.json): not in the "
+                               "vocabulary; <|nowhere|> (tokenizer_config.json): not in the "
+                               "vocabulary\n"));
+  }
+  CHECK(run_json({"inspect", kModel, "--json"})["missing_stop_tokens"].empty());
+}
+
+TEST_CASE("an empty prompt begins with the model's first token, not with its end") {
+  const json r = run_json({"generate", kModel, "-p", "", "-n", "4", "--ignore-eos", "--json"});
+  CHECK(r["prompt_tokens"] == 1);
+  CHECK(r["ids"][0] == 0);
+  CHECK(r["ids"].size() == 5);
+  const Folder folder;
+  for (const char* name : {"model.safetensors", "tokenizer.json"})
+    std::filesystem::create_symlink(kModel + "/" + name, folder / name);
+  json config = json::parse(read_text(kModel + "/config.json"));
+  config.erase("bos_token_id");
+  write_text(folder / "config.json", config.dump());
+  check_failure({"generate", folder / "", "-p", ""}, "no token to start from");
+}
+
 TEST_CASE("generate is a function of the seed") {
   const auto ids = [](std::vector<std::string> options) {
     return run_json(

@@ -161,6 +161,29 @@ TEST_CASE("Ctrl-C drops what is typed, also in the middle of a paste", "[termina
   }
 }
 
+TEST_CASE("a second Ctrl-C ends an answer, and leaves the terminal as it was", "[terminal]") {
+  // One long call of the library: nothing but the second can end it.
+  std::string system;
+  for (int i = 0; i < 12000; ++i) system += " river";
+  TerminalCall call = chat_call({"--system", system, "-b", "100000", "-t", "1"});
+  call.typed = {{"> ", "The\r"}, {"reading the prompt", "\003"}, {"reading the prompt", "\003"}};
+  const TerminalOutcome outcome = run_on_terminal(call);
+  CHECK(outcome.code == -1);
+  const size_t on = outcome.screen.rfind("\033[?2004h"), off = outcome.screen.rfind("\033[?2004l");
+  REQUIRE(off != std::string::npos);
+  CHECK(on < off);
+}
+
+TEST_CASE("a command that fails does not end a chat, nor its exit code", "[terminal]") {
+  TerminalCall call = chat_call();
+  call.typed = {{"> ", "/load nothere\r"},
+                {"klens: cannot read nothere.json", ""},
+                {"> ", "The river\r"},
+                {"cut short", ""},
+                {"> ", "/quit\r"}};
+  CHECK(said(run_on_terminal(call)) == std::vector<std::string>{"The river"});
+}
+
 TEST_CASE("messages may begin with a slash; ~ is the home folder", "[terminal]") {
   const Folder home;
   Call call;

@@ -128,6 +128,7 @@ TEST_CASE("missing and unfit files are failures of one line") {
   check_failure({"generate", "no/such/model", "-p", "x"}, "no/such/model");
   check_failure({"inspect", "no/such/model"}, "no/such/model");
   check_failure({"inspect", kSample}, "sample.txt");
+  check_failure({"inspect", kModel + "/config.json"}, "config.json: is a JSON file");
   check_failure({"perplexity", kModel, "-f", "no/such/text"}, "no/such/text");
   check_failure({"tokenize", "no/such/model", "-p", "x"}, "no/such/model");
   check_failure({"plan", "no/such/profile", "--bpw", "5"}, "no/such/profile");

@@ -386,6 +386,7 @@ int main(int argc, char** argv) {
   CHECK(klens_model_threads(model) >= 1);
   CHECK(klens_model_context_length(model) == 0); /* state spaces alone */
   CHECK(klens_model_is_eos(model, 0) == 1 && klens_model_is_eos(model, 5) == 0);
+  CHECK(klens_model_bos(model) == 0);
   text_and_tokens(model, argv[1]);
   sessions(model);
   several_sessions(model, other);

@@ -68,6 +68,9 @@ TEST_CASE("what stands in place of a file is said, with the cure", "[file-kind]"
   write_bytes(folder / "weights", "PK\3\4");
   CHECK_THROWS_WITH(open_checkpoint(folder / "weights", false),
                     Catch::Contains("is a PyTorch file") && Catch::Contains("give the folder"));
+  CHECK_THROWS_WITH(
+      open_checkpoint(data_path("goldens/llama/config.json"), false),
+      Catch::Contains("is a JSON file") && Catch::Contains("give the checkpoint folder"));
 }
 
 TEST_CASE("a GGUF file needs no name ending, and may be alone in a folder", "[file-kind]") {

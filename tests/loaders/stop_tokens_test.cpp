@@ -90,6 +90,28 @@ TEST_CASE("stop tokens are the union of configs, tokenizer_config and chat templ
                               "7 <|im_end|> < chat template"});
 }
 
+TEST_CASE("what ends a turn and is no token is told", "[stop]") {
+  const Tokenizer tokenizer = Tokenizer::from_json(
+      R"({"model":{"type":"BPE","vocab":{"a":0,"b":1,"</s>":2},"merges":[]}})", "tokenizer.json");
+  const std::vector<StopToken> stops = {{.id = 2, .text = "</s>", .from = "config.json"},
+                                        {.id = 5, .text = "", .from = "config.json"},
+                                        {.id = 8, .text = "", .from = "config.json"}};
+  const auto missing = [&](const std::string& eos, const Tokenizer* known) {
+    ModelTexts texts;
+    texts.tokenizer_config = json{{"eos_token", eos}}.dump();
+    Lines lines;
+    for (const MissingStop& stop : find_missing_stops(texts, stops, 8, known, "model"))
+      lines.push_back((stop.id ? std::to_string(*stop.id) : "-") + " " + stop.text);
+    return lines;
+  };
+  // 5 is a row of the padded vocabulary, of which nothing is known without a tokenizer.
+  CHECK(missing("</s>", &tokenizer) == Lines{"5 ", "8 "});
+  CHECK(missing("</s>", nullptr) == Lines{"8 "});
+  CHECK(missing("<|end|>", &tokenizer) == Lines{"5 ", "8 ", "- <|end|>"});
+  CHECK(missing("<|end|>", nullptr) == Lines{"8 "});
+  CHECK(missing("", &tokenizer) == Lines{"5 ", "8 "});
+}
+
 TEST_CASE("what is no list of ids is refused by key", "[stop]") {
   for (const char* eos : {"\"end\"", "[0,-7]", "1.5", "{}"}) {
     CAPTURE(eos);

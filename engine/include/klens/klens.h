@@ -119,6 +119,9 @@ KLENS_API int64_t klens_model_context_length(const klens_model* model);
 KLENS_API int32_t klens_model_threads(const klens_model* model);
 KLENS_API int klens_model_is_eos(const klens_model* model,
                                  int32_t id); /* 1 if it ends a turn: generation stops */
+/* The token that a text begins with, as config.json says (bos_token_id); -1: it does not. A
+   tokenizer may add it or not. */
+KLENS_API int32_t klens_model_bos(const klens_model* model);
 /* NULL if the model came without one, or with one that this build cannot read. Borrowed: lives as
    long as the model. */
 KLENS_API const klens_tokenizer* klens_model_tokenizer(const klens_model* model);
@@ -127,7 +130,10 @@ KLENS_API const klens_tokenizer* klens_model_tokenizer(const klens_model* model)
 KLENS_API const char* klens_model_tokenizer_error(const klens_model* model);
 /* What a file holds, without running it: {"architecture","parameters","bytes","bpw","file_bytes",
    "vocab","d_model","context_length" (null: none),"layers" (as the checkpoint counts them),"blocks"
-   (residual steps),"stored_types" (tensors by type, {"q4_1":60,...}),"tied_head","stop_tokens":[{"id","text","from"}],"units":[{"name","kind",
+   (residual steps),"stored_types" (tensors by type, {"q4_1":60,...}),"tied_head",
+   "tokenizer" (whether there is one),"tokenizer_error" (why it cannot be used; null: it can),
+   "stop_tokens":[{"id","text","from"}],"missing_stop_tokens":[{"id" (null: only its text is
+   named),"text","from"}] (named, but not in the vocabulary),"units":[{"name","kind",
    "layer" (null: in none),"block","rows","cols","format","quantizer",
    "bytes"}],"plan","provenance","checks"}. verify: also the checksum of every tensor. */
 KLENS_API klens_status klens_inspect(const char* path, int verify, char** json, klens_error* error);
