@@ -23,6 +23,10 @@ inline std::string demo_model() { return KLENS_DEMO_MODEL; }
 
 // Every architecture has a tiny model with the reference's outputs.
 inline std::vector<std::string> golden_names() {
+#ifdef __SANITIZE_THREAD__
+  // Each kind of mixer once: who waits for whom does not depend on the architecture.
+  return {"hymba", "jamba", "mamba2", "zamba2"};
+#endif
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(data_path("goldens")))
     names.push_back(entry.path().filename());
