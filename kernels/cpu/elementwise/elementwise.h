@@ -24,7 +24,7 @@ struct ElementwiseArgs {
 //   has it
 //   gelu      y = v Phi(v), by erf    |error| <= 8 eps |v|, v finite or +infinity
 //   relu2     y = max(v, 0)^2         exact but for one rounding
-// The vector rows share one polynomial exp (avx*_math.h): 0 below -87.336 (gradual underflow is not
+// The vector rows share one polynomial exp (math_simd.h): 0 below -87.336 (gradual underflow is not
 // kept), infinity above 88.7228. NaN stays NaN.
 using Elementwise = void(const ElementwiseArgs&);
 
