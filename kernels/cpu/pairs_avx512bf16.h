@@ -1,6 +1,6 @@
-// Shared by *_avx512bf16.cpp only: pairs of BF16, which vdpbf16ps multiplies. See avx512_math.h.
+// Shared by *_avx512bf16.cpp only: pairs of BF16, which vdpbf16ps multiplies.
 #pragma once
-#include "kernels/cpu/avx512_math.h"
+#include "kernels/cpu/vec_avx512.h"
 
 namespace klens::cpu {
 namespace {

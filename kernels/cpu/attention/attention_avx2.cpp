@@ -1,6 +1,5 @@
 // Built with -mavx2 -mfma -mf16c. See kernels/README.md for the one rule of such files.
-#include "kernels/cpu/attention/attention.h"
-#include "kernels/cpu/attention/kv_avx2.h"
+#include "kernels/cpu/vec_avx2.h"
 // This one computes with what the one before defines.
 #include "kernels/cpu/attention/attention_simd.h"
 

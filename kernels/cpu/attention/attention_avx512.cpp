@@ -1,7 +1,6 @@
 // Built with -mavx512f -mavx512bw -mavx512dq -mavx512vl and AVX2's flags. See kernels/README.md for
 // the one rule of such files.
-#include "kernels/cpu/attention/attention.h"
-#include "kernels/cpu/attention/kv_avx512.h"
+#include "kernels/cpu/vec_avx512.h"
 // This one computes with what the one before defines.
 #include "kernels/cpu/attention/attention_simd.h"
 

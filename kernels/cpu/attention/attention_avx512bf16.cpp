@@ -1,7 +1,5 @@
 // Built with AVX-512's flags and -mavx512bf16. See kernels/README.md for the one rule of such
 // files.
-#include "kernels/cpu/attention/attention.h"
-#include "kernels/cpu/attention/kv_avx512.h"
 #include "kernels/cpu/pairs_avx512bf16.h"
 // This one computes with what those before define.
 #include "kernels/cpu/attention/attention_tiles.h"
@@ -73,8 +71,8 @@ inline void pack_keys(const AttentionArgs& a, const Queries& tile, const Block& 
   for (int64_t i = block.begin / kLanes * kLanes; i < block.end; i += kLanes) {
     const KeyRows rows = key_rows<T>(a, tile, block, head, i);
     for (int64_t d = 0; d < a.k_dim; d += kPairLanes) {
-      const __mmask16 first = first_lanes16(a.k_dim - d);
-      const __mmask16 second = first_lanes16(most(a.k_dim - d - kLanes, 0));
+      const Lanes first = first_lanes(a.k_dim - d);
+      const Lanes second = first_lanes(most(a.k_dim - d - kLanes, 0));
       Vec v[kLanes];
       for (int64_t j = 0; j < kLanes; ++j) {
         const uint8_t* from = rows.k[j] + d * T::kBytes;
@@ -105,8 +103,8 @@ inline Value value_at(const AttentionArgs& a, const Block& block, int64_t i, int
 }
 
 template <class T>
-inline Vec part_of(const Value& value, int64_t d, __mmask16 mask) {
-  const Vec v = T::load(value.row + d * T::kBytes, mask);
+inline Vec part_of(const Value& value, int64_t d, Lanes lanes) {
+  const Vec v = T::load(value.row + d * T::kBytes, lanes);
   return T::kScaled ? times(v, each(value.scale)) : v;
 }
 
@@ -116,24 +114,22 @@ inline void pack_values(const AttentionArgs& a, const Block& block, int64_t head
   for (int64_t i = block.begin / 2 * 2; i < block.end; i += 2) {
     const Value even = value_at<T>(a, block, i, head), odd = value_at<T>(a, block, i + 1, head);
     for (int64_t d = 0; d < a.v_dim; d += kLanes) {
-      const __mmask16 mask = first_lanes16(a.v_dim - d);
-      store_columns(w.v + i / 2 * cols + d, part_of<T>(even, d, mask), part_of<T>(odd, d, mask));
+      const Lanes lanes = first_lanes(a.v_dim - d);
+      store_columns(w.v + i / 2 * cols + d, part_of<T>(even, d, lanes), part_of<T>(odd, d, lanes));
     }
   }
 }
 
-// e^x for x <= 0, or a little above, as far as BF16 resolves it: as exp_negative16, with the
+// e^x for x <= 0, or a little above, as far as BF16 resolves it: as exp_negative(), with the
 // minimax polynomial of degree 3 for the relative error of 2^r, |r| <= 1/2 (7.5e-5).
 inline Vec rough_exp_negative(Vec x) {
   const Vec magic = each(0x1.8p23f);  // x log2 e + magic has the nearest integer in its low bits
   const Vec shifted = multiply_add(x, each(0x1.715476p+0f), magic);
-  const Vec r = _mm512_fmsub_ps(x, each(0x1.715476p+0f), subtract(shifted, magic));
+  const Vec r = multiply_subtract(x, each(0x1.715476p+0f), subtract(shifted, magic));
   Vec p = multiply_add(each(0x1.c3f760p-5f), r, each(0x1.f0de1ap-3f));
   p = multiply_add(p, r, each(0x1.62f31ap-1f));
   p = multiply_add(p, r, each(0x1.fff692p-1f));
-  const __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
-  const __mmask16 normal = _mm512_cmp_ps_mask(x, each(-0x1.5d589ep+6f), _CMP_NLT_UQ);
-  return _mm512_castsi512_ps(_mm512_maskz_add_epi32(normal, _mm512_castps_si512(p), exponent));
+  return scale_by_power(not_less(x, each(-0x1.5d589ep+6f)), p, shifted);
 }
 
 // Rounded weights have a rounded sum, so that they still are parts of one.

@@ -1,5 +1,5 @@
-// For attention_<isa>.cpp only, after kv_<isa>.h, with whose vectors it computes: one source for
-// all of them, compiled with the flags of each. Internal linkage throughout.
+// For attention_<isa>.cpp only, after vec_<isa>.h, in whose words it is written. Internal linkage
+// throughout.
 //
 // Many rows: keys and values are converted to floats once, and meet six rows at a time. Few rows,
 // that is decoding: bound by reading the cache, so values are converted on their way into the sums.

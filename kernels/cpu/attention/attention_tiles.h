@@ -1,5 +1,5 @@
-// For attention_<isa>.cpp only, after kv_<isa>.h, with whose vectors it computes: what rows share
-// whose products differ. Internal linkage throughout.
+// For attention_<isa>.cpp only, after vec_<isa>.h, in whose words it is written: what variants
+// share whose products differ. Internal linkage throughout.
 //
 // Block after block of keys, the block of each KV head meets the tile's rows (a token and a query
 // head), six rows at a time. A key that a row does not see adds an exact zero to sums that are no
@@ -7,6 +7,8 @@
 // bits.
 #pragma once
 #include "kernels/cpu/attention/attention_blocks.h"
+#include "kernels/cpu/attention/kv_simd.h"
+#include "kernels/cpu/tile_simd.h"
 
 namespace klens::cpu {
 namespace {
@@ -40,7 +42,7 @@ inline void begin_softmax(float* score, const Vec (&scale)[kKeys / kLanes], cons
   Vec greatest = each(-__builtin_inff());
   for (int64_t i = 0; i < kKeys / kLanes; ++i) {
     Vec v = times(load(score + kLanes * i), scale[i]);
-    if (limit != nullptr) v = limited(v, load(limit + kLanes * i));
+    if (limit != nullptr) v = lesser(v, load(limit + kLanes * i));
     store(score + kLanes * i, v);
     greatest = greater(greatest, v);
   }
