@@ -1,5 +1,5 @@
-// After vec_<isa>.h, in whose words it is written: one source for all of them, compiled with the
-// flags of each. Internal linkage throughout.
+// vec_<isa>.h includes this, in whose words it is written: one source for all sets, compiled with
+// the flags of each. Internal linkage throughout.
 #pragma once
 #include <cstdint>
 

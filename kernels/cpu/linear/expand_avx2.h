@@ -6,7 +6,7 @@
 // lie like that in memory, rows need a transposition of 64-bit pairs only, and it halves the loads
 // of activations per multiply-add.
 #pragma once
-#include "kernels/cpu/avx2_math.h"
+#include "kernels/cpu/vec_avx2.h"
 #include "kernels/weights.h"
 
 namespace klens::cpu {

@@ -7,7 +7,7 @@
 // of activations per multiply-add. Columns after the last come out as finite numbers, to be
 // multiplied with zeros.
 #pragma once
-#include "kernels/cpu/avx512_math.h"
+#include "kernels/cpu/vec_avx512.h"
 #include "kernels/weights.h"
 
 namespace klens::cpu {
@@ -89,7 +89,7 @@ inline __attribute__((always_inline)) void unit(RowsSource<Element>& s, int64_t 
   prefetch_next(s, k);
   for (int h = 0; h < 2; ++h)
     for (int half = 0; half < 2; ++half) {
-      const __mmask8 mask = static_cast<__mmask8>(first_lanes16(cols) >> (8 * half));
+      const __mmask8 mask = static_cast<__mmask8>(first_lanes(cols) >> (8 * half));
       const Element* const* rows = s.rows + 8 * h;
       __m512d even[2], odd[2];  // pairs 0 2 and 1 3 of rows 0 1, 2 3 and of rows 4 5, 6 7
       for (int i = 0; i < 2; ++i) {

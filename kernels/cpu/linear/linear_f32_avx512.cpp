@@ -47,12 +47,12 @@ template <int T>
 inline void add_to_y(const Sums<T>& sums, float* y, int64_t y_stride, int64_t outputs, bool first) {
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
   const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-  const __mmask16 mask = first_lanes16(outputs);
+  const __mmask16 mask = first_lanes(outputs);
   for (int t = 0; t < T; ++t) {
     const __m512 sum = _mm512_add_ps(_mm512_permutex2var_ps(sums.v[t][0], even, sums.v[t][1]),
                                      _mm512_permutex2var_ps(sums.v[t][0], odd, sums.v[t][1]));
     float* row = y + t * y_stride;
-    store16(row, mask, first ? sum : _mm512_add_ps(load16(row, mask), sum));
+    store(row, mask, first ? sum : _mm512_add_ps(load(row, mask), sum));
   }
 }
 
@@ -60,8 +60,7 @@ inline void add_to_y(const Sums<T>& sums, float* y, int64_t y_stride, int64_t ou
 inline void pack(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, float* to) {
   for (int64_t t = 0; t < tokens; ++t)
     for (int64_t k = 0; k < cols; k += kUnitCols)
-      _mm512_store_ps(to + t * kPackStride + k,
-                      load16(x + t * x_stride + k, first_lanes16(cols - k)));
+      _mm512_store_ps(to + t * kPackStride + k, load(x + t * x_stride + k, first_lanes(cols - k)));
 }
 
 // T tokens of a chunk against a panel [pairs of columns][2 registers].

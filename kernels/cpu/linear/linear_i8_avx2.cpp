@@ -1,7 +1,7 @@
 // Built with -mavx2 -mfma -mf16c. See kernels/README.md for the one rule of such files.
 #include "kernels/cpu/linear/linear_i8_avx2.h"
 
-#include "kernels/cpu/avx2_math.h"
+#include "kernels/cpu/vec_avx2.h"
 
 namespace klens::cpu {
 

@@ -1,6 +1,6 @@
 // Built with -mavx2 -mfma -mf16c. See kernels/README.md for the one rule of such files.
-#include "kernels/cpu/avx2_math.h"
 #include "kernels/cpu/scan/selective_scan.h"
+#include "kernels/cpu/vec_avx2.h"
 
 namespace klens::cpu {
 
@@ -52,19 +52,19 @@ inline void step(const __m256* dt2, const __m256* dt_x, float b, float c, float*
 // Scans channels [c0, c0 + 8 N), N = 2 for whole cache lines, N = 1 and a mask at a range's end.
 // The state and A stay in a block on the stack (L1) over all tokens. Every lane does the same
 // arithmetic wherever its channel falls, so ranges do not show in the bits.
-template <int N, bool Masked>
-inline void scan(const SelectiveScanArgs& a, int64_t c0, __m256i mask) {
+template <int N, class L>
+inline void scan(const SelectiveScanArgs& a, int64_t c0, L lanes) {
   constexpr int64_t kRow = 16 * N;
   alignas(64) float block[kMaxStates * kRow];
   __m256 d[N];
   for (int i = 0; i < N; ++i) {
     const int64_t at = c0 + 8 * i;
-    d[i] = load8<Masked>(a.d + at, mask);
+    d[i] = load(a.d + at, lanes);
     for (int64_t s = 0; s < a.states; ++s) {
-      const __m256 as = load8<Masked>(a.a + s * a.channels + at, mask);
+      const __m256 as = load(a.a + s * a.channels + at, lanes);
       float* to = block + s * kRow + 8 * i;
       _mm256_store_ps(to, as);
-      _mm256_store_ps(to + 8 * N, load8<Masked>(a.state + s * a.channels + at, mask));
+      _mm256_store_ps(to + 8 * N, load(a.state + s * a.channels + at, lanes));
     }
   }
   constexpr int64_t kNext = 2;  // rows lie in different pages, which no hardware prefetch crosses
@@ -77,8 +77,8 @@ inline void scan(const SelectiveScanArgs& a, int64_t c0, __m256i mask) {
     }
     __m256 dt2[N], dt_x[N], sum[N];  // dt2: dt log2(e)
     for (int i = 0; i < N; ++i) {
-      const __m256 x = load8<Masked>(a.x + t * a.x_stride + c0 + 8 * i, mask);
-      const __m256 dt = load8<Masked>(a.dt + t * a.dt_stride + c0 + 8 * i, mask);
+      const __m256 x = load(a.x + t * a.x_stride + c0 + 8 * i, lanes);
+      const __m256 dt = load(a.dt + t * a.dt_stride + c0 + 8 * i, lanes);
       dt2[i] = _mm256_mul_ps(dt, _mm256_set1_ps(kLog2E));
       dt_x[i] = _mm256_mul_ps(dt, x);
       sum[i] = _mm256_mul_ps(d[i], x);
@@ -87,15 +87,15 @@ inline void scan(const SelectiveScanArgs& a, int64_t c0, __m256i mask) {
     const float* c = a.c + t * a.bc_stride;
     for (int64_t s = 0; s < a.states; ++s) step<N>(dt2, dt_x, b[s], c[s], block + s * kRow, sum);
     for (int i = 0; i < N; ++i) {
-      const __m256 z = load8<Masked>(a.z + t * a.z_stride + c0 + 8 * i, mask);
-      const __m256 y = _mm256_mul_ps(sum[i], silu8(z));
-      store8<Masked>(a.y + t * a.y_stride + c0 + 8 * i, mask, y);
+      const __m256 z = load(a.z + t * a.z_stride + c0 + 8 * i, lanes);
+      const __m256 y = _mm256_mul_ps(sum[i], silu(z));
+      store(a.y + t * a.y_stride + c0 + 8 * i, lanes, y);
     }
   }
   for (int64_t s = 0; s < a.states; ++s)
     for (int i = 0; i < N; ++i)
-      store8<Masked>(a.state + s * a.channels + c0 + 8 * i, mask,
-                     _mm256_load_ps(block + s * kRow + 8 * (N + i)));
+      store(a.state + s * a.channels + c0 + 8 * i, lanes,
+            _mm256_load_ps(block + s * kRow + 8 * (N + i)));
 }
 
 // Decoding, one token: state and A come from far away and are used once, so they are walked row by
@@ -109,19 +109,18 @@ struct Block {
   alignas(64) float sum[kBlock];
 };
 
-template <bool Masked>
-inline void begin_one(const SelectiveScanArgs& a, int64_t c, __m256i mask, Block& block,
-                      int64_t i) {
-  const __m256 x = load8<Masked>(a.x + c + i, mask);
-  _mm256_store_ps(block.dt_x + i, _mm256_mul_ps(load8<Masked>(a.dt + c + i, mask), x));
-  _mm256_store_ps(block.sum + i, _mm256_mul_ps(load8<Masked>(a.d + c + i, mask), x));
+template <class L>
+inline void begin_one(const SelectiveScanArgs& a, int64_t c, L lanes, Block& block, int64_t i) {
+  const __m256 x = load(a.x + c + i, lanes);
+  _mm256_store_ps(block.dt_x + i, _mm256_mul_ps(load(a.dt + c + i, lanes), x));
+  _mm256_store_ps(block.sum + i, _mm256_mul_ps(load(a.d + c + i, lanes), x));
 }
 
 // States [s, s + S) of eight channels.
-template <int S, bool Masked>
-inline void step_one(const SelectiveScanArgs& a, int64_t s, int64_t c, __m256i mask, Block& block,
+template <int S, class L>
+inline void step_one(const SelectiveScanArgs& a, int64_t s, int64_t c, L lanes, Block& block,
                      int64_t i) {
-  const __m256 dt2 = _mm256_mul_ps(load8<Masked>(a.dt + c + i, mask), _mm256_set1_ps(kLog2E));
+  const __m256 dt2 = _mm256_mul_ps(load(a.dt + c + i, lanes), _mm256_set1_ps(kLog2E));
   const __m256 dt_x = _mm256_load_ps(block.dt_x + i);
   __m256 sum = _mm256_load_ps(block.sum + i);
   for (int64_t j = s; j < s + S; ++j) {
@@ -129,41 +128,40 @@ inline void step_one(const SelectiveScanArgs& a, int64_t s, int64_t c, __m256i m
     float* row = a.state + j * a.channels + c + i;
     _mm_prefetch(a_row + kAhead, _MM_HINT_T0);
     _mm_prefetch(row + kAhead, _MM_HINT_T0);
-    const __m256 as = load8<Masked>(a_row, mask);
+    const __m256 as = load(a_row, lanes);
     const __m256 input = _mm256_mul_ps(dt_x, _mm256_set1_ps(a.b[j]));
-    const __m256 next = _mm256_fmadd_ps(decay(dt2, as), load8<Masked>(row, mask), input);
-    store8<Masked>(row, mask, next);
+    const __m256 next = _mm256_fmadd_ps(decay(dt2, as), load(row, lanes), input);
+    store(row, lanes, next);
     sum = _mm256_fmadd_ps(next, _mm256_set1_ps(a.c[j]), sum);
   }
   _mm256_store_ps(block.sum + i, sum);
 }
 
-template <bool Masked>
-inline void end_one(const SelectiveScanArgs& a, int64_t c, __m256i mask, const Block& block,
-                    int64_t i) {
-  const __m256 gate = silu8(load8<Masked>(a.z + c + i, mask));
-  store8<Masked>(a.y + c + i, mask, _mm256_mul_ps(_mm256_load_ps(block.sum + i), gate));
+template <class L>
+inline void end_one(const SelectiveScanArgs& a, int64_t c, L lanes, const Block& block, int64_t i) {
+  const __m256 gate = silu(load(a.z + c + i, lanes));
+  store(a.y + c + i, lanes, _mm256_mul_ps(_mm256_load_ps(block.sum + i), gate));
 }
 
 template <int S>
 inline void step_rows(const SelectiveScanArgs& a, int64_t s, int64_t c, int64_t count,
                       Block& block) {
   int64_t i = 0;
-  for (; i + 8 <= count; i += 8) step_one<S, false>(a, s, c, first_lanes(8), block, i);
-  if (i < count) step_one<S, true>(a, s, c, first_lanes(count - i), block, i);
+  for (; i + 8 <= count; i += 8) step_one<S>(a, s, c, AllLanes{}, block, i);
+  if (i < count) step_one<S>(a, s, c, first_lanes(count - i), block, i);
 }
 
 inline void scan_one(const SelectiveScanArgs& a, int64_t c, int64_t count) {
   Block block;
   const int64_t full = count / 8 * 8;
-  const __m256i all = first_lanes(8), rest = first_lanes(count - full);
-  for (int64_t i = 0; i < full; i += 8) begin_one<false>(a, c, all, block, i);
-  if (full < count) begin_one<true>(a, c, rest, block, full);
+  const Lanes rest = first_lanes(count - full);
+  for (int64_t i = 0; i < full; i += 8) begin_one(a, c, AllLanes{}, block, i);
+  if (full < count) begin_one(a, c, rest, block, full);
   int64_t s = 0;
   for (; s + 4 <= a.states; s += 4) step_rows<4>(a, s, c, count, block);
   for (; s < a.states; ++s) step_rows<1>(a, s, c, count, block);
-  for (int64_t i = 0; i < full; i += 8) end_one<false>(a, c, all, block, i);
-  if (full < count) end_one<true>(a, c, rest, block, full);
+  for (int64_t i = 0; i < full; i += 8) end_one(a, c, AllLanes{}, block, i);
+  if (full < count) end_one(a, c, rest, block, full);
 }
 
 }  // namespace
@@ -175,9 +173,9 @@ void selective_scan_avx2(const SelectiveScanArgs& a) {
     return;
   }
   int64_t c = a.channel_begin;
-  for (; c + 16 <= a.channel_end; c += 16) scan<2, false>(a, c, first_lanes(8));
-  for (; c + 8 <= a.channel_end; c += 8) scan<1, false>(a, c, first_lanes(8));
-  if (c < a.channel_end) scan<1, true>(a, c, first_lanes(a.channel_end - c));
+  for (; c + 16 <= a.channel_end; c += 16) scan<2>(a, c, AllLanes{});
+  for (; c + 8 <= a.channel_end; c += 8) scan<1>(a, c, AllLanes{});
+  if (c < a.channel_end) scan<1>(a, c, first_lanes(a.channel_end - c));
 }
 
 }  // namespace klens::cpu

@@ -1,7 +1,7 @@
 // Built with -mavx512f -mavx512bw -mavx512dq -mavx512vl and AVX2's flags. See kernels/README.md for
 // the one rule of such files.
-#include "kernels/cpu/avx512_math.h"
 #include "kernels/cpu/scan/selective_scan.h"
+#include "kernels/cpu/vec_avx512.h"
 
 namespace klens::cpu {
 
@@ -65,8 +65,8 @@ inline Inputs begin(const SelectiveScanArgs& a, int64_t t, int64_t c0, __mmask16
     _mm_prefetch(a.y + (t + kNext) * a.y_stride + c0, _MM_HINT_T0);
   }
   Inputs in;
-  in.x = load16(a.x + t * a.x_stride + c0, mask);
-  const __m512 dt = load16(a.dt + t * a.dt_stride + c0, mask);
+  in.x = load(a.x + t * a.x_stride + c0, mask);
+  const __m512 dt = load(a.dt + t * a.dt_stride + c0, mask);
   in.dt2 = _mm512_mul_ps(dt, _mm512_set1_ps(kLog2E));
   in.dt_x = _mm512_mul_ps(dt, in.x);
   in.sum = _mm512_mul_ps(d, in.x);
@@ -76,15 +76,15 @@ inline Inputs begin(const SelectiveScanArgs& a, int64_t t, int64_t c0, __mmask16
 }
 
 inline void end(const SelectiveScanArgs& a, int64_t t, int64_t c0, __mmask16 mask, __m512 sum) {
-  const __m512 gate = silu16(load16(a.z + t * a.z_stride + c0, mask));
-  store16(a.y + t * a.y_stride + c0, mask, _mm512_mul_ps(sum, gate));
+  const __m512 gate = silu(load(a.z + t * a.z_stride + c0, mask));
+  store(a.y + t * a.y_stride + c0, mask, _mm512_mul_ps(sum, gate));
 }
 
 // A of 16 channels, or those left; the steepest of each.
 inline __m512 gather_a(const SelectiveScanArgs& a, int64_t c0, __mmask16 mask, float* rows) {
   __m512 steepest = _mm512_setzero_ps();
   for (int64_t s = 0; s < a.states; ++s) {
-    const __m512 as = load16(a.a + s * a.channels + c0, mask);
+    const __m512 as = load(a.a + s * a.channels + c0, mask);
     _mm512_store_ps(rows + 16 * s, as);
     steepest = _mm512_min_ps(steepest, as);
   }
@@ -97,15 +97,15 @@ struct Four {
 };
 
 inline Four load_four(const float* p, int64_t stride, __mmask16 mask) {
-  return {load16(p, mask), load16(p + stride, mask), load16(p + 2 * stride, mask),
-          load16(p + 3 * stride, mask)};
+  return {load(p, mask), load(p + stride, mask), load(p + 2 * stride, mask),
+          load(p + 3 * stride, mask)};
 }
 
 inline void store_four(float* p, int64_t stride, __mmask16 mask, const Four& h) {
-  store16(p, mask, h.h0);
-  store16(p + stride, mask, h.h1);
-  store16(p + 2 * stride, mask, h.h2);
-  store16(p + 3 * stride, mask, h.h3);
+  store(p, mask, h.h0);
+  store(p + stride, mask, h.h1);
+  store(p + 2 * stride, mask, h.h2);
+  store(p + 3 * stride, mask, h.h3);
 }
 
 template <bool Clamp>
@@ -124,7 +124,7 @@ inline void scan16(const SelectiveScanArgs& a, int64_t c0, __mmask16 mask) {
   alignas(64) float rows[16 * 16];
   const __m512 steepest = gather_a(a, c0, mask, rows);
   const __m512i table = _mm512_load_si512(kPowers);
-  const __m512 d = load16(a.d + c0, mask);
+  const __m512 d = load(a.d + c0, mask);
   float* state = a.state + c0;
   Four h0 = load_four(state, a.channels, mask);
   Four h4 = load_four(state + 4 * a.channels, a.channels, mask);
@@ -159,9 +159,9 @@ inline void scan(const SelectiveScanArgs& a, int64_t c0, __mmask16 mask) {
   alignas(64) float state[kMaxStates * 16];
   gather_a(a, c0, mask, rows);
   for (int64_t s = 0; s < a.states; ++s)
-    _mm512_store_ps(state + 16 * s, load16(a.state + s * a.channels + c0, mask));
+    _mm512_store_ps(state + 16 * s, load(a.state + s * a.channels + c0, mask));
   const __m512i table = _mm512_load_si512(kPowers);
-  const __m512 d = load16(a.d + c0, mask);
+  const __m512 d = load(a.d + c0, mask);
   for (int64_t t = 0; t < a.tokens; ++t) {
     Inputs in = begin(a, t, c0, mask, d);
     for (int64_t s = 0; s < a.states; ++s) {
@@ -173,7 +173,7 @@ inline void scan(const SelectiveScanArgs& a, int64_t c0, __mmask16 mask) {
     end(a, t, c0, mask, in.sum);
   }
   for (int64_t s = 0; s < a.states; ++s)
-    store16(a.state + s * a.channels + c0, mask, _mm512_load_ps(state + 16 * s));
+    store(a.state + s * a.channels + c0, mask, _mm512_load_ps(state + 16 * s));
 }
 
 // Decoding, one token: state and A come from far away and are used once, so they are walked row by
@@ -196,8 +196,8 @@ inline void step_rows(const SelectiveScanArgs& a, int64_t s, int64_t c, int64_t 
   const float* a_rows = a.a + s * a.channels + c;
   float* state = a.state + s * a.channels + c;
   for (int64_t i = 0; i < count; i += 16) {
-    const __mmask16 mask = first_lanes16(count - i);
-    const __m512 dt2 = _mm512_mul_ps(load16(a.dt + c + i, mask), _mm512_set1_ps(kLog2E));
+    const __mmask16 mask = first_lanes(count - i);
+    const __m512 dt2 = _mm512_mul_ps(load(a.dt + c + i, mask), _mm512_set1_ps(kLog2E));
     const __m512 dt_x = _mm512_load_ps(block.dt_x + i);
     __m512 sum = _mm512_load_ps(block.sum + i);
     for (int j = 0; j < S; ++j) {
@@ -205,9 +205,9 @@ inline void step_rows(const SelectiveScanArgs& a, int64_t s, int64_t c, int64_t 
       float* row = state + j * a.channels + i;
       _mm_prefetch(a_row + kAhead, _MM_HINT_T0);
       _mm_prefetch(row + kAhead, _MM_HINT_T0);
-      __m512 h = load16(row, mask);
-      sum = step<true>(dt2, dt_x, a.b + s + j, a.c + s + j, load16(a_row, mask), h, table, sum);
-      store16(row, mask, h);
+      __m512 h = load(row, mask);
+      sum = step<true>(dt2, dt_x, a.b + s + j, a.c + s + j, load(a_row, mask), h, table, sum);
+      store(row, mask, h);
     }
     _mm512_store_ps(block.sum + i, sum);
   }
@@ -216,16 +216,16 @@ inline void step_rows(const SelectiveScanArgs& a, int64_t s, int64_t c, int64_t 
 inline void scan_one(const SelectiveScanArgs& a, int64_t c, int64_t count) {
   Block block;
   for (int64_t i = 0; i < count; i += 16) {
-    const __mmask16 mask = first_lanes16(count - i);
-    const __m512 x = load16(a.x + c + i, mask);
-    _mm512_store_ps(block.dt_x + i, _mm512_mul_ps(load16(a.dt + c + i, mask), x));
-    _mm512_store_ps(block.sum + i, _mm512_mul_ps(load16(a.d + c + i, mask), x));
+    const __mmask16 mask = first_lanes(count - i);
+    const __m512 x = load(a.x + c + i, mask);
+    _mm512_store_ps(block.dt_x + i, _mm512_mul_ps(load(a.dt + c + i, mask), x));
+    _mm512_store_ps(block.sum + i, _mm512_mul_ps(load(a.d + c + i, mask), x));
   }
   int64_t s = 0;
   for (; s + 4 <= a.states; s += 4) step_rows<4>(a, s, c, count, block);
   for (; s < a.states; ++s) step_rows<1>(a, s, c, count, block);
   for (int64_t i = 0; i < count; i += 16)
-    end(a, 0, c + i, first_lanes16(count - i), _mm512_load_ps(block.sum + i));
+    end(a, 0, c + i, first_lanes(count - i), _mm512_load_ps(block.sum + i));
 }
 
 }  // namespace
@@ -237,7 +237,7 @@ void selective_scan_avx512(const SelectiveScanArgs& a) {
     return;
   }
   for (int64_t c = a.channel_begin; c < a.channel_end; c += 16) {
-    const __mmask16 mask = first_lanes16(a.channel_end - c);
+    const __mmask16 mask = first_lanes(a.channel_end - c);
     if (a.states == 16) {
       scan16(a, c, mask);
     } else {

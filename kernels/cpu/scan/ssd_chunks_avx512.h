@@ -1,8 +1,8 @@
 // What the AVX-512 rows of ssd_scan share: the recurrence, a chunk's decays and channels. See
 // kernels/README.md for the one rule of such files.
 #pragma once
-#include "kernels/cpu/avx512_math.h"
 #include "kernels/cpu/scan/ssd_pending_avx2.h"
+#include "kernels/cpu/vec_avx512.h"
 
 namespace klens::cpu {
 namespace {
@@ -20,11 +20,11 @@ inline void step(const SsdScanArgs& a, int64_t t, int64_t h, int64_t p, __mmask1
   const float* c = a.c + t * a.bc_stride + group * a.states;
   const float* x = a.x + t * a.x_stride + h * a.head_dim + p;
   const float dt = a.dt[t * a.dt_stride + h];
-  const __m512 decay = exp_negative16(_mm512_set1_ps(dt * a.a[h]));
+  const __m512 decay = exp_negative(_mm512_set1_ps(dt * a.a[h]));
   float* state = a.state + h * a.states * a.head_dim + p;
   __m512 input[V], sum[V];
   for (int v = 0; v < V; ++v) {
-    const __m512 xv = load16(x + 16 * v, v + 1 < V ? 0xffff : last);
+    const __m512 xv = load(x + 16 * v, v + 1 < V ? 0xffff : last);
     input[v] = _mm512_mul_ps(_mm512_set1_ps(dt), xv);
     sum[v] = _mm512_mul_ps(_mm512_set1_ps(a.d[h]), xv);
   }
@@ -33,13 +33,13 @@ inline void step(const SsdScanArgs& a, int64_t t, int64_t h, int64_t p, __mmask1
     for (int v = 0; v < V; ++v) {
       const __mmask16 mask = v + 1 < V ? 0xffff : last;
       const __m512 next =
-          _mm512_fmadd_ps(decay, load16(state + 16 * v, mask), _mm512_mul_ps(bn, input[v]));
-      store16(state + 16 * v, mask, next);
+          _mm512_fmadd_ps(decay, load(state + 16 * v, mask), _mm512_mul_ps(bn, input[v]));
+      store(state + 16 * v, mask, next);
       sum[v] = _mm512_fmadd_ps(cn, next, sum[v]);
     }
   }
   float* y = a.y + t * a.y_stride + h * a.head_dim + p;
-  for (int v = 0; v < V; ++v) store16(y + 16 * v, v + 1 < V ? 0xffff : last, sum[v]);
+  for (int v = 0; v < V; ++v) store(y + 16 * v, v + 1 < V ? 0xffff : last, sum[v]);
 }
 
 inline void recur(const SsdScanArgs& a, int64_t begin, int64_t end) {
@@ -48,7 +48,7 @@ inline void recur(const SsdScanArgs& a, int64_t begin, int64_t end) {
     for (; p + 64 <= a.head_dim; p += 64)
       for (int64_t t = begin; t < end; ++t) step<4>(a, t, h, p, 0xffff);
     for (; p < a.head_dim; p += 16)
-      for (int64_t t = begin; t < end; ++t) step<1>(a, t, h, p, first_lanes16(a.head_dim - p));
+      for (int64_t t = begin; t < end; ++t) step<1>(a, t, h, p, first_lanes(a.head_dim - p));
   }
 }
 
@@ -94,7 +94,7 @@ inline __m512 exp_of_differences(__m512d from_low, __m512d from_high, __m512d to
   const __m256 low = _mm512_cvtpd_ps(_mm512_sub_pd(to, from_low));
   const __m256 high = _mm512_cvtpd_ps(_mm512_sub_pd(to, from_high));
   const __m512 log = _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
-  return exp_negative16(_mm512_min_ps(log, _mm512_setzero_ps()));
+  return exp_negative(_mm512_min_ps(log, _mm512_setzero_ps()));
 }
 
 inline void find_decays(const SsdScanArgs& a, const Chunk& chunk, int64_t h, Decays& d) {
@@ -117,7 +117,7 @@ inline void find_decays(const SsdScanArgs& a, const Chunk& chunk, int64_t h, Dec
 inline __m512 mixed(const Decays& d, int64_t t, int64_t s, __m512 cb) {
   const __m512 decay = exp_of_differences(_mm512_loadu_pd(d.log + s),
                                           _mm512_loadu_pd(d.log + s + 8), _mm512_set1_pd(d.log[t]));
-  return _mm512_maskz_mul_ps(first_lanes16(t + 1 - s), _mm512_mul_ps(cb, _mm512_loadu_ps(d.dt + s)),
+  return _mm512_maskz_mul_ps(first_lanes(t + 1 - s), _mm512_mul_ps(cb, _mm512_loadu_ps(d.dt + s)),
                              decay);
 }
 
@@ -140,16 +140,16 @@ inline void store_outputs(const Tile<V>& tile, __m512 skip, const float* x, int6
                           float* y, int64_t y_stride, const Cols& cols, int64_t count) {
   for (int64_t r = 0; r < count; ++r)
     for (int v = 0; v < V; ++v) {
-      const __m512 xv = load16(x + r * x_stride + 16 * v, cols.mask[v]);
-      store16(y + r * y_stride + 16 * v, cols.mask[v], _mm512_fmadd_ps(skip, xv, tile.v[r][v]));
+      const __m512 xv = load(x + r * x_stride + 16 * v, cols.mask[v]);
+      store(y + r * y_stride + 16 * v, cols.mask[v], _mm512_fmadd_ps(skip, xv, tile.v[r][v]));
     }
 }
 
 // Sixteen of a state's elements, as it is kept.
 struct FullState {
   explicit FullState(const SsdScanArgs& a) : data(a.state) {}
-  __m512 load(int64_t at, __mmask16 mask) const { return load16(data + at, mask); }
-  void store(int64_t at, __mmask16 mask, __m512 v) const { store16(data + at, mask, v); }
+  __m512 load(int64_t at, __mmask16 mask) const { return cpu::load(data + at, mask); }
+  void store(int64_t at, __mmask16 mask, __m512 v) const { cpu::store(data + at, mask, v); }
   void fetch(int64_t at) const { _mm_prefetch(data + at, _MM_HINT_T0); }
   float* data;
 };
@@ -182,18 +182,18 @@ inline void on_full_state(const SsdScanArgs& a, const Scan& scan) {
   const FullState wide(full);
   const HalfState kept(a);
   for (int64_t i = begin; i < end; i += 16)
-    wide.store(i, first_lanes16(end - i), kept.load(i, first_lanes16(end - i)));
+    wide.store(i, first_lanes(end - i), kept.load(i, first_lanes(end - i)));
   if (a.tokens == 0) scan(full);
   over_time<kSsdBlock>(a, [&](int64_t t, int64_t tokens) {
     scan(ssd_part(full, t, tokens));
     if (t + tokens == a.tokens) return;
     for (int64_t i = begin; i < end; i += 16) {
-      const __mmask16 mask = first_lanes16(end - i);
+      const __mmask16 mask = first_lanes(end - i);
       wide.store(i, mask, _mm512_cvtph_ps(HalfState::halves(wide.load(i, mask))));
     }
   });
   for (int64_t i = begin; i < end; i += 16)
-    kept.store(i, first_lanes16(end - i), wide.load(i, first_lanes16(end - i)));
+    kept.store(i, first_lanes(end - i), wide.load(i, first_lanes(end - i)));
 }
 
 // state = decay * state + add(n, tile), tile after tile of states; add(n, tile) adds to states from
@@ -206,13 +206,13 @@ inline void advance_state(const SsdScanArgs& a, const Cols& cols, float decay, c
     for (int64_t r = 0; r < kRows; ++r) {
       const float* row = state + least(n + r, a.states - 1) * a.head_dim;
       for (int v = 0; v < V; ++v)
-        tile.v[r][v] = _mm512_mul_ps(_mm512_set1_ps(decay), load16(row + 16 * v, cols.mask[v]));
+        tile.v[r][v] = _mm512_mul_ps(_mm512_set1_ps(decay), load(row + 16 * v, cols.mask[v]));
     }
     add(n, tile);
     const int64_t count = least(kRows, a.states - n);
     for (int64_t r = 0; r < count; ++r)
       for (int v = 0; v < V; ++v)
-        store16(state + (n + r) * a.head_dim + 16 * v, cols.mask[v], tile.v[r][v]);
+        store(state + (n + r) * a.head_dim + 16 * v, cols.mask[v], tile.v[r][v]);
   }
 }
 
@@ -222,9 +222,9 @@ inline void over_cols(const SsdScanArgs& a, int64_t h, const Part& part) {
   for (int64_t p = 0; p < a.head_dim; p += 32) {
     const int64_t left = a.head_dim - p;
     if (left > 16)
-      part.template operator()<2>(Cols{h, p, {0xffff, first_lanes16(left - 16)}});
+      part.template operator()<2>(Cols{h, p, {0xffff, first_lanes(left - 16)}});
     else
-      part.template operator()<1>(Cols{h, p, {first_lanes16(left), 0}});
+      part.template operator()<1>(Cols{h, p, {first_lanes(left), 0}});
   }
 }
 

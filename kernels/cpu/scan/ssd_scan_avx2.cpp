@@ -1,6 +1,8 @@
 // Built with -mavx2 -mfma -mf16c. See kernels/README.md for the one rule of such files.
 #include "kernels/cpu/scan/ssd_pending_avx2.h"
-#include "kernels/cpu/tile_avx2.h"
+#include "kernels/cpu/vec_avx2.h"
+// This one computes with what the one before defines.
+#include "kernels/cpu/tile_simd.h"
 
 namespace klens::cpu {
 
@@ -97,18 +99,18 @@ inline void on_full_state(const SsdScanArgs& a, const Scan& scan) {
 // ---- The recurrence
 
 // One token of 8 V channels, state row after state row as they lie in memory.
-template <int V, bool Masked>
-inline void step(const SsdScanArgs& a, int64_t t, int64_t h, int64_t p, __m256i mask) {
+template <int V, class L>
+inline void step(const SsdScanArgs& a, int64_t t, int64_t h, int64_t p, L lanes) {
   const int64_t group = h / (a.heads / a.groups);
   const float* b = a.b + t * a.bc_stride + group * a.states;
   const float* c = a.c + t * a.bc_stride + group * a.states;
   const float* x = a.x + t * a.x_stride + h * a.head_dim + p;
   const float dt = a.dt[t * a.dt_stride + h];
-  const __m256 decay = exp_negative8(_mm256_set1_ps(dt * a.a[h]));
+  const __m256 decay = exp_negative(_mm256_set1_ps(dt * a.a[h]));
   float* state = a.state + h * a.states * a.head_dim + p;
   __m256 input[V], sum[V];
   for (int v = 0; v < V; ++v) {
-    const __m256 xv = load8<Masked>(x + 8 * v, mask);
+    const __m256 xv = load(x + 8 * v, lanes);
     input[v] = _mm256_mul_ps(_mm256_set1_ps(dt), xv);
     sum[v] = _mm256_mul_ps(_mm256_set1_ps(a.d[h]), xv);
   }
@@ -116,26 +118,25 @@ inline void step(const SsdScanArgs& a, int64_t t, int64_t h, int64_t p, __m256i 
     const __m256 bn = _mm256_set1_ps(b[n]), cn = _mm256_set1_ps(c[n]);
     for (int v = 0; v < V; ++v) {
       const __m256 next =
-          _mm256_fmadd_ps(decay, load8<Masked>(state + 8 * v, mask), _mm256_mul_ps(bn, input[v]));
-      store8<Masked>(state + 8 * v, mask, next);
+          _mm256_fmadd_ps(decay, load(state + 8 * v, lanes), _mm256_mul_ps(bn, input[v]));
+      store(state + 8 * v, lanes, next);
       sum[v] = _mm256_fmadd_ps(cn, next, sum[v]);
     }
   }
   float* y = a.y + t * a.y_stride + h * a.head_dim + p;
-  for (int v = 0; v < V; ++v) store8<Masked>(y + 8 * v, mask, sum[v]);
+  for (int v = 0; v < V; ++v) store(y + 8 * v, lanes, sum[v]);
 }
 
 inline void recur(const SsdScanArgs& a, int64_t begin, int64_t end) {
-  const __m256i all = first_lanes(8);
   for (int64_t h = a.head_begin; h < a.head_end; ++h) {
     int64_t p = 0;
     for (; p + 64 <= a.head_dim; p += 64)
-      for (int64_t t = begin; t < end; ++t) step<8, false>(a, t, h, p, all);
+      for (int64_t t = begin; t < end; ++t) step<8>(a, t, h, p, AllLanes{});
     for (; p + 16 <= a.head_dim; p += 16)
-      for (int64_t t = begin; t < end; ++t) step<2, false>(a, t, h, p, all);
+      for (int64_t t = begin; t < end; ++t) step<2>(a, t, h, p, AllLanes{});
     for (; p < a.head_dim; p += 8) {
       const __m256i mask = lanes_left(a.head_dim - p);
-      for (int64_t t = begin; t < end; ++t) step<1, true>(a, t, h, p, mask);
+      for (int64_t t = begin; t < end; ++t) step<1>(a, t, h, p, mask);
     }
   }
 }
@@ -178,7 +179,7 @@ struct Decays {
 inline __m256 exp_of_differences(const __m256d (&from)[2], __m256d to) {
   const __m128 low = _mm256_cvtpd_ps(_mm256_sub_pd(to, from[0]));
   const __m128 high = _mm256_cvtpd_ps(_mm256_sub_pd(to, from[1]));
-  return exp_negative8(_mm256_min_ps(_mm256_set_m128(high, low), _mm256_setzero_ps()));
+  return exp_negative(_mm256_min_ps(_mm256_set_m128(high, low), _mm256_setzero_ps()));
 }
 
 inline void find_decays(const SsdScanArgs& a, const Chunk& chunk, int64_t h, Decays& d) {
@@ -210,7 +211,7 @@ inline void transpose_b(const SsdScanArgs& a, const Chunk& chunk, const Work& w)
       for (int64_t i = 0; i < 8; ++i)
         v[i] = t + i < chunk.tokens ? _mm256_maskload_ps(b + (t + i) * a.bc_stride + n, mask)
                                     : _mm256_setzero_ps();
-      transpose8(v);
+      transpose(v);
       for (int64_t i = 0; i < 8; ++i) _mm256_storeu_ps(w.b + (n + i) * kChunk + t, v[i]);
     }
   }
@@ -358,7 +359,7 @@ inline void settle_strip(const SsdScanArgs& a, int64_t h, int64_t p, __m256 deca
   __m256 x[kSsdPending];
   for (int64_t j = 0; j < kSsdPending; ++j)
     x[j] = _mm256_mul_ps(_mm256_broadcast_ss(weight + j),
-                         load8<!Whole>(from + j * dim, lanes_left(left)));
+                         Whole ? load(from + j * dim) : load(from + j * dim, lanes_left(left)));
   int64_t n = 0, at = h * states * dim + p;
   for (; n + 4 <= states; n += 4, at += 4 * dim)
     settle_rows<4, State>(a, at, left, b + n * kSsdPending, decay, x);
@@ -369,7 +370,7 @@ inline void settle_strip(const SsdScanArgs& a, int64_t h, int64_t p, __m256 deca
 // A head's state takes up what is pending.
 template <class State>
 inline void settle(const SsdScanArgs& a, int64_t h) {
-  const __m256 decay = exp_negative8(_mm256_set1_ps(a.pending.log[h]));
+  const __m256 decay = exp_negative(_mm256_set1_ps(a.pending.log[h]));
   int64_t p = 0;
   for (; p + 8 <= a.head_dim; p += 8) settle_strip<State, true>(a, h, p, decay);
   if (p < a.head_dim) settle_strip<State, false>(a, h, p, decay);
@@ -396,9 +397,13 @@ inline void read_state(const SsdScanArgs& a, int64_t h, int64_t p, int64_t left,
 template <class State, int V>
 inline void output_alone(const SsdScanArgs& a, int64_t h, int64_t p, float decay,
                          const float* mix) {
-  constexpr bool kMasked = V == 1;
-  const int64_t dim = a.head_dim, left = kMasked ? dim - p : 8;
-  const __m256i mask = lanes_left(left);
+  const int64_t dim = a.head_dim, left = V == 1 ? dim - p : 8;
+  const auto lanes = [=] {
+    if constexpr (V == 1)
+      return lanes_left(left);
+    else
+      return AllLanes{};
+  }();
   const float* late = a.pending.x + h * kSsdPending * dim + p;
   __m256 sum[V];
   read_state<State>(a, h, p, left, sum);
@@ -406,10 +411,9 @@ inline void output_alone(const SsdScanArgs& a, int64_t h, int64_t p, float decay
     const int64_t at = h * dim + p + 8 * v;
     __m256 y = _mm256_mul_ps(_mm256_set1_ps(decay), sum[v]);
     for (int64_t j = 0; j < kSsdPending; ++j)
-      y = _mm256_fmadd_ps(_mm256_broadcast_ss(mix + j),
-                          load8<kMasked>(late + j * dim + 8 * v, mask), y);
-    y = _mm256_fmadd_ps(_mm256_set1_ps(a.d[h]), load8<kMasked>(a.x + at, mask), y);
-    store8<kMasked>(a.y + at, mask, y);
+      y = _mm256_fmadd_ps(_mm256_broadcast_ss(mix + j), load(late + j * dim + 8 * v, lanes), y);
+    y = _mm256_fmadd_ps(_mm256_set1_ps(a.d[h]), load(a.x + at, lanes), y);
+    store(a.y + at, lanes, y);
   }
 }
 
@@ -420,7 +424,7 @@ inline void scan_head_alone(const SsdScanArgs& a, int64_t h, __m256 cb) {
   const float dt = a.dt[h];
   a.pending.log[h] += dt * a.a[h];
   float* weight = a.pending.weight + h * kSsdPending;
-  const __m256 step = exp_negative8(_mm256_set1_ps(dt * a.a[h]));
+  const __m256 step = exp_negative(_mm256_set1_ps(dt * a.a[h]));
   const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   const __m256i own = _mm256_cmpeq_epi32(lanes, _mm256_set1_epi32(static_cast<int>(slot)));
   const __m256 weights = _mm256_blendv_ps(_mm256_mul_ps(step, _mm256_loadu_ps(weight)),
@@ -432,7 +436,7 @@ inline void scan_head_alone(const SsdScanArgs& a, int64_t h, __m256 cb) {
   for (int64_t i = 0; i < kSsdPending * a.head_dim; i += 16)
     _mm_prefetch(a.pending.x + h * kSsdPending * a.head_dim + i, _MM_HINT_T0);
   for (int64_t p = 0; p < a.head_dim; ++p) late[p] = dt * a.x[h * a.head_dim + p];
-  const float decay = _mm256_cvtss_f32(exp_negative8(_mm256_set1_ps(a.pending.log[h])));
+  const float decay = _mm256_cvtss_f32(exp_negative(_mm256_set1_ps(a.pending.log[h])));
   int64_t p = 0;
   for (; p + 64 <= a.head_dim; p += 64) output_alone<State, 8>(a, h, p, decay, mix);
   for (; p + 16 <= a.head_dim; p += 16) output_alone<State, 2>(a, h, p, decay, mix);

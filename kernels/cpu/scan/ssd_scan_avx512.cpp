@@ -42,7 +42,7 @@ inline void multiply(const float* rows, int64_t step, const float* columns, int6
   Tile<V> sums = tile;
   for (int64_t i = 0; i < count; ++i) {
     __m512 column[V];
-    for (int v = 0; v < V; ++v) column[v] = load16(columns + i * stride + 16 * v, cols.mask[v]);
+    for (int v = 0; v < V; ++v) column[v] = load(columns + i * stride + 16 * v, cols.mask[v]);
     for (int r = 0; r < kRows; ++r) {
       const __m512 row = _mm512_set1_ps(rows[r * apart + i * step]);
       for (int v = 0; v < V; ++v) sums.v[r][v] = _mm512_fmadd_ps(row, column[v], sums.v[r][v]);
@@ -54,7 +54,7 @@ inline void multiply(const float* rows, int64_t step, const float* columns, int6
 inline void transpose_bc(const SsdScanArgs& a, const Chunk& chunk, const Work& w) {
   const int64_t at = chunk.begin * a.bc_stride + chunk.group * a.states;
   for (int64_t t = 0; t < kChunk; t += 16) {
-    const __mmask16 mask = first_lanes16(chunk.tokens > t ? chunk.tokens - t : 0);
+    const __mmask16 mask = first_lanes(chunk.tokens > t ? chunk.tokens - t : 0);
     transpose16(a.b + at + t * a.bc_stride, a.bc_stride, mask, a.states, w.b + t, kChunk);
     transpose16(a.c + at + t * a.bc_stride, a.bc_stride, mask, a.states, w.c + t, kChunk);
   }
@@ -87,7 +87,7 @@ inline void gather(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, c
     fetch_next(x + t * a.x_stride);
     fetch_next(y + t * a.y_stride);
     for (int v = 0; v < V; ++v) {
-      const __m512 xv = load16(x + t * a.x_stride + 16 * v, cols.mask[v]);
+      const __m512 xv = load(x + t * a.x_stride + 16 * v, cols.mask[v]);
       _mm512_storeu_ps(w.x + (t * V + v) * 16, xv);
       _mm512_storeu_ps(w.end + (t * V + v) * 16, _mm512_mul_ps(scale, xv));
     }
@@ -169,14 +169,14 @@ inline void settle(const SsdScanArgs& a, int64_t h) {
   const State state(a);
   const float* b = pending_b(a, h / (a.heads / a.groups));
   float* weight = a.pending.weight + h * kSsdPending;
-  const __m512 decay = exp_negative16(_mm512_set1_ps(a.pending.log[h]));
+  const __m512 decay = exp_negative(_mm512_set1_ps(a.pending.log[h]));
   over_cols(a, h, [&]<int V>(const Cols& cols) {
     const float* from = a.pending.x + h * kSsdPending * a.head_dim + cols.begin;
     __m512 x[kSsdPending][V];
     for (int j = 0; j < kSsdPending; ++j)
       for (int v = 0; v < V; ++v)
         x[j][v] = _mm512_mul_ps(_mm512_set1_ps(weight[j]),
-                                load16(from + j * a.head_dim + 16 * v, cols.mask[v]));
+                                load(from + j * a.head_dim + 16 * v, cols.mask[v]));
     int64_t n = 0;
     for (; n + 4 <= a.states; n += 4) settle_rows<4>(a, state, cols, n, decay, b, x);
     for (; n < a.states; ++n) settle_rows<1>(a, state, cols, n, decay, b, x);
@@ -222,9 +222,9 @@ inline void output_alone(const SsdScanArgs& a, int64_t h, int64_t p, __mmask16 l
     const __mmask16 mask = v + 1 < V ? __mmask16{0xffff} : last;
     __m512 y = _mm512_mul_ps(_mm512_set1_ps(decay), sum[v]);
     for (int64_t j = 0; j < kSsdPending; ++j)
-      y = _mm512_fmadd_ps(_mm512_set1_ps(mix[j]), load16(late + j * dim + 16 * v, mask), y);
-    y = _mm512_fmadd_ps(_mm512_set1_ps(a.d[h]), load16(a.x + at + 16 * v, mask), y);
-    store16(a.y + at + 16 * v, mask, y);
+      y = _mm512_fmadd_ps(_mm512_set1_ps(mix[j]), load(late + j * dim + 16 * v, mask), y);
+    y = _mm512_fmadd_ps(_mm512_set1_ps(a.d[h]), load(a.x + at + 16 * v, mask), y);
+    store(a.y + at + 16 * v, mask, y);
   }
 }
 
@@ -236,7 +236,7 @@ inline void scan_head_alone(const SsdScanArgs& a, int64_t h, __m256 cb) {
   a.pending.log[h] += dt * a.a[h];
   const __m512 logs =
       _mm512_mask_mov_ps(_mm512_set1_ps(dt * a.a[h]), 1, _mm512_set1_ps(a.pending.log[h]));
-  const __m512 decays = exp_negative16(logs);  // of the state; of this token
+  const __m512 decays = exp_negative(logs);  // of the state; of this token
   float* weight = a.pending.weight + h * kSsdPending;
   const __m256 step =
       _mm256_permutevar8x32_ps(_mm512_castps512_ps256(decays), _mm256_set1_epi32(1));
@@ -250,15 +250,14 @@ inline void scan_head_alone(const SsdScanArgs& a, int64_t h, __m256 cb) {
   for (int64_t i = 0; i < kSsdPending * a.head_dim; i += 16)
     _mm_prefetch(a.pending.x + h * kSsdPending * a.head_dim + i, _MM_HINT_T0);
   for (int64_t p = 0; p < a.head_dim; p += 16) {
-    const __mmask16 mask = first_lanes16(a.head_dim - p);
-    store16(late + p, mask,
-            _mm512_mul_ps(_mm512_set1_ps(dt), load16(a.x + h * a.head_dim + p, mask)));
+    const __mmask16 mask = first_lanes(a.head_dim - p);
+    store(late + p, mask, _mm512_mul_ps(_mm512_set1_ps(dt), load(a.x + h * a.head_dim + p, mask)));
   }
   const float decay = _mm512_cvtss_f32(decays);
   int64_t p = 0;
   for (; p + 64 <= a.head_dim; p += 64) output_alone<State, 4>(a, h, p, 0xffff, decay, mix);
   for (; p < a.head_dim; p += 16)
-    output_alone<State, 1>(a, h, p, first_lanes16(a.head_dim - p), decay, mix);
+    output_alone<State, 1>(a, h, p, first_lanes(a.head_dim - p), decay, mix);
 }
 
 template <class State>

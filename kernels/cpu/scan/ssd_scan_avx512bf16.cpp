@@ -62,7 +62,7 @@ inline void multiply(const Pair* rows, int64_t step, const Pair* columns, int64_
 inline __m512 load_states(const SsdScanArgs& a, const Chunk& chunk, const float* from, int64_t t,
                           int64_t n) {
   const int64_t lanes = t < chunk.tokens && n < a.states ? a.states - n : 0;
-  return load16(from + (t * a.bc_stride + n) * (lanes > 0), first_lanes16(lanes));
+  return load(from + (t * a.bc_stride + n) * (lanes > 0), first_lanes(lanes));
 }
 
 // [states / 2][kChunk] of B or C.
@@ -121,8 +121,8 @@ inline void gather(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, c
     const __m512 even_scale = _mm512_set1_ps(d.dt[t] * d.to_end[t]);
     const __m512 odd_scale = _mm512_set1_ps(d.dt[t + 1] * d.to_end[t + 1]);
     for (int v = 0; v < V; ++v) {
-      const __m512 even = load16(x + 16 * v, cols.mask[v]);
-      const __m512 odd = load16(next + 16 * v, both ? cols.mask[v] : __mmask16{0});
+      const __m512 even = load(x + 16 * v, cols.mask[v]);
+      const __m512 odd = load(next + 16 * v, both ? cols.mask[v] : __mmask16{0});
       store_columns(w.x + t / 2 * 32 + 16 * v, even, odd);
       store_columns(w.end + t / 2 * 32 + 16 * v, _mm512_mul_ps(even_scale, even),
                     _mm512_mul_ps(odd_scale, odd));
@@ -131,11 +131,11 @@ inline void gather(const SsdScanArgs& a, const Chunk& chunk, const Cols& cols, c
   const float* state = a.state + cols.head * a.states * a.head_dim + cols.begin;
   for (int64_t n = 0; n + 1 < a.states; n += 2, state += 2 * a.head_dim)
     for (int v = 0; v < V; ++v)
-      store_columns(w.state + n * 16 + 16 * v, load16(state + 16 * v, cols.mask[v]),
-                    load16(state + a.head_dim + 16 * v, cols.mask[v]));
+      store_columns(w.state + n * 16 + 16 * v, load(state + 16 * v, cols.mask[v]),
+                    load(state + a.head_dim + 16 * v, cols.mask[v]));
   if (a.states % 2 == 0) return;
   for (int v = 0; v < V; ++v)
-    store_columns(w.state + (a.states - 1) * 16 + 16 * v, load16(state + 16 * v, cols.mask[v]),
+    store_columns(w.state + (a.states - 1) * 16 + 16 * v, load(state + 16 * v, cols.mask[v]),
                   _mm512_setzero_ps());
 }
 
