@@ -5,6 +5,7 @@
 
 #include "engine/step_clock.h"
 #include "engine/team.h"
+#include "kernels/thread_owned.h"
 
 namespace klens {
 
@@ -54,7 +55,7 @@ class Executor {
 // Working memory of one part of an operation, the calling thread's own: at least count floats,
 // uninitialised, until this thread asks again.
 inline float* thread_work(int64_t count) {
-  thread_local std::vector<float> work;
+  auto& work = thread_owned<std::vector<float>>();
   if (work.size() < static_cast<size_t>(count)) work.resize(static_cast<size_t>(count));
   return work.data();
 }

@@ -7,6 +7,7 @@
 #include <new>
 #include <optional>
 
+#include "kernels/thread_owned.h"
 #include "loaders/error.h"
 #include "loaders/tokenizer/regex_syntax.h"
 #include "loaders/tokenizer/unicode.h"
@@ -46,10 +47,7 @@ struct Scratch {
   }
 };
 
-Scratch& scratch() {
-  thread_local Scratch instance;
-  return instance;
-}
+Scratch& scratch() { return thread_owned<Scratch>(); }
 
 std::string error_text(int code) {
   PCRE2_UCHAR text[256] = {};
