@@ -1,33 +1,23 @@
 #include "engine/model.h"
 
-#include <tbb/enumerable_thread_specific.h>
-#include <tbb/info.h>
-#include <tbb/parallel_for.h>
-
 #include <algorithm>
-#include <atomic>
 
+#include "engine/rope_tables.h"
 #include "loaders/error.h"
 
 namespace klens {
 namespace {
 
-// More threads than cores only take turns, and tbb would say so on stderr.
-int thread_count(int asked) {
-  const int cores = tbb::info::default_concurrency();
-  return asked > 0 ? std::min(asked, cores) : cores;
-}
-
 // A model that computes in FP32 throughout keeps its keys and values so too.
-cpu::KvType default_kv(const Checkpoint& checkpoint, Activations activations) {
+KvType default_kv(const Checkpoint& checkpoint, Activations activations) {
   const auto& units = checkpoint.units;
   const bool full = std::all_of(units.begin(), units.end(), [](const auto& unit) {
     return unit.second.view.layout == Layout::kRowsF32;
   });
-  return full || activations == Activations::kF32 ? cpu::KvType::kF32 : cpu::KvType::kF16;
+  return full || activations == Activations::kF32 ? KvType::kF32 : KvType::kF16;
 }
 
-// The weights in pieces for threads to take. A model's pieces are fewer than a Team's parts may be.
+// The weights in pieces for threads to take. A model's pieces are fewer than 2^20.
 std::vector<std::span<const std::byte>> pieces_of(const Checkpoint& checkpoint) {
   constexpr size_t kPiece = size_t{1} << 20;
   std::vector<std::span<const std::byte>> pieces;
@@ -40,100 +30,73 @@ std::vector<std::span<const std::byte>> pieces_of(const Checkpoint& checkpoint) 
   return pieces;
 }
 
-// Touches weights where the kernel, which maps sixteen pages at a time, will map them: their first
-// use would stop for each. MADV_POPULATE_READ takes twice as long.
-void fetch(std::span<const std::byte> weights) {
-  constexpr size_t kStep = 16 * 4096;
-  const volatile std::byte* bytes = weights.data();
-  for (size_t at = 0; at < weights.size(); at += kStep) static_cast<void>(bytes[at]);
+// Integer units round their activations unless told otherwise.
+int64_t activation_group(const Format* format, Activations activations) {
+  return format == nullptr || activations == Activations::kF32 ? 0 : format->activation_group;
 }
 
 }  // namespace
 
+Weight make_weight(const WeightView& view, const Format* format, const Model& model) {
+  return {.view = model.device().adopt(view),
+          .activation_group = activation_group(format, model.options().activations)};
+}
+
 Model::Model(Checkpoint checkpoint, const ModelOptions& options)
     : checkpoint_(std::move(checkpoint)),
       options_(options),
-      tbb_arena_(thread_count(options.threads)) {
-  options_.threads = thread_count(options.threads);
-  if (options_.threads > 1) team_ = std::make_unique<Team>(options_.threads);
+      device_((options.device == nullptr ? devices().front() : *options.device)
+                  .make(options.threads)),
+      constants_(*device_) {
+  options_.threads = device_->threads();
   if (!options_.kv) options_.kv = default_kv(checkpoint_, options.activations);
   for (const LinearSpec& unit : units()) {
     const StoredUnit& stored = checkpoint_.units.at(unit.name);
-    weights_.emplace_back(stored.view, stored.format, options.activations);
+    weights_.push_back(make_weight(stored.view, stored.format, *this));
   }
   std::vector<std::function<void()>> preparations;
   make_blocks(preparations);
   for (const std::span<const std::byte> piece : pieces_of(checkpoint_))
-    preparations.push_back([piece] { fetch(piece); });
-  const auto prepare = [&](int64_t i) { preparations[static_cast<size_t>(i)](); };
-  const int64_t count = static_cast<int64_t>(preparations.size());
-  if (team_)
-    team_->run(count, prepare);
-  else
-    for (int64_t i = 0; i < count; ++i) prepare(i);
+    preparations.push_back([this, piece] { device_->fetch(piece); });
+  device_->prepare(static_cast<int64_t>(preparations.size()),
+                   [&](int64_t i) { preparations[static_cast<size_t>(i)](); });
   if (spec().prefix) run_prefix();
 }
 
 void Model::make_blocks(std::vector<std::function<void()>>& preparations) {
-  const MixerContext context{checkpoint_, kv_type(), states_, arena_, preparations};
+  const MixerContext context{checkpoint_, *device_, kv_type(), states_, constants_, preparations};
   for (const BlockSpec& block : spec().blocks) {
     blocks_.emplace_back(block, context);
     needs_embedding_ = needs_embedding_ || block.shared.has_value();
   }
-  final_norm_.emplace(spec().final_norm, spec().d_model, checkpoint_);
+  final_norm_.emplace(spec().final_norm, context);
 }
 
 SequenceState Model::initial_state() const {
   if (after_prefix_) return *after_prefix_;
   SequenceState state = transient_state();
-  state.fixed.reserve(fixed_state_floats());
-  use_large_pages(state.fixed.data(), fixed_state_floats() * sizeof(float));
-  state.fixed.assign(fixed_state_floats(), 0.0f);
+  state.slots = Memory(*device_, states_.bytes());
   return state;
 }
 
 SequenceState Model::transient_state() const {
   SequenceState state;
-  for (const KvCacheSpec& cache : spec().caches) state.caches.emplace_back(cache, kv_type());
+  state.layout = &states_;
+  for (const KvCacheSpec& cache : spec().caches)
+    state.caches.emplace_back(*device_, cache, kv_type());
   return state;
 }
 
 void Model::run_prefix() {
-  const int64_t rows = spec().prefix_rows();
+  const int64_t rows = prefix_rows();
   SequenceState state = initial_state();
-  run([&](const Executor& executor) {
-    Scratch scratch;
-    const Sequence sequences[] = {
-        {.state = &state, .row = 0, .tokens = rows, .position = 0, .horizon = rows}};
-    const Batch batch(sequences);
-    const Pass pass{executor, scratch, weights_, batch};
-    float* x = scratch.take<float>(rows * spec().d_model);
-    embed_prefix(x);
-    run_blocks(0, blocks(), x, pass);
+  const Sequence sequence{
+      .state = &state, .row = 0, .tokens = rows, .position = 0, .horizon = rows};
+  device_->run([&](Lane& lane) {
+    run({.ids = {}, .sequences = {&sequence, 1}, .weights = weights_},
+        lane.take(rows, spec().d_model), lane);
   });
   after_prefix_ = std::move(state);
-}
-
-void Model::run(const std::function<void(const Executor&)>& work) const {
-  const Executor executor(team_.get(), options_.threads, clock_);
-  if (options_.threads == 1) return work(executor);
-  tbb_arena_.execute([&] { work(executor); });
-}
-
-void Model::run_jobs(int64_t count,
-                     const std::function<void(int64_t, const Executor&, Scratch&)>& job) const {
-  run([&](const Executor& executor) {
-    if (executor.threads() == 1 || count < executor.threads()) {
-      Scratch scratch;
-      for (int64_t i = 0; i < count; ++i) job(i, executor, scratch);
-      return;
-    }
-    tbb::enumerable_thread_specific<Scratch> scratches;
-    const Executor alone;
-    tbb::parallel_for(
-        int64_t{0}, count, [&](int64_t i) { job(i, alone, scratches.local()); },
-        tbb::simple_partitioner());
-  });
 }
 
 const std::string& Model::identity() const {
@@ -152,68 +115,86 @@ void Model::check_ids(std::span<const int32_t> ids) const {
                       std::to_string(spec().vocab) + " of " + checkpoint_.path);
 }
 
-void Model::forward(std::span<const int32_t> ids, std::span<const Sequence> sequences, float* x,
-                    const Executor& executor, Scratch& scratch) const {
-  const Scratch::Frame frame(scratch);
-  Batch batch(sequences);
-  const Pass pass{executor, scratch, weights_, batch};
-  embed(ids, x, pass);
+// Fills x with the input of the block that the pass begins with, which is returned: the first, or
+// that of the unit that it resumes at. A matrix that is the embedding too changes that of the first.
+int64_t Model::begin(const PassRequest& request, const Rows& x, Batch& batch, Lane& lane) const {
+  if (request.kept != nullptr && request.unit != spec().embedding) {
+    const int64_t block = units()[request.unit].block;
+    lane.copy(request.kept->inputs[static_cast<size_t>(block)], x);
+    batch.embedded = request.kept->inputs.front();
+    return block;
+  }
+  const int64_t prefix = batch.sequences.front().position == 0 ? prefix_rows() : 0;
+  const int64_t tokens = static_cast<int64_t>(request.ids.size());
+  KLENS_CHECK(prefix + tokens == x.count());
+  if (prefix > 0) lane.write(checkpoint_.small_values(*spec().prefix).data(), x.rows(0, prefix));
+  if (tokens > 0)
+    lane.embed(request.weights[spec().embedding], request.ids, spec().embedding_scale,
+               x.rows(prefix, tokens));
   if (needs_embedding_) {
-    const int64_t size = batch.rows * spec().d_model;
-    float* embedded = scratch.take<float>(size);
-    std::copy_n(x, size, embedded);
-    batch.embedded = embedded;
+    batch.embedded = lane.take(x.count(), x.width());
+    lane.copy(x, batch.embedded);
   }
-  run_blocks(0, blocks(), x, pass);
+  return 0;
 }
 
-void Model::embed(std::span<const int32_t> ids, float* x, const Pass& pass) const {
-  const WeightView& table = pass.weights[spec().embedding].view;
-  for (size_t t = 0; t < ids.size(); ++t)
-    expand_row(table, ids[t], x + static_cast<int64_t>(t) * table.cols);
-  scale(x, static_cast<int64_t>(ids.size()), table.cols, table.cols, spec().embedding_scale, pass);
-}
-
-void Model::embed_prefix(float* x) const {
-  if (!spec().prefix) return;
-  const std::vector<float>& rows = checkpoint_.small_values(*spec().prefix);
-  std::copy(rows.begin(), rows.end(), x);
-}
-
-void Model::run_blocks(int64_t begin, int64_t end, float* x, const Pass& pass) const {
-  for (int64_t i = begin; i < end; ++i) {
-    Flow flow(pass.scratch, nullptr);
-    run_block(i, x, flow, pass);
+void Model::run(const PassRequest& request, const Rows& x, Lane& lane) const {
+  const Lane::Frame frame(lane);
+  Batch batch(request.sequences);
+  for (const RopeSpec& rope : spec().ropes)
+    batch.ropes.push_back(make_rope_table(rope, request.sequences, lane));
+  const Pass pass{lane, request.weights, batch};
+  const int64_t first = begin(request, x, batch, lane);
+  const bool resumes = request.kept != nullptr && request.unit != spec().embedding;
+  for (int64_t b = first; b < blocks(); ++b) {
+    const size_t at = static_cast<size_t>(b);
+    Flow flow = b == first && resumes ? Flow(lane, request.kept->stages[at], request.unit)
+                : request.keep != nullptr ? Flow(lane, &request.keep->stages[at])
+                                          : Flow(lane, nullptr);
+    if (request.keep != nullptr) lane.copy(x, request.keep->inputs[at]);
+    run_block(b, x, flow, pass);
   }
+  if (request.keep != nullptr) lane.copy(x, request.keep->inputs.back());
 }
 
-void Model::run_block(int64_t block, float* x, Flow& flow, const Pass& pass) const {
+void Model::run_block(int64_t block, const Rows& x, Flow& flow, const Pass& pass) const {
   blocks_[static_cast<size_t>(block)].run(x, flow, pass);
   block_runs_.fetch_add(1, std::memory_order_relaxed);
 }
 
-void Model::head(const float* x, int64_t rows, float* logits, const Pass& pass) const {
-  const int64_t d_model = spec().d_model;
-  const Scratch::Frame frame(pass.scratch);
-  float* normed = pass.scratch.take<float>(rows * d_model);
-  final_norm_->run(x, d_model, normed, d_model, rows, pass);
-  LinearInput(normed, d_model, rows, d_model)
-      .apply(pass.weights[spec().head], nullptr, logits, spec().vocab, pass);
-  scale(logits, rows, spec().vocab, spec().vocab, spec().logit_scale, pass);
+void Model::head(const Rows& x, const Rows& logits, const std::vector<Weight>& weights,
+                 Lane& lane) const {
+  const Lane::Frame frame(lane);
+  LinearInput normed(lane.take(x.count(), x.width()));
+  final_norm_->run(x, normed.x, {lane, weights, Batch({})});
+  lane.linear(weights[spec().head], normed, {}, logits);
+  if (spec().logit_scale != 1) lane.scale(logits, spec().logit_scale, logits);
 }
 
-void stream_logits(const Model& model, const float* x, int64_t rows, const Pass& pass,
-                   const LogitSink& sink) {
+void make_room(const Model& model, int64_t rows, KeptPass& kept) {
+  const int64_t d_model = model.spec().d_model, blocks = model.blocks();
+  const int64_t bytes = (blocks + 1) * rows * d_model * static_cast<int64_t>(sizeof(float));
+  kept.stages.resize(static_cast<size_t>(blocks));
+  if (kept.memory.bytes() == bytes) return;
+  kept.memory = Memory(model.device(), bytes, Memory::Begin::kAnything);
+  const Rows all(kept.memory.address(), (blocks + 1) * rows, d_model);
+  kept.inputs.clear();
+  for (int64_t b = 0; b <= blocks; ++b) kept.inputs.push_back(all.rows(b * rows, rows));
+}
+
+void stream_logits(const Model& model, const Rows& x, const std::vector<Weight>& weights,
+                   Lane& lane, const RowSink& sink) {
   // Enough rows that unpacking the head's weights is little beside using them, few enough that
   // their logits stay in cache.
-  const int64_t vocab = model.spec().vocab;
+  const int64_t vocab = model.spec().vocab, rows = x.count();
   const int64_t some = std::min(rows, std::clamp<int64_t>((int64_t{1} << 20) / vocab, 64, 256));
-  const Scratch::Frame frame(pass.scratch);
-  float* logits = pass.scratch.take<float>(some * vocab);
+  const Lane::Frame frame(lane);
+  const Rows logits = lane.take(some, vocab);
   for (int64_t t = 0; t < rows; t += some) {
     const int64_t count = std::min(some, rows - t);
-    model.head(x + t * model.spec().d_model, count, logits, pass);
-    sink(t, count, logits);
+    const Rows part = logits.rows(0, count);
+    model.head(x.rows(t, count), part, weights, lane);
+    sink(t, part);
   }
 }
 

@@ -29,7 +29,7 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
       logits_(static_cast<size_t>(model_->spec().vocab)) {}
 
 size_t Session::Checkpoint::bytes() const {
-  size_t total = (fixed.size() + logits.size()) * sizeof(float);
+  size_t total = static_cast<size_t>(slots.bytes()) + logits.size() * sizeof(float);
   for (const KvCache& cache : windows) total += cache.bytes();
   return total;
 }
@@ -88,8 +88,7 @@ class SessionBatch {
   explicit SessionBatch(std::span<const Feed> feeds)
       : feeds_(feeds),
         model_(feeds.front().session->model()),
-        scratch_(feeds.front().session->scratch_.memory),
-        done_(feeds.size()),
+        fed_(feeds.size()),
         order_(feeds.size()) {
     std::iota(order_.begin(), order_.end(), size_t{0});
     std::stable_sort(order_.begin(), order_.end(),
@@ -101,20 +100,24 @@ class SessionBatch {
         if (&other != &feed && other.session == feed.session)
           throw Error(ErrorKind::kBadArgument, "a session cannot be fed twice at once");
       model_.check_ids(feed.ids);
-      if (feed.ids.empty()) throw Error(ErrorKind::kBadArgument, "there is no token to evaluate");
     }
   }
 
-  void run() {
-    model_.run([&](const Executor& executor) {
-      while (plan_round()) run_round(executor);
-    });
-    for (const Feed& feed : feeds_)
-      if (!all_finite(feed.session->logits_))
-        throw Error(ErrorKind::kBadFile,
-                    model_.checkpoint().path +
-                        ": the logits are not finite: its weights are damaged or overflow; "
-                        "run klens inspect --verify");
+  // One pass, or all that are needed. What fails in the middle of one resets all sessions: the
+  // states of some blocks have advanced, of others not.
+  std::vector<Fed> run(bool to_the_end) {
+    try {
+      model_.device().run([&](Lane& lane) {
+        while (plan_round()) {
+          run_round(lane);
+          if (!to_the_end) break;
+        }
+      });
+    } catch (...) {
+      for (const Feed& feed : feeds_) feed.session->reset();
+      throw;
+    }
+    return std::move(fed_);
   }
 
  private:
@@ -130,7 +133,7 @@ class SessionBatch {
       if (left(i) == 0 || (room <= 0 && left(i) > 1)) continue;
       const int64_t part = next_part(i, std::max<int64_t>(room, 1));
       const auto tokens =
-          feeds_[i].ids.subspan(static_cast<size_t>(done_[i]), static_cast<size_t>(part));
+          feeds_[i].ids.subspan(static_cast<size_t>(fed_[i].tokens), static_cast<size_t>(part));
       Session& session = *feeds_[i].session;
       const int64_t position = model_.prefix_rows() + session.position();
       ids_.insert(ids_.end(), tokens.begin(), tokens.end());
@@ -160,63 +163,72 @@ class SessionBatch {
     return stop - begin;
   }
 
-  void run_round(const Executor& executor) {
-    const int64_t d_model = model_.spec().d_model;
-    const Scratch::Frame frame(scratch_);
-    float* x = scratch_.take<float>(static_cast<int64_t>(ids_.size()) * d_model);
-    model_.forward(ids_, sequences_, x, executor, scratch_);
-    const Batch batch(sequences_);
-    const Pass pass{executor, scratch_, model_.weights(), batch};
+  void run_round(Lane& lane) {
+    const Lane::Frame frame(lane);
+    const Rows x = lane.take(static_cast<int64_t>(ids_.size()), model_.spec().d_model);
+    model_.run({.ids = ids_, .sequences = sequences_, .weights = model_.weights()}, x, lane);
     std::vector<size_t> ended;  // sequences whose last logits are wanted
     for (size_t s = 0; s < sequences_.size(); ++s) {
       const size_t i = owner_[s];
       const Sequence& sequence = sequences_[s];
+      feeds_[i].session->has_logits_ = false;  // they were of an earlier token
       if (feeds_[i].sink != nullptr)
-        give_all(feeds_[i], done_[i], x + sequence.row * d_model, sequence.tokens, pass);
+        give_all(i, x.rows(sequence.row, sequence.tokens), lane);
       else if (sequence.tokens == left(i))
         ended.push_back(s);
-      const auto fed = feeds_[i].ids.subspan(static_cast<size_t>(done_[i]),
+      const auto fed = feeds_[i].ids.subspan(static_cast<size_t>(fed_[i].tokens),
                                              static_cast<size_t>(sequence.tokens));
       std::vector<int32_t>& known = feeds_[i].session->ids_;
       known.insert(known.end(), fed.begin(), fed.end());
-      done_[i] += sequence.tokens;
+      fed_[i].tokens += sequence.tokens;
     }
-    give_last(ended, x, pass);
+    give_last(ended, x, lane);
+    for (const size_t i : owner_)
+      if (feeds_[i].session->has_logits_ && !all_finite(feeds_[i].session->logits_)) refuse(i);
   }
 
-  void give_all(const Feed& feed, int64_t done, const float* x, int64_t rows, const Pass& pass) {
-    const int64_t vocab = model_.spec().vocab;
-    stream_logits(model_, x, rows, pass, [&](int64_t first, int64_t count, const float* logits) {
-      (*feed.sink)(done + first, count, logits);
-      std::copy_n(logits + (count - 1) * vocab, vocab, feed.session->logits_.data());
+  void give_all(size_t i, const Rows& x, Lane& lane) {
+    const int64_t vocab = model_.spec().vocab, done = fed_[i].tokens;
+    stream_logits(model_, x, model_.weights(), lane, [&](int64_t first, const Rows& rows) {
+      const float* logits = lane.host(rows);
+      (*feeds_[i].sink)(done + first, rows.count(), logits);
+      std::copy_n(logits + (rows.count() - 1) * vocab, vocab, feeds_[i].session->logits_.data());
     });
-    feed.session->has_logits_ = true;
+    feeds_[i].session->has_logits_ = true;
   }
 
-  void give_last(const std::vector<size_t>& ended, const float* x, const Pass& pass) {
-    const int64_t d_model = model_.spec().d_model, vocab = model_.spec().vocab;
-    const int64_t count = static_cast<int64_t>(ended.size());
+  void give_last(const std::vector<size_t>& ended, const Rows& x, Lane& lane) {
+    const int64_t vocab = model_.spec().vocab, count = static_cast<int64_t>(ended.size());
     if (count == 0) return;
-    float* rows = scratch_.take<float>(count * d_model);
-    for (int64_t i = 0; i < count; ++i) {
-      const Sequence& s = sequences_[ended[static_cast<size_t>(i)]];
-      std::copy_n(x + (s.row + s.tokens - 1) * d_model, d_model, rows + i * d_model);
-    }
-    float* logits = scratch_.take<float>(count * vocab);
-    model_.head(rows, count, logits, pass);
+    std::vector<int64_t> last;
+    for (const size_t s : ended) last.push_back(sequences_[s].row + sequences_[s].tokens - 1);
+    const Rows rows = lane.take(count, x.width()), logits = lane.take(count, vocab);
+    lane.gather(x, last, rows);
+    model_.head(rows, logits, model_.weights(), lane);
+    const float* values = lane.host(logits);
     for (int64_t i = 0; i < count; ++i) {
       Session& session = *feeds_[owner_[ended[static_cast<size_t>(i)]]].session;
-      std::copy_n(logits + i * vocab, vocab, session.logits_.data());
+      std::copy_n(values + i * vocab, vocab, session.logits_.data());
       session.has_logits_ = true;
     }
   }
 
-  int64_t left(size_t i) const { return static_cast<int64_t>(feeds_[i].ids.size()) - done_[i]; }
+  // The others are fine: they have only shared the pass.
+  void refuse(size_t i) {
+    feeds_[i].session->reset();
+    fed_[i].error = Error(ErrorKind::kBadFile,
+                          model_.checkpoint().path +
+                              ": the logits are not finite: its weights are damaged or overflow; "
+                              "run klens inspect --verify");
+  }
+
+  int64_t left(size_t i) const {
+    return fed_[i].error ? 0 : static_cast<int64_t>(feeds_[i].ids.size()) - fed_[i].tokens;
+  }
 
   std::span<const Feed> feeds_;
   const Model& model_;
-  Scratch& scratch_;
-  std::vector<int64_t> done_;  // tokens fed, by feed
+  std::vector<Fed> fed_;       // by feed
   std::vector<size_t> order_;  // of feeds, the shortest first
   std::vector<int32_t> ids_;   // of the round
   std::vector<Sequence> sequences_;
@@ -226,13 +238,15 @@ class SessionBatch {
 void eval_together(std::span<const Feed> feeds) {
   if (feeds.empty()) return;
   SessionBatch batch(feeds);
-  try {
-    batch.run();
-  } catch (...) {
-    // The states of some blocks have advanced, of others not.
-    for (const Feed& feed : feeds) feed.session->reset();
-    throw;
-  }
+  for (const Feed& feed : feeds)
+    if (feed.ids.empty()) throw Error(ErrorKind::kBadArgument, "there is no token to evaluate");
+  for (const Fed& fed : batch.run(true))
+    if (fed.error) throw *fed.error;
+}
+
+std::vector<Fed> feed_round(std::span<const Feed> feeds) {
+  if (feeds.empty()) return {};
+  return SessionBatch(feeds).run(false);
 }
 
 // ---- going back ---------------------------------------------------------------------------------
@@ -243,7 +257,7 @@ void Session::checkpoint() {
   if (last != nullptr) checkpoints_.pop_back();
   auto point = std::make_shared<Checkpoint>(
       Checkpoint{.position = position(),
-                 .fixed = state_.fixed,
+                 .slots = state_.slots,
                  .logits = has_logits_ ? logits_ : std::vector<float>(),
                  .windows = {}});
   for (size_t i = 0; i < state_.caches.size(); ++i)
@@ -273,7 +287,7 @@ int64_t Session::reachable(int64_t wanted) const {
   int64_t best = 0;
   for (const auto& point : checkpoints_)
     if (point->position <= wanted) best = std::max(best, point->position);
-  const bool stateless = state_.fixed.empty();
+  const bool stateless = state_.slots.bytes() == 0;
   const auto held = [&](const KvCache& cache) {
     return cache.reaches_back_to(model_->prefix_rows() + wanted);
   };
@@ -291,7 +305,7 @@ int64_t Session::rewind(int64_t wanted) {
   }
   while (!checkpoints_.empty() && checkpoints_.back()->position > target) checkpoints_.pop_back();
   const Checkpoint* point = checkpoint_at(target);
-  if (point != nullptr) state_.fixed = point->fixed;
+  if (point != nullptr) state_.slots = point->slots;
   size_t window = 0;
   for (size_t i = 0; i < state_.caches.size(); ++i) {
     if (point != nullptr && forgets(model_->spec().caches[i]))

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "engine/model.h"
-#include "kernels/cpu/scan/ssd_scan.h"
+#include "loaders/error.h"
 
 namespace klens {
 
@@ -19,9 +19,8 @@ struct SessionOptions {
       0;  // tokens between those that prompt() makes on its way; 0: see there
 };
 
-// Tokens that are read at once are cut at multiples of a block of the sequence. Cuts there, whoever
-// makes them, do not show in any bit; elsewhere they may show in the rounding of Mamba-2's states.
-inline constexpr int64_t kSequenceBlock = cpu::kSsdBlock;
+// Logits of some tokens on the host: sink(first token, tokens, logits [tokens][vocab]).
+using LogitSink = std::function<void(int64_t, int64_t, const float*)>;
 
 // One sequence being generated: its tokens, its state, and the logits after the last token. Copying
 // it is forking the sequence.
@@ -29,8 +28,9 @@ class Session {
  public:
   struct Checkpoint {
     int64_t position;
-    std::vector<float> fixed, logits;  // logits: empty where they are not known
-    std::vector<KvCache> windows;      // caches that forget; the others are truncated
+    Memory slots;
+    std::vector<float> logits;     // empty where they are not known
+    std::vector<KvCache> windows;  // caches that forget; the others are truncated
 
     size_t bytes() const;
   };
@@ -85,14 +85,6 @@ class Session {
   friend class SessionBatch;
   const Checkpoint* checkpoint_at(int64_t position) const;  // or null
   void forget_checkpoints();                                // those beyond what options allow
-  // Working memory, kept from one call to the next; no part of what is copied.
-  struct OwnScratch {
-    OwnScratch() = default;
-    OwnScratch(const OwnScratch&) {}
-    OwnScratch& operator=(const OwnScratch&) { return *this; }
-    Scratch memory;
-  };
-
   std::shared_ptr<const Model> model_;
   SessionOptions options_;
   std::vector<int32_t> ids_;
@@ -100,7 +92,6 @@ class Session {
   std::vector<float> logits_;  // [vocab]
   bool has_logits_ = false;
   Checkpoints checkpoints_;
-  OwnScratch scratch_;
 };
 
 // What one session is to be fed.
@@ -113,7 +104,18 @@ struct Feed {
 
 // Feeds several sessions of one model together, prefill and decode mixed, so that they share one
 // pass over the weights. Decoding gives each the bits it would get alone. Throws Error as
-// Session::eval does; what fails midway resets all of them.
+// Session::eval does. A session whose logits are not finite is reset, the others are not; what
+// fails in the middle of a pass resets all of them.
 void eval_together(std::span<const Feed> feeds);
+
+// What a round did for one feed.
+struct Fed {
+  int64_t tokens = 0;          // the first of the feed's
+  std::optional<Error> error;  // the session was reset: its logits are not finite
+};
+// One pass of that: the sessions' next tokens, short feeds first, as far as one pass has room (the
+// first session's `batch`; tokens that come alone always have it). Feeds may be empty. Call it again
+// with what is left; bits are those of eval_together.
+std::vector<Fed> feed_round(std::span<const Feed> feeds);
 
 }  // namespace klens

@@ -1,6 +1,7 @@
 // Saved sessions: a safetensors file of the sequence's state.
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <sstream>
 
@@ -15,16 +16,17 @@
 namespace klens {
 namespace {
 
-constexpr const char* kVersion = "4";
+constexpr const char* kVersion = "5";
 constexpr const char* kSessionKey = "klens.session";
 constexpr const char* kModelKey = "klens.model";
+constexpr const char* kDeviceKey = "klens.device";
 // "first length" of each cache, by spaces; checkpoints: first the position of each.
 constexpr const char* kCachesKey = "klens.caches";
 constexpr const char* kCheckpointsKey = "klens.checkpoints";
 constexpr const char* kChecksumKey = "klens.xxh3";  // of everything else
 
-const char* kv_name(cpu::KvType type) {
-  return type == cpu::KvType::kF32 ? "f32" : type == cpu::KvType::kF16 ? "fp16" : "int8";
+const char* kv_name(KvType type) {
+  return type == KvType::kF32 ? "f32" : type == KvType::kF16 ? "fp16" : "int8";
 }
 
 // What must agree for a state to mean anything: the weights, and how they are run.
@@ -32,6 +34,20 @@ std::string identity(const Model& model) {
   return model.identity() +
          (model.options().activations == Activations::kInt8 ? " int8 " : " f32 ") +
          kv_name(model.kv_type());
+}
+
+// How states lie in memory: the device that laid them out, its version of that, and the slots.
+std::string state_layout(const Model& model) {
+  std::string slots;
+  for (size_t i = 0; i < model.states().slots(); ++i) {
+    const StateSlot& slot = model.states().slot(i);
+    for (const int64_t number : {static_cast<int64_t>(slot.kind), slot.channels, slot.width,
+                                 slot.heads, slot.groups, slot.states, int64_t{slot.half}})
+      slots += std::to_string(number) + " ";
+  }
+  return std::string(model.device().name()) + ", version " +
+         std::to_string(model.device().state_version()) + ", layout " +
+         xxh3_hex(std::as_bytes(std::span(slots)));
 }
 
 // The tensors of a session, by name.
@@ -48,32 +64,42 @@ std::string checksum(const Tensors& tensors, const Metadata& metadata) {
   return xxh3_hex(std::as_bytes(std::span(text)));
 }
 
-template <class T>
-void add(Tensors& to, const std::string& name, DType type, std::span<const T> values) {
-  to[name] = {
-      .dtype = type, .shape = {static_cast<int64_t>(values.size())}, .bytes = as_bytes(values)};
-}
+// What is written: tensors, and what a device gave of its memory.
+struct Saving {
+  Tensors tensors;
+  std::deque<std::vector<std::byte>> held;
+
+  template <class T>
+  void add(const std::string& name, DType type, std::span<const T> values) {
+    tensors[name] = {
+        .dtype = type, .shape = {static_cast<int64_t>(values.size())}, .bytes = as_bytes(values)};
+  }
+  void hold(const std::string& name, std::vector<std::byte> bytes) {
+    held.push_back(std::move(bytes));
+    add(name, DType::kU8, std::span<const std::byte>(held.back()));
+  }
+};
 
 std::string cache_name(const std::string& prefix, size_t i) {
   return prefix + "cache." + std::to_string(i) + ".";
 }
 
 // Returns its span.
-std::string add_cache(Tensors& to, const std::string& name, const KvCache& cache) {
-  const KvCache::Saved saved = cache.saved();
-  add(to, name + "k", DType::kU8, saved.k);
-  add(to, name + "v", DType::kU8, saved.v);
-  add(to, name + "k_scale", DType::kF32, saved.k_scale);
-  add(to, name + "v_scale", DType::kF32, saved.v_scale);
+std::string add_cache(Saving& to, const std::string& name, const KvCache& cache) {
+  KvCache::Saved saved = cache.saved();
+  to.hold(name + "k", std::move(saved.k));
+  to.hold(name + "v", std::move(saved.v));
+  to.hold(name + "k_scale", std::move(saved.k_scale));
+  to.hold(name + "v_scale", std::move(saved.v_scale));
   return std::to_string(saved.first) + " " + std::to_string(saved.length) + " ";
 }
 
 std::string checkpoint_name(size_t i) { return "checkpoint." + std::to_string(i) + "."; }
 
 // Returns position and spans.
-std::string add_checkpoint(Tensors& to, const std::string& name, const Session::Checkpoint& point) {
-  add(to, name + "logits", DType::kF32, std::span(point.logits));
-  add(to, name + "fixed", DType::kF32, std::span(point.fixed));
+std::string add_checkpoint(Saving& to, const std::string& name, const Session::Checkpoint& point) {
+  to.add(name + "logits", DType::kF32, std::span<const float>(point.logits));
+  to.hold(name + "state", point.slots.read());
   std::string numbers = std::to_string(point.position) + " ";
   for (size_t i = 0; i < point.windows.size(); ++i)
     numbers += add_cache(to, cache_name(name, i), point.windows[i]);
@@ -96,6 +122,9 @@ class Reader {
     if (meta(kModelKey) != klens::identity(model))
       fail("was saved from another model, or with other --activations or --kv, than " +
            model.checkpoint().path);
+    if (meta(kDeviceKey) != state_layout(model))
+      fail("was saved on device " + brief(meta(kDeviceKey)) + "; this is " + state_layout(model) +
+           ", which keeps states otherwise: load it there, or start a new session");
   }
 
   std::vector<int32_t> ids() const {
@@ -112,30 +141,31 @@ class Reader {
     return logits;
   }
 
-  // Into a fresh state's memory.
-  void read_fixed(const std::string& prefix, std::vector<float>& fixed) const {
-    const std::vector<float> values = this->values<float>(prefix + "fixed", DType::kF32);
-    if (values.size() != fixed.size()) damaged("tensor " + prefix + "fixed has the wrong size");
-    std::copy(values.begin(), values.end(), fixed.begin());
+  Memory slots(const std::string& prefix) const {
+    const auto from = bytes(prefix + "state", DType::kU8);
+    if (static_cast<int64_t>(from.size()) != model_.states().bytes())
+      damaged("tensor " + prefix + "state has the wrong size");
+    Memory slots(model_.device(), static_cast<int64_t>(from.size()));
+    model_.device().write(from.data(), slots.address(), slots.bytes());
+    return slots;
   }
 
   // length: of the sequence, prefix included.
   void restore(const std::string& name, std::istream& spans, int64_t length, KvCache& cache) const {
     KvCache::Saved saved{};
     if (!(spans >> saved.first >> saved.length)) damaged("lacks the spans of its caches");
-    const auto k_scale = values<float>(name + "k_scale", DType::kF32);
-    const auto v_scale = values<float>(name + "v_scale", DType::kF32);
-    saved.k = bytes(name + "k", DType::kU8);
-    saved.v = bytes(name + "v", DType::kU8);
-    saved.k_scale = k_scale;
-    saved.v_scale = v_scale;
+    const auto take = [&](const char* part) { return values<std::byte>(name + part, DType::kU8); };
+    saved.k = take("k");
+    saved.v = take("v");
+    saved.k_scale = take("k_scale");
+    saved.v_scale = take("v_scale");
     if (saved.length != length || !cache.restore(saved) || !cache.reaches_back_to(length))
       damaged("tensors " + name + "* have the wrong size");
   }
 
   SequenceState state(int64_t length) const {
     SequenceState state = model_.initial_state();
-    read_fixed("", state.fixed);
+    state.slots = slots("");
     std::istringstream spans(meta(kCachesKey));
     for (size_t i = 0; i < state.caches.size(); ++i)
       restore(cache_name("", i), spans, length, state.caches[i]);
@@ -153,11 +183,10 @@ class Reader {
       auto point = std::make_shared<Session::Checkpoint>();
       point->position = position;
       point->logits = logits(name);
-      point->fixed.resize(model_.fixed_state_floats());
-      read_fixed(name, point->fixed);
+      point->slots = slots(name);
       for (const KvCacheSpec& spec : model_.spec().caches) {
         if (!forgets(spec)) continue;
-        point->windows.emplace_back(spec, model_.kv_type());
+        point->windows.emplace_back(model_.device(), spec, model_.kv_type());
         restore(cache_name(name, point->windows.size() - 1), numbers,
                 model_.prefix_rows() + position, point->windows.back());
       }
@@ -200,19 +229,21 @@ class Reader {
 }  // namespace
 
 void Session::save(const std::string& path) const {
-  Tensors tensors;
-  add(tensors, "ids", DType::kI32, std::span<const int32_t>(ids_));
-  add(tensors, "logits", DType::kF32, logits());
-  add(tensors, "fixed", DType::kF32, std::span<const float>(state_.fixed));
+  Saving saving;
+  saving.add("ids", DType::kI32, std::span<const int32_t>(ids_));
+  saving.add("logits", DType::kF32, logits());
+  saving.hold("state", state_.slots.read());
   std::string spans, points;
   for (size_t i = 0; i < state_.caches.size(); ++i)
-    spans += add_cache(tensors, cache_name("", i), state_.caches[i]);
+    spans += add_cache(saving, cache_name("", i), state_.caches[i]);
   for (size_t i = 0; i < checkpoints_.size(); ++i)
-    points += add_checkpoint(tensors, checkpoint_name(i), *checkpoints_[i]);
+    points += add_checkpoint(saving, checkpoint_name(i), *checkpoints_[i]);
   Metadata metadata = {{kSessionKey, kVersion},
                        {kModelKey, identity(*model_)},
+                       {kDeviceKey, state_layout(*model_)},
                        {kCachesKey, spans},
                        {kCheckpointsKey, points}};
+  const Tensors& tensors = saving.tensors;
   metadata[kChecksumKey] = checksum(tensors, metadata);
   std::vector<TensorEntry> entries;
   for (const auto& [name, view] : tensors)

@@ -3,7 +3,7 @@
 
 namespace klens {
 
-// One fresh sequence that a job takes through a model in parts, in one thread's scratch.
+// One fresh sequence that a job takes through a model in parts.
 class Walk {
  public:
   // length: tokens that will be fed in all.
@@ -13,13 +13,15 @@ class Walk {
         position_(model.prefix_rows()),
         horizon_(position_ + length) {}
 
-  // x [ids][d_model] before the final norm, for the next tokens.
-  void feed(std::span<const int32_t> ids, float* x, const Executor& executor, Scratch& scratch) {
+  // What comes before the final norm, [ids][d_model] in the lane's scratch, for the next tokens.
+  Rows feed(std::span<const int32_t> ids, Lane& lane) {
     const int64_t tokens = static_cast<int64_t>(ids.size());
     const Sequence sequence{
         .state = &state_, .row = 0, .tokens = tokens, .position = position_, .horizon = horizon_};
-    model_.forward(ids, {&sequence, 1}, x, executor, scratch);
+    const Rows x = lane.take(tokens, model_.spec().d_model);
+    model_.run({.ids = ids, .sequences = {&sequence, 1}, .weights = model_.weights()}, x, lane);
     position_ += tokens;
+    return x;
   }
 
  private:
@@ -30,11 +32,5 @@ class Walk {
 
 // A part of a long sequence: a window of any length then takes the memory of a short one.
 inline constexpr int64_t kWalkPart = 512;
-
-// For the head alone, which needs no sequence.
-inline const Batch& no_batch() {
-  static const Batch none({});
-  return none;
-}
 
 }  // namespace klens

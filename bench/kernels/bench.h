@@ -43,7 +43,7 @@ class Block {
 // What one thread of this machine gives at most, measured before the first kernel that asks.
 struct Peaks {
   double gflop_s;  // FP32 multiply-adds in registers; one counts two, here as everywhere
-  double gop_s;    // 8-bit ones, of the best row
+  double gop_s;    // 8-bit ones, of the best variant
   double gb_s;     // memory read from end to end
 };
 const Peaks& peaks();
@@ -55,8 +55,8 @@ enum class Arithmetic { kFloat, kInteger };
 void report(State& state, double operations, double bytes,
             Arithmetic arithmetic = Arithmetic::kFloat);
 
-// A benchmark FAMILY/ROW/SIZE for every row that the CPU covers. `operations` per iteration: what
-// takes the scalar row longer than a blink is left out of it.
+// A benchmark FAMILY/VARIANT/SIZE for every variant that the CPU covers. `operations` per iteration: what
+// takes the scalar variant longer than a blink is left out of it.
 template <class Fn, class F>
 void add(const std::string& family, std::span<const Variant<Fn>> table, const std::string& size,
          F body, double operations = 0) {

@@ -1,4 +1,4 @@
-// Walks every kernel table and times each row the CPU covers: GFLOP/s or GOP/s (a multiply-add
+// Walks every kernel table and times each variant the CPU covers: GFLOP/s or GOP/s (a multiply-add
 // counts two), GB/s of weights or of what the kernel reads and writes, and each as a share of what
 // the machine gives in the same run. bench/README.md says how to choose and how long all takes.
 #include <immintrin.h>

@@ -10,10 +10,9 @@ namespace klens {
 class Block {
  public:
   Block(const BlockSpec& spec, const MixerContext& context);
-  void run(float* x, Flow& flow, const Pass& pass) const;  // x: [rows][d_model]
+  void run(const Rows& x, Flow& flow, const Pass& pass) const;  // x: [rows][d_model]
 
  private:
-  int64_t d_model_;
   float residual_scale_;
   Norm norm_;
   std::optional<SharedTransformer> shared_;

@@ -3,42 +3,37 @@
 namespace klens {
 
 Hymba::Hymba(const HymbaSpec& spec, const MixerContext& context)
-    : d_model_(context.checkpoint.spec.d_model),
-      d_inner_(spec.scan.d_inner),
-      in_proj_(spec.in_proj, context.checkpoint),
+    : d_inner_(spec.scan.d_inner),
+      in_proj_(spec.in_proj, context),
       attention_(spec.attention, context),
       scan_(spec.scan, context),
-      attention_norm_(spec.attention_norm, d_inner_, context.checkpoint),
-      scan_norm_(spec.scan_norm, d_inner_, context.checkpoint),
-      out_proj_(spec.out_proj, context.checkpoint) {
-  kv_width_ = spec.attention.makes_kv ? attention_.k_width() + attention_.v_width() : 0;
-}
+      attention_norm_(spec.attention_norm, context),
+      scan_norm_(spec.scan_norm, context),
+      out_proj_(spec.out_proj, context) {}
 
-const float* Hymba::run(const float* x, Flow& flow, const Pass& pass) const {
-  const int64_t rows = pass.batch.rows, width = in_proj_.rows();
+Rows Hymba::run(const Rows& x, Flow& flow, const Pass& pass) const {
+  const int64_t rows = x.count(), qkv = attention_.width();
+  Lane& lane = pass.lane;
   in_proj_.reach(flow);
-  float* projected = flow.take(rows * width);
-  float* attended = flow.take(rows * d_inner_);
+  const Rows projected = flow.take(rows, in_proj_.rows());
+  const Rows attended = flow.take(rows, d_inner_);
   if (flow.due()) {
-    const Scratch::Frame frame(pass.scratch);
-    LinearInput input(x, d_model_, rows, d_model_);
-    in_proj_.apply(input, projected, width, pass);
-    float* k = projected + attention_.q_width();
-    attention_.run(projected, k, k + attention_.k_width(), width, in_proj_.rounds(pass), attended,
-                   pass);
-    attention_norm_.run(attended, d_inner_, attended, d_inner_, rows, pass);
+    const Lane::Frame frame(lane);
+    LinearInput input(x);
+    in_proj_.apply(input, projected, pass);
+    attention_.run(projected.columns(0, qkv), in_proj_.rounds(pass), attended, pass);
+    attention_norm_.run(attended, attended, pass);
   }
-  const float* xs = projected + attention_.q_width() + kv_width_;
-  const float* scanned = scan_.run(xs, width, xs + d_inner_, width, flow, pass);
+  const Rows scanned = scan_.run(projected.columns(qkv, d_inner_),
+                                 projected.columns(qkv + d_inner_, d_inner_), flow, pass);
   out_proj_.reach(flow);
-  float* y = flow.take(rows * d_model_);
+  const Rows y = flow.take(rows, out_proj_.rows());
   if (!flow.due()) return y;
-  const Scratch::Frame frame(pass.scratch);
-  float* mean = pass.scratch.take<float>(rows * d_inner_);
-  scan_norm_.run(scanned, d_inner_, mean, d_inner_, rows, pass);
-  for (int64_t i = 0; i < rows * d_inner_; ++i) mean[i] = 0.5f * (attended[i] + mean[i]);
-  LinearInput input(mean, d_inner_, rows, d_inner_);
-  out_proj_.apply(input, y, d_model_, pass);
+  const Lane::Frame frame(lane);
+  LinearInput mean(lane.take(rows, d_inner_));
+  scan_norm_.run(scanned, mean.x, pass);
+  lane.mean(attended, mean.x, mean.x);
+  out_proj_.apply(mean, y, pass);
   return y;
 }
 

@@ -8,10 +8,10 @@ namespace klens {
 class Hymba : public Mixer {
  public:
   Hymba(const HymbaSpec& spec, const MixerContext& context);
-  const float* run(const float* x, Flow& flow, const Pass& pass) const override;
+  Rows run(const Rows& x, Flow& flow, const Pass& pass) const override;
 
  private:
-  int64_t d_model_, d_inner_, kv_width_;
+  int64_t d_inner_;
   Projection in_proj_;
   AttentionCore attention_;
   SelectiveScan scan_;

@@ -3,20 +3,31 @@
 #include <memory>
 #include <vector>
 
-#include "engine/arena.h"
-#include "engine/flow.h"
-#include "engine/linear.h"
+#include "engine/blocks/projection.h"
 
 namespace klens {
 
 // What mixers are made from.
 struct MixerContext {
   const Checkpoint& checkpoint;
-  cpu::KvType kv;
-  StateLayout& states;  // mixers take their places in the order of the blocks
-  Arena& arena;         // lives as long as the mixers
+  Device& device;
+  KvType kv;
+  StateLayout& states;   // mixers take their slots in the order of the blocks
+  Constants& constants;  // lives as long as the mixers
   // What is left to do, in any order, before mixers can run: all threads share it.
   std::vector<std::function<void()>>& preparations;
+
+  size_t slot(const StateSlot& slot) const { return states.add(slot, device.state_bytes(slot)); }
+  // A small tensor as one row; none where it is absent.
+  Rows values(SmallId small) const { return constants.put(checkpoint.small_values(small)); }
+  Rows values(const std::optional<SmallId>& small) const { return small ? values(*small) : Rows(); }
+  Rows values(const std::optional<NormSpec>& norm) const {
+    return norm ? values(norm->weight) : Rows();
+  }
+  // A small tensor [rows][cols] as [cols][rows]: kernels vectorise over channels, which checkpoints
+  // keep outermost. `then`, where given, goes on with it. Made with the preparations.
+  Rows transposed(SmallId small, int64_t rows, int64_t cols,
+                  const std::function<void(const Rows&)>& then = nullptr) const;
 };
 
 // What a block adds to the residual stream, ready to run. One implementation serves prefill and
@@ -26,50 +37,38 @@ class Mixer {
   virtual ~Mixer() = default;
   // The result [rows][d_model] for x [rows][d_model], in the flow's memory; advances the states of
   // the pass's sequences.
-  virtual const float* run(const float* x, Flow& flow, const Pass& pass) const = 0;
+  virtual Rows run(const Rows& x, Flow& flow, const Pass& pass) const = 0;
 };
 
 std::unique_ptr<Mixer> make_mixer(const BlockSpec& block, const MixerContext& context);
 
 // ---- what mixers share --------------------------------------------------------------------------
 
-// Threads take whole strips of channels, so that no two write to one cache line.
-inline constexpr int64_t kStrip = 64;
-
-// A small tensor that may be absent, and its pointer.
-std::vector<float> optional_values(const std::optional<SmallId>& small,
-                                   const Checkpoint& checkpoint);
-inline const float* or_null(const std::vector<float>& values) {
-  return values.empty() ? nullptr : values.data();
-}
-
-// [rows][cols] to [cols][rows]: kernels vectorise over channels, which checkpoints keep outermost.
-void transpose(const std::vector<float>& values, int64_t rows, int64_t cols, float* to);
-
-// RMS norm with its weights. x and y: [rows][cols], y may be x.
+// RMS norm with its weights. y may be x.
 class Norm {
  public:
-  Norm(const NormSpec& spec, int64_t cols, const Checkpoint& checkpoint);
-  void run(const float* x, int64_t x_stride, float* y, int64_t y_stride, int64_t rows,
-           const Pass& pass) const;
+  Norm(const NormSpec& spec, const MixerContext& context)
+      : eps_(spec.eps), weight_(context.values(spec.weight)) {}
+  void run(const Rows& x, const Rows& y, const Pass& pass) const {
+    pass.lane.norm({.x = x, .y = y, .weight = weight_, .eps = eps_});
+  }
 
  private:
-  int64_t cols_;
   float eps_;
-  std::vector<float> weight_;  // or empty
+  Rows weight_;
 };
 
 // Causal convolution over time and SiLU, with the state it carries.
 class Conv1d {
  public:
   Conv1d(SmallId weight, const std::optional<SmallId>& bias, const MixerContext& context);
-  // x: [rows][channels], rows x_stride apart; y: [rows][channels].
-  void run(const float* x, int64_t x_stride, float* y, const Pass& pass) const;
+  void run(const Rows& x, const Rows& y, const Pass& pass) const {
+    pass.lane.conv1d({.x = x, .y = y, .weight = weight_, .bias = bias_, .slot = slot_}, pass.batch);
+  }
 
  private:
-  int64_t channels_, width_, offset_;
-  const float* weight_;      // [width][channels]
-  std::vector<float> bias_;  // [channels] or empty
+  Rows weight_, bias_;  // [width][channels], [1][channels]
+  size_t slot_;
 };
 
 }  // namespace klens

@@ -5,16 +5,29 @@ namespace klens {
 
 class Mlp : public Mixer {
  public:
-  Mlp(const MlpSpec& spec, const MixerContext& context);
-  const float* run(const float* x, Flow& flow, const Pass& pass) const override;
-  // The same for any rows [count][input width], which need not be the batch's: an expert's tokens.
-  const float* run(const float* x, int64_t count, Flow& flow, const Pass& pass) const;
+  Mlp(const MlpSpec& spec, const MixerContext& context)
+      : spec_(spec), in_(spec.in, context), down_(spec.down, context) {}
+
+  // x: any rows; an expert's are some of the batch's.
+  Rows run(const Rows& x, Flow& flow, const Pass& pass) const override {
+    in_.reach(flow);
+    const Rows hidden = flow.take(x.count(), spec_.d_inner);
+    if (flow.due()) {
+      const Lane::Frame frame(pass.lane);
+      const Rows projected = pass.lane.take(x.count(), in_.rows());
+      LinearInput input(x);
+      in_.apply(input, projected, pass);
+      pass.lane.activate({.activation = spec_.activation,
+                          .gated = spec_.gated,
+                          .gate_scale = spec_.gate_scale,
+                          .projected = projected,
+                          .y = hidden});
+    }
+    return down_.stage(hidden, spec_.output_scale, flow, pass);
+  }
 
  private:
-  void activate(const float* projected, int64_t count, float* y, const Pass& pass) const;
-
   MlpSpec spec_;
-  int64_t d_in_;
   Projections in_;
   Projection down_;
 };

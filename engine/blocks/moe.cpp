@@ -4,8 +4,6 @@
 #include <cmath>
 #include <numeric>
 
-#include "kernels/cpu/linear/linear_f32.h"
-
 namespace klens {
 namespace {
 
@@ -30,22 +28,25 @@ std::vector<int64_t> top(const std::vector<float>& scores, int64_t k) {
 
 }  // namespace
 
-Moe::Moe(const MoeSpec& spec, const MixerContext& context)
-    : spec_(spec),
-      d_model_(context.checkpoint.spec.d_model),
-      router_(context.checkpoint.small_values(spec.router)),
-      correction_(optional_values(spec.correction, context.checkpoint)) {
+Moe::Moe(const MoeSpec& spec, const MixerContext& context) : spec_(spec) {
+  const int64_t experts = static_cast<int64_t>(spec.experts.size());
+  const Rows router = context.values(spec.router);
+  router_.view = {.layout = Layout::kRowsF32,
+                  .rows = experts,
+                  .cols = router.width() / experts,
+                  .data = reinterpret_cast<const void*>(router.address())};
+  if (spec.correction) correction_ = context.checkpoint.small_values(*spec.correction);
   for (const MlpSpec& expert : spec.experts) experts_.emplace_back(expert, context);
   if (spec.shared) shared_.emplace(*spec.shared, context);
-  if (spec.latent) latent_.emplace(*spec.latent, context.checkpoint);
-  if (spec.unlatent) unlatent_.emplace(*spec.unlatent, context.checkpoint);
+  if (spec.latent) latent_.emplace(*spec.latent, context);
+  if (spec.unlatent) unlatent_.emplace(*spec.unlatent, context);
 }
 
 // Nemotron-H: the best groups of experts by their two best scores, then the best experts of those.
-std::vector<Moe::Choice> Moe::choose_by_sigmoid(float* scores) const {
+std::vector<Moe::Choice> Moe::choose_by_sigmoid(std::vector<float>& scores) const {
   const int64_t count = static_cast<int64_t>(experts_.size()), group = count / spec_.groups;
-  for (int64_t i = 0; i < count; ++i) scores[i] = 1 / (1 + std::exp(-scores[i]));
-  std::vector<float> by_choice(scores, scores + count);
+  for (float& score : scores) score = 1 / (1 + std::exp(-score));
+  std::vector<float> by_choice = scores;
   for (size_t i = 0; i < correction_.size(); ++i) by_choice[i] += correction_[i];
   if (spec_.top_groups < spec_.groups) {
     std::vector<float> group_scores;
@@ -63,20 +64,20 @@ std::vector<Moe::Choice> Moe::choose_by_sigmoid(float* scores) const {
       if (!open[static_cast<size_t>(i / group)]) by_choice[static_cast<size_t>(i)] = -INFINITY;
   }
   std::vector<Choice> chosen;
-  for (const int64_t i : top(by_choice, spec_.top_k)) chosen.push_back({i, scores[i]});
+  for (const int64_t i : top(by_choice, spec_.top_k)) chosen.push_back({i, scores[static_cast<size_t>(i)]});
   return chosen;
 }
 
-std::vector<Moe::Choice> Moe::choose(float* scores) const {
-  const int64_t count = static_cast<int64_t>(experts_.size());
+std::vector<Moe::Choice> Moe::choose(std::vector<float> scores) const {
   std::vector<Choice> chosen;
   if (spec_.scores == MoeSpec::Scores::kSigmoid) {
     chosen = choose_by_sigmoid(scores);
   } else {
-    if (spec_.scores == MoeSpec::Scores::kSoftmax) softmax(scores, count);
+    if (spec_.scores == MoeSpec::Scores::kSoftmax)
+      softmax(scores.data(), static_cast<int64_t>(scores.size()));
     std::vector<float> kept;
-    const std::vector<int64_t> order = top({scores, scores + count}, spec_.top_k);
-    for (const int64_t i : order) kept.push_back(scores[i]);
+    const std::vector<int64_t> order = top(scores, spec_.top_k);
+    for (const int64_t i : order) kept.push_back(scores[static_cast<size_t>(i)]);
     if (spec_.scores == MoeSpec::Scores::kSoftmaxOfChosen) softmax(kept.data(), spec_.top_k);
     for (size_t i = 0; i < order.size(); ++i) chosen.push_back({order[i], kept[i]});
   }
@@ -86,73 +87,53 @@ std::vector<Moe::Choice> Moe::choose(float* scores) const {
   return chosen;
 }
 
-std::vector<Moe::Work> Moe::route(const float* x, const Pass& pass) const {
-  const int64_t rows = pass.batch.rows, count = static_cast<int64_t>(experts_.size());
-  const Scratch::Frame frame(pass.scratch);
-  float* scores = pass.scratch.take<float>(rows * count);
-  const WeightView view{
-      .layout = Layout::kRowsF32, .rows = count, .cols = d_model_, .data = router_.data()};
-  cpu::best_variant(cpu::linear_f32_variants(), cpu::active())
-      .run({.w = view,
-            .x = x,
-            .x_stride = d_model_,
-            .y = scores,
-            .y_stride = count,
-            .tokens = rows,
-            .tile_begin = 0,
-            .tile_end = view.row_tiles()});
+std::vector<Moe::Work> Moe::route(const Rows& x, const Pass& pass) const {
+  const int64_t count = static_cast<int64_t>(experts_.size());
+  const Lane::Frame frame(pass.lane);
+  const Rows scored = pass.lane.take(x.count(), count);
+  LinearInput input(x);
+  pass.lane.linear(router_, input, {}, scored);
+  const float* scores = pass.lane.host(scored);
   std::vector<Work> work(experts_.size());
-  for (int64_t t = 0; t < rows; ++t)
-    for (const Choice& choice : choose(scores + t * count)) {
+  for (int64_t t = 0; t < x.count(); ++t)
+    for (const Choice& choice : choose({scores + t * count, scores + (t + 1) * count})) {
       work[static_cast<size_t>(choice.expert)].tokens.push_back(t);
       work[static_cast<size_t>(choice.expert)].weights.push_back(choice.weight);
     }
   return work;
 }
 
-void Moe::run_expert(size_t expert, const Work& work, const float* x, int64_t width, float* y,
-                     Flow& flow, const Pass& pass) const {
-  const int64_t count = static_cast<int64_t>(work.tokens.size());
-  if (count == 0) return;
-  const Scratch::Frame frame(pass.scratch);
-  float* gathered = pass.scratch.take<float>(count * width);
-  for (int64_t i = 0; i < count; ++i)
-    std::copy_n(x + work.tokens[static_cast<size_t>(i)] * width, width, gathered + i * width);
-  const float* out = experts_[expert].run(gathered, count, flow, pass);
-  for (int64_t i = 0; i < count; ++i) {
-    float* to = y + work.tokens[static_cast<size_t>(i)] * width;
-    for (int64_t c = 0; c < width; ++c)
-      to[c] += work.weights[static_cast<size_t>(i)] * out[i * width + c];
-  }
+void Moe::run_expert(size_t expert, const Work& work, const Rows& x, const Rows& y, Flow& flow,
+                     const Pass& pass) const {
+  if (work.tokens.empty()) return;
+  const Lane::Frame frame(pass.lane);
+  const Rows own = pass.lane.take(static_cast<int64_t>(work.tokens.size()), x.width());
+  pass.lane.gather(x, work.tokens, own);
+  pass.lane.scatter_add(experts_[expert].run(own, flow, pass), work.tokens, work.weights, y);
 }
 
-const float* Moe::run(const float* x, Flow& flow, const Pass& pass) const {
-  const int64_t rows = pass.batch.rows;
+Rows Moe::run(const Rows& x, Flow& flow, const Pass& pass) const {
+  Lane& lane = pass.lane;
   const std::vector<Work> work = route(x, pass);
-  const float* in = x;
-  int64_t width = d_model_;
-  if (latent_) {
-    width = latent_->rows();
-    in = latent_->stage(x, rows, 1, flow, pass);
-  }
+  const Rows in = latent_ ? latent_->stage(x, 1, flow, pass) : x;
   // Sums are small beside the experts' products, so they are made anew in every pass.
-  float* mixed = pass.scratch.take<float>(rows * width);
-  std::fill_n(mixed, rows * width, 0.0f);
+  const Rows mixed = lane.take(x.count(), in.width());
+  lane.zero(mixed);
   for (size_t e = 0; e < experts_.size(); ++e)
-    flow.independent([&] { run_expert(e, work[e], in, width, mixed, flow, pass); });
-  const float* shared = nullptr;
+    flow.independent([&] { run_expert(e, work[e], in, mixed, flow, pass); });
+  Rows shared;
   if (shared_) flow.independent([&] { shared = shared_->run(x, flow, pass); });
   flow.join();
   if (unlatent_) unlatent_->reach(flow);
-  float* y = flow.take(rows * d_model_);
+  const Rows y = flow.take(x.count(), x.width());
   if (!flow.due()) return y;
   if (unlatent_) {
-    LinearInput input(mixed, width, rows, width);
-    unlatent_->apply(input, y, d_model_, pass);
+    LinearInput input(mixed);
+    unlatent_->apply(input, y, pass);
   } else {
-    std::copy_n(mixed, rows * d_model_, y);
+    lane.copy(mixed, y);
   }
-  if (shared != nullptr) add_scaled(y, shared, 1, rows * d_model_, pass);
+  if (shared_) lane.add_scaled(shared, 1, y);
   return y;
 }
 

@@ -9,28 +9,27 @@ namespace klens {
 class Moe : public Mixer {
  public:
   Moe(const MoeSpec& spec, const MixerContext& context);
-  const float* run(const float* x, Flow& flow, const Pass& pass) const override;
+  Rows run(const Rows& x, Flow& flow, const Pass& pass) const override;
 
  private:
   struct Choice {
     int64_t expert;
     float weight;
   };
-  // The experts of one token, from its router scores [experts], which are changed.
-  std::vector<Choice> choose(float* scores) const;
-  std::vector<Choice> choose_by_sigmoid(float* scores) const;
+  // The experts of one token, from its router scores [experts].
+  std::vector<Choice> choose(std::vector<float> scores) const;
+  std::vector<Choice> choose_by_sigmoid(std::vector<float>& scores) const;
   // By expert: the tokens that go there, and with which weight.
   struct Work {
     std::vector<int64_t> tokens;
     std::vector<float> weights;
   };
-  std::vector<Work> route(const float* x, const Pass& pass) const;
-  void run_expert(size_t expert, const Work& work, const float* x, int64_t width, float* y,
-                  Flow& flow, const Pass& pass) const;
+  std::vector<Work> route(const Rows& x, const Pass& pass) const;
+  void run_expert(size_t expert, const Work& work, const Rows& x, const Rows& y, Flow& flow,
+                  const Pass& pass) const;
 
   MoeSpec spec_;
-  int64_t d_model_;
-  std::vector<float> router_;      // [experts][d_model]
+  Weight router_;                  // [experts][d_model]
   std::vector<float> correction_;  // [experts] or empty
   std::vector<Mlp> experts_;
   std::optional<Mlp> shared_;

@@ -10,10 +10,9 @@ class SharedTransformer {
  public:
   SharedTransformer(const SharedTransformerSpec& spec, const MixerContext& context);
   // [rows][d_model], to be added to the input of the place's mixer.
-  const float* run(const float* x, Flow& flow, const Pass& pass) const;
+  Rows run(const Rows& x, Flow& flow, const Pass& pass) const;
 
  private:
-  int64_t d_model_;
   Norm input_norm_, mlp_norm_;
   Attention attention_;
   Mlp mlp_;

@@ -6,8 +6,6 @@
 #include <system_error>
 
 namespace klens {
-namespace {
-
 klens_status status_of(ErrorKind kind) {
   switch (kind) {
     case ErrorKind::kBadArgument:
@@ -25,6 +23,8 @@ klens_status status_of(ErrorKind kind) {
   }
   return KLENS_INTERNAL;
 }
+
+namespace {
 
 klens_status report_thread(klens_error* error, const char* what) noexcept {
   char text[sizeof error->message];

@@ -11,6 +11,8 @@
 
 namespace klens {
 
+klens_status status_of(ErrorKind kind);
+
 // Writes one line into error, if given; returns status. Allocates nothing.
 klens_status report(klens_error* error, klens_status status, std::string_view message) noexcept;
 

@@ -30,16 +30,16 @@ Activations activations_of(int given) {
   throw Error(ErrorKind::kBadArgument, "activations must be int8 or f32");
 }
 
-std::optional<cpu::KvType> kv_of(int given) {
+std::optional<KvType> kv_of(int given) {
   switch (given) {
     case KLENS_KV_DEFAULT:
       return std::nullopt;
     case KLENS_KV_F32:
-      return cpu::KvType::kF32;
+      return KvType::kF32;
     case KLENS_KV_FP16:
-      return cpu::KvType::kF16;
+      return KvType::kF16;
     case KLENS_KV_INT8:
-      return cpu::KvType::kI8;
+      return KvType::kI8;
     default:
       throw Error(ErrorKind::kBadArgument, "--kv must be f32, fp16 or int8");
   }
@@ -50,14 +50,12 @@ ModelOptions model_options(const klens_model_options& options) {
   if (options.threads < 0 || options.threads > kMaxThreads)
     throw Error(ErrorKind::kBadArgument,
                 "-t must be from 0 (one per core) to " + std::to_string(kMaxThreads));
-  if (options.backend != nullptr && std::string(options.backend) != "cpu")
-    throw Error(ErrorKind::kUnsupported,
-                std::string("backend \"") + options.backend + "\" is not in this build; use cpu");
   const std::string isa_error = cpu::isa_variable_error();
   if (!isa_error.empty()) throw Error(ErrorKind::kBadArgument, isa_error);
   return {.threads = options.threads,
           .activations = activations_of(number_of(options.activations)),
-          .kv = kv_of(number_of(options.kv))};
+          .kv = kv_of(number_of(options.kv)),
+          .device = options.backend == nullptr ? nullptr : &find_device(options.backend)};
 }
 
 }  // namespace

@@ -14,6 +14,20 @@ void eval(klens_session* session, const int32_t* ids, size_t count, float* logit
   session->session.eval({ids, count}, logits);
 }
 
+std::vector<Feed> feeds_of(klens_session* const* sessions, const int32_t* const* ids,
+                           const size_t* counts, size_t session_count) {
+  require(sessions, "sessions");
+  require(ids, "ids");
+  require(counts, "counts");
+  std::vector<Feed> feeds;
+  for (size_t i = 0; i < session_count; ++i) {
+    require(sessions[i], "session");
+    require(ids[i], "ids");
+    feeds.push_back({.session = &sessions[i]->session, .ids = {ids[i], counts[i]}});
+  }
+  return feeds;
+}
+
 }  // namespace
 }  // namespace klens
 
@@ -105,16 +119,21 @@ const float* klens_session_logits(const klens_session* session) {
 klens_status klens_sessions_eval(klens_session* const* sessions, const int32_t* const* ids,
                                  const size_t* counts, size_t session_count, klens_error* error) {
   return guarded(error, [&] {
-    require(sessions, "sessions");
-    require(ids, "ids");
-    require(counts, "counts");
-    std::vector<Feed> feeds;
-    for (size_t i = 0; i < session_count; ++i) {
-      require(sessions[i], "session");
-      require(ids[i], "ids");
-      feeds.push_back({.session = &sessions[i]->session, .ids = {ids[i], counts[i]}});
+    eval_together(feeds_of(sessions, ids, counts, session_count));
+  });
+}
+
+klens_status klens_sessions_round(klens_session* const* sessions, const int32_t* const* ids,
+                                  const size_t* counts, size_t session_count, size_t* fed,
+                                  klens_status* statuses, klens_error* error) {
+  return guarded(error, [&] {
+    require(fed, "fed");
+    require(statuses, "statuses");
+    const std::vector<Fed> done = feed_round(feeds_of(sessions, ids, counts, session_count));
+    for (size_t i = 0; i < done.size(); ++i) {
+      fed[i] = static_cast<size_t>(done[i].tokens);
+      statuses[i] = done[i].error ? status_of(done[i].error->kind()) : KLENS_OK;
     }
-    eval_together(feeds);
   });
 }
 

@@ -5,10 +5,9 @@
 #include <cmath>
 #include <random>
 
-#include "engine/jobs/machine_peaks.h"
+#include "engine/cpu/step_clock.h"
 #include "engine/jobs/token_cost.h"
 #include "engine/session.h"
-#include "kernels/cpu/features.h"
 
 namespace klens {
 namespace {
@@ -53,11 +52,11 @@ struct Timing {
 template <class Run>
 std::vector<std::pair<std::string, double>> shares_of(const Model& model, const Run& run) {
   StepClock clock;
-  model.time_steps(&clock);
+  model.device().time_steps(&clock);
   const Clock::time_point begin = Clock::now();
   run();
   const double all = seconds_since(begin) * 1e9 * model.options().threads;
-  model.time_steps(nullptr);
+  model.device().time_steps(nullptr);
   std::vector<std::pair<std::string, double>> shares;
   double rest = 1;
   for (int step = 0; step < kSteps; ++step) {
@@ -124,18 +123,19 @@ BenchReport bench(const std::shared_ptr<const Model>& model, const BenchOptions&
                   Progress& progress) {
   const int threads = model->options().threads;
   progress.stage("machine", 2);
-  const double integer_gop_s = integer_peak(threads);
+  Device& device = model->device();
+  const double integer_gop_s = device.integer_peak();
   progress.step();
-  const double read_gb_s = read_bandwidth(threads);
+  const double read_gb_s = device.read_bandwidth();
   progress.step();
   const TokenCost cost = token_cost(*model);
   BenchReport report;
-  report.isa = cpu::level_name();
+  report.isa = device.level();
   report.threads = threads;
   report.batch = options.batch;
   report.depth = options.depth;
   report.weight_bytes = static_cast<int64_t>(cost.weight_bytes);
-  report.state_bytes = model->fixed_state_floats() * sizeof(float);
+  report.state_bytes = static_cast<size_t>(model->states().bytes());
   report.read_gb_s = read_gb_s;
   report.integer_gop_s = integer_gop_s;
   const std::string depth = options.depth > 0 ? " @ d" + std::to_string(options.depth) : "";
@@ -166,7 +166,7 @@ BenchReport bench(const std::shared_ptr<const Model>& model, const BenchOptions&
     report.token_ms = step_ms;
     report.decode_gb_s = cost.weight_bytes / (step_ms * 1e6);
     // What others leave of the memory changes meanwhile: measured before and after.
-    report.read_gb_s = (read_gb_s + read_bandwidth(threads)) / 2;
+    report.read_gb_s = (read_gb_s + device.read_bandwidth()) / 2;
   }
   return report;
 }

@@ -8,22 +8,20 @@
 namespace klens {
 namespace {
 
-std::vector<int32_t> sample_window(const Model& model, int64_t ctx, uint64_t seed,
-                                   const Executor& executor, Scratch& scratch) {
+std::vector<int32_t> sample_window(const Model& model, int64_t ctx, uint64_t seed, Lane& lane) {
   const ModelSpec& spec = model.spec();
   const std::vector<StopToken>& stops = model.checkpoint().stop_tokens;
   const int32_t start = spec.bos ? *spec.bos : stops.empty() ? 0 : stops.front().id;
   std::vector<int32_t> ids = {start};
   model.check_ids(ids);
   Sampler sampler({.temperature = 1, .repeat_penalty = 1, .repeat_last_n = 0, .seed = seed});
-  const Scratch::Frame frame(scratch);
-  const Pass pass{executor, scratch, model.weights(), no_batch()};
   Walk walk(model, ctx);
   std::vector<float> logits(static_cast<size_t>(spec.vocab));
-  float* x = scratch.take<float>(spec.d_model);
   while (static_cast<int64_t>(ids.size()) < ctx) {
-    walk.feed({&ids.back(), 1}, x, executor, scratch);
-    model.head(x, 1, logits.data(), pass);
+    const Lane::Frame frame(lane);
+    const Rows rows = lane.take(1, spec.vocab);
+    model.head(walk.feed({&ids.back(), 1}, lane), rows, model.weights(), lane);
+    std::copy_n(lane.host(rows), logits.size(), logits.begin());
     ids.push_back(sampler.sample(logits));
   }
   return ids;
@@ -53,7 +51,7 @@ Calibration calibrate_on_samples(const Model& model, int64_t ctx, int64_t window
                                  uint64_t seed, Progress& progress, Journal& journal) {
   Windows sampled(static_cast<size_t>(windows + held_out));
   progress.stage("sample calibration text", static_cast<double>(sampled.size()));
-  model.run_jobs(windows + held_out, [&](int64_t i, const Executor& executor, Scratch& scratch) {
+  model.device().run_jobs(windows + held_out, [&](int64_t i, Lane& lane) {
     // An odd multiplier keeps the windows of one seed apart from each other and from those of the
     // next.
     const uint64_t own = seed * 0x9e3779b97f4a7c15u + static_cast<uint64_t>(i);
@@ -62,7 +60,7 @@ Calibration calibrate_on_samples(const Model& model, int64_t ctx, int64_t window
     if (const auto found = find_ids(journal, name)) {
       window = *found;
     } else {
-      window = sample_window(model, ctx, own, executor, scratch);
+      window = sample_window(model, ctx, own, lane);
       keep_ids(journal, name, window);
     }
     progress.step();

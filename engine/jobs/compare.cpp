@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "engine/walk.h"
-#include "kernels/cpu/divergence/divergence.h"
 
 namespace klens {
 namespace {
@@ -29,38 +28,36 @@ class WindowComparison {
                    std::vector<Position>& out)
       : a_(a), b_(b), window_(window), out_(out) {}
 
-  void run(const Executor& executor, Scratch& scratch) {
+  void run(Lane& lane) {
     const int64_t tokens = static_cast<int64_t>(window_.ids.size());
-    const Pass pass_a{executor, scratch, a_.weights(), no_batch()};
-    const Pass pass_b{executor, scratch, b_.weights(), no_batch()};
     Walk walk_a(a_, tokens), walk_b(b_, tokens);
     for (int64_t t = 0; t < tokens; t += kWalkPart) {
       const int64_t part = std::min(kWalkPart, tokens - t);
       const auto ids =
           std::span(window_.ids).subspan(static_cast<size_t>(t), static_cast<size_t>(part));
-      const Scratch::Frame frame(scratch);
+      const Lane::Frame frame(lane);
       // b's last hidden states wait while a's logits stream past; d_model may differ, the
       // vocabulary may not.
-      float* xa = scratch.take<float>(part * a_.spec().d_model);
-      float* xb = scratch.take<float>(part * b_.spec().d_model);
-      walk_a.feed(ids, xa, executor, scratch);
-      walk_b.feed(ids, xb, executor, scratch);
-      stream_logits(a_, xa, part, pass_a, [&](int64_t first, int64_t count, const float* za) {
-        const Scratch::Frame inner(scratch);
-        float* zb = scratch.take<float>(count * b_.spec().vocab);
-        b_.head(xb + first * b_.spec().d_model, count, zb, pass_b);
-        score(t + first, count, za, zb);
+      const Rows xa = walk_a.feed(ids, lane), xb = walk_b.feed(ids, lane);
+      stream_logits(a_, xa, a_.weights(), lane, [&](int64_t first, const Rows& za) {
+        const Lane::Frame inner(lane);
+        const Rows zb = lane.take(za.count(), b_.spec().vocab);
+        b_.head(xb.rows(first, za.count()), zb, b_.weights(), lane);
+        score(t + first, za, zb, lane);
       });
     }
   }
 
  private:
-  void score(int64_t first, int64_t count, const float* za, const float* zb) {
+  void score(int64_t first, const Rows& a, const Rows& b, Lane& lane) {
     const int64_t vocab = a_.spec().vocab, tokens = static_cast<int64_t>(window_.ids.size());
-    const auto divergence = cpu::best_variant(cpu::divergence_variants(), cpu::active()).run;
+    const int64_t count = a.count();
+    std::vector<PositionScore> scores(static_cast<size_t>(count));
+    lane.divergence(a, b, scores);
+    const float *za = lane.host(a), *zb = lane.host(b);
     for (int64_t i = 0; i < count; ++i) {
       const float *pa = za + i * vocab, *pb = zb + i * vocab;
-      const cpu::Divergence d = divergence({.z = pa, .zq = pb, .vocab = vocab});
+      const PositionScore& d = scores[static_cast<size_t>(i)];
       Position position{.kl = d.kl,
                         .same_top = largest(pa, vocab) == largest(pb, vocab),
                         .scored = false,
@@ -173,12 +170,11 @@ CompareReport compare(const Model& a, const Model& b, const Tokenizer& tokenizer
   std::vector<std::vector<Position>> parts(windows.size());
   progress.stage("compare", static_cast<double>(windows.size()));
   const auto begin = std::chrono::steady_clock::now();
-  a.run_jobs(static_cast<int64_t>(windows.size()),
-             [&](int64_t i, const Executor& executor, Scratch& scratch) {
-               const size_t w = static_cast<size_t>(i);
-               WindowComparison(a, b, windows[w], parts[w]).run(executor, scratch);
-               progress.step();
-             });
+  a.device().run_jobs(static_cast<int64_t>(windows.size()), [&](int64_t i, Lane& lane) {
+    const size_t w = static_cast<size_t>(i);
+    WindowComparison(a, b, windows[w], parts[w]).run(lane);
+    progress.step();
+  });
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   std::vector<Position> positions;

@@ -1,5 +1,6 @@
 #include "engine/jobs/perplexity.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
@@ -17,22 +18,27 @@ int64_t count_words(std::string_view text) {
   return words;
 }
 
-NllSum score_window(const Model& model, const TextWindow& window, const Executor& executor,
-                    Scratch& scratch) {
+NllSum score_window(const Model& model, const TextWindow& window, Lane& lane) {
   NllSum nll;
   const int64_t vocab = model.spec().vocab, tokens = static_cast<int64_t>(window.ids.size());
-  window_logits(
-      model, window.ids, executor, scratch, [&](int64_t first, int64_t count, const float* logits) {
-        for (int64_t i = 0; i < count; ++i) {
-          const int64_t target = first + i + 1;
-          if (target < window.first_target || target >= tokens) continue;
-          const double loss =
-              -log_probability(logits + i * vocab, vocab, window.ids[static_cast<size_t>(target)]);
-          nll.sum += loss;
-          nll.squares += loss * loss;
-          ++nll.tokens;
-        }
-      });
+  std::vector<double> sums;
+  window_logits(model, window.ids, lane, [&](int64_t first, const Rows& rows) {
+    // Those whose next token counts.
+    const int64_t begin = std::max<int64_t>(window.first_target - first - 1, 0);
+    const int64_t end = std::min(rows.count(), tokens - first - 1);
+    if (begin >= end) return;
+    const Rows scored = rows.rows(begin, end - begin);
+    sums.resize(static_cast<size_t>(scored.count()));
+    lane.log_sum_exp(scored, sums);
+    const float* logits = lane.host(scored);
+    for (int64_t i = 0; i < scored.count(); ++i) {
+      const int32_t id = window.ids[static_cast<size_t>(first + begin + i + 1)];
+      const double loss = -(double{logits[i * vocab + id]} - sums[static_cast<size_t>(i)]);
+      nll.sum += loss;
+      nll.squares += loss * loss;
+      ++nll.tokens;
+    }
+  });
   return nll;
 }
 
@@ -42,12 +48,11 @@ NllSum score_windows(const Model& model, const std::vector<TextWindow>& windows,
                      Progress& progress) {
   std::vector<NllSum> scores(windows.size());
   progress.stage("perplexity", static_cast<double>(windows.size()));
-  model.run_jobs(static_cast<int64_t>(windows.size()),
-                 [&](int64_t i, const Executor& executor, Scratch& scratch) {
-                   const size_t w = static_cast<size_t>(i);
-                   scores[w] = score_window(model, windows[w], executor, scratch);
-                   progress.step();
-                 });
+  model.device().run_jobs(static_cast<int64_t>(windows.size()), [&](int64_t i, Lane& lane) {
+    const size_t w = static_cast<size_t>(i);
+    scores[w] = score_window(model, windows[w], lane);
+    progress.step();
+  });
   NllSum total;
   for (const NllSum& score : scores) {
     total.sum += score.sum;

@@ -9,7 +9,6 @@
 
 #include "engine/jobs/profile_job.h"
 #include "engine/version.h"
-#include "kernels/cpu/features.h"
 #include "loaders/checksum.h"
 #include "loaders/error.h"
 #include "loaders/mapped_file.h"
@@ -123,7 +122,7 @@ void Journal::keep(const std::string& name, const std::string& value) {
 
 std::unique_ptr<Journal> open_journal(const Model& model, const ProfileOptions& options) {
   if (options.state_path.empty()) return std::make_unique<Journal>("", "", false);
-  std::string run = std::string(kVersion) + " " + cpu::level_name() + " " +
+  std::string run = std::string(kVersion) + " " + model.device().name() + " " + model.device().level() + " " +
                     checkpoint_xxh3(model.checkpoint()) + " " +
                     std::to_string(static_cast<int>(model.options().activations)) + " " +
                     std::to_string(static_cast<int>(model.kv_type())) + " " +

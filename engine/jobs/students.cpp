@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <mutex>
 
-#include "engine/walk.h"
-#include "kernels/cpu/divergence/divergence.h"
 #include "loaders/error.h"
 
 namespace klens {
@@ -49,67 +47,53 @@ StudentRunner::StudentRunner(const Model& teacher, const PackedUnits* base)
   if (base == nullptr) return;
   for (size_t i = 0; i < base->size(); ++i)
     if ((*base)[i] != nullptr)
-      base_weights_[i] =
-          Weight((*base)[i]->view(), (*base)[i]->format, teacher.options().activations);
+      base_weights_[i] = make_weight((*base)[i]->view(), (*base)[i]->format, teacher);
 }
 
 int64_t StudentRunner::rows() const {
   return model_.prefix_rows() + static_cast<int64_t>(ids_.size());
 }
 
-void StudentRunner::embed(float* x, const Pass& pass) const {
-  model_.embed_prefix(x);
-  model_.embed(ids_, x + model_.prefix_rows() * model_.spec().d_model, pass);
-}
-
-void StudentRunner::keep(const std::vector<Weight>& weights) {
-  const int64_t size = rows() * model_.spec().d_model;
-  inputs_.resize(static_cast<size_t>((model_.blocks() + 1) * size));
-  between_.resize(static_cast<size_t>(model_.blocks()));
+Rows StudentRunner::keep(const std::vector<Weight>& weights, Lane& lane) {
   state_ = model_.transient_state();
+  make_room(model_, rows(), kept_);
   const Sequence sequence = whole(state_, rows());
-  model_.run([&](const Executor& executor) {
-    Batch batch({&sequence, 1});
-    batch.embedded = inputs_.data();
-    const Pass pass{executor, scratch_, weights, batch};
-    embed(inputs_.data(), pass);
-    for (int64_t b = 0; b < model_.blocks(); ++b) {
-      float* x = inputs_.data() + (b + 1) * size;
-      std::copy_n(x - size, size, x);
-      Flow flow(scratch_, &between_[static_cast<size_t>(b)]);
-      model_.run_block(b, x, flow, pass);
-    }
-  });
+  model_.run({.ids = ids_, .sequences = {&sequence, 1}, .weights = weights, .keep = &kept_},
+             lane.take(rows(), model_.spec().d_model), lane);
+  return kept_.inputs.back();
 }
 
 WindowScore StudentRunner::begin_window(std::span<const int32_t> ids) {
   ids_.assign(ids.begin(), ids.end());
-  const int64_t tokens = static_cast<int64_t>(ids.size()), d_model = model_.spec().d_model;
-  keep(model_.weights());
-  teacher_.resize(static_cast<size_t>(tokens * model_.spec().vocab));
-  const auto last = [&] { return inputs_.data() + model_.blocks() * rows() * d_model; };
-  model_.run([&](const Executor& executor) {
-    const Pass pass{executor, scratch_, model_.weights(), no_batch()};
-    model_.head(last() + model_.prefix_rows() * d_model, tokens, teacher_.data(), pass);
-  });
-  if (!base_is_teacher_) keep(base_weights_);
+  const int64_t tokens = static_cast<int64_t>(ids.size()), vocab = model_.spec().vocab;
+  const int64_t bytes = tokens * vocab * static_cast<int64_t>(sizeof(float));
+  if (teacher_memory_.bytes() != bytes)
+    teacher_memory_ = Memory(model_.device(), bytes, Memory::Begin::kAnything);
+  teacher_ = Rows(teacher_memory_.address(), tokens, vocab);
   WindowScore base;
-  model_.run([&](const Executor& executor) {
-    base = score(last(), Pass{executor, scratch_, base_weights_, no_batch()});
+  model_.device().run([&](Lane& lane) {
+    const Lane::Frame frame(lane);
+    Rows last = keep(model_.weights(), lane);
+    model_.head(last.rows(model_.prefix_rows(), tokens), teacher_, model_.weights(), lane);
+    if (!base_is_teacher_) last = keep(base_weights_, lane);
+    base = score(last, base_weights_, lane);
   });
   return base;
 }
 
-WindowScore StudentRunner::score(const float* x, const Pass& pass) const {
-  const int64_t vocab = model_.spec().vocab, tokens = static_cast<int64_t>(ids_.size());
-  const auto divergence = cpu::best_variant(cpu::divergence_variants(), cpu::active()).run;
+WindowScore StudentRunner::score(const Rows& x, const std::vector<Weight>& weights,
+                                 Lane& lane) const {
+  const int64_t tokens = static_cast<int64_t>(ids_.size());
   WindowScore sum;
-  const float* own = x + model_.prefix_rows() * model_.spec().d_model;
-  stream_logits(model_, own, tokens, pass, [&](int64_t first, int64_t count, const float* logits) {
-    for (int64_t i = 0; i < count; ++i) {
-      const float* z = teacher_.data() + (first + i) * vocab;
-      const float* zq = logits + i * vocab;
-      const cpu::Divergence d = divergence({.z = z, .zq = zq, .vocab = vocab});
+  std::vector<PositionScore> scores;
+  const Rows own = x.rows(model_.prefix_rows(), tokens);
+  stream_logits(model_, own, weights, lane, [&](int64_t first, const Rows& student) {
+    const Rows teacher = teacher_.rows(first, student.count());
+    scores.resize(static_cast<size_t>(student.count()));
+    lane.divergence(teacher, student, scores);
+    const float *z = lane.host(teacher), *zq = lane.host(student);
+    for (int64_t i = 0; i < student.count(); ++i, z += teacher.width(), zq += student.width()) {
+      const PositionScore& d = scores[static_cast<size_t>(i)];
       sum.kl += d.kl;
       sum.kl_reverse += d.kl_reverse;
       sum.squared_error += d.squared_error;
@@ -151,51 +135,35 @@ double StudentRunner::cost(const Student& student) const {
   return cost;
 }
 
-WindowScore StudentRunner::run_one(const Student& student, const Executor& executor,
-                                   Scratch& scratch) const {
+WindowScore StudentRunner::run_one(const Student& student, Lane& lane) const {
   const LinearSpec& spec = model_.units()[student.unit];
   const PackedWeight packed =
       quantise_unit(model_.checkpoint().units.at(spec.name), student.choice);
   std::vector<Weight> weights = base_weights_;
-  weights[student.unit] = Weight(packed.view(), packed.format, model_.options().activations);
-
-  const int64_t size = rows() * model_.spec().d_model, first = first_block(student.unit);
-  const bool from_start = student.unit == model_.spec().embedding;
-  SequenceState state = student_state(first);
+  weights[student.unit] = make_weight(packed.view(), packed.format, model_);
+  SequenceState state = student_state(first_block(student.unit));
   const Sequence sequence = whole(state, rows());
-  const Scratch::Frame frame(scratch);
-  Batch batch({&sequence, 1});
-  const Pass pass{executor, scratch, weights, batch};
-  float* x = scratch.take<float>(size);
-  if (from_start) {
-    float* embedded = scratch.take<float>(size);
-    embed(embedded, pass);
-    std::copy_n(embedded, size, x);
-    batch.embedded = embedded;
-    model_.run_blocks(0, model_.blocks(), x, pass);
-    return score(x, pass);
-  }
-  batch.embedded = inputs_.data();
-  std::copy_n(inputs_.data() + first * size, size, x);
-  if (first < model_.blocks()) {
-    Flow flow(scratch, between_[static_cast<size_t>(first)], student.unit);
-    model_.run_block(first, x, flow, pass);
-    model_.run_blocks(first + 1, model_.blocks(), x, pass);
-  }
-  return score(x, pass);
+  const Lane::Frame frame(lane);
+  const Rows x = lane.take(rows(), model_.spec().d_model);
+  model_.run({.ids = ids_,
+              .sequences = {&sequence, 1},
+              .weights = weights,
+              .kept = &kept_,
+              .unit = student.unit},
+             x, lane);
+  return score(x, weights, lane);
 }
 
 std::vector<WindowScore> StudentRunner::run(std::span<const Student> students,
                                             const OnDone& on_done) {
   std::vector<WindowScore> scores(students.size());
   std::mutex mutex;
-  model_.run_jobs(static_cast<int64_t>(students.size()),
-                  [&](int64_t i, const Executor& executor, Scratch& scratch) {
-                    const size_t s = static_cast<size_t>(i);
-                    scores[s] = run_one(students[s], executor, scratch);
-                    const std::lock_guard lock(mutex);
-                    on_done(s, scores[s]);
-                  });
+  model_.device().run_jobs(static_cast<int64_t>(students.size()), [&](int64_t i, Lane& lane) {
+    const size_t s = static_cast<size_t>(i);
+    scores[s] = run_one(students[s], lane);
+    const std::lock_guard lock(mutex);
+    on_done(s, scores[s]);
+  });
   return scores;
 }
 

@@ -36,26 +36,25 @@ class StudentRunner : public ProfileSubject {
   double cost(const Student& student) const;
 
  private:
-  void keep(const std::vector<Weight>& weights);
   int64_t first_block(size_t unit) const;
   int64_t rows() const;  // of a whole pass: the model's prefix and the window's tokens
-  void embed(float* x, const Pass& pass) const;
+  // One pass over the window that keeps all between units; its output, before the final norm.
+  Rows keep(const std::vector<Weight>& weights, Lane& lane);
   SequenceState student_state(int64_t first) const;
   // x: [rows()][d_model], of which the window's tokens count.
-  WindowScore score(const float* x, const Pass& pass) const;
-  WindowScore run_one(const Student& student, const Executor& executor, Scratch& scratch) const;
+  WindowScore score(const Rows& x, const std::vector<Weight>& weights, Lane& lane) const;
+  WindowScore run_one(const Student& student, Lane& lane) const;
 
   const Model& model_;
   std::vector<Weight> base_weights_;
   bool base_is_teacher_;
   std::vector<int32_t> ids_;
-  // Of the base: the input of every block, [blocks + 1][rows][d_model], what lies between its
-  // units, and its caches, from which blocks read that share those of an earlier one.
-  std::vector<float> inputs_;
-  std::vector<Kept> between_;
+  // Of the base: what a pass keeps, and its caches, from which blocks read that share those of an
+  // earlier one.
+  KeptPass kept_;
   SequenceState state_;
-  std::vector<float> teacher_;  // [tokens][vocab] logits
-  Scratch scratch_;
+  Memory teacher_memory_;
+  Rows teacher_;  // [tokens][vocab] logits
 };
 
 }  // namespace klens

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "engine/walk.h"
-#include "kernels/cpu/divergence/divergence.h"
 #include "loaders/error.h"
 
 namespace klens {
@@ -66,26 +65,18 @@ std::vector<int32_t> text_ids(const Model& model, const Tokenizer& tokenizer,
   return ids;
 }
 
-void window_logits(const Model& model, const std::vector<int32_t>& ids, const Executor& executor,
-                   Scratch& scratch, const LogitSink& sink) {
+void window_logits(const Model& model, const std::vector<int32_t>& ids, Lane& lane,
+                   const RowSink& sink) {
   const int64_t tokens = static_cast<int64_t>(ids.size());
   Walk walk(model, tokens);
-  const Pass pass{executor, scratch, model.weights(), no_batch()};
   for (int64_t t = 0; t < tokens; t += kWalkPart) {
     const int64_t count = std::min(kWalkPart, tokens - t);
-    const Scratch::Frame frame(scratch);
-    float* x = scratch.take<float>(count * model.spec().d_model);
-    walk.feed(std::span(ids).subspan(static_cast<size_t>(t), static_cast<size_t>(count)), x,
-              executor, scratch);
-    stream_logits(model, x, count, pass, [&](int64_t first, int64_t rows, const float* logits) {
-      sink(t + first, rows, logits);
-    });
+    const Lane::Frame frame(lane);
+    const Rows x =
+        walk.feed(std::span(ids).subspan(static_cast<size_t>(t), static_cast<size_t>(count)), lane);
+    stream_logits(model, x, model.weights(), lane,
+                  [&](int64_t first, const Rows& logits) { sink(t + first, logits); });
   }
-}
-
-double log_probability(const float* logits, int64_t vocab, int32_t id) {
-  const auto log_sum_exp = cpu::best_variant(cpu::log_sum_exp_variants(), cpu::active()).run;
-  return double{logits[id]} - log_sum_exp(logits, vocab);
 }
 
 MeanError mean_error(double sum, double sum_of_squares, int64_t n) {

@@ -33,11 +33,8 @@ std::vector<int32_t> text_ids(const Model& model, const Tokenizer& tokenizer,
                               std::string_view text);
 
 // The model's logits over a window from a fresh state, streamed.
-void window_logits(const Model& model, const std::vector<int32_t>& ids, const Executor& executor,
-                   Scratch& scratch, const LogitSink& sink);
-
-// log p(id) from one position's logits.
-double log_probability(const float* logits, int64_t vocab, int32_t id);
+void window_logits(const Model& model, const std::vector<int32_t>& ids, Lane& lane,
+                   const RowSink& sink);
 
 // A mean with its standard error, from sums over n values.
 struct MeanError {

@@ -5,8 +5,8 @@
 
 namespace klens::cpu {
 
-// One row of a kernel family's table. The engine runs the first row the CPU covers; tests compare
-// every row it covers with the last; benches time every row it covers.
+// An entry of a kernel family's table. The engine runs the first that the CPU covers; tests compare
+// each that it covers with the last; benches time each.
 template <class Fn>
 struct Variant {
   const char* name;
@@ -14,12 +14,12 @@ struct Variant {
   Fn* run;
 };
 
-// Tables are ordered best first and end in the scalar row, which needs nothing and is the
+// Tables are ordered best first and end in the scalar one, which needs nothing and is the
 // specification.
 template <class Fn>
 constexpr const Variant<Fn>& best_variant(std::span<const Variant<Fn>> table, Features have) {
-  for (const Variant<Fn>& row : table)
-    if (covers(have, row.needs)) return row;
+  for (const Variant<Fn>& variant : table)
+    if (covers(have, variant.needs)) return variant;
   return table.back();
 }
 

@@ -2,8 +2,8 @@
 #include <catch2/catch.hpp>
 #include <map>
 
+#include "engine/cpu/cpu_device.h"
 #include "engine/jobs/bench_job.h"
-#include "engine/jobs/machine_peaks.h"
 #include "engine/jobs/token_cost.h"
 #include "tests/testing.h"
 
@@ -52,8 +52,9 @@ TEST_CASE("a token reads every weight once, shared ones at each place, chosen ex
 
 TEST_CASE("what the machine gives is measured with one thread and with several") {
   for (const int threads : {1, 3}) {
-    CHECK(read_bandwidth(threads) > 0);
-    CHECK(integer_peak(threads) > 0);
+    CpuDevice device(threads);
+    CHECK(device.read_bandwidth() > 0);
+    CHECK(device.integer_peak() > 0);
   }
 }
 

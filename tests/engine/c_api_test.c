@@ -151,6 +151,8 @@ static void several_sessions(klens_model* model, klens_model* other_model) {
   const int32_t ids[] = {0, 17, 300, 999, 5}, outside[] = {0, 4096};
   const int32_t* some[2];
   const size_t counts[] = {1, 1}, none[] = {1, 0};
+  size_t fed[2] = {9, 9};
+  klens_status statuses[2] = {KLENS_IO, KLENS_IO};
   klens_session *session[2] = {NULL, NULL}, *alone[2] = {NULL, NULL}, *mixed[2];
   int i;
   for (i = 0; i < 2; ++i) {
@@ -175,7 +177,11 @@ static void several_sessions(klens_model* model, klens_model* other_model) {
   BAD(klens_sessions_eval(session, some, counts, 2, e), "outside the vocabulary");
   some[1] = ids + 2;
   CHECK(klens_session_position(session[0]) == 1 && klens_session_position(session[1]) == 3);
-  OK(klens_sessions_eval(session, some, counts, 2, e));
+  BAD(klens_sessions_round(session, some, counts, 2, NULL, statuses, e), "fed is NULL");
+  BAD(klens_sessions_round(session, some, counts, 2, fed, NULL, e), "statuses is NULL");
+  OK(klens_sessions_round(session, some, none, 2, fed, statuses, e));
+  CHECK(fed[0] == 1 && fed[1] == 0 && statuses[0] == KLENS_OK && statuses[1] == KLENS_OK);
+  OK(klens_sessions_eval(session + 1, some + 1, counts, 1, e));
   for (i = 0; i < 2; ++i) {
     CHECK(same_logits(model, session[i], alone[i]));
     klens_session_free(session[i]);

@@ -45,7 +45,7 @@ TEST_CASE("a GGUF gives the logits of the checkpoint it was made from", "[golden
       SafetensorsFile::open(data_path("gguf/" + name + ".reference.safetensors"));
   const auto model =
       std::make_shared<const Model>(open_checkpoint(data_path("gguf/" + name + ".gguf"), true),
-                                    ModelOptions{.threads = 2, .kv = cpu::KvType::kF32});
+                                    ModelOptions{.threads = 2, .kv = KvType::kF32});
   const auto input = tensor_values<int32_t>(reference, "input_ids");
   const auto wanted = tensor_values<float>(reference, "logits");
   const auto greedy = tensor_values<int32_t>(reference, "greedy_ids");

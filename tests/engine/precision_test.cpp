@@ -39,7 +39,7 @@ class Patched {
           scale(view, scaling, bytes.data() + (view.bytes.data() - file.mapping()->bytes().data()));
     std::ofstream(folder_ / "model.safetensors") << bytes;
   }
-  std::shared_ptr<const Model> open(cpu::KvType kv) const {
+  std::shared_ptr<const Model> open(KvType kv) const {
     return std::make_shared<const Model>(
         open_checkpoint(folder_.path(), false),
         ModelOptions{.threads = 2, .activations = Activations::kInt8, .kv = kv});
@@ -78,15 +78,15 @@ TEST_CASE("states are FP32 where the config asks for it, whatever keys and value
     CAPTURE(golden);
     const Patched plain(golden, R"({"mamba_ssm_cache_dtype":null})"),
         asked(golden, R"({"mamba_ssm_cache_dtype":"float32"})");
-    const auto half = plain.open(cpu::KvType::kF16), full = plain.open(cpu::KvType::kF32),
-               both = asked.open(cpu::KvType::kF16);
-    CHECK(half->fixed_state_floats() < full->fixed_state_floats());
-    CHECK(both->fixed_state_floats() == full->fixed_state_floats());
+    const auto half = plain.open(KvType::kF16), full = plain.open(KvType::kF32),
+               both = asked.open(KvType::kF16);
+    CHECK(half->states().bytes() < full->states().bytes());
+    CHECK(both->states().bytes() == full->states().bytes());
     CHECK(logits_of(both) != logits_of(half));
   }
   CHECK(logits_of(
-            Patched("mamba2", R"({"mamba_ssm_cache_dtype":"float32"})").open(cpu::KvType::kF16)) ==
-        logits_of(Patched("mamba2", "{}").open(cpu::KvType::kF32)));
+            Patched("mamba2", R"({"mamba_ssm_cache_dtype":"float32"})").open(KvType::kF16)) ==
+        logits_of(Patched("mamba2", "{}").open(KvType::kF32)));
 }
 
 // Keys times 2^20 and queries by 2^20, values times 2^20 and what reads them by it: the same model.
@@ -99,8 +99,8 @@ TEST_CASE("keys and values beyond FP16 turn their caches to FP32", "[precision]"
                                               {"self_attn.q_proj.weight", 1 / kMuch},
                                               {"self_attn.v_proj.weight", kMuch},
                                               {"self_attn.o_proj.weight", 1 / kMuch}});
-    const std::vector<float> want = logits_of(plain.open(cpu::KvType::kF32));
-    const auto model = large.open(cpu::KvType::kF16);
+    const std::vector<float> want = logits_of(plain.open(KvType::kF32));
+    const auto model = large.open(KvType::kF16);
     const std::vector<float> got = logits_of(model);
     double worst = 0;
     for (size_t i = 0; i < want.size(); ++i)
@@ -124,7 +124,7 @@ TEST_CASE("keys and values beyond FP16 turn their caches to FP32", "[precision]"
     session.reset();
     CHECK(session.wide_caches() == 0);
   }
-  Session ordinary(Patched("llama", "{}").open(cpu::KvType::kF16), 512);
+  Session ordinary(Patched("llama", "{}").open(KvType::kF16), 512);
   ordinary.eval(std::vector<int32_t>(100, 3), nullptr);
   CHECK(ordinary.wide_caches() == 0);
 }
@@ -150,11 +150,11 @@ TEST_CASE("Mamba-2 states beyond FP16 end with the cure", "[precision]") {
         session.eval(std::span(ids).subspan(at, std::min(chunk, ids.size() - at)), nullptr);
       return session.position();
     };
-    CHECK_THROWS_WITH(run(large.open(cpu::KvType::kF16)),
+    CHECK_THROWS_WITH(run(large.open(KvType::kF16)),
                       Catch::StartsWith(large.path() + ": the state of backbone.layers.") &&
                           Catch::EndsWith("run the model with --kv f32"));
-    CHECK(run(large.open(cpu::KvType::kF32)) == 600);
-    CHECK(run(some.open(cpu::KvType::kF16)) == 600);
+    CHECK(run(large.open(KvType::kF32)) == 600);
+    CHECK(run(some.open(KvType::kF16)) == 600);
   }
 }
 

@@ -1,7 +1,9 @@
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
+#include "engine/cpu/lane.h"
 #include "engine/model.h"
 #include "loaders/checkpoint.h"
 #include "tests/testing.h"
@@ -17,6 +19,7 @@ struct Result {
 };
 
 Result forward(const Model& model, int64_t tokens, const Executor& executor) {
+  CpuLane lane(model.device(), executor);
   std::vector<int32_t> ids;
   for (int64_t t = 0; t < tokens; ++t)
     ids.push_back(static_cast<int32_t>(t * t % model.spec().vocab));
@@ -26,9 +29,12 @@ Result forward(const Model& model, int64_t tokens, const Executor& executor) {
       .state = &state, .row = 0, .tokens = tokens, .position = before, .horizon = before + tokens};
   Result result;
   result.x.resize(static_cast<size_t>(tokens * model.spec().d_model));
-  Scratch scratch;
-  model.forward(ids, {&sequence, 1}, result.x.data(), executor, scratch);
-  result.state = state.fixed;
+  const Rows x = lane.take(tokens, model.spec().d_model);
+  model.run({.ids = ids, .sequences = {&sequence, 1}, .weights = model.weights()}, x, lane);
+  std::copy_n(lane.host(x), result.x.size(), result.x.begin());
+  const std::vector<std::byte> bytes = state.slots.read();
+  result.state.resize(bytes.size() / sizeof(float));
+  std::memcpy(result.state.data(), bytes.data(), bytes.size());
   return result;
 }
 

@@ -35,10 +35,10 @@ bool close(std::span<const float> a, std::span<const float> b) {
   return true;
 }
 
-bool only_attends(const Model& model) { return model.initial_state().fixed.empty(); }
+bool only_attends(const Model& model) { return model.states().bytes() == 0; }
 
 // A model's quantised copy, which runs on integer kernels.
-std::shared_ptr<const Model> open_with_kv(const std::string& name, cpu::KvType kv) {
+std::shared_ptr<const Model> open_with_kv(const std::string& name, KvType kv) {
   return std::make_shared<const Model>(
       open_checkpoint(data_path("goldens/" + name), true),
       ModelOptions{.threads = 2, .activations = Activations::kInt8, .kv = kv});
@@ -178,7 +178,7 @@ std::vector<int32_t> long_ids(const std::string& name, size_t count) {
 
 TEST_CASE("where a prompt is cut does not show at multiples of 64", "[session]") {
   const std::string name = GENERATE(from_range(golden_names()));
-  const cpu::KvType kv = GENERATE(cpu::KvType::kF32, cpu::KvType::kF16);
+  const KvType kv = GENERATE(KvType::kF32, KvType::kF16);
   const size_t count = GENERATE(256, 257, 300, 333);
   CAPTURE(name, static_cast<int>(kv), count);
   const auto model = open_with_kv(name, kv);
@@ -296,16 +296,16 @@ TEST_CASE("keys and values in FP16 and INT8 stay close, and take less", "[sessio
   const std::string name = GENERATE("llama", "qwen3", "mistral", "hymba", "falcon_h1", "zamba2");
   CAPTURE(name);
   const std::vector<int32_t> ids = golden_ids(name);
-  const auto run = [&](cpu::KvType type, size_t& bytes) {
+  const auto run = [&](KvType type, size_t& bytes) {
     Session session(open_with_kv(name, type), 512);
     session.eval(ids, nullptr);
     bytes = session.bytes();
     return logits_of(session);
   };
   size_t full_bytes = 0, half_bytes = 0, int8_bytes = 0;
-  const std::vector<float> full = run(cpu::KvType::kF32, full_bytes);
-  const std::vector<float> half = run(cpu::KvType::kF16, half_bytes);
-  const std::vector<float> int8 = run(cpu::KvType::kI8, int8_bytes);
+  const std::vector<float> full = run(KvType::kF32, full_bytes);
+  const std::vector<float> half = run(KvType::kF16, half_bytes);
+  const std::vector<float> int8 = run(KvType::kI8, int8_bytes);
   CHECK(half_bytes < full_bytes);
   CHECK(int8_bytes < half_bytes);
   const auto worst = [&](const std::vector<float>& got) {
@@ -324,7 +324,7 @@ TEST_CASE("keys and values in FP16 and INT8 stay close, and take less", "[sessio
 
 TEST_CASE("saved sessions are restored with every kind of cache", "[session]") {
   const std::string name = GENERATE("llama", "hymba", "mistral", "zamba", "falcon_h1", "mamba2");
-  const cpu::KvType kv = GENERATE(cpu::KvType::kF32, cpu::KvType::kF16, cpu::KvType::kI8);
+  const KvType kv = GENERATE(KvType::kF32, KvType::kF16, KvType::kI8);
   CAPTURE(name, static_cast<int>(kv));
   const auto model = open_with_kv(name, kv);
   const std::vector<int32_t> ids = golden_ids(name);
@@ -344,7 +344,7 @@ TEST_CASE("saved sessions are restored with every kind of cache", "[session]") {
     restored.eval(all.subspan(t, 1), nullptr);
     REQUIRE(logits_of(restored) == logits_of(session));
   }
-  Session other(open_with_kv(name, kv == cpu::KvType::kI8 ? cpu::KvType::kF32 : cpu::KvType::kI8),
+  Session other(open_with_kv(name, kv == KvType::kI8 ? KvType::kF32 : KvType::kI8),
                 512);
   CHECK_THROWS_WITH(other.load(folder / "session"), Catch::Contains("--kv"));
 }
@@ -352,7 +352,7 @@ TEST_CASE("saved sessions are restored with every kind of cache", "[session]") {
 TEST_CASE("checkpoints are saved with the session", "[session]") {
   const std::string name =
       GENERATE("llama", "hymba", "mistral_window", "zamba2", "mamba2", "mamba");
-  const cpu::KvType kv = GENERATE(cpu::KvType::kF32, cpu::KvType::kF16, cpu::KvType::kI8);
+  const KvType kv = GENERATE(KvType::kF32, KvType::kF16, KvType::kI8);
   CAPTURE(name, static_cast<int>(kv));
   const auto model = open_with_kv(name, kv);
   const std::vector<int32_t> ids = golden_ids(name);
@@ -458,7 +458,7 @@ TEST_CASE("a window keeps what it needs and no more", "[session]") {
   const int64_t rows = static_cast<int64_t>(many.size()) + 6;
   const KvCacheSpec& spec = model->spec().caches[0];
   const size_t row = static_cast<size_t>(spec.kv_heads * (spec.k_dim + spec.v_dim)) * sizeof(float);
-  const size_t fixed = model->fixed_state_floats() * sizeof(float) + 160 * sizeof(float);
+  const size_t fixed = static_cast<size_t>(model->states().bytes()) + 160 * sizeof(float);
   const size_t windows = session.bytes() - fixed - 2 * static_cast<size_t>(rows) * row;
   CHECK(windows < (model->spec().caches.size() - 2) * (6 + 13 + 64 + 512) * row);
 }

@@ -1,4 +1,4 @@
-#include "engine/team.h"
+#include "engine/cpu/team.h"
 
 #include <catch2/catch.hpp>
 #include <chrono>
@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-#include "engine/executor.h"
+#include "engine/cpu/executor.h"
 
 namespace klens {
 namespace {

@@ -116,13 +116,13 @@ TEST_CASE("keys and values in INT8 cost little", "[slow][wiki]") {
   const std::string text_path = shared_path("data/wikitext2.test.raw.txt"),
                     path = shared_path("models/wiki-llama");
   if (text_path.empty() || path.empty()) return;
-  const auto open = [&](cpu::KvType kv) {
+  const auto open = [&](KvType kv) {
     return std::make_shared<const Model>(
         open_checkpoint(path, false),
         ModelOptions{.threads = 2, .activations = Activations::kInt8, .kv = kv});
   };
-  const auto full = open(cpu::KvType::kF32), half = open(cpu::KvType::kF16),
-             int8 = open(cpu::KvType::kI8);
+  const auto full = open(KvType::kF32), half = open(KvType::kF16),
+             int8 = open(KvType::kI8);
   const WindowOptions some{.ctx = 512, .windows = 30, .stride = 0, .llama_protocol = false};
   Progress progress(nullptr);
   const std::string text = read_text(text_path);
@@ -158,7 +158,7 @@ TEST_CASE("Mamba-2's states in FP16 cost little", "[slow][wiki]") {
   const std::string text_path = shared_path("data/wikitext2.test.raw.txt"),
                     path = shared_path("models/wiki-mamba2");
   if (text_path.empty() || path.empty()) return;
-  const auto decode = [&](cpu::KvType kv, std::vector<float>& logits) {
+  const auto decode = [&](KvType kv, std::vector<float>& logits) {
     const auto model = std::make_shared<const Model>(
         open_checkpoint(path, false),
         ModelOptions{.threads = 2, .activations = Activations::kInt8, .kv = kv});
@@ -172,8 +172,8 @@ TEST_CASE("Mamba-2's states in FP16 cost little", "[slow][wiki]") {
     return vocab;
   };
   std::vector<float> full, half;
-  decode(cpu::KvType::kF32, full);
-  const double kl = mean_kl(full, half, decode(cpu::KvType::kF16, half));
+  decode(KvType::kF32, full);
+  const double kl = mean_kl(full, half, decode(KvType::kF16, half));
   std::cout << "wiki-mamba2: KL of states in FP16 " << kl << "\n";
   CHECK(kl > 0);
   CHECK(kl < 1e-6);

@@ -1,4 +1,4 @@
-// The AVX-VNNI row's source in AVX-512's encoding, so that machines without AVX-VNNI test it.
+// The AVX-VNNI variant's source in AVX-512's encoding, so that machines without AVX-VNNI test it.
 // Built with -mavx2 -mfma -mf16c -mavx512f -mavx512vl -mavx512vnni. See kernels/README.md for the
 // one rule of such files.
 #include "kernels/cpu/linear/linear_i8_vnni256.h"

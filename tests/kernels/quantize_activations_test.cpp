@@ -54,7 +54,7 @@ void check_definition(const Result& r, const Buffer<float>& x, int64_t x_stride,
   }
 }
 
-TEST_CASE("quantize_activations: the same bits on every row", "[quantize_activations]") {
+TEST_CASE("quantize_activations: the same bits with every variant", "[quantize_activations]") {
   const auto table = quantize_activations_variants();
   for_each_variant(table, [&](const Variant<QuantizeActivations>& v) {
     Rng rng(1);

@@ -75,7 +75,7 @@ constexpr int64_t strided(int64_t rows, int64_t cols, int64_t stride) {
   return rows == 0 ? 0 : (rows - 1) * stride + cols;
 }
 
-// Calls f for each row of the table that this machine covers, and says aloud what it skips.
+// Calls f for each variant that this machine covers, and says aloud what it skips.
 template <class Fn, class F>
 void for_each_variant(std::span<const cpu::Variant<Fn>> table, F f) {
   for (const cpu::Variant<Fn>& v : table) {

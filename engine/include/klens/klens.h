@@ -222,10 +222,20 @@ KLENS_API klens_status klens_session_eval_all(klens_session* session, const int3
 /* Feeds `sessions` different sessions of one model together: ids[i] are counts[i] (at least 1)
    tokens for session i. Prompts and single tokens may be mixed. They share each pass over the
    weights, and decoding gives each session the bits it would get alone. On failure as
-   klens_session_eval, for all. */
+   klens_session_eval, for all; but where the logits of some are not finite, only those are reset. */
 KLENS_API klens_status klens_sessions_eval(klens_session* const* sessions,
                                            const int32_t* const* ids, const size_t* counts,
                                            size_t session_count, klens_error* error);
+/* One round of that: a single pass, which feeds the next tokens of each session as far as one pass
+   has room, for callers that change who is fed between passes. counts[i] may be 0; all that is known
+   of a session's next tokens should be given. fed[i] becomes the number of tokens of session i that
+   were fed; give it the others next. The logits are there once all were. statuses[i] is KLENS_OK, or
+   why session i alone was reset to position 0 (KLENS_BAD_FILE: its logits are not finite). The call
+   fails as klens_session_eval does, for all. */
+KLENS_API klens_status klens_sessions_round(klens_session* const* sessions,
+                                            const int32_t* const* ids, const size_t* counts,
+                                            size_t session_count, size_t* fed,
+                                            klens_status* statuses, klens_error* error);
 /* The logits [vocab] after the last token fed, borrowed; NULL at position 0, and after going back
    to a position without a checkpoint. */
 KLENS_API const float* klens_session_logits(const klens_session* session);

@@ -24,7 +24,7 @@ struct QuantizeActivationsArgs {
   int32_t* sum;      // [tokens][ceil(cols / group)]: sum of the group's q
 };
 
-// Every row of the table gives the same bits.
+// Every variant gives the same bits.
 using QuantizeActivations = void(const QuantizeActivationsArgs&);
 
 std::span<const Variant<QuantizeActivations>> quantize_activations_variants();

@@ -48,10 +48,10 @@ struct AttentionArgs {
   // beyond the last key.
   int64_t key_begin = 0, key_end = INT64_MAX;
   AttentionPart* part = nullptr;  // [tokens][heads], of the heads computed; may be null
-  bool rounded = false;           // rows that can may round to BF16 what several queries multiply
+  bool rounded = false;           // variants that can may round to BF16 what several queries multiply
 };
 
-// Floats of working memory that a call needs on any row of the table.
+// Floats of working memory that a call needs with any variant.
 int64_t attention_work(const AttentionArgs& args);
 
 // No allocation, errors or globals; nothing grows with tokens x keys. A query's result has the same

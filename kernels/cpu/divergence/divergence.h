@@ -21,7 +21,7 @@ struct DivergenceArgs {
   int64_t vocab;
 };
 
-// Logits are finite. The scalar row is FP64 throughout; the others have FP32 terms and FP64 sums.
+// Logits are finite. The scalar variant is FP64 throughout; the others have FP32 terms and FP64 sums.
 // The divergences are sums of non-negative terms, so the tiny ones of a single quantised unit keep
 // their digits: |kl - kl_scalar| <= 1e-5 kl + 1e-12, likewise kl_reverse; lse within 1e-6; squared
 // sums within 1e-6 relative.

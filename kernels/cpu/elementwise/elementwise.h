@@ -17,7 +17,7 @@ struct ElementwiseArgs {
   int64_t cols;
 };
 
-// With v = x + bias, rounded to FP32 on every row:
+// With v = x + bias, rounded to FP32 by every variant:
 //   exp       y = e^v                 |error| <= eps y where y is normal
 //   silu      y = v / (1 + e^-v)      |error| <= 2 eps |y| + 1e-36
 //   softplus  y = log(1 + e^v)        |error| <= 2 eps y + 1e-37; above 20 that is v, as PyTorch

@@ -7,7 +7,7 @@
 namespace klens::cpu {
 
 // y = act(gate_scale * gate) * up over [tokens][cols]: the middle of a gated MLP (arXiv
-// 2002.05202), and Mamba-2's gate. gate_scale * gate is rounded to FP32 on every row.
+// 2002.05202), and Mamba-2's gate. gate_scale * gate is rounded to FP32 by every variant.
 struct GatedArgs {
   const float* gate;  // [tokens][cols], rows gate_stride floats apart
   int64_t gate_stride;

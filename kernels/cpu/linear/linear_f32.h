@@ -20,7 +20,7 @@ struct LinearF32Args {
 
 // No allocation (a fixed panel on the stack at most), locks, errors or globals; nothing outside the
 // stated extents is read or written. x and y must not overlap.
-// One row of the table gives bit-equal results for a (token, output) whatever `tokens` and the tile
+// One variant gives bit-equal results for a (token, output) whatever `tokens` and the tile
 // range are: the sum runs over k in one fixed order.
 // |y - y_scalar| <= cols * eps * sum over k of |W[n][k] * x[t][k]|.
 using LinearF32 = void(const LinearF32Args&);

@@ -26,7 +26,7 @@ struct LinearI8Args {
 };
 
 // As LinearF32: no allocation, errors or globals; bit-equal per (token, output) whatever the
-// ranges. Integer parts are exact on every row of the table; what differs is FP32 rounding: |y -
+// ranges. Integer parts are exact with every variant; what differs is FP32 rounding: |y -
 // y_scalar| <= (x_groups + 2) * eps * sum over g of |x_scale * w_scale * dot|.
 using LinearI8 = void(const LinearI8Args&);
 

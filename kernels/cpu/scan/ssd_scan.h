@@ -51,7 +51,7 @@ struct SsdScanArgs {
   int64_t heads, head_dim, groups, states;  // any sizes; groups divides heads
   int64_t head_begin, head_end;             // only these heads are read, written and updated
   float* work;           // [ssd_scan_work(*this)] floats, uninitialised; the call's own
-  bool rounded = false;  // rows that can may round what chunks multiply to BF16
+  bool rounded = false;  // variants that can may round what chunks multiply to BF16
 };
 
 // Floats of the pending tokens of a sequence, and where in them each of the parts is.
@@ -66,7 +66,7 @@ void ssd_keep_b(const SsdScanArgs& args);
 // The call's tokens from `first` on, `count` of them.
 SsdScanArgs ssd_part(SsdScanArgs args, int64_t first, int64_t count);
 
-// Floats of working memory that a call needs on any row of the table.
+// Floats of working memory that a call needs with any variant.
 int64_t ssd_scan_work(const SsdScanArgs& args);
 
 // No allocation, errors or globals. Bit-equal in any range of heads. However tokens are cut into

@@ -1,4 +1,4 @@
-#include "quant/packed_weight.h"
+#include "kernels/aligned_buffer.h"
 
 #include <sys/mman.h>
 
@@ -7,17 +7,13 @@
 #include <new>
 
 namespace klens {
-
 namespace {
 
 constexpr size_t kLargePage = size_t{2} << 20;
 
-// Large buffers lie on large pages, where the system has them for the asking: activations are
-// walked in strides of rows, and each row is a page otherwise.
 size_t alignment(size_t bytes) { return bytes >= kLargePage ? kLargePage : 64; }
 
-}  // namespace
-
+// Only advice, for memory that has not been written to yet.
 void use_large_pages(void* memory, size_t bytes) {
   constexpr uintptr_t kPage = 4096;
   if (bytes < kLargePage) return;
@@ -26,16 +22,22 @@ void use_large_pages(void* memory, size_t bytes) {
   ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 }
 
-AlignedBuffer::AlignedBuffer(size_t bytes) : data_(nullptr, Free{bytes}) {
-  if (bytes == 0) return;
+}  // namespace
+
+void* allocate_aligned(size_t bytes) {
   void* memory = ::operator new (bytes, std::align_val_t{alignment(bytes)});
-  data_.reset(static_cast<std::byte*>(memory));
   use_large_pages(memory, bytes);
-  std::memset(memory, 0, bytes);
+  return memory;
 }
 
-void AlignedBuffer::Free::operator()(std::byte* p) const {
-  ::operator delete (p, std::align_val_t{alignment(bytes)});
+void free_aligned(void* memory, size_t bytes) noexcept {
+  ::operator delete (memory, std::align_val_t{alignment(bytes)});
+}
+
+AlignedBuffer::AlignedBuffer(size_t bytes) : data_(nullptr, Free{bytes}) {
+  if (bytes == 0) return;
+  data_.reset(static_cast<std::byte*>(allocate_aligned(bytes)));
+  std::memset(data_.get(), 0, bytes);
 }
 
 }  // namespace klens

@@ -1,4 +1,4 @@
-#include "engine/team.h"
+#include "engine/cpu/team.h"
 
 #include <immintrin.h>
 

@@ -1,6 +1,5 @@
-#include "engine/sequence.h"
+#include "engine/rope_tables.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "loaders/architectures/spec_builder.h"
@@ -22,28 +21,23 @@ std::vector<float> frequencies(const RopeSpec& spec, int64_t length) {
 
 }  // namespace
 
-float* fixed_state(const Sequence& sequence, int64_t offset, int64_t size, Scratch& scratch) {
-  if (!sequence.state->fixed.empty()) return sequence.state->fixed.data() + offset;
-  float* zeros = scratch.take<float>(size);
-  std::fill_n(zeros, size, 0.0f);
-  return zeros;
-}
-
-const RopeTables::Table& RopeTables::get(size_t rope, const RopeSpec& spec,
-                                         std::span<const Sequence> sequences) {
-  for (const auto& [known, table] : tables_)
-    if (known == rope) return table;
-  Table table;
+RopeTable make_rope_table(const RopeSpec& spec, std::span<const Sequence> sequences, Lane& lane) {
+  std::vector<float> cos, sin;  // [rows][pairs]
   for (const Sequence& sequence : sequences) {
     const std::vector<float> inv_freq = frequencies(spec, sequence.horizon);
     for (int64_t t = 0; t < sequence.tokens; ++t)
       for (const float f : inv_freq) {
         const float angle = static_cast<float>(sequence.position + t) * f;
-        table.cos.push_back(std::cos(angle) * spec.scale);
-        table.sin.push_back(std::sin(angle) * spec.scale);
+        cos.push_back(std::cos(angle) * spec.scale);
+        sin.push_back(std::sin(angle) * spec.scale);
       }
   }
-  return tables_.emplace_back(rope, std::move(table)).second;
+  const int64_t pairs = static_cast<int64_t>(spec.inv_freq.size());
+  const int64_t rows = static_cast<int64_t>(cos.size()) / pairs;
+  const RopeTable table{lane.take(rows, pairs), lane.take(rows, pairs)};
+  lane.write(cos.data(), table.cos);
+  lane.write(sin.data(), table.sin);
+  return table;
 }
 
 }  // namespace klens

@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "engine/step_clock.h"
-#include "engine/team.h"
+#include "engine/cpu/step_clock.h"
+#include "engine/cpu/team.h"
 #include "kernels/thread_owned.h"
 
 namespace klens {

@@ -13,7 +13,7 @@ namespace klens {
 // Threads that stay awake between the steps of a pass. Decoding one token is some hundred steps of
 // microseconds each, with a dependency between any two: waking threads by the operating system, or
 // finding them work by stealing, costs as much as the steps (bench/RESULTS.md, "Threads"). Long and
-// uneven jobs are oneTBB's (Model::run_jobs).
+// uneven jobs are oneTBB's (CpuDevice::run_jobs).
 //
 // More threads must not be slower than one, on a machine with other work either. Parts are claimed
 // one by one, so a thread that the machine has taken away delays nothing but the part that it

@@ -1,4 +1,5 @@
-#include "engine/jobs/machine_peaks.h"
+// What this machine gives to all threads of a device at once.
+#include "engine/cpu/cpu_device.h"
 
 #include <algorithm>
 #include <barrier>
@@ -49,7 +50,9 @@ struct Free {
 
 }  // namespace
 
-double read_bandwidth(int threads) {
+// The median of several passes, as other users of the same memory come and go.
+double CpuDevice::read_bandwidth() {
+  const int threads = threads_;
   constexpr int kPasses = 9;
   constexpr int64_t kBytes = int64_t{256} << 20;  // far more than any cache
   const int64_t part = kBytes / threads / cpu::kReadProbeBytes * cpu::kReadProbeBytes;
@@ -59,19 +62,21 @@ double read_bandwidth(int threads) {
     if (parts.back() == nullptr) throw std::bad_alloc();
   }
   std::vector<uint64_t> sums(parts.size());
-  cpu::ReadProbe* read = cpu::best_variant(cpu::read_probe_variants(), cpu::active()).run;
+  cpu::ReadProbe* probe = cpu::best_variant(cpu::read_probe_variants(), cpu::active()).run;
   const std::vector<double> seconds = time_passes(
       threads, kPasses,
       [&](int thread) {  // each thread is the first to touch its own part
         std::memset(parts[static_cast<size_t>(thread)].get(), 1, static_cast<size_t>(part));
       },
       [&](int thread) {
-        sums[static_cast<size_t>(thread)] = read(parts[static_cast<size_t>(thread)].get(), part);
+        sums[static_cast<size_t>(thread)] = probe(parts[static_cast<size_t>(thread)].get(), part);
       });
   return static_cast<double>(part * threads) / seconds[kPasses / 2] / 1e9;
 }
 
-double integer_peak(int threads) {
+// Of the best variant, the best of several passes.
+double CpuDevice::integer_peak() {
+  const int threads = threads_;
   cpu::IntegerProbe* multiply = cpu::best_variant(cpu::integer_probe_variants(), cpu::active()).run;
   const auto nothing = [](int) {};
   // Long enough that starting together does not count: some milliseconds.

@@ -2,13 +2,16 @@
 #include <utility>
 #include <vector>
 
-#include "engine/scratch.h"
-#include "loaders/model_spec.h"
+#include "engine/device/device.h"
 
 namespace klens {
 
 // What a block left between its stages, for passes that start at one of its units.
-using Kept = std::vector<std::vector<float>>;
+struct Kept {
+  Memory memory;
+  Rows rows;
+};
+using KeptStages = std::vector<Kept>;
 
 // One block's pass as a sequence of stages, each beginning with the units it multiplies by. A pass
 // computes all of them, may keep what lies between them, or resumes: only the stages from the one
@@ -18,25 +21,26 @@ using Kept = std::vector<std::vector<float>>;
 // It must not write to what earlier stages took.
 class Flow {
  public:
-  // kept: null, or where results are kept.
-  Flow(Scratch& scratch, Kept* kept) : scratch_(scratch), keep_(kept) {}
-  Flow(Scratch& scratch, const Kept& kept, UnitId from)
-      : scratch_(scratch), kept_(&kept), from_(from), due_(false) {}
+  // keep: null, or where results are kept.
+  Flow(Lane& lane, KeptStages* keep) : lane_(lane), keep_(keep) {}
+  Flow(Lane& lane, const KeptStages& kept, UnitId from)
+      : lane_(lane), kept_(&kept), from_(from), due_(false) {}
 
   void reach(UnitId unit) { due_ = due_ || unit == from_; }
   bool due() const { return due_; }
 
-  // Room for `count` floats that this stage computes if it is due, and that it left if not.
-  float* take(int64_t count) {
+  // Room that this stage fills if it is due, and what it left there if not.
+  Rows take(int64_t count, int64_t width) {
     const size_t at = taken_++;
     if (keep_ != nullptr) {
       if (keep_->size() <= at) keep_->resize(at + 1);
-      (*keep_)[at].resize(static_cast<size_t>(count));
-      return (*keep_)[at].data();
+      Kept& kept = (*keep_)[at];
+      const int64_t bytes = count * width * static_cast<int64_t>(sizeof(float));
+      if (kept.memory.bytes() != bytes)
+        kept.memory = Memory(lane_.store(), bytes, Memory::Begin::kAnything);
+      return kept.rows = Rows(kept.memory.address(), count, width);
     }
-    // Nothing is written to what is not due.
-    if (!due_) return const_cast<float*>((*kept_)[at].data());
-    return scratch_.take<float>(count);
+    return due_ ? lane_.take(count, width) : (*kept_)[at].rows;
   }
 
   // Stages that need nothing of each other: one that is due makes the others no more due than they
@@ -51,9 +55,9 @@ class Flow {
   void join() { due_ = due_ || std::exchange(joined_, false); }
 
  private:
-  Scratch& scratch_;
-  Kept* keep_ = nullptr;
-  const Kept* kept_ = nullptr;
+  Lane& lane_;
+  KeptStages* keep_ = nullptr;
+  const KeptStages* kept_ = nullptr;
   UnitId from_ = 0;
   bool due_ = true, joined_ = false;
   size_t taken_ = 0;

@@ -1,0 +1,143 @@
+#include "engine/cpu/cpu_device.h"
+
+#include <tbb/enumerable_thread_specific.h>
+#include <tbb/info.h>
+#include <tbb/parallel_for.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/aligned_buffer.h"
+#include "kernels/cpu/elementwise/elementwise.h"
+#include "kernels/cpu/features.h"
+
+namespace klens {
+namespace {
+
+// More threads than cores only take turns, and tbb would say so on stderr.
+int thread_count(int asked) {
+  const int cores = tbb::info::default_concurrency();
+  return asked > 0 ? std::min(asked, cores) : cores;
+}
+
+}  // namespace
+
+CpuDevice::CpuDevice(int threads) : threads_(thread_count(threads)), tbb_arena_(threads_) {
+  if (threads_ > 1) team_ = std::make_unique<Team>(threads_);
+}
+
+std::string CpuDevice::level() const { return cpu::level_name(); }
+
+uint64_t CpuDevice::allocate(int64_t bytes) {
+  return reinterpret_cast<uint64_t>(allocate_aligned(static_cast<size_t>(bytes)));
+}
+void CpuDevice::free(uint64_t address, int64_t bytes) noexcept {
+  free_aligned(pointer<void>(address), static_cast<size_t>(bytes));
+}
+void CpuDevice::zero(uint64_t address, int64_t bytes) {
+  std::memset(pointer<void>(address), 0, static_cast<size_t>(bytes));
+}
+void CpuDevice::copy(uint64_t from, uint64_t to, int64_t bytes) {
+  std::memcpy(pointer<void>(to), pointer<void>(from), static_cast<size_t>(bytes));
+}
+void CpuDevice::write(const void* host, uint64_t to, int64_t bytes) {
+  if (bytes > 0) std::memcpy(pointer<void>(to), host, static_cast<size_t>(bytes));
+}
+void CpuDevice::read(uint64_t from, void* host, int64_t bytes) const {
+  if (bytes > 0) std::memcpy(host, pointer<void>(from), static_cast<size_t>(bytes));
+}
+
+// Touches weights where the kernel, which maps sixteen pages at a time, will map them: their first
+// use would stop for each. MADV_POPULATE_READ takes twice as long.
+void CpuDevice::fetch(std::span<const std::byte> mapped) {
+  constexpr size_t kStep = 16 * 4096;
+  const volatile std::byte* bytes = mapped.data();
+  for (size_t at = 0; at < mapped.size(); at += kStep) static_cast<void>(bytes[at]);
+}
+
+void CpuDevice::negate_exp(const Rows& x) {
+  const int64_t count = x.count() * x.width();
+  float* values = floats(x);
+  cpu::best_variant(cpu::exp_variants(), cpu::active())
+      .run({.x = values,
+            .x_stride = count,
+            .y = values,
+            .y_stride = count,
+            .bias = nullptr,
+            .tokens = 1,
+            .cols = count});
+  for (int64_t i = 0; i < count; ++i) values[i] = -values[i];
+}
+
+int64_t CpuDevice::state_bytes(const StateSlot& slot) const {
+  switch (slot.kind) {
+    case StateSlot::Kind::kConv1d:
+      return (slot.width - 1) * slot.channels * static_cast<int64_t>(sizeof(float));
+    case StateSlot::Kind::kSelectiveScan:
+      return slot.states * slot.channels * static_cast<int64_t>(sizeof(float));
+    case StateSlot::Kind::kSsd:
+      return ssd_state_bytes(slot);
+  }
+  return 0;
+}
+
+class CpuDevice::Borrowed {
+ public:
+  Borrowed(CpuDevice& device, const Executor& executor) : device_(device) {
+    const std::lock_guard lock(device.mutex_);
+    if (device.idle_.empty()) {
+      device.idle_.reserve(++device.lanes_);  // giving it back cannot fail
+      lane_ = std::make_unique<CpuLane>(device, executor);
+    } else {
+      lane_ = std::move(device.idle_.back());
+      device.idle_.pop_back();
+      lane_->become(executor);
+    }
+  }
+  ~Borrowed() {
+    const std::lock_guard lock(device_.mutex_);
+    device_.idle_.push_back(std::move(lane_));
+  }
+  Borrowed(const Borrowed&) = delete;
+  Borrowed& operator=(const Borrowed&) = delete;
+  CpuLane& lane() { return *lane_; }
+
+ private:
+  CpuDevice& device_;
+  std::unique_ptr<CpuLane> lane_;
+};
+
+void CpuDevice::run(const std::function<void(Lane&)>& work) {
+  Borrowed borrowed(*this, Executor(team_.get(), threads_, clock_));
+  if (threads_ == 1) return work(borrowed.lane());
+  tbb_arena_.execute([&] { work(borrowed.lane()); });
+}
+
+void CpuDevice::run_jobs(int64_t count, const std::function<void(int64_t, Lane&)>& job) {
+  if (threads_ == 1 || count < threads_)
+    return run([&](Lane& lane) {
+      for (int64_t i = 0; i < count; ++i) {
+        const Lane::Frame frame(lane);
+        job(i, lane);
+      }
+    });
+  tbb_arena_.execute([&] {
+    tbb::parallel_for(
+        int64_t{0}, count,
+        [&](int64_t i) {
+          Borrowed borrowed(*this, Executor());
+          const Lane::Frame frame(borrowed.lane());
+          job(i, borrowed.lane());
+        },
+        tbb::simple_partitioner());
+  });
+}
+
+void CpuDevice::prepare(int64_t count, const std::function<void(int64_t)>& job) {
+  if (team_)
+    team_->run(count, job);
+  else
+    for (int64_t i = 0; i < count; ++i) job(i);
+}
+
+}  // namespace klens

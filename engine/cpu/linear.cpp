@@ -1,0 +1,126 @@
+// Linear layers and the embedding.
+#include "engine/cpu/lane.h"
+#include "kernels/cpu/activations/quantize_activations.h"
+#include "kernels/cpu/linear/linear_f32.h"
+#include "kernels/cpu/linear/linear_i8.h"
+
+namespace klens {
+namespace {
+
+// Splits [row tiles] x [tokens] into parts for threads: by outputs where there are enough of them,
+// since each part unpacks its weights once; else by tokens too. part(LinearPart).
+template <class Part>
+void over_tiles(const WeightView& w, int64_t tokens, const Executor& executor, const Part& part) {
+  const int64_t tiles = w.row_tiles(), enough = executor.threads() * 4;
+  const int64_t token_parts = executor.threads() == 1 || tiles >= enough
+                                  ? 1
+                                  : std::min((tokens + 31) / 32, (enough + tiles - 1) / tiles);
+  const int64_t work = kTileOutputs * w.cols * std::max<int64_t>(tokens / token_parts, 1);
+  executor.ranges(tiles * token_parts, work, [&](int64_t begin, int64_t end) {
+    // A range may run over several token parts; each is a rectangle of tiles.
+    while (begin < end) {
+      const int64_t at = begin / tiles, stop = std::min(end, (at + 1) * tiles);
+      part(LinearPart{begin - at * tiles, stop - at * tiles, tokens * at / token_parts,
+                      tokens * (at + 1) / token_parts});
+      begin = stop;
+    }
+  });
+}
+
+const LinearInput::Rounded* rounded(const LinearInput& x, int64_t group) {
+  for (const LinearInput::Rounded& done : x.rounded)
+    if (done.group == group) return &done;
+  return nullptr;
+}
+
+}  // namespace
+
+void round_input(const Weight& w, LinearInput& x, CpuLane& lane) {
+  KLENS_CHECK(w.view.cols == x.x.width());
+  const int64_t group = w.activation_group, tokens = x.x.count(), cols = x.x.width();
+  if (group == 0 || rounded(x, group) != nullptr) return;
+  const int64_t stride = (cols + 31) / 32 * 32, groups = (cols + group - 1) / group;
+  auto* q = lane.take_array<int8_t>(tokens * stride);
+  auto* scale = lane.take_array<float>(tokens * groups);
+  auto* sum = lane.take_array<int32_t>(tokens * groups);
+  const auto run = cpu::best_variant(cpu::quantize_activations_variants(), cpu::active()).run;
+  lane.executor().ranges(tokens, cols * 2, [&](int64_t begin, int64_t end) {
+    const Timed timed = lane.timed(Step::kQuantize);
+    run({.x = floats(x.x) + begin * x.x.stride(),
+         .x_stride = x.x.stride(),
+         .tokens = end - begin,
+         .cols = cols,
+         .group = group,
+         .q = q + begin * stride,
+         .q_stride = stride,
+         .scale = scale + begin * groups,
+         .sum = sum + begin * groups});
+  });
+  x.rounded.push_back({.group = group,
+                       .stride = stride,
+                       .q = reinterpret_cast<uint64_t>(q),
+                       .scale = reinterpret_cast<uint64_t>(scale),
+                       .sum = reinterpret_cast<uint64_t>(sum)});
+}
+
+void linear_part(const Weight& w, const LinearInput& input, const float* bias, float* y,
+                 int64_t y_stride, const LinearPart& part, const CpuLane& lane) {
+  const Timed timed = lane.timed(Step::kLinear);
+  const WeightView view = from_tile(w.view, part.tile_begin);
+  const int64_t tokens = part.t_end - part.t_begin, tiles = part.tile_end - part.tile_begin;
+  if (const LinearInput::Rounded* x = rounded(input, w.activation_group); x != nullptr) {
+    const int64_t groups = (input.x.width() + x->group - 1) / x->group;
+    const auto run = cpu::best_variant(cpu::linear_i8_variants(), cpu::active()).run;
+    run({.w = view,
+         .x = pointer<int8_t>(x->q) + part.t_begin * x->stride,
+         .x_stride = x->stride,
+         .x_scale = pointer(x->scale) + part.t_begin * groups,
+         .x_sum = pointer<int32_t>(x->sum) + part.t_begin * groups,
+         .x_group = x->group,
+         .y = y,
+         .y_stride = y_stride,
+         .tokens = tokens,
+         .tile_begin = 0,
+         .tile_end = tiles});
+  } else {
+    const auto run = cpu::best_variant(cpu::linear_f32_variants(), cpu::active()).run;
+    run({.w = view,
+         .x = floats(input.x) + part.t_begin * input.x.stride(),
+         .x_stride = input.x.stride(),
+         .y = y,
+         .y_stride = y_stride,
+         .tokens = tokens,
+         .tile_begin = 0,
+         .tile_end = tiles});
+  }
+  if (bias == nullptr) return;
+  bias += part.tile_begin * kTileOutputs;
+  const int64_t outputs = std::min(view.rows, tiles * kTileOutputs);
+  for (int64_t t = 0; t < tokens; ++t)
+    for (int64_t n = 0; n < outputs; ++n) y[t * y_stride + n] += bias[n];
+}
+
+void CpuLane::linear(const Weight& w, LinearInput& x, const Rows& bias, const Rows& y) {
+  KLENS_CHECK(y.width() == w.view.rows && y.count() == x.x.count());
+  round_input(w, x, *this);
+  over_tiles(w.view, x.x.count(), executor_, [&](const LinearPart& part) {
+    linear_part(w, x, or_null(bias),
+                floats(y) + part.t_begin * y.stride() + part.tile_begin * kTileOutputs, y.stride(),
+                part, *this);
+  });
+}
+
+void CpuLane::embed(const Weight& table, std::span<const int32_t> ids, float scale,
+                    const Rows& y) {
+  const int64_t cols = table.view.cols;
+  over_rows(static_cast<int64_t>(ids.size()), cols * 4, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      float* row = floats(y) + t * y.stride();
+      expand_row(table.view, ids[static_cast<size_t>(t)], row);
+      if (scale == 1) continue;
+      for (int64_t i = 0; i < cols; ++i) row[i] *= scale;
+    }
+  });
+}
+
+}  // namespace klens

@@ -1,0 +1,236 @@
+#pragma once
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/device/scratch.h"
+#include "engine/device/state.h"
+#include "kernels/weights.h"
+#include "loaders/model_spec.h"
+
+namespace klens {
+
+class StepClock;
+
+// A unit as a pass uses it. Its view's addresses are the device's.
+struct Weight {
+  WeightView view;
+  int64_t activation_group =
+      0;  // columns per activation scale on the integer path; 0: FP32 activations
+};
+
+// The input of one or several linear layers [tokens][columns], and what a device made of it for
+// those that came before: activations in 8 bits, at most once per group size. That lies in the
+// scratch frame that is open when the first of them runs.
+struct LinearInput {
+  explicit LinearInput(const Rows& rows) : x(rows) {}
+
+  struct Rounded {
+    int64_t group, stride;
+    uint64_t q, scale, sum;
+  };
+  Rows x;
+  std::vector<Rounded> rounded;
+};
+
+// cos and sin of the rotations of a batch's rows: [rows][pairs].
+struct RopeTable {
+  Rows cos, sin;
+};
+
+// The rows of one pass: tokens of one or several sequences, one sequence after the other.
+struct Batch {
+  explicit Batch(std::span<const Sequence> list) : sequences(list) {
+    for (const Sequence& s : list) rows += s.tokens;
+  }
+  std::span<const Sequence> sequences;
+  int64_t rows = 0;
+  Rows embedded;                 // [rows][d_model]; for architectures that come back to it
+  std::vector<RopeTable> ropes;  // as ModelSpec::ropes
+};
+
+// ---- what operations are given ------------------------------------------------------------------
+
+// y = x / rms(x) weight, for each of `heads` equal parts of a row on its own (arXiv 1910.07467).
+struct NormArgs {
+  Rows x, y;    // y may be x
+  Rows weight;  // none, or one row for all heads, or [1][heads * part]: each its own
+  float eps;
+  int64_t heads = 1;
+};
+
+// Causal convolution over time and SiLU; carries a slot of kind kConv1d.
+struct Conv1dArgs {
+  Rows x, y;     // [rows][channels]
+  Rows weight;   // [width][channels]
+  Rows bias;     // [1][channels] or none
+  size_t slot;
+};
+
+// Mamba-1 between x_proj and out_proj (arXiv 2312.00752) for one head's channels: dt_proj and
+// softplus, the scan, and the gate. Carries the head's channels of a slot of kind kSelectiveScan.
+struct SelectiveScanArgs {
+  Weight dt_proj;
+  Rows x, z;         // [rows][channels]
+  Rows dt, b, c;     // [rows][dt_rank], [rows][d_state] twice
+  Rows a;            // [d_state][channels]: -exp(A_log)
+  Rows d, dt_bias;   // [1][channels]
+  size_t slot;
+  int64_t first;     // of the channels in the slot
+  Rows y;            // [rows][channels]
+};
+
+// Mamba-2 between conv1d and norm (arXiv 2405.21060): time steps and scan. Carries a slot of kind
+// kSsd.
+struct SsdScanArgs {
+  Rows dt;                 // [rows][heads] before bias and softplus
+  Rows x, b, c;            // [rows][heads * head_dim], [rows][groups * states] twice
+  Rows dt_bias, a, d;      // [1][heads]; a: -exp(A_log)
+  float dt_min, dt_max;
+  bool rounded;            // what x, B and C were made of was rounded to 8 bits
+  size_t slot;
+  const std::string& where;  // file and mixer, for the message that FP16 was left
+  Rows y;                  // [rows][heads * head_dim]
+};
+
+// The gate silu(z) and a norm by groups, in either order, or the gate alone.
+struct GatedNormArgs {
+  Rows gate, y;  // y is changed in place
+  Rows weight;   // [1][width] or none
+  float eps;
+  int64_t groups;
+  enum class Order { kGate, kGateThenNorm, kNormThenGate } order;
+};
+
+// Attention of the batch's queries over a cache (arXiv 1706.03762).
+struct AttendArgs {
+  Rows q, y;  // [rows][heads * k_dim], [rows][heads * v_dim]
+  size_t cache;
+  KvCacheSpec spec;
+  int64_t heads;
+  float scale;   // of the scores
+  bool rounded;  // what q, k and v were made of was rounded to 8 bits
+};
+
+// y = act(x), or, gated, y = act(scale gate) up, where projected is gate and up side by side.
+struct ActivateArgs {
+  Activation activation;
+  bool gated;
+  float gate_scale;
+  Rows projected, y;
+};
+
+// What one position's logits say of a student against its teacher; see kernels/cpu/divergence.
+struct PositionScore {
+  double lse_p, lse_q;
+  double kl, kl_reverse;
+  double squared_error, squared;
+};
+
+// ---- a lane of work -----------------------------------------------------------------------------
+
+// Operations in order: what one writes the next sees. A call may return before its work is done;
+// host() waits for it. Whoever has a lane has it alone.
+class Lane {
+ public:
+  explicit Lane(Store& store) : store_(store), scratch_(store) {}
+  virtual ~Lane() = default;
+  Store& store() const { return store_; }
+
+  // Working memory: uninitialised, until the frame ends that it was taken in.
+  Rows take(int64_t count, int64_t width) {
+    return {scratch_.take(count * width * static_cast<int64_t>(sizeof(float))), count, width};
+  }
+  uint64_t take_bytes(int64_t bytes) { return scratch_.take(bytes); }
+  class Frame {
+   public:
+    explicit Frame(Lane& lane) : frame_(lane.scratch_) {}
+
+   private:
+    Scratch::Frame frame_;
+  };
+
+  // The rows where the host can read them, one after the other, until the frame ends. No copy where
+  // memory is shared and the rows are contiguous.
+  virtual const float* host(const Rows& x) = 0;
+  virtual void write(const float* from, const Rows& to) = 0;
+
+  virtual void embed(const Weight& table, std::span<const int32_t> ids, float scale,
+                     const Rows& y) = 0;
+  // y = W x + bias; bias [1][outputs] or none. x and y must not overlap.
+  virtual void linear(const Weight& w, LinearInput& x, const Rows& bias, const Rows& y) = 0;
+  virtual void norm(const NormArgs& args) = 0;
+  virtual void gated_norm(const GatedNormArgs& args) = 0;
+  virtual void activate(const ActivateArgs& args) = 0;
+  virtual void conv1d(const Conv1dArgs& args, const Batch& batch) = 0;
+  virtual void selective_scan(const SelectiveScanArgs& args, const Batch& batch) = 0;
+  virtual void ssd_scan(const SsdScanArgs& args, const Batch& batch) = 0;
+  virtual void rope(const Rows& x, int64_t heads, const RopeTable& table) = 0;
+  virtual void store_kv(size_t cache, const Rows& k, const Rows& v, const Batch& batch) = 0;
+  virtual void attend(const AttendArgs& args, const Batch& batch) = 0;
+
+  virtual void zero(const Rows& x) = 0;
+  virtual void copy(const Rows& from, const Rows& to) = 0;
+  virtual void scale(const Rows& x, float by, const Rows& y) = 0;        // y = by x; y may be x
+  virtual void scale_columns(const Rows& x, const Rows& by) = 0;         // x *= by [1][width]
+  virtual void add(const Rows& a, const Rows& b, const Rows& y) = 0;     // y = a + b
+  virtual void mean(const Rows& a, const Rows& b, const Rows& y) = 0;    // y = (a + b) / 2
+  virtual void add_scaled(const Rows& from, float by, const Rows& to) = 0;  // to += by from
+  // to[t][i] = from[t][2 i], to[t][n + i] = from[t][2 i + 1]: what was interleaved, side by side.
+  virtual void deinterleave(const Rows& from, const Rows& to) = 0;
+  virtual void gather(const Rows& from, std::span<const int64_t> rows, const Rows& to) = 0;
+  // to[rows[i]] += by[i] from[i]; no row twice.
+  virtual void scatter_add(const Rows& from, std::span<const int64_t> rows,
+                           std::span<const float> by, const Rows& to) = 0;
+
+  // By row of logits; kl and the like of q = softmax(zq) from p = softmax(z).
+  virtual void divergence(const Rows& z, const Rows& zq, std::span<PositionScore> scores) = 0;
+  virtual void log_sum_exp(const Rows& z, std::span<double> sums) = 0;
+
+ private:
+  Store& store_;
+  Scratch scratch_;
+};
+
+// ---- a device -----------------------------------------------------------------------------------
+
+// Where a model runs: memory, and lanes of work. Safe from several threads.
+class Device : public Store {
+ public:
+  virtual const char* name() const = 0;
+  // What computes, such as the instruction set; and what bits and saved states depend on.
+  virtual std::string level() const = 0;
+  virtual int threads() const = 0;
+
+  // Weights where the device reads them: in place where it can.
+  virtual WeightView adopt(const WeightView& mapped) = 0;
+  // Has the weights come in from where they are mapped. One call per piece, from any thread.
+  virtual void fetch(std::span<const std::byte> mapped) = 0;
+  // Fills memory at load: `make` is given its floats on the host.
+  virtual void fill(const Rows& to, const std::function<void(float*)>& make) = 0;
+  virtual void negate_exp(const Rows& x) = 0;  // x = -exp(x), at load
+
+  // Of a slot, as the device lays it out, and the version of that: states are saved as they are.
+  virtual int64_t state_bytes(const StateSlot& slot) const = 0;
+  virtual int state_version() const = 0;
+
+  // Runs work with all of the device. While another thread has it, work is done all the same, by
+  // what its caller has.
+  virtual void run(const std::function<void(Lane&)>& work) = 0;
+  // job(i, lane) for i in [0, count): side by side if there are enough to keep the device busy, else
+  // one after the other with all of it.
+  virtual void run_jobs(int64_t count, const std::function<void(int64_t, Lane&)>& job) = 0;
+  // Small jobs of the host at load, in any order, on all threads.
+  virtual void prepare(int64_t count, const std::function<void(int64_t)>& job) = 0;
+
+  // What the device gives at best, measured in a tenth of a second or two: reading memory, in GB/s;
+  // 8-bit multiply-adds, in GOP/s, one counting two.
+  virtual double read_bandwidth() = 0;
+  virtual double integer_peak() = 0;
+  // From now on what lanes do is timed by steps; null: no longer.
+  virtual void time_steps(StepClock* clock) = 0;
+};
+
+}  // namespace klens
