@@ -45,8 +45,8 @@ Weight make_weight(const WeightView& view, const Format* format, const Model& mo
 Model::Model(Checkpoint checkpoint, const ModelOptions& options)
     : checkpoint_(std::move(checkpoint)),
       options_(options),
-      device_((options.device == nullptr ? devices().front() : *options.device)
-                  .make(options.threads)),
+      device_(
+          (options.device == nullptr ? devices().front() : *options.device).make(options.threads)),
       constants_(*device_) {
   options_.threads = device_->threads();
   if (!options_.kv) options_.kv = default_kv(checkpoint_, options.activations);
@@ -116,7 +116,8 @@ void Model::check_ids(std::span<const int32_t> ids) const {
 }
 
 // Fills x with the input of the block that the pass begins with, which is returned: the first, or
-// that of the unit that it resumes at. A matrix that is the embedding too changes that of the first.
+// that of the unit that it resumes at. A matrix that is the embedding too changes that of the
+// first.
 int64_t Model::begin(const PassRequest& request, const Rows& x, Batch& batch, Lane& lane) const {
   if (request.kept != nullptr && request.unit != spec().embedding) {
     const int64_t block = units()[request.unit].block;
@@ -148,7 +149,7 @@ void Model::run(const PassRequest& request, const Rows& x, Lane& lane) const {
   const bool resumes = request.kept != nullptr && request.unit != spec().embedding;
   for (int64_t b = first; b < blocks(); ++b) {
     const size_t at = static_cast<size_t>(b);
-    Flow flow = b == first && resumes ? Flow(lane, request.kept->stages[at], request.unit)
+    Flow flow = b == first && resumes     ? Flow(lane, request.kept->stages[at], request.unit)
                 : request.keep != nullptr ? Flow(lane, &request.keep->stages[at])
                                           : Flow(lane, nullptr);
     if (request.keep != nullptr) lane.copy(x, request.keep->inputs[at]);

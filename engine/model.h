@@ -24,8 +24,8 @@ struct ModelOptions {
   const DeviceEntry* device = nullptr;  // null: the first of devices()
 };
 
-// What a pass over whole fresh sequences kept: the input of every block, the output of the last, and
-// what lay between each block's units.
+// What a pass over whole fresh sequences kept: the input of every block, the output of the last,
+// and what lay between each block's units.
 struct KeptPass {
   Memory memory;
   std::vector<Rows> inputs;  // [blocks + 1] of [rows][d_model]
@@ -35,11 +35,12 @@ struct KeptPass {
 // What a pass computes.
 struct PassRequest {
   std::span<const int32_t> ids;  // of all sequences, one after the other
-  // One that begins at position 0 of a model with a prefix has the prefix's rows first, and is alone.
+  // One that begins at position 0 of a model with a prefix has the prefix's rows first, and is
+  // alone.
   std::span<const Sequence> sequences;
   const std::vector<Weight>& weights;
-  KeptPass* keep = nullptr;         // where to keep it
-  const KeptPass* kept = nullptr;   // what to begin with, at `unit`: all before is equal
+  KeptPass* keep = nullptr;        // where to keep it
+  const KeptPass* kept = nullptr;  // what to begin with, at `unit`: all before is equal
   UnitId unit = 0;
 };
 
@@ -107,7 +108,8 @@ class Model {
   mutable std::string identity_;
 };
 
-// A unit's weights as this model's device runs them; format: null for the checkpoint's own precision.
+// A unit's weights as this model's device runs them; format: null for the checkpoint's own
+// precision.
 Weight make_weight(const WeightView& view, const Format* format, const Model& model);
 
 // Room for a pass over `rows` rows.

@@ -3,8 +3,8 @@
 
 namespace klens {
 
-// What a pass computes with: who does the work, with which weights, and for which rows. `weights` is
-// indexed by UnitId; a student differs from its teacher in one entry.
+// What a pass computes with: who does the work, with which weights, and for which rows. `weights`
+// is indexed by UnitId; a student differs from its teacher in one entry.
 struct Pass {
   Lane& lane;
   const std::vector<Weight>& weights;

@@ -45,7 +45,7 @@ class Session {
   const std::vector<int32_t>& ids() const { return ids_; }  // all tokens fed
   size_t bytes() const;                                     // states, caches, checkpoints
   int32_t wide_caches() const;  // KV caches that FP16 did not reach and that are FP32 now
-  size_t state_bytes() const;                               // the same without checkpoints
+  size_t state_bytes() const;   // the same without checkpoints
   const Checkpoints& checkpoints() const { return checkpoints_; }
   // [vocab]; empty at position 0 and after a rewind() to where no checkpoint was.
   std::span<const float> logits() const;
@@ -114,8 +114,8 @@ struct Fed {
   std::optional<Error> error;  // the session was reset: its logits are not finite
 };
 // One pass of that: the sessions' next tokens, short feeds first, as far as one pass has room (the
-// first session's `batch`; tokens that come alone always have it). Feeds may be empty. Call it again
-// with what is left; bits are those of eval_together.
+// first session's `batch`; tokens that come alone always have it). Feeds may be empty. Call it
+// again with what is left; bits are those of eval_together.
 std::vector<Fed> feed_round(std::span<const Feed> feeds);
 
 }  // namespace klens

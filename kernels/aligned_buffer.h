@@ -4,9 +4,9 @@
 
 namespace klens {
 
-// Memory that is 64-byte aligned, or, where there is much of it, on large pages where the system has
-// them for the asking: activations are walked in strides of rows, and each row is a page otherwise.
-// Uninitialised. Throws std::bad_alloc.
+// Memory that is 64-byte aligned, or, where there is much of it, on large pages where the system
+// has them for the asking: activations are walked in strides of rows, and each row is a page
+// otherwise. Uninitialised. Throws std::bad_alloc.
 void* allocate_aligned(size_t bytes);
 void free_aligned(void* memory, size_t bytes) noexcept;
 

@@ -7,8 +7,8 @@
 namespace klens {
 
 // The calling thread's own T, made when it is first asked for and gone when the thread ends. Throws
-// std::bad_alloc. Unlike a thread_local T: where memory runs out while its destructor is registered,
-// glibc ends the process.
+// std::bad_alloc. Unlike a thread_local T: where memory runs out while its destructor is
+// registered, glibc ends the process.
 template <class T>
 T& thread_owned() {
   struct Key {

@@ -20,9 +20,9 @@ class Mamba2 : public Mixer {
   Conv1d conv_;
   std::string where_;  // file and mixer, for messages
   size_t slot_;
-  Rows in_scale_;          // of the columns of in_proj's output; none: all 1
-  Rows dt_bias_, a_, d_;   // [1][heads]; a_: -exp(A_log)
-  Rows norm_;              // [1][d_inner] or none
+  Rows in_scale_;         // of the columns of in_proj's output; none: all 1
+  Rows dt_bias_, a_, d_;  // [1][heads]; a_: -exp(A_log)
+  Rows norm_;             // [1][d_inner] or none
 };
 
 }  // namespace klens

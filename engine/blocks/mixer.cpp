@@ -52,7 +52,8 @@ Rows MixerContext::transposed(SmallId small, int64_t rows, int64_t cols,
                               const std::function<void(const Rows&)>& then) const {
   const Rows made = constants.take(cols, rows);
   preparations.push_back([=, &device = device, &checkpoint = checkpoint] {
-    device.fill(made, [&](float* to) { transpose(checkpoint.small_values(small), rows, cols, to); });
+    device.fill(made,
+                [&](float* to) { transpose(checkpoint.small_values(small), rows, cols, to); });
     if (then) then(made);
   });
   return made;
@@ -63,8 +64,7 @@ Conv1d::Conv1d(SmallId weight, const std::optional<SmallId>& bias, const MixerCo
   const std::vector<int64_t>& shape = context.checkpoint.spec.smalls[weight].shape;
   const int64_t channels = shape[0], width = shape[2];
   weight_ = context.transposed(weight, channels, width);
-  slot_ = context.slot(
-      {.kind = StateSlot::Kind::kConv1d, .channels = channels, .width = width});
+  slot_ = context.slot({.kind = StateSlot::Kind::kConv1d, .channels = channels, .width = width});
 }
 
 }  // namespace klens

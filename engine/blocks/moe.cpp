@@ -64,7 +64,8 @@ std::vector<Moe::Choice> Moe::choose_by_sigmoid(std::vector<float>& scores) cons
       if (!open[static_cast<size_t>(i / group)]) by_choice[static_cast<size_t>(i)] = -INFINITY;
   }
   std::vector<Choice> chosen;
-  for (const int64_t i : top(by_choice, spec_.top_k)) chosen.push_back({i, scores[static_cast<size_t>(i)]});
+  for (const int64_t i : top(by_choice, spec_.top_k))
+    chosen.push_back({i, scores[static_cast<size_t>(i)]});
   return chosen;
 }
 

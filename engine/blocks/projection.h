@@ -38,7 +38,7 @@ class Projections {
   Projections(const std::vector<ProjectionSpec>& specs, const MixerContext& context);
   void reach(Flow& flow) const;
   int64_t rows() const { return rows_; }
-  bool rounds(const Pass& pass) const;                                   // all of them
+  bool rounds(const Pass& pass) const;                                // all of them
   void apply(LinearInput& x, const Rows& y, const Pass& pass) const;  // y: [tokens][rows()]
 
  private:

@@ -1,11 +1,12 @@
 // Attention between its projections: rotation, the cache, softmax.
+#include "kernels/cpu/attention/attention.h"
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <limits>
 
 #include "engine/cpu/lane.h"
-#include "kernels/cpu/attention/attention.h"
 #include "kernels/cpu/rope/rope.h"
 #include "kernels/half.h"
 #include "kernels/magnitude.h"
@@ -185,8 +186,7 @@ void CpuLane::store_kv(size_t index, const Rows& k, const Rows& v, const Batch& 
     KvCache& cache = s.state->caches[index];
     const Rows own_k = k.rows(s.row, s.tokens), own_v = v.rows(s.row, s.tokens);
     cache.extend(s.position, s.tokens);
-    if (cache.type() == KvType::kF16 &&
-        !(fits_f16(own_k, executor_) && fits_f16(own_v, executor_)))
+    if (cache.type() == KvType::kF16 && !(fits_f16(own_k, executor_) && fits_f16(own_v, executor_)))
       widen(device_, cache);
     executor_.ranges(s.tokens, (k.width() + v.width()) * 2, [&](int64_t begin, int64_t end) {
       const Timed timed = this->timed(Step::kElementwise);
@@ -250,15 +250,15 @@ void CpuLane::attend(const AttendArgs& a, const Batch& batch) {
     }
   });
   if (most_joined == 1) return;
-  over_sequences(
-      batch, a.heads, most_joined * spec.v_dim, [&](int64_t i, int64_t begin, int64_t end) {
-        const Sequence& s = batch.sequences[static_cast<size_t>(i)];
-        const Partial& from = partial[static_cast<size_t>(i)];
-        if (from.y == nullptr) return;
-        for (int64_t head = begin; head < end; ++head)
-          join(from, KeyParts(spec, s.position).count, a.heads, head, spec.v_dim,
-               floats(a.y) + s.row * a.y.stride() + head * spec.v_dim);
-      });
+  over_sequences(batch, a.heads, most_joined * spec.v_dim,
+                 [&](int64_t i, int64_t begin, int64_t end) {
+                   const Sequence& s = batch.sequences[static_cast<size_t>(i)];
+                   const Partial& from = partial[static_cast<size_t>(i)];
+                   if (from.y == nullptr) return;
+                   for (int64_t head = begin; head < end; ++head)
+                     join(from, KeyParts(spec, s.position).count, a.heads, head, spec.v_dim,
+                          floats(a.y) + s.row * a.y.stride() + head * spec.v_dim);
+                 });
 }
 
 }  // namespace klens

@@ -8,7 +8,8 @@
 
 namespace klens {
 
-// The CPU: memory is the process's, an address is a pointer, weights are read where they are mapped.
+// The CPU: memory is the process's, an address is a pointer, weights are read where they are
+// mapped.
 class CpuDevice final : public Device {
  public:
   // threads: 0 for one per core this process may use; never more than that.

@@ -1,10 +1,11 @@
 // Norms, convolution, activations, and what moves or joins rows.
+#include "kernels/cpu/elementwise/elementwise.h"
+
 #include <algorithm>
 #include <cstring>
 
 #include "engine/cpu/lane.h"
 #include "kernels/cpu/conv1d/conv1d.h"
-#include "kernels/cpu/elementwise/elementwise.h"
 #include "kernels/cpu/elementwise/gated.h"
 #include "kernels/cpu/norm/rms_norm.h"
 
@@ -183,8 +184,7 @@ uint64_t CpuLane::slot_of(const SequenceState& state, size_t slot) {
 }
 
 void CpuLane::zero(const Rows& x) {
-  for (int64_t t = 0; t < x.count(); ++t)
-    std::fill_n(floats(x) + t * x.stride(), x.width(), 0.0f);
+  for (int64_t t = 0; t < x.count(); ++t) std::fill_n(floats(x) + t * x.stride(), x.width(), 0.0f);
 }
 
 void CpuLane::copy(const Rows& from, const Rows& to) {

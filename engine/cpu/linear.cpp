@@ -110,8 +110,7 @@ void CpuLane::linear(const Weight& w, LinearInput& x, const Rows& bias, const Ro
   });
 }
 
-void CpuLane::embed(const Weight& table, std::span<const int32_t> ids, float scale,
-                    const Rows& y) {
+void CpuLane::embed(const Weight& table, std::span<const int32_t> ids, float scale, const Rows& y) {
   const int64_t cols = table.view.cols;
   over_rows(static_cast<int64_t>(ids.size()), cols * 4, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {

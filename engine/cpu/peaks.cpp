@@ -1,6 +1,4 @@
 // What this machine gives to all threads of a device at once.
-#include "engine/cpu/cpu_device.h"
-
 #include <algorithm>
 #include <barrier>
 #include <chrono>
@@ -11,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/cpu/cpu_device.h"
 #include "kernels/cpu/probe/probe.h"
 
 namespace klens {

@@ -8,9 +8,8 @@ namespace klens {
 void CpuLane::divergence(const Rows& z, const Rows& zq, std::span<PositionScore> scores) {
   const auto run = cpu::best_variant(cpu::divergence_variants(), cpu::active()).run;
   for (int64_t t = 0; t < z.count(); ++t) {
-    const cpu::Divergence d = run({.z = floats(z) + t * z.stride(),
-                                   .zq = floats(zq) + t * zq.stride(),
-                                   .vocab = z.width()});
+    const cpu::Divergence d = run(
+        {.z = floats(z) + t * z.stride(), .zq = floats(zq) + t * zq.stride(), .vocab = z.width()});
     scores[static_cast<size_t>(t)] = {.lse_p = d.lse_p,
                                       .lse_q = d.lse_q,
                                       .kl = d.kl,

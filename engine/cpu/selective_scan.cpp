@@ -1,10 +1,11 @@
 // Mamba-1's scan with what is in cache beside it: dt_proj, softplus, gate.
+#include "kernels/cpu/scan/selective_scan.h"
+
 #include <algorithm>
 #include <cmath>
 
 #include "engine/cpu/lane.h"
 #include "kernels/cpu/elementwise/elementwise.h"
-#include "kernels/cpu/scan/selective_scan.h"
 
 namespace klens {
 namespace {
@@ -87,14 +88,12 @@ class HeadScan {
       for (int64_t s = 0; s < d_state(); ++s)
         for (int64_t c = 0; c < channels(); ++c) {
           const int64_t at = s * inner() + c;
-          left[part * size + at] +=
-              std::exp(floats(args_.a)[at] * dt_sums[part * channels() + c]) *
-              left[(part - 1) * size + at];
+          left[part * size + at] += std::exp(floats(args_.a)[at] * dt_sums[part * channels() + c]) *
+                                    left[(part - 1) * size + at];
         }
     // Each part goes on in the memory of what was left to it.
     lane_.executor().ranges((parts - 1) * strips(), work, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i)
-        scan_part(1 + i / strips(), i % strips(), i / strips());
+      for (int64_t i = begin; i < end; ++i) scan_part(1 + i / strips(), i % strips(), i / strips());
     });
     copy(left + (parts - 2) * size, state);
   }

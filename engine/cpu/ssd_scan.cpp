@@ -1,10 +1,11 @@
 // Mamba-2's scan, and its state: the SSM state in FP32 or FP16, the tokens it lacks
 // (cpu::SsdPending), and, for FP16, a bound of what is in it.
+#include "kernels/cpu/scan/ssd_scan.h"
+
 #include <algorithm>
 
 #include "engine/cpu/lane.h"
 #include "kernels/cpu/elementwise/elementwise.h"
-#include "kernels/cpu/scan/ssd_scan.h"
 #include "kernels/half.h"
 #include "kernels/magnitude.h"
 #include "loaders/error.h"

@@ -6,9 +6,9 @@
 
 namespace klens {
 
-// Memory for what is made once, at load, and kept: small tensors. Handed out of slabs that are large
-// pages where the system has them, as getting small pages takes several times as long as filling
-// them.
+// Memory for what is made once, at load, and kept: small tensors. Handed out of slabs that are
+// large pages where the system has them, as getting small pages takes several times as long as
+// filling them.
 class Constants {
  public:
   explicit Constants(Device& device) : device_(device) {}

@@ -63,9 +63,9 @@ struct NormArgs {
 
 // Causal convolution over time and SiLU; carries a slot of kind kConv1d.
 struct Conv1dArgs {
-  Rows x, y;     // [rows][channels]
-  Rows weight;   // [width][channels]
-  Rows bias;     // [1][channels] or none
+  Rows x, y;    // [rows][channels]
+  Rows weight;  // [width][channels]
+  Rows bias;    // [1][channels] or none
   size_t slot;
 };
 
@@ -73,26 +73,26 @@ struct Conv1dArgs {
 // softplus, the scan, and the gate. Carries the head's channels of a slot of kind kSelectiveScan.
 struct SelectiveScanArgs {
   Weight dt_proj;
-  Rows x, z;         // [rows][channels]
-  Rows dt, b, c;     // [rows][dt_rank], [rows][d_state] twice
-  Rows a;            // [d_state][channels]: -exp(A_log)
-  Rows d, dt_bias;   // [1][channels]
+  Rows x, z;        // [rows][channels]
+  Rows dt, b, c;    // [rows][dt_rank], [rows][d_state] twice
+  Rows a;           // [d_state][channels]: -exp(A_log)
+  Rows d, dt_bias;  // [1][channels]
   size_t slot;
-  int64_t first;     // of the channels in the slot
-  Rows y;            // [rows][channels]
+  int64_t first;  // of the channels in the slot
+  Rows y;         // [rows][channels]
 };
 
 // Mamba-2 between conv1d and norm (arXiv 2405.21060): time steps and scan. Carries a slot of kind
 // kSsd.
 struct SsdScanArgs {
-  Rows dt;                 // [rows][heads] before bias and softplus
-  Rows x, b, c;            // [rows][heads * head_dim], [rows][groups * states] twice
-  Rows dt_bias, a, d;      // [1][heads]; a: -exp(A_log)
+  Rows dt;             // [rows][heads] before bias and softplus
+  Rows x, b, c;        // [rows][heads * head_dim], [rows][groups * states] twice
+  Rows dt_bias, a, d;  // [1][heads]; a: -exp(A_log)
   float dt_min, dt_max;
-  bool rounded;            // what x, B and C were made of was rounded to 8 bits
+  bool rounded;  // what x, B and C were made of was rounded to 8 bits
   size_t slot;
   const std::string& where;  // file and mixer, for the message that FP16 was left
-  Rows y;                  // [rows][heads * head_dim]
+  Rows y;                    // [rows][heads * head_dim]
 };
 
 // The gate silu(z) and a norm by groups, in either order, or the gate alone.
@@ -173,10 +173,10 @@ class Lane {
 
   virtual void zero(const Rows& x) = 0;
   virtual void copy(const Rows& from, const Rows& to) = 0;
-  virtual void scale(const Rows& x, float by, const Rows& y) = 0;        // y = by x; y may be x
-  virtual void scale_columns(const Rows& x, const Rows& by) = 0;         // x *= by [1][width]
-  virtual void add(const Rows& a, const Rows& b, const Rows& y) = 0;     // y = a + b
-  virtual void mean(const Rows& a, const Rows& b, const Rows& y) = 0;    // y = (a + b) / 2
+  virtual void scale(const Rows& x, float by, const Rows& y) = 0;           // y = by x; y may be x
+  virtual void scale_columns(const Rows& x, const Rows& by) = 0;            // x *= by [1][width]
+  virtual void add(const Rows& a, const Rows& b, const Rows& y) = 0;        // y = a + b
+  virtual void mean(const Rows& a, const Rows& b, const Rows& y) = 0;       // y = (a + b) / 2
   virtual void add_scaled(const Rows& from, float by, const Rows& to) = 0;  // to += by from
   // to[t][i] = from[t][2 i], to[t][n + i] = from[t][2 i + 1]: what was interleaved, side by side.
   virtual void deinterleave(const Rows& from, const Rows& to) = 0;
@@ -219,8 +219,8 @@ class Device : public Store {
   // Runs work with all of the device. While another thread has it, work is done all the same, by
   // what its caller has.
   virtual void run(const std::function<void(Lane&)>& work) = 0;
-  // job(i, lane) for i in [0, count): side by side if there are enough to keep the device busy, else
-  // one after the other with all of it.
+  // job(i, lane) for i in [0, count): side by side if there are enough to keep the device busy,
+  // else one after the other with all of it.
   virtual void run_jobs(int64_t count, const std::function<void(int64_t, Lane&)>& job) = 0;
   // Small jobs of the host at load, in any order, on all threads.
   virtual void prepare(int64_t count, const std::function<void(int64_t)>& job) = 0;

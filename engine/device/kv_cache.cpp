@@ -73,7 +73,8 @@ void KvCache::grow(int64_t ring) {
   const auto move = [&](const Memory& from, const Memory& to, int64_t bytes) {
     for (const Run& run : held())
       for (const Run& part : wider.runs(run.position, run.rows))
-        store_->copy(from.address() + static_cast<uint64_t>((run.row + part.position - run.position) * bytes),
+        store_->copy(from.address() +
+                         static_cast<uint64_t>((run.row + part.position - run.position) * bytes),
                      to.address() + static_cast<uint64_t>(part.row * bytes), part.rows * bytes);
   };
   move(k_.data, wider.k_.data, row_bytes(k_));

@@ -45,7 +45,7 @@ class KvCache {
     const Run* begin() const { return runs.data(); }
     const Run* end() const { return runs.data() + count; }
   };
-  Runs held() const;                               // all of them
+  Runs held() const;                                // all of them
   Runs runs(int64_t position, int64_t rows) const;  // those of these positions, which are held
 
   // Keys, or values: [rows][kv_heads][dim].
@@ -83,8 +83,8 @@ class KvCache {
   int64_t kv_heads_, reach_, pinned_;
   KvType type_;
   Plane k_, v_;
-  int64_t ring_ = 0;   // rows of memory behind the pinned ones
-  int64_t first_;      // position of the first row held that is not pinned
+  int64_t ring_ = 0;  // rows of memory behind the pinned ones
+  int64_t first_;     // position of the first row held that is not pinned
   int64_t length_ = 0;
 };
 

@@ -28,8 +28,7 @@ class Memory {
   Memory() = default;
   // Zeros, or, for what is written before it is read, anything.
   enum class Begin { kZeros, kAnything };
-  Memory(Store& store, int64_t bytes, Begin begin = Begin::kZeros)
-      : store_(&store), bytes_(bytes) {
+  Memory(Store& store, int64_t bytes, Begin begin = Begin::kZeros) : store_(&store), bytes_(bytes) {
     if (bytes == 0) return;
     address_ = store.allocate(bytes);
     if (begin == Begin::kZeros) store.zero(address_, bytes);

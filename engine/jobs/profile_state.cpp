@@ -67,7 +67,7 @@ void Journal::load() {
   };
   std::string text = read_text(path_, SIZE_MAX);
   text.resize(text.rfind('\n') + 1);  // a line that was being written when the process ended
-  if (text.empty()) return;  // ended before its first line was whole: nothing is there
+  if (text.empty()) return;           // ended before its first line was whole: nothing is there
   const std::string_view all = text;
   size_t begin = all.find('\n') + 1;
   const std::string_view header = all.substr(0, begin);
@@ -88,8 +88,8 @@ void Journal::load() {
 }
 
 void Journal::open(bool anew) {
-  fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (anew ? O_TRUNC : 0),
-               0666);
+  fd_ =
+      ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (anew ? O_TRUNC : 0), 0666);
   if (fd_ < 0)
     throw Error(ErrorKind::kIo, path_ + ": cannot write: " + std::strerror(errno) +
                                     "; name the output in a folder that can be written to");
@@ -122,14 +122,15 @@ void Journal::keep(const std::string& name, const std::string& value) {
 
 std::unique_ptr<Journal> open_journal(const Model& model, const ProfileOptions& options) {
   if (options.state_path.empty()) return std::make_unique<Journal>("", "", false);
-  std::string run = std::string(kVersion) + " " + model.device().name() + " " + model.device().level() + " " +
-                    checkpoint_xxh3(model.checkpoint()) + " " +
+  std::string run = std::string(kVersion) + " " + model.device().name() + " " +
+                    model.device().level() + " " + checkpoint_xxh3(model.checkpoint()) + " " +
                     std::to_string(static_cast<int>(model.options().activations)) + " " +
                     std::to_string(static_cast<int>(model.kv_type())) + " " +
                     (options.text ? hash_of(*options.text) : "sampled");
   for (const int64_t number : {options.ctx, options.windows}) run += " " + std::to_string(number);
   run += " " + std::to_string(options.seed);
-  for (const Format* format : parse_formats(options.formats)) run += std::string(" ") + format->name;
+  for (const Format* format : parse_formats(options.formats))
+    run += std::string(" ") + format->name;
   return std::make_unique<Journal>(options.state_path, hash_of(run), options.resume);
 }
 

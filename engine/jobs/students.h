@@ -29,8 +29,7 @@ class StudentRunner : public ProfileSubject {
   StudentRunner(const Model& teacher, const PackedUnits* base);
 
   WindowScore begin_window(std::span<const int32_t> ids) override;
-  std::vector<WindowScore> run(std::span<const Student> students,
-                               const OnDone& on_done) override;
+  std::vector<WindowScore> run(std::span<const Student> students, const OnDone& on_done) override;
 
   // Work of a student's pass, in weights multiplied per token: what progress is measured in.
   double cost(const Student& student) const;

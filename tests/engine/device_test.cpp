@@ -48,7 +48,8 @@ TEST_CASE("every architecture runs on a device that only counts", "[device]") {
   std::cout << std::left << std::setw(24) << name << std::right << std::setw(4) << counts.all()
             << " operations a token on " << model->blocks() << " blocks, " << counts.floats
             << " floats written:";
-  for (const auto& [operation, count] : counts.operations) std::cout << " " << operation << " " << count;
+  for (const auto& [operation, count] : counts.operations)
+    std::cout << " " << operation << " " << count;
   std::cout << "\n";
   CHECK(counts.operations.at("embed") == 1);
   CHECK(counts.operations.at("norm") >= model->blocks() + 1);
@@ -91,13 +92,12 @@ TEST_CASE("a prefix goes through shared blocks too", "[device]") {
     std::vector<float> rows(before.size() * static_cast<size_t>(d_model));
     plain->device().run([&](Lane& lane) {
       const Rows x = lane.take(static_cast<int64_t>(before.size()), d_model);
-      lane.embed(plain->weights()[plain->spec().embedding], before,
-                 plain->spec().embedding_scale, x);
+      lane.embed(plain->weights()[plain->spec().embedding], before, plain->spec().embedding_scale,
+                 x);
       std::copy_n(lane.host(x), rows.size(), rows.begin());
     });
     checkpoint.spec.prefix = checkpoint.spec.smalls.size();
-    checkpoint.spec.smalls.push_back(
-        {"prefix", {static_cast<int64_t>(before.size()), d_model}});
+    checkpoint.spec.smalls.push_back({"prefix", {static_cast<int64_t>(before.size()), d_model}});
     checkpoint.small["prefix"] = {.dtype = DType::kF32,
                                   .shape = {static_cast<int64_t>(before.size()), d_model},
                                   .bytes = std::as_bytes(std::span(rows))};
@@ -115,8 +115,13 @@ TEST_CASE("a prefix goes through shared blocks too", "[device]") {
 
 TEST_CASE("a window's rows stay where they are", "[device]") {
   CpuDevice device(1);
-  const KvCacheSpec spec{.kv_heads = 1, .k_dim = 1, .v_dim = 1, .reach = 100, .pinned = 3,
-                         .first_block = 0, .last_block = 0};
+  const KvCacheSpec spec{.kv_heads = 1,
+                         .k_dim = 1,
+                         .v_dim = 1,
+                         .reach = 100,
+                         .pinned = 3,
+                         .first_block = 0,
+                         .last_block = 0};
   KvCache cache(device, spec, KvType::kF32);
   cache.extend(0, 300);
   const uint64_t memory = cache.k().data.address();

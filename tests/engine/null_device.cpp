@@ -31,8 +31,7 @@ class NullLane final : public Lane {
   void ssd_scan(const SsdScanArgs& args, const Batch&) override { count("ssd_scan", args.y); }
   void rope(const Rows& x, int64_t, const RopeTable&) override { count("rope", x); }
   void store_kv(size_t cache, const Rows& k, const Rows&, const Batch& batch) override {
-    for (const Sequence& s : batch.sequences)
-      s.state->caches[cache].extend(s.position, s.tokens);
+    for (const Sequence& s : batch.sequences) s.state->caches[cache].extend(s.position, s.tokens);
     count("store_kv", k);
   }
   void attend(const AttendArgs& args, const Batch&) override { count("attend", args.y); }

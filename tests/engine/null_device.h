@@ -22,8 +22,8 @@ struct Counts {
 inline constexpr float kNullValue = 0.25f;
 
 // A device without memory of its own: addresses are numbers that nothing lies under. All it does is
-// to count; what is read from it is kNullValue. That models run on it shows that nothing but devices
-// looks at activations.
+// to count; what is read from it is kNullValue. That models run on it shows that nothing but
+// devices looks at activations.
 class NullDevice final : public Device {
  public:
   Counts counts;
