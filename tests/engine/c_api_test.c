@@ -332,7 +332,6 @@ static void jobs(klens_model* model, const char* folder) {
   OK(klens_quantize(model, in_work("small.klens"), &quantizing, &report, e));
   CHECK(report != NULL && strstr(report, "\"kl\"") != NULL);
   klens_string_free(report);
-  klens_string_free(plan);
   OK(klens_inspect(in_work("small.klens"), 1, &json, e));
   CHECK(json != NULL && strstr(json, "\"provenance\"") != NULL);
   klens_string_free(json);
@@ -343,6 +342,7 @@ static void jobs(klens_model* model, const char* folder) {
   OK(klens_export_logits(small, ids, 3, in_work("logits.safetensors"), e));
   CHECK(strstr(klens_model_quantised(small), " matrices") != NULL && klens_model_quantised(model)[0] == 0);
   BAD(klens_quantize(small, in_work("small.klens"), &quantizing, &json, e), "is the file that is read");
+  klens_string_free(plan);
   BAD(klens_export_logits(small, ids, 3, in_work("logits.gguf"), e), "another format");
   benching.size = sizeof benching;
   benching.prompt = 8;
