@@ -1,11 +1,11 @@
 #include "engine/cpu/cpu_device.h"
 
-#include <tbb/enumerable_thread_specific.h>
 #include <tbb/info.h>
 #include <tbb/parallel_for.h>
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "kernels/aligned_buffer.h"
 #include "kernels/cpu/elementwise/elementwise.h"
@@ -93,8 +93,10 @@ class CpuDevice::Borrowed {
       device.idle_.pop_back();
       lane_->become(executor);
     }
+    frame_.emplace(*lane_);
   }
   ~Borrowed() {
+    frame_.reset();
     const std::lock_guard lock(device_.mutex_);
     device_.idle_.push_back(std::move(lane_));
   }
@@ -105,6 +107,7 @@ class CpuDevice::Borrowed {
  private:
   CpuDevice& device_;
   std::unique_ptr<CpuLane> lane_;
+  std::optional<Lane::Frame> frame_;  // what work takes goes back with the lane
 };
 
 void CpuDevice::run(const std::function<void(Lane&)>& work) {
@@ -126,7 +129,6 @@ void CpuDevice::run_jobs(int64_t count, const std::function<void(int64_t, Lane&)
         int64_t{0}, count,
         [&](int64_t i) {
           Borrowed borrowed(*this, Executor());
-          const Lane::Frame frame(borrowed.lane());
           job(i, borrowed.lane());
         },
         tbb::simple_partitioner());
