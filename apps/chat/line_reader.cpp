@@ -187,6 +187,8 @@ LineReader::Result LineReader::read_line(const wchar_t* prompt, std::string& lin
   }
   const InterruptScope interrupts;
   editor_->prompt = prompt;
+  // libedit shows the prompt first: what is typed in between would be edited by the terminal.
+  el_wset(editor_->line, EL_PREP_TERM, 1);
   int count = 0;
   const wchar_t* text = el_wgets(editor_->line, &count);
   if (interrupted()) {

@@ -112,19 +112,19 @@ class CpuDevice::Borrowed {
 
 void CpuDevice::run(const std::function<void(Lane&)>& work) {
   Borrowed borrowed(*this, Executor(team_.get(), threads_, clock_));
-  if (threads_ == 1) return work(borrowed.lane());
-  tbb_arena_.execute([&] { work(borrowed.lane()); });
+  work(borrowed.lane());
 }
 
 void CpuDevice::run_jobs(int64_t count, const std::function<void(int64_t, Lane&)>& job) {
-  if (threads_ == 1 || count < threads_)
-    return run([&](Lane& lane) {
-      for (int64_t i = 0; i < count; ++i) {
-        const Lane::Frame frame(lane);
-        job(i, lane);
-      }
-    });
   tbb_arena_.execute([&] {
+    if (threads_ == 1 || count < threads_) {
+      Borrowed borrowed(*this, Executor(team_.get(), threads_, clock_));
+      for (int64_t i = 0; i < count; ++i) {
+        const Lane::Frame frame(borrowed.lane());
+        job(i, borrowed.lane());
+      }
+      return;
+    }
     tbb::parallel_for(
         int64_t{0}, count,
         [&](int64_t i) {

@@ -45,7 +45,7 @@ class CpuDevice final : public Device {
   class Borrowed;
 
   int threads_;
-  tbb::task_arena tbb_arena_;   // for run_jobs, and whatever else uses oneTBB
+  tbb::task_arena tbb_arena_;   // for run_jobs, and what jobs do with oneTBB
   std::unique_ptr<Team> team_;  // for the steps of a pass; null for one thread
   std::atomic<StepClock*> clock_{nullptr};
   std::mutex mutex_;  // of idle_
