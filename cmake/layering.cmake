@@ -5,14 +5,15 @@ if(NOT ROOT)
 endif()
 
 # A folder may include only what is named here. The list is the architecture.
-set(kernels_may "kernels")
-set(quant_may "kernels|quant")
-set(loaders_may "kernels|quant|loaders")
-set(engine_may "kernels|quant|loaders|engine|klens")
+set(base_may "base")
+set(kernels_may "base|kernels")
+set(quant_may "base|kernels|quant")
+set(loaders_may "base|kernels|quant|loaders")
+set(engine_may "base|kernels|quant|loaders|engine|klens")
 set(apps_may "klens|apps") # the public headers only
 
 set(bad 0)
-foreach(folder kernels quant loaders engine apps)
+foreach(folder base kernels quant loaders engine apps)
   file(GLOB_RECURSE sources ${ROOT}/${folder}/*.h ${ROOT}/${folder}/*.hpp ${ROOT}/${folder}/*.cpp)
   foreach(source ${sources})
     file(STRINGS ${source} includes REGEX "^#include \"")
@@ -37,7 +38,7 @@ macro(refuse regex)
 endmacro()
 
 # JSON is made at the edges. Its header is slow to parse: quant/ has no use for it, and no header of engine/.
-file(GLOB_RECURSE sources ${ROOT}/kernels/*.h ${ROOT}/quant/*.h ${ROOT}/quant/*.cpp ${ROOT}/engine/*.h)
+file(GLOB_RECURSE sources ${ROOT}/base/*.h ${ROOT}/kernels/*.h ${ROOT}/quant/*.h ${ROOT}/quant/*.cpp ${ROOT}/engine/*.h)
 refuse("^#include <nlohmann/" ${sources})
 
 # Blocks are mathematics on rows. Kernels, threads, and what lies under an address are a device's.
@@ -50,5 +51,5 @@ list(FILTER sources EXCLUDE REGEX "/engine/cpu/|/engine/devices.cpp$")
 refuse("best_variant|_variants[(]" ${sources})
 
 if(bad)
-  message(FATAL_ERROR "include against the direction kernels <- quant <- loaders <- engine <- apps, of JSON, or of what blocks may know")
+  message(FATAL_ERROR "include against the direction base <- kernels <- quant <- loaders <- engine <- apps, of JSON, or of what blocks may know")
 endif()

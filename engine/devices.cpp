@@ -1,7 +1,7 @@
 #include "engine/devices.h"
 
+#include "base/error.h"
 #include "engine/cpu/cpu_device.h"
-#include "loaders/error.h"
 
 namespace klens {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "base/error.h"
 #include "engine/rope_tables.h"
-#include "loaders/error.h"
 
 namespace klens {
 namespace {

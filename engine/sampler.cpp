@@ -5,7 +5,7 @@
 #include <limits>
 #include <utility>
 
-#include "kernels/check.h"
+#include "base/check.h"
 
 namespace klens {
 

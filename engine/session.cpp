@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "loaders/error.h"
+#include "base/error.h"
 
 namespace klens {
 namespace {

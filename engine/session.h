@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "engine/model.h"
-#include "loaders/error.h"
 
 namespace klens {
 

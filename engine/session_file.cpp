@@ -5,10 +5,10 @@
 #include <map>
 #include <sstream>
 
+#include "base/error.h"
 #include "engine/session.h"
 #include "loaders/atomic_file.h"
 #include "loaders/checksum.h"
-#include "loaders/error.h"
 #include "loaders/json.h"
 #include "loaders/safetensors.h"
 #include "loaders/tensor_values.h"

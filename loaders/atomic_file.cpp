@@ -10,7 +10,7 @@
 #include <filesystem>
 #include <utility>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/output_path.h"
 
 namespace klens {

@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <set>
 
+#include "base/error.h"
 #include "loaders/architectures/architecture.h"
-#include "loaders/error.h"
 #include "loaders/file_kind.h"
 #include "loaders/gguf/read_gguf.h"
 #include "loaders/json.h"

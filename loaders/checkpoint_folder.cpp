@@ -2,9 +2,9 @@
 #include <filesystem>
 #include <set>
 
+#include "base/error.h"
 #include "loaders/architectures/architecture.h"
 #include "loaders/checkpoint.h"
-#include "loaders/error.h"
 #include "loaders/file_kind.h"
 #include "loaders/json.h"
 
@@ -50,8 +50,9 @@ void add_tensors(const Container& container, const std::string& path, TensorSour
     case FileKind::kPytorch:
       return add_pytorch_file(path, tensors);
     case FileKind::kGguf:
-      throw Error(ErrorKind::kBadFile, path + ": is a GGUF model; give its path instead of the "
-                                              "folder's");
+      throw Error(ErrorKind::kBadFile, path +
+                                           ": is a GGUF model; give its path instead of the "
+                                           "folder's");
     default:
       return container.add(path, tensors);
   }
@@ -117,8 +118,9 @@ std::string model_file(const std::string& path) {
   if (!fs::is_directory(path, ec)) {
     if (kind_of_file(path) == FileKind::kPytorch)
       throw Error(ErrorKind::kUnsupported,
-                  path + ": is a PyTorch file, which holds weights alone; give the folder that it "
-                         "lies in, with its config.json");
+                  path +
+                      ": is a PyTorch file, which holds weights alone; give the folder that it "
+                      "lies in, with its config.json");
     return path;
   }
   if (holds_weights(path) && file_exists(path + "/config.json")) return path;
@@ -143,8 +145,9 @@ Checkpoint read_checkpoint_folder(const std::string& folder) {
   const std::string config_path = folder + "/config.json";
   if (!file_exists(config_path))
     throw Error(ErrorKind::kIo,
-                folder + ": holds no config.json and no model file; give a checkpoint folder, a "
-                         ".klens or a GGUF file");
+                folder +
+                    ": holds no config.json and no model file; give a checkpoint folder, a "
+                    ".klens or a GGUF file");
   ModelTexts& texts = checkpoint.texts;
   texts.config = read_text(config_path);
   texts.generation_config = read_text_if_present(folder + "/generation_config.json");

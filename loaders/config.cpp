@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/json.h"
 
 namespace klens {

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "base/error.h"
 #include "loaders/config.h"
-#include "loaders/error.h"
 
 namespace klens {
 namespace {

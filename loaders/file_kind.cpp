@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "loaders/error.h"
+#include "base/error.h"
 
 namespace klens {
 namespace {
@@ -41,8 +41,8 @@ FileKind kind_of_bytes(std::span<const std::byte> bytes) {
   if (text.starts_with("version https://git-lfs")) return FileKind::kLfsPointer;
   if (begins_as_html(text)) return FileKind::kHtml;
   if (begins_as_safetensors(text)) return FileKind::kSafetensors;
-  if (text.starts_with("PK\x03\x04") || (text.starts_with("\x80") && text.size() > 1 &&
-                                         text[1] >= 2 && text[1] <= 5))
+  if (text.starts_with("PK\x03\x04") ||
+      (text.starts_with("\x80") && text.size() > 1 && text[1] >= 2 && text[1] <= 5))
     return FileKind::kPytorch;
   return FileKind::kUnknown;
 }
@@ -81,12 +81,14 @@ void refuse_stand_in(std::span<const std::byte> bytes, const std::string& path) 
   const FileKind kind = kind_of_bytes(bytes);
   if (kind == FileKind::kLfsPointer)
     throw Error(ErrorKind::kBadFile,
-                path + ": is a git-lfs pointer, not the file that it stands for; get that with "
-                       "`git lfs pull` in its repository");
+                path +
+                    ": is a git-lfs pointer, not the file that it stands for; get that with "
+                    "`git lfs pull` in its repository");
   if (kind == FileKind::kHtml)
     throw Error(ErrorKind::kBadFile,
-                path + ": is an HTML page, not the file that it was saved as; download the file "
-                       "itself");
+                path +
+                    ": is an HTML page, not the file that it was saved as; download the file "
+                    "itself");
 }
 
 }  // namespace klens

@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/file_kind.h"
 
 namespace klens {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "loaders/error.h"
+#include "base/error.h"
 
 namespace klens {
 

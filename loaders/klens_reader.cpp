@@ -3,10 +3,10 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/error.h"
 #include "loaders/architectures/architecture.h"
 #include "loaders/checksum.h"
 #include "loaders/choice_json.h"
-#include "loaders/error.h"
 #include "loaders/json.h"
 #include "loaders/klens_file.h"
 #include "loaders/klens_schema.h"

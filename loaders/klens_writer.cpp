@@ -4,11 +4,11 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "kernels/check.h"
+#include "base/check.h"
+#include "base/error.h"
 #include "kernels/half.h"
 #include "loaders/atomic_file.h"
 #include "loaders/checksum.h"
-#include "loaders/error.h"
 #include "loaders/choice_json.h"
 #include "loaders/klens_file.h"
 #include "loaders/klens_schema.h"
@@ -130,9 +130,9 @@ void check_budget(const std::string& path, const Plan& plan, size_t bytes) {
   const char* const end = plan.budget.data() + plan.budget.size();
   const auto [unit, error] = std::from_chars(plan.budget.data(), end, most);
   if (error != std::errc() || std::string_view(unit, end) != " bytes" || bytes <= most) return;
-  throw Error(ErrorKind::kBadArgument,
-              path + ": would be " + std::to_string(bytes) + " bytes, more than the budget of " +
-                  plan.budget + "; allow more, or plan again");
+  throw Error(ErrorKind::kBadArgument, path + ": would be " + std::to_string(bytes) +
+                                           " bytes, more than the budget of " + plan.budget +
+                                           "; allow more, or plan again");
 }
 
 }  // namespace

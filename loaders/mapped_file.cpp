@@ -10,7 +10,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/file_kind.h"
 
 namespace klens {

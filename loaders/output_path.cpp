@@ -10,8 +10,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/error.h"
 #include "loaders/atomic_file.h"
-#include "loaders/error.h"
 
 namespace klens {
 namespace {
@@ -46,9 +46,9 @@ bool same_file(const struct stat& a, const struct stat& b) {
 
 void refuse_input(const std::string& path, const struct stat& output, const std::string& input) {
   const auto refuse = [&](const std::string& file) {
-    throw Error(ErrorKind::kBadArgument,
-                path + ": is the file that is read" + (file == path ? "" : " as " + file) +
-                    "; name another for the output");
+    throw Error(ErrorKind::kBadArgument, path + ": is the file that is read" +
+                                             (file == path ? "" : " as " + file) +
+                                             "; name another for the output");
   };
   struct stat info {};
   if (::stat(input.c_str(), &info) != 0) return;
@@ -65,7 +65,8 @@ void refuse_other_format(const std::string& path, const std::string& ending) {
   std::string own = fs::path(path).extension().string();
   std::transform(own.begin(), own.end(), own.begin(),
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  if (own == ending || std::find(std::begin(kEndings), std::end(kEndings), own) == std::end(kEndings))
+  if (own == ending ||
+      std::find(std::begin(kEndings), std::end(kEndings), own) == std::end(kEndings))
     return;
   throw Error(ErrorKind::kBadArgument, path + ": ends in " + own +
                                            ", but what is written there is another format; name "
@@ -93,8 +94,7 @@ OutputTarget output_target(const std::string& path) {
   }
   struct stat info {};
   if (::stat(target.path.c_str(), &info) != 0) return target;
-  if (S_ISDIR(info.st_mode))
-    throw Error(ErrorKind::kIo, path + ": is a folder; name a file in it");
+  if (S_ISDIR(info.st_mode)) throw Error(ErrorKind::kIo, path + ": is a folder; name a file in it");
   target.stream = !S_ISREG(info.st_mode);
   return target;
 }

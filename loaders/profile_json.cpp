@@ -5,8 +5,8 @@
 #include <map>
 #include <set>
 
+#include "base/error.h"
 #include "loaders/choice_json.h"
-#include "loaders/error.h"
 #include "loaders/json.h"
 #include "loaders/json_object.h"
 #include "loaders/layer.h"

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/json.h"
 #include "loaders/tensor_values.h"
 

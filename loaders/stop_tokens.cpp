@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "base/error.h"
 #include "loaders/checkpoint.h"
-#include "loaders/error.h"
 #include "loaders/json.h"
 #include "loaders/tokenizer/token_names.h"
 #include "loaders/tokenizer/tokenizer.h"

@@ -1,6 +1,6 @@
 #include "loaders/tensor_source.h"
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/json.h"
 #include "loaders/pytorch/pytorch_file.h"
 

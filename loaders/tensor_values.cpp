@@ -7,8 +7,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/error.h"
 #include "kernels/half.h"
-#include "loaders/error.h"
 
 namespace klens {
 namespace {

@@ -1,5 +1,5 @@
 #pragma once
-#include "kernels/aligned_buffer.h"
+#include "base/aligned_buffer.h"
 #include "quant/format.h"
 
 namespace klens {

@@ -37,7 +37,7 @@ class Flow {
       Kept& kept = (*keep_)[at];
       const int64_t bytes = count * width * static_cast<int64_t>(sizeof(float));
       if (kept.memory.bytes() != bytes)
-        kept.memory = Memory(lane_.store(), bytes, Memory::Begin::kAnything);
+        kept.memory = Memory(lane_.space(), bytes, Memory::Begin::kAnything);
       return kept.rows = Rows(kept.memory.address(), count, width);
     }
     return due_ ? lane_.take(count, width) : (*kept_)[at].rows;

@@ -5,9 +5,9 @@
 #include <string>
 #include <string_view>
 
+#include "base/error.h"
 #include "engine/c_api/memory_reserve.h"
 #include "klens/klens.h"
-#include "loaders/error.h"
 
 namespace klens {
 

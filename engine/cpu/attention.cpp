@@ -136,9 +136,9 @@ bool fits_f16(const Rows& x, const Executor& executor) {
 }
 
 // FP16 to FP32; what is held keeps its value.
-void widen(Store& store, KvCache& cache) {
+void widen(AddressSpace& space, KvCache& cache) {
   const auto wide = [&](const Memory& from) {
-    Memory to(store, 2 * from.bytes());
+    Memory to(space, 2 * from.bytes());
     const auto* halves = pointer<uint16_t>(from.address());
     for (int64_t i = 0; 2 * i < from.bytes(); ++i) pointer(to.address())[i] = f16_to_f32(halves[i]);
     return to;

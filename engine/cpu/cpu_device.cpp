@@ -7,7 +7,7 @@
 #include <cstring>
 #include <optional>
 
-#include "kernels/aligned_buffer.h"
+#include "base/aligned_buffer.h"
 #include "kernels/cpu/elementwise/elementwise.h"
 #include "kernels/cpu/features.h"
 

@@ -3,9 +3,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/thread_owned.h"
 #include "engine/cpu/step_clock.h"
 #include "engine/cpu/team.h"
-#include "kernels/thread_owned.h"
 
 namespace klens {
 

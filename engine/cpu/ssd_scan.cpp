@@ -4,11 +4,11 @@
 
 #include <algorithm>
 
+#include "base/error.h"
 #include "engine/cpu/lane.h"
 #include "kernels/cpu/elementwise/elementwise.h"
 #include "kernels/half.h"
 #include "kernels/magnitude.h"
-#include "loaders/error.h"
 
 namespace klens {
 namespace {

@@ -135,9 +135,9 @@ struct PositionScore {
 // host() waits for it. Whoever has a lane has it alone.
 class Lane {
  public:
-  explicit Lane(Store& store) : store_(store), scratch_(store) {}
+  explicit Lane(AddressSpace& space) : space_(space), scratch_(space) {}
   virtual ~Lane() = default;
-  Store& store() const { return store_; }
+  AddressSpace& space() const { return space_; }
 
   // Working memory: uninitialised, until the frame ends that it was taken in.
   Rows take(int64_t count, int64_t width) {
@@ -190,14 +190,14 @@ class Lane {
   virtual void log_sum_exp(const Rows& z, std::span<double> sums) = 0;
 
  private:
-  Store& store_;
+  AddressSpace& space_;
   Scratch scratch_;
 };
 
 // ---- a device -----------------------------------------------------------------------------------
 
 // Where a model runs: memory, and lanes of work. Safe from several threads.
-class Device : public Store {
+class Device : public AddressSpace {
  public:
   virtual const char* name() const = 0;
   // What computes, such as the instruction set; and what bits and saved states depend on.

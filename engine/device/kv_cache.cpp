@@ -11,8 +11,8 @@ constexpr int64_t kScaleBytes = sizeof(float);
 
 }  // namespace
 
-KvCache::KvCache(Store& store, const KvCacheSpec& spec, KvType type)
-    : store_(&store),
+KvCache::KvCache(AddressSpace& space, const KvCacheSpec& spec, KvType type)
+    : space_(&space),
       kv_heads_(spec.kv_heads),
       reach_(spec.reach),
       pinned_(forgets(spec) ? spec.pinned : 0),
@@ -73,7 +73,7 @@ void KvCache::grow(int64_t ring) {
   const auto move = [&](const Memory& from, const Memory& to, int64_t bytes) {
     for (const Run& run : held())
       for (const Run& part : wider.runs(run.position, run.rows))
-        store_->copy(from.address() +
+        space_->copy(from.address() +
                          static_cast<uint64_t>((run.row + part.position - run.position) * bytes),
                      to.address() + static_cast<uint64_t>(part.row * bytes), part.rows * bytes);
   };
@@ -87,7 +87,7 @@ void KvCache::grow(int64_t ring) {
 }
 
 KvCache::KvCache(const KvCache& like, int64_t ring)
-    : store_(like.store_),
+    : space_(like.space_),
       kv_heads_(like.kv_heads_),
       reach_(like.reach_),
       pinned_(like.pinned_),
@@ -98,9 +98,9 @@ KvCache::KvCache(const KvCache& like, int64_t ring)
   const auto make = [&](const Plane& from, Plane& plane) {
     plane.dim = from.dim;
     const int64_t rows = pinned_ + ring;
-    plane.data = Memory(*store_, rows * row_bytes(plane), Memory::Begin::kAnything);
+    plane.data = Memory(*space_, rows * row_bytes(plane), Memory::Begin::kAnything);
     if (type_ == KvType::kI8)
-      plane.scale = Memory(*store_, rows * kv_heads_ * kScaleBytes, Memory::Begin::kAnything);
+      plane.scale = Memory(*space_, rows * kv_heads_ * kScaleBytes, Memory::Begin::kAnything);
   };
   make(like.k_, k_);
   make(like.v_, v_);
@@ -134,7 +134,7 @@ KvCache::Saved KvCache::saved() const {
     for (const Run& run : held()) {
       const size_t at = to.size();
       to.resize(at + static_cast<size_t>(run.rows * row_size));
-      store_->read(from.address() + static_cast<uint64_t>(run.row * row_size), to.data() + at,
+      space_->read(from.address() + static_cast<uint64_t>(run.row * row_size), to.data() + at,
                    run.rows * row_size);
     }
   };
@@ -166,7 +166,7 @@ bool KvCache::restore(const Saved& from) {
   const auto put = [&](const std::vector<std::byte>& values, int64_t row_size, const Memory& to) {
     int64_t at = 0;
     for (const Run& run : made.held()) {
-      store_->write(values.data() + at, to.address() + static_cast<uint64_t>(run.row * row_size),
+      space_->write(values.data() + at, to.address() + static_cast<uint64_t>(run.row * row_size),
                     run.rows * row_size);
       at += run.rows * row_size;
     }

@@ -15,20 +15,19 @@ inline bool forgets(const KvCacheSpec& spec) {
 }
 
 // The keys and values of one sequence in one attention layer (or in several that share them): which
-// positions are held, and in which rows of a device's memory. Positions run from 0 to length().
-// Those that no query can see any more are overwritten: behind the pinned rows lies a ring. Copying
-// a cache is forking it.
+// positions are held, and in which rows of a device's memory. Positions run from 0 to where it was
+// last extended to. Those that no query can see any more are overwritten: behind the pinned rows
+// lies a ring. Copying a cache is forking it.
 class KvCache {
  public:
-  KvCache(Store& store, const KvCacheSpec& spec, KvType type);
+  KvCache(AddressSpace& space, const KvCacheSpec& spec, KvType type);
 
-  int64_t length() const { return length_; }
   KvType type() const { return type_; }
   int64_t kv_heads() const { return kv_heads_; }
   size_t bytes() const;  // of the rows held
 
   // Room for positions [position, position + rows), which forgets all that was there from
-  // `position` on; position <= length().
+  // `position` on; it may be no further than the end of what is held.
   void extend(int64_t position, int64_t rows);
 
   // Whether a sequence can go on from `length`: all that its next query sees is still held.
@@ -79,7 +78,7 @@ class KvCache {
   int64_t rows_held() const;
   void grow(int64_t ring);
 
-  Store* store_;
+  AddressSpace* space_;
   int64_t kv_heads_, reach_, pinned_;
   KvType type_;
   Plane k_, v_;

@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -9,9 +8,9 @@
 namespace klens {
 
 // Where a device keeps what it works on.
-class Store {
+class AddressSpace {
  public:
-  virtual ~Store() = default;
+  virtual ~AddressSpace() = default;
   // Uninitialised, 64-byte aligned, under an address that is not 0. Throws std::bad_alloc.
   virtual uint64_t allocate(int64_t bytes) = 0;
   virtual void free(uint64_t address, int64_t bytes) noexcept = 0;
@@ -28,22 +27,23 @@ class Memory {
   Memory() = default;
   // Zeros, or, for what is written before it is read, anything.
   enum class Begin { kZeros, kAnything };
-  Memory(Store& store, int64_t bytes, Begin begin = Begin::kZeros) : store_(&store), bytes_(bytes) {
+  Memory(AddressSpace& space, int64_t bytes, Begin begin = Begin::kZeros)
+      : space_(&space), bytes_(bytes) {
     if (bytes == 0) return;
-    address_ = store.allocate(bytes);
-    if (begin == Begin::kZeros) store.zero(address_, bytes);
+    address_ = space.allocate(bytes);
+    if (begin == Begin::kZeros) space.zero(address_, bytes);
   }
-  Memory(const Memory& other) : store_(other.store_), bytes_(other.bytes_) {
+  Memory(const Memory& other) : space_(other.space_), bytes_(other.bytes_) {
     if (bytes_ == 0) return;
-    address_ = store_->allocate(bytes_);
-    store_->copy(other.address_, address_, bytes_);
+    address_ = space_->allocate(bytes_);
+    space_->copy(other.address_, address_, bytes_);
   }
   Memory(Memory&& other) noexcept { swap(other); }
   Memory& operator=(const Memory& other) {
     if (this == &other) return *this;
     // Going back to a checkpoint takes no new memory.
-    if (bytes_ == other.bytes_ && bytes_ > 0)
-      store_->copy(other.address_, address_, bytes_);
+    if (space_ == other.space_ && bytes_ == other.bytes_ && bytes_ > 0)
+      space_->copy(other.address_, address_, bytes_);
     else
       *this = Memory(other);
     return *this;
@@ -53,27 +53,26 @@ class Memory {
     return *this;
   }
   ~Memory() {
-    if (bytes_ > 0) store_->free(address_, bytes_);
+    if (bytes_ > 0) space_->free(address_, bytes_);
   }
 
   int64_t bytes() const { return bytes_; }
   uint64_t address() const { return address_; }
   // As one row of floats.
-  Rows floats() const { return {address_, 1, bytes_ / static_cast<int64_t>(sizeof(float))}; }
   std::vector<std::byte> read() const {
     std::vector<std::byte> host(static_cast<size_t>(bytes_));
-    if (bytes_ > 0) store_->read(address_, host.data(), bytes_);
+    if (bytes_ > 0) space_->read(address_, host.data(), bytes_);
     return host;
   }
 
  private:
   void swap(Memory& other) noexcept {
-    std::swap(store_, other.store_);
+    std::swap(space_, other.space_);
     std::swap(address_, other.address_);
     std::swap(bytes_, other.bytes_);
   }
 
-  Store* store_ = nullptr;
+  AddressSpace* space_ = nullptr;
   uint64_t address_ = 0;
   int64_t bytes_ = 0;
 };

@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 
-#include "kernels/check.h"
+#include "base/check.h"
 
 namespace klens {
 

@@ -10,7 +10,7 @@ namespace klens {
 // Belongs to one lane.
 class Scratch {
  public:
-  explicit Scratch(Store& store) : store_(store) {}
+  explicit Scratch(AddressSpace& space) : space_(space) {}
 
   // The address of `bytes`, 64-byte aligned, uninitialised; valid until the frame ends that they
   // were taken in.
@@ -20,7 +20,7 @@ class Scratch {
       ++slab_;
       used_ = 0;
     }
-    if (slab_ == slabs_.size()) slabs_.emplace_back(store_, std::max(bytes, kSlab));
+    if (slab_ == slabs_.size()) slabs_.emplace_back(space_, std::max(bytes, kSlab));
     used_ += bytes;
     return slabs_[slab_].address() + static_cast<uint64_t>(used_ - bytes);
   }
@@ -45,7 +45,7 @@ class Scratch {
 
  private:
   static constexpr int64_t kSlab = int64_t{1} << 20;
-  Store& store_;
+  AddressSpace& space_;
   std::deque<Memory> slabs_;
   size_t slab_ = 0;
   int64_t used_ = 0;

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <random>
 
+#include "base/statistics.h"
 #include "engine/cpu/step_clock.h"
 #include "engine/jobs/token_cost.h"
 #include "engine/session.h"
@@ -18,20 +18,6 @@ constexpr int64_t kPromptBatch = 512;
 
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t n = values.size();
-  return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-}
-
-double deviation(const std::vector<double>& values) {
-  if (values.size() < 2) return 0;
-  double mean = 0, squares = 0;
-  for (const double v : values) mean += v / static_cast<double>(values.size());
-  for (const double v : values) squares += (v - mean) * (v - mean);
-  return std::sqrt(squares / static_cast<double>(values.size() - 1));
 }
 
 std::vector<int32_t> random_ids(int64_t count, int64_t vocab, uint64_t seed) {
@@ -142,7 +128,7 @@ BenchReport bench(const std::shared_ptr<const Model>& model, const BenchOptions&
   const auto add = [&](const std::string& name, const Timing& timing) {
     report.tests.push_back({.name = name + depth,
                             .tok_s = median(timing.tok_s),
-                            .stddev = deviation(timing.tok_s),
+                            .stddev = standard_deviation(timing.tok_s),
                             .samples = timing.tok_s,
                             .shares = timing.shares});
   };

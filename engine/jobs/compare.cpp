@@ -84,22 +84,6 @@ class WindowComparison {
   std::vector<Position>& out_;
 };
 
-// Linear interpolation between order statistics of sorted values.
-double percentile(const std::vector<double>& sorted, double percent) {
-  const double at = percent / 100 * static_cast<double>(sorted.size() - 1);
-  const size_t low = static_cast<size_t>(at), high = std::min(low + 1, sorted.size() - 1);
-  return sorted[low] + (at - static_cast<double>(low)) * (sorted[high] - sorted[low]);
-}
-
-MeanError mean_of(const std::vector<double>& values) {
-  double sum = 0, squares = 0;
-  for (const double v : values) {
-    sum += v;
-    squares += v * v;
-  }
-  return mean_error(sum, squares, static_cast<int64_t>(values.size()));
-}
-
 Percentiles percentiles_of(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   Percentiles result{};
@@ -110,13 +94,13 @@ Percentiles percentiles_of(std::vector<double> values) {
 
 void add_perplexities(const std::vector<double>& a, const std::vector<double>& b,
                       CompareReport& report) {
-  const MeanError mean_a = mean_of(a), mean_b = mean_of(b);
+  const MeanError mean_a = mean_error(a), mean_b = mean_error(b);
   std::vector<double> difference, product;
   for (size_t i = 0; i < a.size(); ++i) {
     difference.push_back(b[i] - a[i]);
     product.push_back((a[i] - mean_a.mean) * (b[i] - mean_b.mean));
   }
-  const MeanError ratio = mean_of(difference), covariance = mean_of(product);
+  const MeanError ratio = mean_error(difference), covariance = mean_error(product);
   const double n = static_cast<double>(a.size());
   const double ppl_a = std::exp(mean_a.mean), ppl_b = std::exp(mean_b.mean);
   const double errors = mean_a.error * mean_b.error * std::max(n - 1, 1.0);
@@ -142,14 +126,14 @@ CompareReport summary(const std::vector<Position>& positions) {
     delta_p.push_back(p.delta_p);
     delta_p2.push_back(p.delta_p * p.delta_p);
   }
-  const MeanError dp2 = mean_of(delta_p2);
+  const MeanError dp2 = mean_error(delta_p2);
   const double rms = std::sqrt(dp2.mean);
   CompareReport report;
-  report.kl = mean_of(kl);
+  report.kl = mean_error(kl);
   report.kl_percentiles = percentiles_of(kl);
-  report.top1_agreement = mean_of(same);
+  report.top1_agreement = mean_error(same);
   add_perplexities(nll_a, nll_b, report);
-  report.delta_p = mean_of(delta_p);
+  report.delta_p = mean_error(delta_p);
   report.delta_p_rms = {rms, rms > 0 ? dp2.error / (2 * rms) : 0.0};
   report.delta_p_percentiles = percentiles_of(delta_p);
   report.tokens = positions.size();

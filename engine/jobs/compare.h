@@ -2,6 +2,7 @@
 #include <array>
 #include <iterator>
 
+#include "base/statistics.h"
 #include "engine/jobs/progress.h"
 #include "engine/jobs/text_windows.h"
 

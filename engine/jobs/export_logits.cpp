@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "base/error.h"
 #include "engine/session.h"
 #include "loaders/atomic_file.h"
-#include "loaders/error.h"
 #include "loaders/output_path.h"
 #include "loaders/safetensors.h"
 

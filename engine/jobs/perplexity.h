@@ -1,4 +1,5 @@
 #pragma once
+#include "base/statistics.h"
 #include "engine/jobs/progress.h"
 #include "engine/jobs/text_windows.h"
 

@@ -7,10 +7,10 @@
 #include <charconv>
 #include <cstring>
 
+#include "base/error.h"
 #include "engine/jobs/profile_job.h"
 #include "engine/version.h"
 #include "loaders/checksum.h"
-#include "loaders/error.h"
 #include "loaders/mapped_file.h"
 
 namespace klens {

@@ -4,7 +4,7 @@
 #include <functional>
 #include <mutex>
 
-#include "loaders/error.h"
+#include "base/error.h"
 
 namespace klens {
 
@@ -12,12 +12,12 @@ namespace klens {
 // asks it to stop.
 using ProgressFn = std::function<bool(const char* stage, double fraction, double seconds_left)>;
 
-// Counts the steps of a stage and passes them on, by default at most ten times a second. Safe to call from
-// several threads. Throws Error (kInterrupted) from step() once the receiver asks to stop.
+// Counts the steps of a stage and passes them on, by default at most ten times a second. Safe to
+// call from several threads. Throws Error (kInterrupted) from step() once the receiver asks to
+// stop.
 class Progress {
  public:
-  explicit Progress(ProgressFn fn,
-                    std::chrono::milliseconds pause = std::chrono::milliseconds(100))
+  explicit Progress(ProgressFn fn, std::chrono::milliseconds pause = std::chrono::milliseconds(100))
       : fn_(std::move(fn)), pause_(pause) {}
 
   // `done` of `total` steps were done before, by an interrupted run, and say nothing about speed.

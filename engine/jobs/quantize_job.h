@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "base/statistics.h"
 #include "engine/jobs/inspect.h"
 #include "engine/jobs/profile_job.h"
 #include "engine/jobs/text_windows.h"

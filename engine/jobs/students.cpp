@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <mutex>
 
-#include "loaders/error.h"
+#include "base/error.h"
 
 namespace klens {
 namespace {

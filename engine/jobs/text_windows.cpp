@@ -1,9 +1,7 @@
 #include "engine/jobs/text_windows.h"
 
-#include <cmath>
-
+#include "base/error.h"
 #include "engine/walk.h"
-#include "loaders/error.h"
 
 namespace klens {
 namespace {
@@ -77,13 +75,6 @@ void window_logits(const Model& model, const std::vector<int32_t>& ids, Lane& la
     stream_logits(model, x, model.weights(), lane,
                   [&](int64_t first, const Rows& logits) { sink(t + first, logits); });
   }
-}
-
-MeanError mean_error(double sum, double sum_of_squares, int64_t n) {
-  const double mean = sum / static_cast<double>(n);
-  if (n < 2) return {mean, 0};
-  const double variance = std::max(0.0, sum_of_squares / static_cast<double>(n) - mean * mean);
-  return {mean, std::sqrt(variance / static_cast<double>(n - 1))};
 }
 
 }  // namespace klens

@@ -36,10 +36,4 @@ std::vector<int32_t> text_ids(const Model& model, const Tokenizer& tokenizer,
 void window_logits(const Model& model, const std::vector<int32_t>& ids, Lane& lane,
                    const RowSink& sink);
 
-// A mean with its standard error, from sums over n values.
-struct MeanError {
-  double mean, error;
-};
-MeanError mean_error(double sum, double sum_of_squares, int64_t n);
-
 }  // namespace klens

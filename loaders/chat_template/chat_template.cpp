@@ -2,9 +2,9 @@
 
 #include <utility>
 
+#include "base/error.h"
 #include "loaders/chat_template/interpreter.h"
 #include "loaders/chat_template/parser.h"
-#include "loaders/error.h"
 #include "loaders/tokenizer/utf8.h"
 
 namespace klens {

@@ -4,8 +4,8 @@
 #include <iterator>
 #include <utility>
 
+#include "base/error.h"
 #include "loaders/chat_template/chat_template.h"
-#include "loaders/error.h"
 #include "loaders/json.h"
 
 namespace klens {

@@ -8,7 +8,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/gguf/dequantize.h"
 #include "loaders/tensor_values.h"
 

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/gguf/gguf_parser.h"
 
 namespace klens {

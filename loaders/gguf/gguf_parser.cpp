@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/json.h"
 #include "loaders/safetensors.h"
 

@@ -4,7 +4,7 @@
 #include <map>
 #include <set>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/json.h"
 #include "loaders/tokenizer/utf8.h"
 

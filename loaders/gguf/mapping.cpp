@@ -2,7 +2,7 @@
 
 #include <charconv>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/safetensors.h"
 
 namespace klens {

@@ -2,7 +2,7 @@
 
 #include <filesystem>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/gguf/convert_tensors.h"
 #include "loaders/gguf/gguf_tokenizer.h"
 #include "loaders/gguf/mapping.h"

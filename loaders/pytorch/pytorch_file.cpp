@@ -2,8 +2,8 @@
 
 #include <optional>
 
+#include "base/error.h"
 #include "loaders/byte_reader.h"
-#include "loaders/error.h"
 #include "loaders/pytorch/messages.h"
 #include "loaders/pytorch/strided_tensor.h"
 #include "loaders/pytorch/unpickler.h"

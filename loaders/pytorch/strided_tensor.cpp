@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "loaders/error.h"
+#include "base/error.h"
 
 namespace klens::pytorch {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "base/error.h"
 #include "loaders/byte_reader.h"
-#include "loaders/error.h"
 #include "loaders/pytorch/messages.h"
 #include "loaders/pytorch/pickle_opcodes.h"
 #include "loaders/tensor_values.h"

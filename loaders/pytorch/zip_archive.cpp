@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/error.h"
 #include "loaders/byte_reader.h"
-#include "loaders/error.h"
 #include "loaders/pytorch/messages.h"
 
 namespace klens {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/tokenizer/unicode.h"
 #include "loaders/tokenizer/utf8.h"
 

@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <utility>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/tokenizer/utf8.h"
 
 namespace klens {

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/tokenizer/utf8.h"
 
 namespace klens {

@@ -1,7 +1,7 @@
 #include "loaders/tokenizer/model_tokenizer.h"
 
+#include "base/error.h"
 #include "loaders/checkpoint.h"
-#include "loaders/error.h"
 
 namespace klens {
 

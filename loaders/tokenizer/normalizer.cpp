@@ -3,7 +3,7 @@
 #include <utility>
 #include <vector>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/tokenizer/byte_level.h"
 #include "loaders/tokenizer/pieces.h"
 #include "loaders/tokenizer/unicode.h"

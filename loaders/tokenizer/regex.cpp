@@ -7,8 +7,8 @@
 #include <new>
 #include <optional>
 
-#include "kernels/thread_owned.h"
-#include "loaders/error.h"
+#include "base/error.h"
+#include "base/thread_owned.h"
 #include "loaders/tokenizer/regex_syntax.h"
 #include "loaders/tokenizer/unicode.h"
 #include "loaders/tokenizer/utf8.h"

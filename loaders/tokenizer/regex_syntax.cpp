@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/tokenizer/regex_class.h"
 #include "loaders/tokenizer/utf8.h"
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/json.h"
 #include "loaders/tokenizer/added_tokens.h"
 #include "loaders/tokenizer/bpe.h"

@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/statistics.h"
 #include "quant/planners/methods.h"
-#include "quant/statistics.h"
 
 namespace klens {
 namespace {

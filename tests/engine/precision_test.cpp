@@ -5,9 +5,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "engine/jobs/quantize_job.h"
 #include "engine/session.h"
-#include "loaders/error.h"
 #include "loaders/mapped_file.h"
 #include "tests/testing.h"
 
@@ -84,8 +84,7 @@ TEST_CASE("states are FP32 where the config asks for it, whatever keys and value
     CHECK(both->states().bytes() == full->states().bytes());
     CHECK(logits_of(both) != logits_of(half));
   }
-  CHECK(logits_of(
-            Patched("mamba2", R"({"mamba_ssm_cache_dtype":"float32"})").open(KvType::kF16)) ==
+  CHECK(logits_of(Patched("mamba2", R"({"mamba_ssm_cache_dtype":"float32"})").open(KvType::kF16)) ==
         logits_of(Patched("mamba2", "{}").open(KvType::kF32)));
 }
 

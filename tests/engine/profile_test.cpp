@@ -4,10 +4,10 @@
 #include <catch2/catch.hpp>
 #include <fstream>
 
+#include "base/error.h"
 #include "engine/jobs/profile_job.h"
 #include "engine/jobs/profile_state.h"
 #include "engine/jobs/students.h"
-#include "loaders/error.h"
 #include "loaders/mapped_file.h"
 #include "loaders/profile_json.h"
 #include "tests/testing.h"

@@ -2,10 +2,10 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
+#include "base/error.h"
 #include "engine/cpu/cpu_device.h"
 #include "engine/rope_tables.h"
 #include "loaders/architectures/spec_builder.h"
-#include "loaders/error.h"
 #include "loaders/json.h"
 #include "loaders/mapped_file.h"
 #include "tests/testing.h"

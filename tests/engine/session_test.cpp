@@ -7,8 +7,8 @@
 #include <fstream>
 #include <random>
 
+#include "base/error.h"
 #include "engine/prefix_cache.h"
-#include "loaders/error.h"
 #include "loaders/mapped_file.h"
 #include "tests/testing.h"
 
@@ -344,8 +344,7 @@ TEST_CASE("saved sessions are restored with every kind of cache", "[session]") {
     restored.eval(all.subspan(t, 1), nullptr);
     REQUIRE(logits_of(restored) == logits_of(session));
   }
-  Session other(open_with_kv(name, kv == KvType::kI8 ? KvType::kF32 : KvType::kI8),
-                512);
+  Session other(open_with_kv(name, kv == KvType::kI8 ? KvType::kF32 : KvType::kI8), 512);
   CHECK_THROWS_WITH(other.load(folder / "session"), Catch::Contains("--kv"));
 }
 

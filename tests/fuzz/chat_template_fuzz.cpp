@@ -4,8 +4,8 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "base/error.h"
 #include "loaders/chat_template/chat_template.h"
-#include "loaders/error.h"
 #include "loaders/tokenizer/utf8.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -2,10 +2,10 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "base/error.h"
 #include "loaders/architectures/architecture.h"
 #include "loaders/checkpoint.h"
 #include "loaders/config.h"
-#include "loaders/error.h"
 #include "quant/format.h"
 
 namespace {

@@ -4,8 +4,8 @@
 #include <iterator>
 #include <random>
 
+#include "base/error.h"
 #include "loaders/architectures/architecture.h"
-#include "loaders/error.h"
 #include "loaders/gguf/read_gguf.h"
 #include "loaders/tokenizer/tokenizer.h"
 

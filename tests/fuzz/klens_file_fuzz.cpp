@@ -4,8 +4,8 @@
 
 #include <cstdlib>
 
+#include "base/error.h"
 #include "engine/session.h"
-#include "loaders/error.h"
 #include "loaders/klens_file.h"
 #include "tests/fuzz/container_mutator.h"
 

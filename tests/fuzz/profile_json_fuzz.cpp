@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/profile_json.h"
 #include "quant/planner.h"
 

@@ -1,7 +1,7 @@
 // The input is a pytorch_model.bin, or the pickle in one.
 #include <cstdlib>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/pytorch/pytorch_file.h"
 #include "loaders/tensor_values.h"
 #include "tests/stored_zip.h"

@@ -1,7 +1,7 @@
 // The input is a safetensors file.
 #include <cstdlib>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/safetensors.h"
 #include "loaders/tensor_values.h"
 #include "tests/fuzz/container_mutator.h"

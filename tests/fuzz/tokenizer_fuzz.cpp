@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/tokenizer/tokenizer.h"
 #include "loaders/tokenizer/utf8.h"
 

@@ -4,7 +4,7 @@
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "tests/loaders/damage.h"
 #include "tests/testing.h"
 

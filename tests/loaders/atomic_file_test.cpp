@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <set>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/output_path.h"
 #include "tests/loaders/damage.h"
 #include "tests/testing.h"
@@ -103,9 +103,9 @@ TEST_CASE("what a link points to is written, the link stays", "[atomic-file]") {
   fs::create_symlink("there/file", folder / "link");
   fs::create_symlink("link", folder / "link-to-link");
   fs::create_symlink("there/new", folder / "dangling");
-  for (const auto& [name, target] : {std::pair{"link", "there/file"},
-                                     std::pair{"link-to-link", "there/file"},
-                                     std::pair{"dangling", "there/new"}}) {
+  for (const auto& [name, target] :
+       {std::pair{"link", "there/file"}, std::pair{"link-to-link", "there/file"},
+        std::pair{"dangling", "there/new"}}) {
     CAPTURE(name);
     AtomicFile file(folder / name);
     file.write(name);
@@ -158,8 +158,8 @@ TEST_CASE("an output that cannot be is refused before any work", "[output]") {
         Catch::StartsWith(folder / name + ": ") && Catch::Contains(words));
     CHECK(files_in(folder) == before);
   };
-  for (const char* name : {"m.klens", "link.klens", "hard.klens", "weights.klens",
-                           "model/../m.klens"})
+  for (const char* name :
+       {"m.klens", "link.klens", "hard.klens", "weights.klens", "model/../m.klens"})
     refused(name, "is the file that is read");
   for (const char* name : {"new.gguf", "new.GGUF", "new.safetensors", "new.json", "new.bin"})
     refused(name, "what is written there is another format");

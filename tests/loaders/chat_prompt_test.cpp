@@ -1,8 +1,8 @@
 // What a model's chat template is given, and which of several templates is taken.
 #include <catch2/catch.hpp>
 
+#include "base/error.h"
 #include "loaders/chat_template/prompt.h"
-#include "loaders/error.h"
 
 namespace klens {
 namespace {

@@ -5,7 +5,7 @@
 #include <fstream>
 #include <string>
 
-#include "loaders/error.h"
+#include "base/error.h"
 
 namespace klens {
 namespace {

@@ -4,7 +4,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "tests/loaders/architectures.h"
 
 namespace klens::testing {

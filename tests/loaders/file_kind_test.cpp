@@ -4,8 +4,8 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 
+#include "base/error.h"
 #include "loaders/checkpoint.h"
-#include "loaders/error.h"
 #include "tests/loaders/damage.h"
 #include "tests/testing.h"
 
@@ -51,14 +51,14 @@ TEST_CASE("first bytes tell the kinds apart", "[file-kind]") {
 TEST_CASE("what stands in place of a file is said, with the cure", "[file-kind]") {
   const TemporaryFolder folder;
   for (const char* name : {"model.safetensors", "config.json", "tokenizer_config.json"}) {
-    for (const auto& [text, words] : {std::pair{kPointer, "git lfs pull"},
-                                      std::pair{kPage, "is an HTML page"}}) {
+    for (const auto& [text, words] :
+         {std::pair{kPointer, "git lfs pull"}, std::pair{kPage, "is an HTML page"}}) {
       const std::string copy = folder / (name + std::to_string(text == kPage));
       copy_golden("llama", copy);
       write_bytes(copy + "/" + name, text);
       CAPTURE(copy);
-      CHECK_THROWS_WITH(open_checkpoint(copy, false), Catch::Contains(std::string(name) + ": is ") &&
-                                                          Catch::Contains(words));
+      CHECK_THROWS_WITH(open_checkpoint(copy, false),
+                        Catch::Contains(std::string(name) + ": is ") && Catch::Contains(words));
     }
   }
   for (const char* name : {"model.gguf", "model.klens", "model"}) {

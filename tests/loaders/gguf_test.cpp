@@ -4,9 +4,9 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "loaders/architectures/architecture.h"
 #include "loaders/checksum.h"
-#include "loaders/error.h"
 #include "loaders/gguf/convert_tensors.h"
 #include "loaders/gguf/dequantize.h"
 #include "loaders/gguf/mapping.h"

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/gguf/read_gguf.h"
 #include "loaders/tokenizer/tokenizer.h"
 #include "tests/loaders/damage.h"

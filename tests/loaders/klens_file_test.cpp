@@ -7,8 +7,8 @@
 #include <csignal>
 #include <filesystem>
 
+#include "base/error.h"
 #include "loaders/checksum.h"
-#include "loaders/error.h"
 #include "loaders/profile_json.h"
 #include "quant/quantizers/rtn.h"
 #include "tests/loaders/damage.h"

@@ -2,7 +2,7 @@
 #include <catch2/catch.hpp>
 #include <functional>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/gguf/read_gguf.h"
 #include "tests/loaders/gguf_builder.h"
 

@@ -3,7 +3,7 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/pytorch/pytorch_file.h"
 #include "tests/loaders/damage.h"
 #include "tests/loaders/pickles.h"

@@ -1,8 +1,8 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 
+#include "base/error.h"
 #include "loaders/checkpoint.h"
-#include "loaders/error.h"
 #include "loaders/pytorch/pytorch_file.h"
 #include "tests/loaders/damage.h"
 #include "tests/loaders/pickles.h"

@@ -4,8 +4,8 @@
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "loaders/checkpoint.h"
-#include "loaders/error.h"
 #include "loaders/klens_file.h"
 #include "loaders/klens_schema.h"
 #include "loaders/tokenizer/tokenizer.h"

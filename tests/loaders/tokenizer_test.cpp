@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-#include "loaders/error.h"
+#include "base/error.h"
 #include "loaders/json.h"
 #include "loaders/tokenizer/utf8.h"
 #include "tests/skipped.h"

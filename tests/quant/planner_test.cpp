@@ -5,9 +5,9 @@
 #include <cmath>
 #include <random>
 
+#include "base/statistics.h"
 #include "quant/format.h"
 #include "quant/planners/methods.h"
-#include "quant/statistics.h"
 
 namespace klens {
 namespace {
@@ -257,15 +257,6 @@ TEST_CASE("windows measured together are compared in pairs", "[planner]") {
   CHECK(significant_candidates({&small, &large}).size() == 2);
   large.kl_windows.pop_back();  // no longer pairs
   CHECK(significant_candidates({&small, &large}).size() == 1);
-}
-
-TEST_CASE("standard errors", "[planner]") {
-  const std::vector<double> samples = {1, 2, 3, 4};
-  CHECK(*standard_error(samples) == Approx(std::sqrt(5.0 / 3 / 4)));
-  CHECK_FALSE(standard_error(std::vector<double>{1}));
-  CHECK(*paired_standard_error(samples, std::vector<double>{2, 3, 4, 5}) == 0);
-  CHECK_FALSE(paired_standard_error(samples, std::vector<double>{1, 2, 3}));
-  CHECK_FALSE(paired_standard_error({}, {}));
 }
 
 TEST_CASE("noise is chased only where a KL limit demands it", "[planner]") {

@@ -2,7 +2,7 @@
 
 #include <catch2/catch.hpp>
 
-#include "loaders/error.h"
+#include "base/error.h"
 
 namespace klens {
 namespace {
