@@ -11,8 +11,10 @@ std::string unknown_part(const Choice& choice) {
   return "";
 }
 
-PackedWeight quantize(const Choice& choice, const WeightView& source) {
-  return find_row(kQuantizers, choice.quantizer)->quantize(*find_format(choice.format), source);
+PackedWeight quantize(const Choice& choice, const WeightView& source,
+                      std::span<const float> importance) {
+  return find_row(kQuantizers, choice.quantizer)
+      ->quantize(*find_format(choice.format), source, importance);
 }
 
 }  // namespace klens

@@ -19,19 +19,23 @@ size_t weight_bytes(const Format& format, int64_t rows, int64_t cols) {
 
 size_t scale_bytes(const Format& format, int64_t rows, int64_t cols) {
   const WeightView view = packed_view(format, rows, cols, nullptr, nullptr);
-  const size_t bytes =
-      static_cast<size_t>(view.row_tiles() * view.groups() * kTileOutputs) * sizeof(uint16_t);
+  const size_t bytes = static_cast<size_t>(view.row_tiles() * view.groups() * kTileOutputs) *
+                       sizeof(uint16_t) * (format.minimum ? 2 : 1);
   return (bytes + 63) / 64 * 64;
 }
 
 WeightView packed_view(const Format& format, int64_t rows, int64_t cols, const void* qweight,
                        const void* scale) {
-  return {.layout = format.layout,
-          .rows = rows,
-          .cols = cols,
-          .group = format.group == 0 ? 0 : std::min(format.group, std::max<int64_t>(cols, 1)),
-          .data = qweight,
-          .scale = static_cast<const uint16_t*>(scale)};
+  WeightView view{
+      .layout = format.layout,
+      .rows = rows,
+      .cols = cols,
+      .group = format.group == 0 ? 0 : std::min(format.group, std::max<int64_t>(cols, 1)),
+      .data = qweight,
+      .scale = static_cast<const uint16_t*>(scale)};
+  if (format.minimum && scale != nullptr)
+    view.min = view.scale + view.row_tiles() * view.groups() * kTileOutputs;
+  return view;
 }
 
 }  // namespace klens

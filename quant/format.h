@@ -16,6 +16,7 @@ struct Format {
   int64_t group;  // columns per weight scale; 0: none; kWholeRow: one per output
   int64_t
       activation_group;  // columns per activation scale on the integer path; 0: FP32 activations
+  bool minimum;          // a minimum per group beside its scale
   bool candidate;        // measured where a profile is asked for no formats in particular
   int colour;            // of plan maps, one of a terminal's 256: red is careful, green coarse
 };
@@ -26,11 +27,18 @@ inline constexpr int64_t kWholeRow = int64_t{1} << 40;
 // little that their activations would be what is lost: those have a scale for every 32 columns,
 // because out_proj's have outliers (bench/RESULTS.md, "What INT8 activations cost").
 inline constexpr Format kFormats[] = {
-    {"fp16", "half precision", Layout::kTilesF16, 0, 0, false, 210},
-    {"int8", "8 bits, a scale per row", Layout::kTilesI8, kWholeRow, 32, true, 222},
-    {"int4g32", "4 bits, a scale per 32 columns", Layout::kTilesI4, 32, 32, true, 193},
-    {"int4g64", "4 bits, a scale per 64 columns", Layout::kTilesI4, 64, 64, true, 157},
-    {"int4g128", "4 bits, a scale per 128 columns", Layout::kTilesI4, 128, 128, true, 115},
+    {"fp16", "half precision", Layout::kTilesF16, 0, 0, false, false, 210},
+    {"int8g32", "8 bits, a scale per 32 columns", Layout::kTilesI8, 32, 32, false, true, 216},
+    {"int8", "8 bits, a scale per row", Layout::kTilesI8, kWholeRow, 32, false, true, 222},
+    {"int6g32", "6 bits, a scale per 32 columns", Layout::kTilesI6, 32, 32, false, true, 229},
+    {"int5ag32", "5 bits, a scale and a minimum per 32 columns", Layout::kTilesI5, 32, 32, true,
+     true, 228},
+    {"int5g32", "5 bits, a scale per 32 columns", Layout::kTilesI5, 32, 32, false, true, 192},
+    {"int4ag32", "4 bits, a scale and a minimum per 32 columns", Layout::kTilesI4, 32, 32, true,
+     true, 186},
+    {"int4g32", "4 bits, a scale per 32 columns", Layout::kTilesI4, 32, 32, false, true, 193},
+    {"int4g64", "4 bits, a scale per 64 columns", Layout::kTilesI4, 64, 64, false, true, 157},
+    {"int4g128", "4 bits, a scale per 128 columns", Layout::kTilesI4, 128, 128, false, true, 115},
 };
 
 // What a unit has before anything is decided: a candidate of every unit, asked for or not.
@@ -45,8 +53,8 @@ std::string default_formats();
 // Bits per weight of a large matrix, scales counted.
 double bits_per_weight(const Format& format);
 
-// Bytes of the parts of a rows x cols matrix as a model file stores them: tiles, and FP16 scales
-// padded to a multiple of 64 bytes.
+// Bytes of the parts of a rows x cols matrix as a model file stores them: tiles; and FP16 scales,
+// the minima after them, padded to a multiple of 64 bytes.
 size_t weight_bytes(const Format& format, int64_t rows, int64_t cols);
 size_t scale_bytes(const Format& format, int64_t rows, int64_t cols);
 inline size_t packed_bytes(const Format& format, int64_t rows, int64_t cols) {

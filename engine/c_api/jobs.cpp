@@ -55,6 +55,7 @@ ProfileOptions profile_options(const klens_profile_options& given) {
   if (given.metrics != nullptr) options.metrics = given.metrics;
   if (given.state_path != nullptr) options.state_path = given.state_path;
   options.resume = given.resume != 0;
+  if (given.quantizer != nullptr) options.quantizer = given.quantizer;
   return options;
 }
 

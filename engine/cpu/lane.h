@@ -102,8 +102,9 @@ struct LinearPart {
   int64_t tile_begin, tile_end;  // of 16 outputs
   int64_t t_begin, t_end;        // tokens
 };
-// What linear() does, for operations that go on with each part while it is in their cache: round
-// the input once, and then parts from any thread. y: [tokens of the part][its outputs].
+// What linear() does, for operations that go on with each part while it is in their cache: look at
+// the input and round it once, and then parts from any thread. y: [tokens of the part][its
+// outputs].
 void round_input(const Weight& w, LinearInput& x, CpuLane& lane);
 void linear_part(const Weight& w, const LinearInput& x, const float* bias, float* y,
                  int64_t y_stride, const LinearPart& part, const CpuLane& lane);

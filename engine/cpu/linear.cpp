@@ -33,10 +33,22 @@ const LinearInput::Rounded* rounded(const LinearInput& x, int64_t group) {
   return nullptr;
 }
 
+// sums[c] += x[t][c]^2, in the order of t: threads share out the columns.
+void add_squares(const Rows& x, const Rows& sums, const CpuLane& lane) {
+  lane.executor().ranges(x.width(), x.count(), [&](int64_t begin, int64_t end) {
+    const Timed timed = lane.timed(Step::kElementwise);
+    for (int64_t t = 0; t < x.count(); ++t) {
+      const float* row = floats(x) + t * x.stride();
+      for (int64_t c = begin; c < end; ++c) floats(sums)[c] += row[c] * row[c];
+    }
+  });
+}
+
 }  // namespace
 
 void round_input(const Weight& w, LinearInput& x, CpuLane& lane) {
   KLENS_CHECK(w.view.cols == x.x.width());
+  if (!w.input_squares.none()) add_squares(x.x, w.input_squares, lane);
   const int64_t group = w.activation_group, tokens = x.x.count(), cols = x.x.width();
   if (group == 0 || rounded(x, group) != nullptr) return;
   const int64_t stride = (cols + 31) / 32 * 32, groups = (cols + group - 1) / group;

@@ -19,6 +19,8 @@ struct Weight {
   WeightView view;
   int64_t activation_group =
       0;  // columns per activation scale on the integer path; 0: FP32 activations
+  // [1][columns], to which each input adds its squares; or none.
+  Rows input_squares = {};
 };
 
 // The input of one or several linear layers [tokens][columns], and what a device made of it for

@@ -78,7 +78,16 @@ struct Prepared {
   std::vector<std::pair<size_t, size_t>> places;  // of students: unit, candidate
 };
 
-Prepared prepare(const Model& model, const std::vector<const Format*>& formats) {
+// Formats without a grid are only rounded to.
+const char* quantizer_for(const Format& format, const std::string& asked) {
+  const Quantizer* row = find_row(kQuantizers, asked);
+  if (row == nullptr)
+    throw Error(ErrorKind::kBadArgument, not_one_of("quantizer", asked, kQuantizers));
+  return format.group == 0 ? kQuantizers[0].name : row->name;
+}
+
+Prepared prepare(const Model& model, const std::vector<const Format*>& formats,
+                 const std::string& quantizer) {
   const Checkpoint& checkpoint = model.checkpoint();
   Prepared result;
   Profile& profile = result.profile;
@@ -104,7 +113,7 @@ Prepared prepare(const Model& model, const std::vector<const Format*>& formats) 
               .candidates = {}};
     for (const Format* format : formats) {
       Candidate candidate;
-      candidate.choice.format = format->name;
+      candidate.choice = {format->name, quantizer_for(*format, quantizer)};
       candidate.bytes = static_cast<int64_t>(packed_bytes(*format, spec.rows, spec.cols));
       if (!lossless(checkpoint.units.at(spec.name), *format)) {
         result.students.push_back({u, candidate.choice});
@@ -157,12 +166,14 @@ std::vector<const Format*> parse_formats(const std::string& list) {
   return formats;
 }
 
-Profile unmeasured_profile(const Model& model, const std::vector<const Format*>& formats) {
-  return prepare(model, formats).profile;
+Profile unmeasured_profile(const Model& model, const std::vector<const Format*>& formats,
+                           const std::string& quantizer) {
+  return prepare(model, formats, quantizer).profile;
 }
 
-Profile costless_profile(const Model& model, const std::vector<const Format*>& formats) {
-  Profile profile = unmeasured_profile(model, formats);
+Profile costless_profile(const Model& model, const std::vector<const Format*>& formats,
+                         const std::string& quantizer) {
+  Profile profile = unmeasured_profile(model, formats, quantizer);
   for (Unit& unit : profile.units)
     for (Candidate& candidate : unit.candidates) set_exact(candidate, 0);
   return profile;
@@ -172,8 +183,11 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
                        const ProfileOptions& options, Progress& progress,
                        const std::function<bool(const Profile&)>& stop_early, Journal& journal) {
   const MetricSet metrics = parse_metrics(options.metrics);
-  Prepared prepared = prepare(model, parse_formats(options.formats));
+  Prepared prepared = prepare(model, parse_formats(options.formats), options.quantizer);
   Calibration calibration = calibrate(model, tokenizer, options, progress, journal);
+  Importance importance;
+  if (find_row(kQuantizers, options.quantizer)->weighted)
+    importance = measure_importance(model, calibration.windows, progress);
   Profile& profile = prepared.profile;
   profile.checkpoint_xxh3 = checkpoint_xxh3(model.checkpoint());
   profile.calibration_source = options.text ? options.source_name : "teacher";
@@ -185,7 +199,7 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
         unit.weights[*metric] = metric->of_weights(model.checkpoint().units.at(unit.name).view);
 
   Scores scores;
-  StudentRunner runner(model, nullptr);
+  StudentRunner runner(model, nullptr, importance);
   JournalScores kept(journal, nullptr);
   double per_window = 0;
   for (const Student& student : prepared.students) per_window += runner.cost(student);
@@ -206,6 +220,7 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   fill_in(scores, prepared, model.spec().vocab, metrics, profile);
   return {.profile = std::move(profile),
           .calibration = std::move(calibration),
+          .importance = std::move(importance),
           .students = std::move(prepared.students)};
 }
 

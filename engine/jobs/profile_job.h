@@ -18,7 +18,8 @@ struct ProfileOptions {
   int64_t held_out = 0;  // further windows to judge a plan by
   uint64_t seed = 0;
   std::string formats = default_formats();  // kBaseFormat is one in any case
-  std::string metrics;                      // "": all
+  std::string quantizer = kUsualQuantizer.name;
+  std::string metrics;     // "": all
   std::string state_path;  // of a Journal, for an interrupted run; "": nowhere
   bool resume = false;
 };
@@ -26,6 +27,7 @@ struct ProfileOptions {
 struct ProfileRun {
   Profile profile;
   Calibration calibration;
+  Importance importance;          // seen on the calibration windows
   std::vector<Student> students;  // in the order of profile.units and their candidates
 };
 
@@ -43,10 +45,12 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
 
 // Units and candidates of a model without measured metrics: what planning a uniform format needs.
 // header_bytes is filled in too.
-Profile unmeasured_profile(const Model& model, const std::vector<const Format*>& formats);
+Profile unmeasured_profile(const Model& model, const std::vector<const Format*>& formats,
+                           const std::string& quantizer);
 
 // The same as if nothing lost anything: whether a budget can be met is a matter of bytes.
-Profile costless_profile(const Model& model, const std::vector<const Format*>& formats);
+Profile costless_profile(const Model& model, const std::vector<const Format*>& formats,
+                         const std::string& quantizer);
 
 // "int8,int4g64" to formats, kBaseFormat always first among them. Throws Error for an unknown name.
 std::vector<const Format*> parse_formats(const std::string& list);

@@ -131,6 +131,7 @@ std::unique_ptr<Journal> open_journal(const Model& model, const ProfileOptions& 
   run += " " + std::to_string(options.seed);
   for (const Format* format : parse_formats(options.formats))
     run += std::string(" ") + format->name;
+  run += " " + options.quantizer;
   return std::make_unique<Journal>(options.state_path, hash_of(run), options.resume);
 }
 

@@ -14,7 +14,7 @@
 #include "loaders/klens_file.h"
 #include "loaders/output_path.h"
 #include "loaders/profile_json.h"
-#include "quant/quantizers/rtn.h"
+#include "quant/quantizers/pack.h"
 #include "quant/unit_name.h"
 
 namespace klens {
@@ -94,6 +94,7 @@ void count_bytes(const Model& model, const Profile& profile, Plan& plan) {
 struct Made {
   Plan plan;
   Profile profile;  // units and candidates; measured unless the plan needed none
+  Importance importance;
   Windows windows;   // to judge the plan by; empty: none are left, or none are wanted
   std::string text;  // what they are
   int rounds = 0;
@@ -122,12 +123,19 @@ Plan given_plan(const Model& model, const Profile& profile, const std::string& j
   return plan;
 }
 
+bool looks_at_importance(const Plan& plan) {
+  return std::any_of(plan.units.begin(), plan.units.end(), [](const auto& unit) {
+    return find_row(kQuantizers, unit.second.quantizer)->weighted;
+  });
+}
+
 // A plan that is given, or needs no measurement.
-Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer,
-                     const QuantizeOptions& options) {
+Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const QuantizeOptions& options,
+                     Progress& progress) {
   std::vector<const Format*> all;
   for (const Format& format : kFormats) all.push_back(&format);
-  Made made{.plan = {}, .profile = unmeasured_profile(model, all), .windows = {}, .text = {}};
+  Made made;
+  made.profile = unmeasured_profile(model, all, options.profile.quantizer);
   PlanRequest request = options.request;
   request.pinned = pinned_choices(options.tensor_types, made.profile);
   if (options.plan_json.empty()) {
@@ -137,9 +145,16 @@ Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer,
   }
   check_reach(made.plan, model);
   const ProfileOptions& p = options.profile;
-  if (!options.measure || !p.text || tokenizer == nullptr) return made;
-  made.windows = calibrate_on_text(model, *tokenizer, *p.text, p.ctx, kHeldOutWindows, 0).windows;
-  made.text = options.plan_json.empty() ? kHeldOut : kMaybeSeen;
+  if (!p.text || tokenizer == nullptr) return made;
+  Calibration calibration =
+      calibrate_on_text(model, *tokenizer, *p.text, p.ctx, p.windows, kHeldOutWindows);
+  const bool weighted = looks_at_importance(made.plan);
+  if (weighted) made.importance = measure_importance(model, calibration.windows, progress);
+  if (!options.measure) return made;
+  const bool left = !calibration.held_out.empty();
+  made.windows = std::move(left ? calibration.held_out : calibration.windows);
+  made.windows.resize(std::min<size_t>(made.windows.size(), kHeldOutWindows));
+  made.text = options.plan_json.empty() && (left || !weighted) ? kHeldOut : kMaybeSeen;
   return made;
 }
 
@@ -147,18 +162,21 @@ Made measured_plan(const Model& model, const Tokenizer* tokenizer, const Quantiz
                    Progress& progress, Journal& journal) {
   PlanRequest request = options.request;
   request.pinned = pinned_choices(
-      options.tensor_types, unmeasured_profile(model, parse_formats(options.profile.formats)));
+      options.tensor_types,
+      unmeasured_profile(model, parse_formats(options.profile.formats), options.profile.quantizer));
   ProfileOptions profile_options = options.profile;
   profile_options.held_out = kHeldOutWindows;
   profile_options.metrics.clear();
   Racing racing(request);
-  ProfileRun run = run_profile(model, tokenizer, profile_options, progress,
-                               [&](const Profile& profile) { return racing.decided(profile); }, journal);
+  ProfileRun run = run_profile(
+      model, tokenizer, profile_options, progress,
+      [&](const Profile& profile) { return racing.decided(profile); }, journal);
   Refined refined =
       refine(model, run, request, plan_or_throw(run.profile, request), progress, journal);
   check_reach(refined.plan, model);
   return {.plan = std::move(refined.plan),
           .profile = std::move(run.profile),
+          .importance = std::move(run.importance),
           .windows = std::move(run.calibration.held_out),
           .text = kHeldOut,
           .rounds = refined.rounds};
@@ -174,8 +192,8 @@ QuantizeReport::Evaluation measured(const Model& model, const Made& made,
                                 : calibrate_on_samples(model, options.ctx, kHeldOutWindows, 0,
                                                        ~options.seed, progress, journal)
                                       .windows;
-  const PlanScore score =
-      measure_plan(model, made.plan, given ? made.windows : sampled, progress, journal);
+  const PlanScore score = measure_plan(model, made.plan, made.importance,
+                                       given ? made.windows : sampled, progress, journal);
   return {.kl = {score.kl.mean, score.kl.stderr_of_mean},
           .ppl_before = std::exp(score.ce_teacher),
           .ppl_after = std::exp(score.ce_student),
@@ -227,6 +245,14 @@ std::vector<UnitReport> unit_reports(const Model& model, const Profile& profile,
   return reports;
 }
 
+// A unit's candidate of a format; of one that it lacks, what it would be.
+Choice choice_of(const Unit& unit, const std::string& format) {
+  for (const Candidate& candidate : unit.candidates)
+    if (candidate.choice.format == format) return candidate.choice;
+  const bool grid = find_format(format)->group != 0;
+  return {format, grid ? kUsualQuantizer.name : kQuantizers[0].name};
+}
+
 }  // namespace
 
 std::map<std::string, Choice> pinned_choices(const std::string& tensor_types,
@@ -252,7 +278,7 @@ std::map<std::string, Choice> pinned_choices(const std::string& tensor_types,
         if (!std::regex_search(unit.name, pattern) &&
             !(name && std::regex_search(name->matrix, pattern)))
           continue;
-        pinned[unit.name] = {format};
+        pinned[unit.name] = choice_of(unit, format);
         ++matches;
       }
     } catch (const std::regex_error& error) {
@@ -283,12 +309,13 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
   check_request(model, options.dry_run ? "" : out_path, options);
   const bool ready = !options.plan_json.empty() || method->takes_format;
   const std::unique_ptr<Journal> journal = open_journal(model, options.profile);
-  Made made = ready ? unmeasured_plan(model, tokenizer, options)
+  Made made = ready ? unmeasured_plan(model, tokenizer, options, progress)
                     : measured_plan(model, tokenizer, options, progress, *journal);
   count_bytes(model, made.profile, made.plan);
   QuantizeReport report;
   report.source_formats = quantised_formats(model.checkpoint());
-  if (options.measure) report.evaluation = measured(model, made, options.profile, progress, *journal);
+  if (options.measure)
+    report.evaluation = measured(model, made, options.profile, progress, *journal);
   report.rounds = made.rounds;
   const KlensHeader header{.plan = made.plan,
                            .provenance = provenance(made.profile, model, report)};
@@ -296,16 +323,17 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
   if (options.dry_run) {
     report.bytes = klens_header_bytes(source, header) + static_cast<size_t>(made.plan.bytes);
   } else {
-    check_free_space(out_path, static_cast<int64_t>(klens_header_bytes(source, header)) +
-                                   made.plan.bytes);
+    check_free_space(out_path,
+                     static_cast<int64_t>(klens_header_bytes(source, header)) + made.plan.bytes);
     double weights = 0;
     for (const LinearSpec& unit : model.units())
       weights += static_cast<double>(unit.rows * unit.cols);
     progress.stage("write", weights);
+    size_t next = 0;
     report.bytes = write_klens_file(
         out_path, source, header, [&](const StoredUnit& unit, const Choice& choice) {
           progress.step(static_cast<double>(unit.view.rows * unit.view.cols));
-          return quantise_unit(unit, choice);
+          return quantise_unit(unit, choice, made.importance.of(next++));
         });
     std::error_code ec;
     if (!options.profile.state_path.empty())

@@ -10,7 +10,7 @@ struct PlanScore {
   MeanKl kl;
   double ce_teacher = 0, ce_student = 0;
 };
-PlanScore measure_plan(const Model& model, const Plan& plan,
+PlanScore measure_plan(const Model& model, const Plan& plan, const Importance& importance,
                        std::span<const std::vector<int32_t>> windows, Progress& progress,
                        Journal& journal);
 

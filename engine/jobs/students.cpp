@@ -17,33 +17,38 @@ Sequence whole(SequenceState& state, int64_t rows) {
 
 }  // namespace
 
-PackedWeight quantise_unit(const StoredUnit& unit, const Choice& choice) {
+PackedWeight quantise_unit(const StoredUnit& unit, const Choice& choice,
+                           std::span<const float> importance) {
   if (const std::string why = unknown_part(choice); !why.empty())
     throw Error(ErrorKind::kBadArgument, why);
   // Isolated: a thread that waits here must not start another student on top of this one.
   std::optional<PackedWeight> packed;
-  tbb::this_task_arena::isolate([&] { packed = quantize(choice, unit.view); });
+  tbb::this_task_arena::isolate([&] { packed = quantize(choice, unit.view, importance); });
   // Work that is called off, as when another student throws, leaves loops inside it half done.
   if (tbb::is_current_task_group_canceling())
     throw Error(ErrorKind::kInterrupted, "quantization was called off");
   return std::move(*packed);
 }
 
-PackedUnits pack_plan(const Model& model, const Plan& plan) {
+PackedUnits pack_plan(const Model& model, const Plan& plan, const Importance& importance) {
   PackedUnits packed;
   for (const LinearSpec& unit : model.units()) {
     const auto found = plan.units.find(unit.name);
     if (found == plan.units.end())
       throw Error(ErrorKind::kBadArgument, "the plan has no format for unit " + unit.name + " of " +
                                                model.checkpoint().path);
-    packed.push_back(std::make_unique<PackedWeight>(
-        quantise_unit(model.checkpoint().units.at(unit.name), found->second)));
+    packed.push_back(std::make_unique<PackedWeight>(quantise_unit(
+        model.checkpoint().units.at(unit.name), found->second, importance.of(packed.size()))));
   }
   return packed;
 }
 
-StudentRunner::StudentRunner(const Model& teacher, const PackedUnits* base)
-    : model_(teacher), base_weights_(teacher.weights()), base_is_teacher_(base == nullptr) {
+StudentRunner::StudentRunner(const Model& teacher, const PackedUnits* base,
+                             const Importance& importance)
+    : model_(teacher),
+      importance_(importance),
+      base_weights_(teacher.weights()),
+      base_is_teacher_(base == nullptr) {
   if (base == nullptr) return;
   for (size_t i = 0; i < base->size(); ++i)
     if ((*base)[i] != nullptr)
@@ -137,8 +142,8 @@ double StudentRunner::cost(const Student& student) const {
 
 WindowScore StudentRunner::run_one(const Student& student, Lane& lane) const {
   const LinearSpec& spec = model_.units()[student.unit];
-  const PackedWeight packed =
-      quantise_unit(model_.checkpoint().units.at(spec.name), student.choice);
+  const PackedWeight packed = quantise_unit(model_.checkpoint().units.at(spec.name), student.choice,
+                                            importance_.of(student.unit));
   std::vector<Weight> weights = base_weights_;
   weights[student.unit] = make_weight(packed.view(), packed.format, model_);
   SequenceState state = student_state(first_block(student.unit));

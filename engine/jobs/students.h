@@ -3,6 +3,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/jobs/importance.h"
 #include "engine/model.h"
 #include "quant/profiler.h"
 
@@ -13,10 +14,11 @@ using PackedUnits = std::vector<std::unique_ptr<PackedWeight>>;
 
 // Quantises stored weights as `choice` says. Throws Error for a part of it that is unknown, and
 // kInterrupted inside parallel work that has been called off.
-PackedWeight quantise_unit(const StoredUnit& unit, const Choice& choice);
+PackedWeight quantise_unit(const StoredUnit& unit, const Choice& choice,
+                           std::span<const float> importance = {});
 
 // All units of a model in the formats of a plan. Throws Error for a unit that the plan lacks.
-PackedUnits pack_plan(const Model& model, const Plan& plan);
+PackedUnits pack_plan(const Model& model, const Plan& plan, const Importance& importance);
 
 // The engine's side of profiling: suffix replay. A window's teacher pass keeps the input of every
 // block and what lies between its units; a student starts at its unit with what was kept, since all
@@ -25,8 +27,8 @@ PackedUnits pack_plan(const Model& model, const Plan& plan);
 // kept is the plan's, and scores are still against the teacher).
 class StudentRunner : public ProfileSubject {
  public:
-  // base: empty, or one entry per unit; outlives this.
-  StudentRunner(const Model& teacher, const PackedUnits* base);
+  // base: empty, or one entry per unit. Both it and importance outlive this.
+  StudentRunner(const Model& teacher, const PackedUnits* base, const Importance& importance);
 
   WindowScore begin_window(std::span<const int32_t> ids) override;
   std::vector<WindowScore> run(std::span<const Student> students, const OnDone& on_done) override;
@@ -45,6 +47,7 @@ class StudentRunner : public ProfileSubject {
   WindowScore run_one(const Student& student, Lane& lane) const;
 
   const Model& model_;
+  const Importance& importance_;
   std::vector<Weight> base_weights_;
   bool base_is_teacher_;
   std::vector<int32_t> ids_;

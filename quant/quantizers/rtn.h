@@ -1,18 +1,25 @@
 #pragma once
+#include <span>
+
 #include "quant/packed_weight.h"
 
 namespace klens {
 
-// Round to nearest (even), symmetric: qmax = 7 (INT4) or 127 (INT8); per output and group of
-// columns
-//   scale = FP16(max|w| / qmax), at least 2^-24;  q = clamp(rne(w / scale), -qmax, qmax).
-// FP16 rounds each weight to nearest even. Weights and scales beyond FP16 (65504) saturate: see
-// reaches(). `source` is any layout; its weights are finite. Threads: tbb's current arena.
-PackedWeight quantize_rtn(const Format& format, const WeightView& source);
+// Round to nearest (even): the grid of a group reaches its largest weight. With lowest and highest
+// the format's integers,
+//   INT8:            scale = max|w| / 127
+//   other integers:  scale = (the weight of the largest magnitude) / lowest, of either sign, so
+//   that
+//                    this weight is on the grid's longer side (as GGML's Q4_0 and Q5_0)
+//   with a minimum:  min = min w, scale = (max w - min w) / highest (as GGML's Q4_1 and Q5_1)
+// FP16 rounds each weight. Weights beyond FP16's reach saturate: see reaches(). Pays no attention
+// to `importance`.
+PackedWeight quantize_rtn(const Format& format, const WeightView& source,
+                          std::span<const float> importance);
 
-// The largest |weight|, or what FP16 can hold at most where the weights are FP16.
-float largest_weight(const WeightView& source);
-// Whether a format holds weights up to `largest`: its numbers or their scales are FP16.
-bool reaches(const Format& format, float largest);
+// The grid of a group, as above.
+struct Grid;
+struct Levels;
+Grid rtn_grid(std::span<const float> weights, const Levels& levels, bool minimum);
 
 }  // namespace klens

@@ -356,6 +356,7 @@ typedef struct klens_profile_options {
   int32_t resume; /* not 0: go on from state_path if it is there and of the same run */
   klens_progress_fn progress;
   void* user;
+  const char* quantizer; /* of klens_quantizers(), how candidates are made; NULL: the "usual" one */
 } klens_profile_options;
 
 /* profile.json (schema version 1). The model's activations option says what is measured. */

@@ -1,0 +1,263 @@
+#include "quant/quantizers/pack.h"
+
+#include <tbb/blocked_range.h>
+#include <tbb/parallel_for.h>
+#include <tbb/parallel_reduce.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "kernels/half.h"
+#include "kernels/magnitude.h"
+
+// The profiler quantises every unit in every format for every window, so this is written as loops
+// over one row that a compiler vectorises for any instruction set: no branches per weight, no
+// library calls, and packed words are built in registers instead of bytes being patched in memory.
+
+namespace klens {
+namespace {
+
+constexpr int32_t kMaxHalfBits = std::bit_cast<int32_t>(kMaxF16);
+
+// The codes of one row and its packed words, reused from row to row.
+struct RowScratch {
+  explicit RowScratch(const WeightView& view)
+      : weights(static_cast<size_t>(view.cols)),
+        codes(static_cast<size_t>(view.col_tiles() * tile_cols(view.layout))),
+        halves(codes.size()) {}
+  std::vector<float> weights;    // [cols]
+  std::vector<uint8_t> codes;    // [cols padded to tiles]; integer formats
+  std::vector<uint16_t> halves;  // [cols padded to tiles]; FP16
+};
+
+// condition ? yes : no where `negative` is the condition as a sign; compilers turn the plain form
+// into branches, as it may skip floating-point work.
+int32_t select_by_sign(int32_t negative, int32_t yes, int32_t no) {
+  const int32_t mask = negative >> 31;
+  return (yes & mask) | (no & ~mask);
+}
+
+// f16_to_f32 of a finite half, without branches.
+float finite_half_to_float(uint16_t h) {
+  const auto magnitude = static_cast<int32_t>(h & 0x7fffu);
+  const int32_t normal = (magnitude << 13) + (112 << 23);
+  const auto subnormal = std::bit_cast<int32_t>(static_cast<float>(magnitude) * 0x1p-24f);
+  const int32_t bits = select_by_sign(magnitude - 0x400, subnormal, normal);
+  return std::bit_cast<float>(bits | static_cast<int32_t>((h & 0x8000u) << 16));
+}
+
+// f32_to_f16 of a finite number, saturating at the largest half, without branches.
+uint16_t float_to_finite_half(float f) {
+  const auto bits = std::bit_cast<uint32_t>(f);
+  const auto exact = static_cast<int32_t>(bits & 0x7fffffffu);
+  const int32_t magnitude = select_by_sign(exact - kMaxHalfBits, exact, kMaxHalfBits);
+  const int32_t normal = (magnitude + 0xfff + ((magnitude >> 13) & 1) - 0x38000000) >> 13;
+  const float shifted = std::bit_cast<float>(magnitude) + 0.5f;  // rounds at 2^-24, to even
+  const int32_t subnormal = std::bit_cast<int32_t>(shifted) - 0x3f000000;
+  const int32_t half = select_by_sign(magnitude - 0x38800000, subnormal, normal);
+  return static_cast<uint16_t>(static_cast<uint32_t>(half) | ((bits >> 16) & 0x8000u));
+}
+
+// The row as floats: in `room`, or where it lies if it is that already.
+const float* row_of(const WeightView& source, int64_t row, std::vector<float>& room) {
+  const int64_t cols = source.cols;
+  float* out = room.data();
+  switch (source.layout) {
+    case Layout::kRowsF32:
+      return static_cast<const float*>(source.data) + row * cols;
+    case Layout::kRowsF16: {
+      const uint16_t* in = static_cast<const uint16_t*>(source.data) + row * cols;
+      for (int64_t c = 0; c < cols; ++c) out[c] = finite_half_to_float(in[c]);
+      return out;
+    }
+    case Layout::kRowsBf16: {
+      const uint16_t* in = static_cast<const uint16_t*>(source.data) + row * cols;
+      for (int64_t c = 0; c < cols; ++c) out[c] = bf16_to_f32(in[c]);
+      return out;
+    }
+    default:
+      expand_row(source, row, out);
+      return out;
+  }
+}
+
+uint16_t saturated_half(float f) { return f32_to_f16(std::clamp(f, -kMaxF16, kMaxF16)); }
+
+// Of any sign, and never zero.
+uint16_t scale_half(float scale) {
+  const uint16_t half = saturated_half(scale);
+  return (half & 0x7fffu) == 0 ? static_cast<uint16_t>(half | 1u) : half;
+}
+
+// codes[i] = clamp(rne((w[i] - min) / scale), lowest, highest) + offset. Clamping first is the
+// same, as the bounds are whole; the addition of 1.5 * 2^23 then rounds to nearest even and leaves
+// the integer in the low bits.
+void encode(std::span<const float> w, float scale, float min, const Levels& levels,
+            uint8_t* codes) {
+  const auto lowest = static_cast<float>(levels.lowest);
+  const auto highest = static_cast<float>(levels.highest);
+  for (size_t i = 0; i < w.size(); ++i) {
+    const float x = (w[i] - min) / scale;
+    const float above = x < lowest ? lowest : x;
+    const float inside = above > highest ? highest : above;
+    codes[i] = static_cast<uint8_t>(std::bit_cast<int32_t>(inside + 0x1.8p23f) + levels.offset);
+  }
+}
+
+// Line t of a tile row's output is 4 bytes of line t; the outputs' words lie side by side.
+void put_word(std::byte* tiles, int64_t output, int64_t line, uint32_t word) {
+  std::memcpy(tiles + line * kLineBytes + output * 4, &word, 4);
+}
+
+uint32_t four(const uint8_t* codes) {
+  uint32_t word = 0;
+  std::memcpy(&word, codes, 4);
+  return word;
+}
+
+uint32_t nibbles(const uint8_t* codes) {
+  return (four(codes) & 0x0f0f0f0fu) | (four(codes + 4) & 0x0f0f0f0fu) << 4;
+}
+
+// Bits 4 and up of 4 * `count` codes: `bits` of each, side by side in the bytes of a word.
+uint32_t plane(const uint8_t* codes, int count, int bits) {
+  const uint32_t mask = bits == 1 ? 0x01010101u : 0x03030303u;
+  uint32_t word = 0;
+  for (int i = 0; i < count; ++i) word |= (four(codes + 4 * i) >> 4 & mask) << (i * bits);
+  return word;
+}
+
+// One output's codes to its words of a tile row.
+void put_codes(const uint8_t* codes, const WeightView& view, int64_t output, std::byte* tiles) {
+  const int64_t lines = tile_bytes(view.layout) / kLineBytes, cols = tile_cols(view.layout);
+  for (int64_t t = 0; t < view.col_tiles(); ++t, codes += cols) {
+    const int64_t line = t * lines;
+    switch (view.layout) {
+      case Layout::kTilesI8:
+        put_word(tiles, output, line, four(codes));
+        break;
+      case Layout::kTilesI4:
+        put_word(tiles, output, line, nibbles(codes));
+        break;
+      default:
+        for (int64_t i = 0; i < 4; ++i) put_word(tiles, output, line + i, nibbles(codes + 8 * i));
+        if (view.layout == Layout::kTilesI5) {
+          put_word(tiles, output, line + 4, plane(codes, 8, 1));
+        } else {
+          put_word(tiles, output, line + 4, plane(codes, 4, 2));
+          put_word(tiles, output, line + 5, plane(codes + 16, 4, 2));
+        }
+    }
+  }
+}
+
+PackedWeight room_for(const Format& format, const WeightView& source) {
+  return {.format = &format,
+          .rows = source.rows,
+          .cols = source.cols,
+          .qweight = AlignedBuffer(weight_bytes(format, source.rows, source.cols)),
+          .scale = AlignedBuffer(scale_bytes(format, source.rows, source.cols))};
+}
+
+// work(row, its weights, scratch, tiles) for all rows of `source`.
+template <class Work>
+void over_rows(const WeightView& source, PackedWeight& packed, const Work& work) {
+  const WeightView view = packed.view();
+  tbb::parallel_for(int64_t{0}, view.row_tiles(), [&](int64_t tile_row) {
+    RowScratch scratch(view);
+    std::byte* tiles =
+        packed.qweight.data() + tile_row * view.col_tiles() * tile_bytes(view.layout);
+    const int64_t end = std::min(view.rows, (tile_row + 1) * kTileOutputs);
+    for (int64_t row = tile_row * kTileOutputs; row < end; ++row)
+      work(row, row_of(source, row, scratch.weights), scratch, tiles);
+  });
+}
+
+// Rows that only fill up the last tile hold the integer 0.
+void fill_padding(const Levels& levels, PackedWeight& packed) {
+  const WeightView view = packed.view();
+  if (view.rows % kTileOutputs == 0) return;
+  const std::vector<uint8_t> zeros(static_cast<size_t>(view.col_tiles() * tile_cols(view.layout)),
+                                   static_cast<uint8_t>(levels.offset));
+  std::byte* tiles =
+      packed.qweight.data() + (view.row_tiles() - 1) * view.col_tiles() * tile_bytes(view.layout);
+  for (int64_t output = view.rows % kTileOutputs; output < kTileOutputs; ++output)
+    put_codes(zeros.data(), view, output, tiles);
+}
+
+}  // namespace
+
+Levels levels_of(const Format& format) {
+  if (format.layout == Layout::kTilesI8) return {-127, 127, 0};
+  const int32_t levels = format.layout == Layout::kTilesI4   ? 16
+                         : format.layout == Layout::kTilesI5 ? 32
+                                                             : 64;
+  return format.minimum ? Levels{0, levels - 1, 0}
+                        : Levels{-levels / 2, levels / 2 - 1, levels / 2};
+}
+
+PackedWeight pack_integers(const Format& format, const WeightView& source, const GridRule& rule) {
+  PackedWeight packed = room_for(format, source);
+  const WeightView view = packed.view();
+  const Levels levels = levels_of(format);
+  auto* scales = const_cast<uint16_t*>(view.scale);
+  auto* minima = const_cast<uint16_t*>(view.min);
+  over_rows(
+      source, packed, [&](int64_t row, const float* w, RowScratch& scratch, std::byte* tiles) {
+        const int64_t output = row % kTileOutputs, first = row / kTileOutputs * view.groups();
+        std::fill(scratch.codes.begin(), scratch.codes.end(), static_cast<uint8_t>(levels.offset));
+        for (int64_t g = 0; g < view.groups(); ++g) {
+          const int64_t begin = g * view.group, count = std::min(view.cols - begin, view.group);
+          const std::span<const float> weights(w + begin, static_cast<size_t>(count));
+          const Grid grid = rule(weights, begin);
+          const int64_t at = (first + g) * kTileOutputs + output;
+          scales[at] = scale_half(grid.scale);
+          if (minima != nullptr) minima[at] = saturated_half(grid.min);
+          encode(weights, f16_to_f32(scales[at]), minima != nullptr ? f16_to_f32(minima[at]) : 0,
+                 levels, scratch.codes.data() + begin);
+        }
+        put_codes(scratch.codes.data(), view, output, tiles);
+      });
+  fill_padding(levels, packed);
+  return packed;
+}
+
+PackedWeight pack_halves(const Format& format, const WeightView& source) {
+  PackedWeight packed = room_for(format, source);
+  const int64_t tiles_of_row = packed.view().col_tiles();
+  over_rows(source, packed,
+            [&](int64_t row, const float* w, RowScratch& scratch, std::byte* tiles) {
+              uint16_t* halves = scratch.halves.data();
+              for (int64_t c = 0; c < source.cols; ++c) halves[c] = float_to_finite_half(w[c]);
+              for (int64_t t = 0; t < tiles_of_row; ++t)
+                put_word(tiles, row % kTileOutputs, t,
+                         halves[2 * t] | static_cast<uint32_t>(halves[2 * t + 1]) << 16);
+            });
+  return packed;
+}
+
+float largest_weight(const WeightView& source) {
+  if (source.layout == Layout::kRowsF16 || source.layout == Layout::kTilesF16) return kMaxF16;
+  return tbb::parallel_reduce(
+      tbb::blocked_range<int64_t>(0, source.rows), 0.0f,
+      [&](const tbb::blocked_range<int64_t>& rows, float largest) {
+        std::vector<float> room(static_cast<size_t>(source.cols));
+        for (int64_t row = rows.begin(); row < rows.end(); ++row)
+          largest = std::max(largest, largest_magnitude(row_of(source, row, room), source.cols));
+        return largest;
+      },
+      [](float a, float b) { return std::max(a, b); });
+}
+
+bool reaches(const Format& format, float largest) {
+  if (format.group == 0) return largest <= kRoundsToMaxF16;
+  const Levels levels = levels_of(format);
+  // A minimum may be as large as a weight, and the scale span twice that.
+  const auto steps = static_cast<float>(levels.highest - levels.lowest) / 2;
+  return largest / (format.minimum ? 1 : steps) <= kRoundsToMaxF16;
+}
+
+}  // namespace klens

@@ -1,0 +1,40 @@
+#pragma once
+#include <functional>
+#include <span>
+
+#include "quant/packed_weight.h"
+
+namespace klens {
+
+// What all quantizers share: reading weights, rounding them to a grid, and laying integers out as
+// kernels/weights.h says. A quantizer is then what it chooses for a group of columns.
+
+// The numbers a group can become: scale * q + min for whole q. Before they are rounded to FP16.
+struct Grid {
+  float scale, min = 0;
+};
+
+// The integers of an integer format: `lowest` to `highest`, stored with `offset` added.
+struct Levels {
+  int32_t lowest, highest, offset;
+};
+Levels levels_of(const Format& format);
+
+// The grid for these weights of one output, the group's columns from `column` on.
+using GridRule = std::function<Grid(std::span<const float> weights, int64_t column)>;
+
+// Integer formats: each group gets its grid by the rule; in FP16, whose magnitude is at most 65504
+// and a scale's at least 2^-24,
+//   q = clamp(rne((w - min) / scale), lowest, highest).
+// `source` is any layout; its weights are finite. Threads: tbb's current arena.
+PackedWeight pack_integers(const Format& format, const WeightView& source, const GridRule& rule);
+
+// FP16: each weight rounded to nearest even, at most 65504 in magnitude.
+PackedWeight pack_halves(const Format& format, const WeightView& source);
+
+// The largest |weight|, or what FP16 can hold at most where the weights are FP16.
+float largest_weight(const WeightView& source);
+// Whether a format holds weights up to `largest`: its numbers, scales or minima are FP16.
+bool reaches(const Format& format, float largest);
+
+}  // namespace klens
