@@ -107,7 +107,7 @@ void encode(const float* w, int64_t count, float scale, float qmax, int32_t offs
 
 // Word t of a tile row's output is 4 bytes of tile t; the outputs' words lie side by side.
 void put_word(std::byte* tiles, int64_t output, int64_t tile, uint32_t word) {
-  std::memcpy(tiles + tile * kTileBytes + output * 4, &word, 4);
+  std::memcpy(tiles + tile * kLineBytes + output * 4, &word, 4);
 }
 
 void pack_f16(const float* w, int64_t row, const WeightView& view, RowScratch& scratch,
@@ -173,7 +173,7 @@ PackedWeight quantize_rtn(const Format& format, const WeightView& source) {
   tbb::parallel_for(int64_t{0}, view.row_tiles(), [&](int64_t tile_row) {
     RowScratch scratch(view.cols, view.col_tiles(), tile_cols(view.layout));
     if (int4) std::fill(scratch.codes.begin(), scratch.codes.end(), uint8_t{8});
-    std::byte* tiles = packed.qweight.data() + tile_row * view.col_tiles() * kTileBytes;
+    std::byte* tiles = packed.qweight.data() + tile_row * view.col_tiles() * tile_bytes(view.layout);
     uint16_t* tile_scales = scales + tile_row * view.groups() * kTileOutputs;
     const int64_t end = std::min(view.rows, (tile_row + 1) * kTileOutputs);
     for (int64_t row = tile_row * kTileOutputs; row < end; ++row) {
