@@ -5,15 +5,33 @@
 namespace klens {
 namespace {
 
-// Index of the 64-byte tile that holds (row, col).
-int64_t tile_index(const WeightView& w, int64_t row, int64_t col) {
-  return row / kTileOutputs * w.col_tiles() + col / tile_cols(w.layout);
+// The tile that holds (row, col).
+const uint8_t* tile_at(const WeightView& w, int64_t row, int64_t col) {
+  const int64_t tile = row / kTileOutputs * w.col_tiles() + col / tile_cols(w.layout);
+  return static_cast<const uint8_t*>(w.data) + tile * tile_bytes(w.layout);
 }
 
-float scale_at(const WeightView& w, int64_t row, int64_t col) {
+// The code at column `col` of an output of a tile; `bytes` are the output's four of its first line.
+int code_at(Layout layout, const uint8_t* bytes, int64_t col) {
+  const int64_t j = col % 4, vector = col / 4;  // of the tile
+  const uint8_t* line = bytes + vector / 2 * kLineBytes;
+  const int low = vector % 2 == 0 ? line[j] & 15 : line[j] >> 4;
+  const uint8_t* planes = bytes + 4 * kLineBytes;
+  switch (layout) {
+    case Layout::kTilesI5:
+      return low | (planes[j] >> vector & 1) << 4;
+    case Layout::kTilesI6:
+      return low | (planes[vector / 4 * kLineBytes + j] >> vector % 4 * 2 & 3) << 4;
+    default:
+      return low;
+  }
+}
+
+// Of a scale or a minimum.
+float of_group(const WeightView& w, const uint16_t* halves, int64_t row, int64_t col) {
   const int64_t tile = row / kTileOutputs;
   return f16_to_f32(
-      w.scale[(tile * w.groups() + col / w.group) * kTileOutputs + row % kTileOutputs]);
+      halves[(tile * w.groups() + col / w.group) * kTileOutputs + row % kTileOutputs]);
 }
 
 float number_at(const WeightView& w, int64_t row, int64_t col) {
@@ -26,25 +44,30 @@ float number_at(const WeightView& w, int64_t row, int64_t col) {
     case Layout::kRowsBf16:
       return bf16_to_f32(static_cast<const uint16_t*>(w.data)[row * w.cols + col]);
     case Layout::kTilesF16: {
-      const auto* tile =
-          static_cast<const uint16_t*>(w.data) + tile_index(w, row, col) * (kTileBytes / 2);
-      return f16_to_f32(tile[output * 2 + col % 2]);
+      const uint8_t* number = tile_at(w, row, col) + output * 4 + col % 2 * 2;
+      return f16_to_f32(*reinterpret_cast<const uint16_t*>(number));
     }
-    case Layout::kTilesI8: {
-      const auto* tile = static_cast<const int8_t*>(w.data) + tile_index(w, row, col) * kTileBytes;
-      return static_cast<float>(tile[output * 4 + col % 4]) * scale_at(w, row, col);
-    }
-    case Layout::kTilesI4: {
-      const auto* tile = static_cast<const uint8_t*>(w.data) + tile_index(w, row, col) * kTileBytes;
-      const int byte = tile[output * 4 + col % 4];
-      const int value = (col % 8 < 4 ? byte & 15 : byte >> 4) - 8;
-      return static_cast<float>(value) * scale_at(w, row, col);
+    case Layout::kTilesI8:
+    case Layout::kTilesI4:
+    case Layout::kTilesI5:
+    case Layout::kTilesI6: {
+      const float scaled =
+          static_cast<float>(integer_at(w, row, col)) * of_group(w, w.scale, row, col);
+      return w.min == nullptr ? scaled : scaled + of_group(w, w.min, row, col);
     }
   }
   return 0;
 }
 
 }  // namespace
+
+int32_t integer_at(const WeightView& w, int64_t row, int64_t col) {
+  const uint8_t* bytes = tile_at(w, row, col) + row % kTileOutputs * 4;
+  if (w.layout == Layout::kTilesI8) return static_cast<int8_t>(bytes[col % 4]);
+  const int code = code_at(w.layout, bytes, col % tile_cols(w.layout));
+  if (w.min != nullptr) return code;
+  return code - (w.layout == Layout::kTilesI4 ? 8 : w.layout == Layout::kTilesI5 ? 16 : 32);
+}
 
 void expand_columns(const WeightView& w, int64_t row, int64_t col_begin, int64_t col_end,
                     float* out) {

@@ -13,8 +13,8 @@ struct Case {
   int64_t x_stride, y_stride, tokens;
   Buffer<float> untouched;
 
-  Case(Layout layout, int64_t rows, int64_t cols, int64_t group, int64_t t, Rng& rng)
-      : weight(layout, rows, cols, group, rng),
+  Case(Kind kind, int64_t rows, int64_t cols, int64_t group, int64_t t, Rng& rng)
+      : weight(kind, rows, cols, group, rng),
         x(strided(t, cols, cols + 3), 1),
         x_stride(cols + 3),
         y_stride(rows + 5),
@@ -32,9 +32,9 @@ struct Case {
 };
 
 std::string name(const Case& c, int64_t t, int64_t n) {
-  return std::string(layout_name(c.weight.view.layout)) + " " + std::to_string(c.weight.view.rows) +
-         "x" + std::to_string(c.weight.view.cols) + " tokens " + std::to_string(c.tokens) +
-         " at [" + std::to_string(t) + "][" + std::to_string(n) + "]";
+  return kind_name(c.weight.view) + " " + std::to_string(c.weight.view.rows) + "x" +
+         std::to_string(c.weight.view.cols) + " tokens " + std::to_string(c.tokens) + " at [" +
+         std::to_string(t) + "][" + std::to_string(n) + "]";
 }
 
 void compare(const Case& c, const LinearF32Args& a, const float* got, const float* want) {
@@ -104,13 +104,13 @@ TEST_CASE("linear_f32: rows agree with the specification", "[linear_f32]") {
   const int64_t all_rows[] = {1, 2, 7, 15, 16, 17, 31, 33, 48, 80, 100};
   for_each_variant(linear_f32_variants(), [&](const Variant<LinearF32>& v) {
     Rng rng(1);
-    for (const Layout layout : kLayouts) {
+    for (const Kind kind : kKinds) {
       int64_t tokens = 0;
       for (const int64_t cols : all_cols)
         for (const int64_t rows : all_rows) {
           tokens = tokens % 13 + 1;
           const int64_t group = uniform_int(rng, 0, 2) == 0 ? 1024 : 32 * uniform_int(rng, 1, 9);
-          run_case(v, Case(layout, rows, cols, group, tokens, rng));
+          run_case(v, Case(kind, rows, cols, group, tokens, rng));
         }
     }
   });
@@ -119,9 +119,9 @@ TEST_CASE("linear_f32: rows agree with the specification", "[linear_f32]") {
 TEST_CASE("linear_f32: every number of tokens", "[linear_f32]") {
   for_each_variant(linear_f32_variants(), [&](const Variant<LinearF32>& v) {
     Rng rng(2);
-    for (const Layout layout : kLayouts)
+    for (const Kind kind : kKinds)
       for (int64_t tokens = 0; tokens <= 37; ++tokens)
-        run_case(v, Case(layout, 37, 301, 64, tokens, rng));
+        run_case(v, Case(kind, 37, 301, 64, tokens, rng));
   });
 }
 
@@ -129,8 +129,8 @@ TEST_CASE("linear_f32: every number of tokens", "[linear_f32]") {
 TEST_CASE("linear_f32: many tiles", "[linear_f32]") {
   for_each_variant(linear_f32_variants(), [&](const Variant<LinearF32>& v) {
     Rng rng(3);
-    for (const Layout layout : kLayouts)
-      for (const int64_t tokens : {9, 30}) run_case(v, Case(layout, 405, 530, 96, tokens, rng));
+    for (const Kind kind : kKinds)
+      for (const int64_t tokens : {9, 30}) run_case(v, Case(kind, 405, 530, 96, tokens, rng));
   });
 }
 

@@ -5,6 +5,7 @@
 namespace klens::cpu {
 
 LinearI8 linear_i8_amx_emulated, linear_i8_avx512vl;
+LinearI8 linear_i8_amx_plain, linear_i8_plain8, linear_i8_plain16;
 
 namespace {
 
@@ -23,9 +24,9 @@ struct Case {
   Buffer<int32_t> x_sum;
   Buffer<float> untouched;
 
-  Case(Layout layout, Shape s, Rng& rng)
+  Case(Kind kind, Shape s, Rng& rng)
       : shape(s),
-        weight(layout, s.rows, s.cols, s.w_group, rng),
+        weight(kind, s.rows, s.cols, s.w_group, rng),
         x_stride((s.cols + 31) / 32 * 32 + 32),
         y_stride(s.rows + 5),
         x_groups((s.cols + s.x_group - 1) / s.x_group),
@@ -37,8 +38,8 @@ struct Case {
     fill_uniform(x_scale, rng, 0.001f, 0.01f);
     for (int64_t t = 0; t < s.tokens; ++t)
       for (int64_t k = 0; k < s.cols; ++k) {
-        const bool extreme = uniform_int(rng, 0, 3) == 0;
-        const int q = extreme ? 127 : uniform_int(rng, -127, 127);
+        const int kind_of = uniform_int(rng, 0, 7);
+        const int q = kind_of == 0 ? -127 : kind_of == 1 ? 127 : uniform_int(rng, -127, 127);
         x[t * x_stride + k] = static_cast<int8_t>(q);
         x_sum[t * x_groups + k / s.x_group] += q;
       }
@@ -51,24 +52,41 @@ struct Case {
   }
 };
 
-// Sum over groups of |x_scale w_scale dot|, for the bound.
-double magnitude(const Case& c, const std::vector<float>& w, int64_t t) {
-  double sum = 0;
+// Of a scale or a minimum, at output n and column k.
+double of_group(const WeightView& w, const uint16_t* halves, int64_t n, int64_t k) {
+  if (halves == nullptr) return 0;
+  return f16_to_f32(halves[(n / 16 * w.groups() + k / w.group) * 16 + n % 16]);
+}
+
+// The sum as its definition has it, and of its terms' magnitudes, for the bound.
+struct Sums {
+  double y = 0, magnitude = 0;
+};
+
+Sums naive(const Case& c, const std::vector<int32_t>& w, int64_t t, int64_t n) {
+  Sums sums;
   for (int64_t g = 0; g < c.x_groups; ++g) {
-    double dot = 0;
-    const int64_t end = std::min(c.shape.cols, (g + 1) * c.shape.x_group);
-    for (int64_t k = g * c.shape.x_group; k < end; ++k)
-      dot += double{w[static_cast<size_t>(k)]} * c.x[t * c.x_stride + k];
-    sum += std::fabs(dot * double{c.x_scale[t * c.x_groups + g]});
+    int64_t dot = 0;
+    const int64_t begin = g * c.shape.x_group;
+    const int64_t end = std::min(c.shape.cols, begin + c.shape.x_group);
+    for (int64_t k = begin; k < end; ++k)
+      dot += w[static_cast<size_t>(k)] * int64_t{c.x[t * c.x_stride + k]};
+    const double x_scale = double{c.x_scale[t * c.x_groups + g]};
+    const double scaled =
+        x_scale * of_group(c.weight.view, c.weight.view.scale, n, begin) * static_cast<double>(dot);
+    const double added = x_scale * of_group(c.weight.view, c.weight.view.min, n, begin) *
+                         c.x_sum[t * c.x_groups + g];
+    sums.y += scaled + added;
+    sums.magnitude += std::fabs(scaled) + std::fabs(added);
   }
-  return sum;
+  return sums;
 }
 
 std::string name(const Case& c) {
   const Shape& s = c.shape;
-  return std::string(layout_name(c.weight.view.layout)) + " " + std::to_string(s.rows) + "x" +
-         std::to_string(s.cols) + " groups " + std::to_string(s.w_group) + "/" +
-         std::to_string(s.x_group) + " tokens " + std::to_string(s.tokens);
+  return kind_name(c.weight.view) + " " + std::to_string(s.rows) + "x" + std::to_string(s.cols) +
+         " groups " + std::to_string(s.w_group) + "/" + std::to_string(s.x_group) + " tokens " +
+         std::to_string(s.tokens);
 }
 
 void run_case(const Variant<LinearI8>& v, const Case& c) {
@@ -79,15 +97,19 @@ void run_case(const Variant<LinearI8>& v, const Case& c) {
   const Shape& s = c.shape;
   {
     Mismatches bad;
-    std::vector<float> w(static_cast<size_t>(s.cols));
+    std::vector<int32_t> w(static_cast<size_t>(s.cols));
     std::vector<char> written(static_cast<size_t>(c.untouched.size()), 0);
     for (int64_t n = 0; n < s.rows; ++n) {
-      expand_row(c.weight.view, n, w.data());
+      for (int64_t k = 0; k < s.cols; ++k)
+        w[static_cast<size_t>(k)] = integer_at(c.weight.view, n, k);
       for (int64_t t = 0; t < s.tokens; ++t) {
         const int64_t i = t * c.y_stride + n;
         written[static_cast<size_t>(i)] = 1;
-        const double bound = static_cast<double>(c.x_groups + 2) * kEps * magnitude(c, w, t);
-        bad.near(got[i], want[i], bound, at(t, n));
+        const Sums sums = naive(c, w, t, n);
+        bad.near(want[i], sums.y, kEps * std::fabs(sums.y) + 1e-12 * sums.magnitude,
+                 "specification " + at(t, n));
+        bad.near(got[i], want[i], static_cast<double>(c.x_groups + 3) * kEps * sums.magnitude,
+                 at(t, n));
       }
     }
     for (size_t i = 0; i < written.size(); ++i)
@@ -115,19 +137,21 @@ void run_case(const Variant<LinearI8>& v, const Case& c) {
   CHECK(cut.same_bits(got));
 }
 
-// For machines that lack what they need: the row `amx` over a software model of the tiles, and the row
-// `avxvnni` in AVX-512's encoding.
+// For machines that lack what they need: the row `amx` over a software model of the tiles, and the
+// row `avxvnni` in AVX-512's encoding; and, for any machine, the sources of these and of
+// `avx512vnni` in plain C++.
 constexpr Variant<LinearI8> kEmulated[] = {
     {"amx, emulated", kAvx2 | kAvx512 | kAvx512Vnni, linear_i8_amx_emulated},
-    {"avxvnni, as AVX-512", kAvx2 | kAvx512 | kAvx512Vnni, linear_i8_avx512vl}};
+    {"avxvnni, as AVX-512", kAvx2 | kAvx512 | kAvx512Vnni, linear_i8_avx512vl},
+    {"amx, in plain C++", kBaseline, linear_i8_amx_plain},
+    {"avx512vnni, in plain C++", kBaseline, linear_i8_plain16},
+    {"avxvnni, in plain C++", kBaseline, linear_i8_plain8}};
 
 template <class F>
 void for_each_row(F f) {
   for_each_variant(linear_i8_variants(), f);
   for_each_variant(std::span<const Variant<LinearI8>>(kEmulated), f);
 }
-
-constexpr Layout kIntegers[] = {Layout::kTilesI8, Layout::kTilesI4};
 
 TEST_CASE("linear_i8: rows agree with the specification", "[linear_i8]") {
   const int64_t all_cols[] = {1,  3,  4,  5,  7,  8,   15,  16,  17,  31,
@@ -136,14 +160,13 @@ TEST_CASE("linear_i8: rows agree with the specification", "[linear_i8]") {
   for_each_row([&](const Variant<LinearI8>& v) {
     Rng rng(1);
     int64_t tokens = 0;
-    for (const Layout layout : kIntegers)
+    for (const Kind kind : kIntegerKinds)
       for (const int64_t cols : all_cols)
         for (const int64_t rows : all_rows) {
           tokens = tokens % 13 + 1;
           const int64_t x_group = 32 * uniform_int(rng, 1, 9);
           const bool per_output = uniform_int(rng, 0, 1) == 0;
-          run_case(v,
-                   Case(layout, {rows, cols, per_output ? 4096 : x_group, x_group, tokens}, rng));
+          run_case(v, Case(kind, {rows, cols, per_output ? 4096 : x_group, x_group, tokens}, rng));
         }
   });
 }
@@ -151,10 +174,10 @@ TEST_CASE("linear_i8: rows agree with the specification", "[linear_i8]") {
 TEST_CASE("linear_i8: every number of tokens", "[linear_i8]") {
   for_each_row([&](const Variant<LinearI8>& v) {
     Rng rng(2);
-    for (const Layout layout : kIntegers)
+    for (const Kind kind : kIntegerKinds)
       for (int64_t tokens = 0; tokens <= 35; ++tokens)
         for (const int64_t cols : {300, 320})
-          run_case(v, Case(layout, {37, cols, 64, 64, tokens}, rng));
+          run_case(v, Case(kind, {37, cols, 64, 64, tokens}, rng));
   });
 }
 
@@ -171,28 +194,51 @@ TEST_CASE("linear_i8: many tokens", "[linear_i8]") {
   };
   for_each_row([&](const Variant<LinearI8>& v) {
     Rng rng(4);
-    for (const Layout layout : kIntegers)
-      for (const Shape& s : shapes) run_case(v, Case(layout, s, rng));
+    for (const Kind kind : kIntegerKinds)
+      for (const Shape& s : shapes) run_case(v, Case(kind, s, rng));
   });
 }
 
-// All of the same sign and of the greatest magnitude: a saturating or overflowing sum shows.
+// Of the greatest magnitude, all of them, and of the same sign, so that a saturating or overflowing
+// sum shows; or of the signs that make every product positive, or negative.
 TEST_CASE("linear_i8: extremes are exact", "[linear_i8]") {
   for_each_row([&](const Variant<LinearI8>& v) {
     Rng rng(3);
-    for (const Layout layout : kIntegers)
-      for (const int sign : {1, -1})
-        for (const int byte : {127, 129, 255, 0}) {
-          if (layout == Layout::kTilesI8 && (byte == 255 || byte == 0)) continue;
-          for (const int64_t tokens : {5, 17})
-            for (const int64_t group : {32, 64, 8192}) {
-              Case c(layout, {16, 8192, group, group, tokens}, rng);
-              c.weight.data.fill(static_cast<uint8_t>(byte));
-              c.x.fill(static_cast<int8_t>(sign * 127));
-              c.x_sum.fill(static_cast<int32_t>(sign * 127 * group));
+    for (const Kind kind : kIntegerKinds)
+      for (const int64_t tokens : {1, 5, 17})
+        for (const int64_t group : {32, 64, 2048})
+          for (const bool least : {false, true})
+            for (const int signs : {1, -1, 0}) {
+              Case c(kind, {16, 2048, group, group, tokens}, rng);
+              const WeightView& w = c.weight.view;
+              c.x_sum.fill(0);
+              for (int64_t k = 0; k < w.cols; ++k) {
+                const int sign = signs != 0 ? signs : uniform_int(rng, 0, 1) * 2 - 1;
+                const bool low = signs != 0 ? least : least == (sign > 0);
+                const int value = low ? least_integer(w) : greatest_integer(w);
+                for (int64_t n = 0; n < w.rows; ++n)
+                  put_integer(w, c.weight.data.data(), n, k, value);
+                for (int64_t t = 0; t < tokens; ++t) {
+                  c.x[t * c.x_stride + k] = static_cast<int8_t>(sign * 127);
+                  c.x_sum[t * c.x_groups + k / group] += sign * 127;
+                }
+              }
               run_case(v, c);
             }
-        }
+  });
+}
+
+// Activations may be in smaller groups than weights that have one scale, and one minimum, per
+// output.
+TEST_CASE("linear_i8: groups of weights and of activations", "[linear_i8]") {
+  for_each_row([&](const Variant<LinearI8>& v) {
+    Rng rng(5);
+    for (const Kind kind : kIntegerKinds)
+      for (const int64_t x_group : {32, 64, 128})
+        for (const int64_t w_group : {x_group, int64_t{1} << 40})
+          for (const int64_t cols : {128, 200, 384, 1000})
+            for (const int64_t tokens : {1, 2, 7, 20, 131})
+              run_case(v, Case(kind, {35, cols, w_group, x_group, tokens}, rng));
   });
 }
 

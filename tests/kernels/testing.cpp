@@ -3,11 +3,8 @@
 namespace klens::testing {
 namespace {
 
-bool is_tiles(Layout layout) {
-  return layout == Layout::kTilesF16 || layout == Layout::kTilesI8 || layout == Layout::kTilesI4;
-}
-
-bool is_integer(Layout layout) { return layout == Layout::kTilesI8 || layout == Layout::kTilesI4; }
+bool is_integer(Layout layout) { return layout >= Layout::kTilesI8; }
+bool is_tiles(Layout layout) { return layout >= Layout::kTilesF16; }
 
 int64_t element_bytes(Layout layout) { return layout == Layout::kRowsF32 ? 4 : 2; }
 
@@ -17,9 +14,16 @@ int64_t data_bytes(Layout layout, int64_t rows, int64_t cols) {
   return rows * cols * element_bytes(layout);
 }
 
-void put(const WeightView& w, uint8_t* bytes, int64_t n, int64_t k, Rng& rng) {
-  const float real = uniform(rng, -1, 1);
-  const int64_t tile = n / 16 * w.col_tiles() + k / tile_cols(w.layout);
+// What groups of a matrix of this kind share, counted in numbers.
+int64_t group_numbers(bool any, int64_t rows, int64_t cols, int64_t group) {
+  return any ? (rows + 15) / 16 * ((cols + group - 1) / group) * 16 : 0;
+}
+
+int bits_of(Layout layout) {
+  return layout == Layout::kTilesI4 ? 4 : layout == Layout::kTilesI5 ? 5 : 6;
+}
+
+void put_real(const WeightView& w, uint8_t* bytes, int64_t n, int64_t k, float real) {
   const uint16_t half = f32_to_f16(real);
   switch (w.layout) {
     case Layout::kRowsF32:
@@ -31,23 +35,27 @@ void put(const WeightView& w, uint8_t* bytes, int64_t n, int64_t k, Rng& rng) {
     case Layout::kRowsBf16:
       std::memcpy(bytes + (n * w.cols + k) * 2, reinterpret_cast<const uint8_t*>(&real) + 2, 2);
       break;
-    case Layout::kTilesF16:
-      std::memcpy(bytes + tile * 64 + (n % 16) * 4 + (k % 2) * 2, &half, 2);
+    default:
+      std::memcpy(bytes + (n / 16 * w.col_tiles() + k / 2) * 64 + (n % 16) * 4 + (k % 2) * 2, &half,
+                  2);
       break;
-    case Layout::kTilesI8: {
-      // Extremes are common, so that a saturating sum shows.
-      const int q = uniform_int(rng, 0, 3) == 0 ? (uniform_int(rng, 0, 1) == 0 ? -127 : 127)
-                                                : uniform_int(rng, -127, 127);
-      bytes[tile * 64 + (n % 16) * 4 + k % 4] = static_cast<uint8_t>(q);
-      break;
-    }
-    case Layout::kTilesI4: {
-      const int u = uniform_int(rng, 0, 3) == 0 ? 15 : uniform_int(rng, 0, 15);
-      uint8_t& b = bytes[tile * 64 + (n % 16) * 4 + k % 4];
-      b = static_cast<uint8_t>(k % 8 < 4 ? (b & 0xf0) | u : (b & 0x0f) | u << 4);
-      break;
-    }
   }
+}
+
+// Bits [bit, bit + count) of a byte.
+void put_bits(uint8_t& byte, int64_t bit, int count, int value) {
+  const int mask = (1 << count) - 1;
+  byte = static_cast<uint8_t>((byte & ~(mask << bit)) | (value & mask) << bit);
+}
+
+// Padding has the value zero; where there are minima, any code will do.
+void pad(const WeightView& w, Buffer<uint8_t>& data) {
+  if (w.layout == Layout::kTilesI8 || !is_integer(w.layout)) return;
+  data.fill(w.min != nullptr ? 0xa5 : w.layout == Layout::kTilesI4 ? 0x88 : 0);
+  if (w.min != nullptr || w.layout == Layout::kTilesI4) return;
+  const bool five = w.layout == Layout::kTilesI5;
+  for (int64_t i = 0; i < data.size(); ++i)
+    if (i / 64 % (five ? 5 : 6) >= 4) data[i] = five ? 0xff : 0xaa;
 }
 
 }  // namespace
@@ -59,19 +67,68 @@ std::string at(int64_t i, int64_t j) {
   return text;
 }
 
-RandomWeight::RandomWeight(Layout layout, int64_t rows, int64_t cols, int64_t group, Rng& rng)
-    : data(data_bytes(layout, rows, cols), is_tiles(layout) ? 0 : element_bytes(layout)),
-      scale(is_integer(layout) ? (rows + 15) / 16 * ((cols + group - 1) / group) * 16 : 0),
-      view{.layout = layout,
+std::string kind_name(const WeightView& w) {
+  return std::string(layout_name(w.layout)) + (w.min != nullptr ? " with minima" : "");
+}
+
+int least_integer(const WeightView& w) {
+  if (w.layout == Layout::kTilesI8) return -127;
+  return w.min != nullptr ? 0 : -(1 << (bits_of(w.layout) - 1));
+}
+
+int greatest_integer(const WeightView& w) {
+  if (w.layout == Layout::kTilesI8) return 127;
+  return least_integer(w) + (1 << bits_of(w.layout)) - 1;
+}
+
+void put_integer(const WeightView& w, uint8_t* data, int64_t n, int64_t k, int value) {
+  const int64_t lane = n % 16 * 4 + k % 4;
+  if (w.layout == Layout::kTilesI8) {
+    data[(n / 16 * w.col_tiles() + k / 4) * 64 + lane] = static_cast<uint8_t>(value);
+    return;
+  }
+  const int code = value - least_integer(w);
+  const int64_t lines = bits_of(w.layout) == 4 ? 1 : bits_of(w.layout);
+  const int64_t cols = lines == 1 ? 8 : 32;
+  uint8_t* tile = data + (n / 16 * w.col_tiles() + k / cols) * lines * 64;
+  const int64_t vector = k % cols / 4;
+  put_bits(tile[vector / 2 * 64 + lane], vector % 2 * 4, 4, code);
+  if (lines == 5) put_bits(tile[4 * 64 + lane], vector, 1, code >> 4);
+  if (lines == 6) put_bits(tile[(4 + vector / 4) * 64 + lane], vector % 4 * 2, 2, code >> 4);
+}
+
+RandomWeight::RandomWeight(Kind kind, int64_t rows, int64_t cols, int64_t group, Rng& rng)
+    : data(data_bytes(kind.layout, rows, cols),
+           is_tiles(kind.layout) ? 0 : element_bytes(kind.layout)),
+      scale(group_numbers(is_integer(kind.layout), rows, cols, group)),
+      min(group_numbers(kind.minima, rows, cols, group)),
+      integers(is_integer(kind.layout) ? rows * cols : 0),
+      view{.layout = kind.layout,
            .rows = rows,
            .cols = cols,
-           .group = is_integer(layout) ? group : 0,
+           .group = is_integer(kind.layout) ? group : 0,
            .data = data.data(),
-           .scale = is_integer(layout) ? scale.data() : nullptr} {
-  if (layout == Layout::kTilesI4) data.fill(0x88);  // padding has the value zero
+           .scale = is_integer(kind.layout) ? scale.data() : nullptr,
+           .min = kind.minima ? min.data() : nullptr} {
+  pad(view, data);
   for (int64_t n = 0; n < rows; ++n)
-    for (int64_t k = 0; k < cols; ++k) put(view, data.data(), n, k, rng);
-  for (int64_t i = 0; i < scale.size(); ++i) scale[i] = f32_to_f16(uniform(rng, 0.001f, 0.02f));
+    for (int64_t k = 0; k < cols; ++k) {
+      if (!is_integer(kind.layout)) {
+        put_real(view, data.data(), n, k, uniform(rng, -1, 1));
+        continue;
+      }
+      // Extremes are common, so that a saturating sum shows.
+      const int low = least_integer(view), high = greatest_integer(view);
+      const int kind_of = uniform_int(rng, 0, 7);
+      const int value = kind_of == 0 ? low : kind_of == 1 ? high : uniform_int(rng, low, high);
+      integers[n * cols + k] = value;
+      put_integer(view, data.data(), n, k, value);
+    }
+  for (int64_t i = 0; i < scale.size(); ++i) {
+    const float magnitude = uniform(rng, 0.001f, 0.02f);
+    scale[i] = f32_to_f16(uniform_int(rng, 0, 1) == 0 ? magnitude : -magnitude);
+  }
+  for (int64_t i = 0; i < min.size(); ++i) min[i] = f32_to_f16(uniform(rng, -0.3f, 0.3f));
 }
 
 }  // namespace klens::testing

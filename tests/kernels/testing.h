@@ -134,20 +134,44 @@ inline const char* layout_name(Layout layout) {
       return "tiles i8";
     case Layout::kTilesI4:
       return "tiles i4";
+    case Layout::kTilesI5:
+      return "tiles i5";
+    case Layout::kTilesI6:
+      return "tiles i6";
   }
   return "?";
 }
 
-inline constexpr Layout kLayouts[] = {Layout::kRowsF32,  Layout::kRowsF16, Layout::kRowsBf16,
-                                      Layout::kTilesF16, Layout::kTilesI8, Layout::kTilesI4};
+// A layout, and whether its groups have minima.
+struct Kind {
+  Layout layout;
+  bool minima = false;
+};
+
+inline constexpr Kind kKinds[] = {
+    {Layout::kRowsF32},       {Layout::kRowsF16},      {Layout::kRowsBf16},
+    {Layout::kTilesF16},      {Layout::kTilesI8},      {Layout::kTilesI4},
+    {Layout::kTilesI5},       {Layout::kTilesI6},      {Layout::kTilesI4, true},
+    {Layout::kTilesI5, true}, {Layout::kTilesI6, true}};
+inline constexpr std::span<const Kind> kIntegerKinds = std::span(kKinds).subspan(4);
+
+std::string kind_name(const WeightView& w);
+
+// The least and the greatest integer of an integer layout.
+int least_integer(const WeightView& w);
+int greatest_integer(const WeightView& w);
+
+// Stores an integer, with what the comment of weights.h says of its bits.
+void put_integer(const WeightView& w, uint8_t* data, int64_t row, int64_t col, int value);
 
 // A weight matrix of random numbers with its memory.
 struct RandomWeight {
   Buffer<uint8_t> data;
-  Buffer<uint16_t> scale;
+  Buffer<uint16_t> scale, min;
+  Buffer<int32_t> integers;  // [rows][cols], of integer layouts
   WeightView view;
 
-  RandomWeight(Layout layout, int64_t rows, int64_t cols, int64_t group, Rng& rng);
+  RandomWeight(Kind kind, int64_t rows, int64_t cols, int64_t group, Rng& rng);
 };
 
 }  // namespace klens::testing

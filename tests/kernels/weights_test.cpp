@@ -89,13 +89,84 @@ TEST_CASE("weights: where each layout keeps a number", "[weights]") {
 
 TEST_CASE("weights: a column range is that part of the row", "[weights]") {
   Rng rng(1);
-  for (const Layout layout : kLayouts) {
-    const RandomWeight w(layout, 19, 77, 32, rng);
+  for (const Kind kind : kKinds) {
+    const RandomWeight w(kind, 19, 77, 32, rng);
     float row[77], part[40];
     for (const int64_t n : {0, 15, 16, 18}) {
       expand_row(w.view, n, row);
       expand_columns(w.view, n, 30, 70, part);
       CHECK(std::memcmp(row + 30, part, sizeof part) == 0);
+    }
+  }
+}
+
+// 32 columns of output 1: the code of column 4b + j is made of bits that tell b and j apart.
+TEST_CASE("weights: bytes of 5 and 6 bits", "[weights]") {
+  const uint16_t one[16] = {0x3c00, 0x3c00, 0x3c00, 0x3c00, 0x3c00, 0x3c00, 0x3c00, 0x3c00,
+                            0x3c00, 0x3c00, 0x3c00, 0x3c00, 0x3c00, 0x3c00, 0x3c00, 0x3c00};
+  const uint16_t half[16] = {0x3800, 0x3800, 0x3800, 0x3800, 0x3800, 0x3800, 0x3800, 0x3800,
+                             0x3800, 0x3800, 0x3800, 0x3800, 0x3800, 0x3800, 0x3800, 0x3800};
+  // Nibbles of the eight vectors, j = 0 .. 3: a line has those of two vectors.
+  const uint8_t nibbles[4][4] = {{0x10, 0x32, 0x54, 0x76},
+                                 {0x98, 0xba, 0xdc, 0xfe},
+                                 {0x0f, 0x1e, 0x2d, 0x3c},
+                                 {0x4b, 0x5a, 0x69, 0x78}};
+  const int low[32] = {0,  2,  4,  6,  1, 3, 5, 7, 8,  10, 12, 14, 9, 11, 13, 15,
+                       15, 14, 13, 12, 0, 1, 2, 3, 11, 10, 9,  8,  4, 5,  6,  7};
+  const uint8_t planes[2][4] = {{0x01, 0x80, 0xb4, 0xff}, {0x1b, 0x00, 0xe4, 0x80}};
+  // Bit b of planes[0][j] at 4b + j, and the pairs of bits of both planes.
+  const int fifth[32] = {1, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 1, 0, 0, 0, 1,
+                         0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 0, 1, 0, 1, 1, 1};
+  const int pairs[32] = {1, 0, 0, 3, 0, 0, 1, 3, 0, 0, 3, 3, 0, 2, 2, 3,
+                         3, 0, 0, 0, 2, 0, 1, 0, 1, 0, 2, 0, 0, 0, 3, 2};
+  for (const Layout layout : {Layout::kTilesI5, Layout::kTilesI6}) {
+    INFO(layout_name(layout));
+    const bool five = layout == Layout::kTilesI5;
+    CHECK(tile_bytes(layout) == (five ? 320 : 384));
+    CHECK(tile_cols(layout) == 32);
+    CHECK(tiles_bytes(layout, 17, 33) == static_cast<size_t>(2 * 2 * tile_bytes(layout)));
+    Buffer<uint8_t> data(static_cast<int64_t>(tiles_bytes(layout, 16, 64)));
+    uint8_t* tile = data.data() + tile_bytes(layout) + 4;  // columns 32 to 63, output 1
+    for (int i = 0; i < 4; ++i) std::memcpy(tile + 64 * i, nibbles[i], 4);
+    for (int i = 0; i < (five ? 1 : 2); ++i) std::memcpy(tile + 64 * (4 + i), planes[i], 4);
+    WeightView w{layout, 16, 64, 64, data.data(), one};
+    Mismatches bad;
+    for (const bool minima : {false, true}) {
+      w.min = minima ? half : nullptr;
+      float row[64];
+      expand_row(w, 1, row);
+      for (int k = 0; k < 32; ++k) {
+        const int code = low[k] + 16 * (five ? fifth[k] : pairs[k]);
+        const int integer = minima ? code : code - (five ? 16 : 32);
+        bad.check(integer_at(w, 1, 32 + k) == integer, "integer at " + std::to_string(k));
+        bad.near(row[32 + k], integer + (minima ? 0.5 : 0.0), 0, "column " + std::to_string(k));
+      }
+    }
+  }
+}
+
+TEST_CASE("weights: integers are what was put", "[weights]") {
+  Rng rng(2);
+  for (const Kind kind : kIntegerKinds) {
+    const RandomWeight w(kind, 37, 75, 32, rng);
+    INFO(kind_name(w.view));
+    Mismatches bad;
+    const WeightView part = from_tile(w.view, 1);
+    for (int64_t n = 0; n < 37; ++n) {
+      float row[75], same[75];
+      expand_row(w.view, n, row);
+      if (n >= 16) {
+        expand_row(part, n - 16, same);
+        bad.check(std::memcmp(row, same, sizeof row) == 0, "from_tile, row " + std::to_string(n));
+      }
+      for (int64_t k = 0; k < 75; ++k) {
+        const int32_t integer = w.integers[n * 75 + k];
+        bad.check(integer_at(w.view, n, k) == integer, at(n, k));
+        const int64_t i = (n / 16 * 3 + k / 32) * 16 + n % 16;
+        const double min = kind.minima ? double{f16_to_f32(w.min[i])} : 0;
+        const double want = integer * double{f16_to_f32(w.scale[i])} + min;
+        bad.near(row[k], static_cast<float>(want), 0, at(n, k));
+      }
     }
   }
 }

@@ -6,6 +6,7 @@
 // lie like that in memory, rows need a transposition of 64-bit pairs only, and it halves the loads
 // of activations per multiply-add.
 #pragma once
+#include "kernels/cpu/linear/tile_codes.h"
 #include "kernels/cpu/vec_avx2.h"
 #include "kernels/weights.h"
 
@@ -95,36 +96,51 @@ inline void tail_unit(const RowsSource<Element>& s, int64_t k, int64_t cols, Use
 }
 
 // Tile layouts: the tiles of one row of tiles; integer ones with the scales of the current group,
-// each twice, as the unit's registers want them.
-template <Layout L>
+// each twice, as the unit's registers want them. Where there may be minima, numbers are scale *
+// code
+// + base, of which only the sum rounds: the base is the minimum, or undoes the offset of the codes.
+template <class Codes>
 struct TilesSource {
-  static constexpr int64_t kCols = L == Layout::kTilesF16 ? 2 : L == Layout::kTilesI8 ? 4 : 8;
   const uint8_t* tiles;
-  const uint16_t* scales;
+  const uint16_t *scales, *minima;
   int64_t group, group_end;  // columns per group; the column at which the next one starts
-  __m256 scale[4];
+  __m256 scale[4], base[Codes::kMinima ? 4 : 1];
 };
 
-template <Layout L>
-inline void load_scales(TilesSource<L>& s) {
+template <class Codes>
+constexpr bool kHalves = Codes::kLayout == Layout::kTilesF16;
+
+inline void load_twice(const uint16_t* halves, __m256 (&twice)[4]) {
   const __m256i low = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
   const __m256i high = _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7);
   for (int i = 0; i < 2; ++i) {
     const __m256 eight =
-        _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(s.scales + 8 * i)));
-    s.scale[2 * i] = _mm256_permutevar8x32_ps(eight, low);
-    s.scale[2 * i + 1] = _mm256_permutevar8x32_ps(eight, high);
+        _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(halves + 8 * i)));
+    twice[2 * i] = _mm256_permutevar8x32_ps(eight, low);
+    twice[2 * i + 1] = _mm256_permutevar8x32_ps(eight, high);
+  }
+}
+
+template <class Codes>
+inline void load_scales(TilesSource<Codes>& s) {
+  load_twice(s.scales, s.scale);
+  if constexpr (Codes::kMinima) {
+    if (s.minima != nullptr) return load_twice(s.minima, s.base);
+    const __m256 offset = _mm256_set1_ps(-(1 << Codes::kOffsetBits));
+    for (int q = 0; q < 4; ++q) s.base[q] = _mm256_mul_ps(s.scale[q], offset);
   }
 }
 
 // Starts at column k, which begins a unit and, in integer layouts, lies in group k / group.
-template <Layout L>
-inline void begin(TilesSource<L>& s, const WeightView& w, int64_t tile, int64_t k, bool) {
-  const int64_t col_tiles = (w.cols + s.kCols - 1) / s.kCols;
-  s.tiles = static_cast<const uint8_t*>(w.data) + tile * col_tiles * kTileBytes;
-  if (L == Layout::kTilesF16) return;
+template <class Codes>
+inline void begin(TilesSource<Codes>& s, const WeightView& w, int64_t tile, int64_t k, bool) {
+  const int64_t col_tiles = (w.cols + Codes::kCols - 1) / Codes::kCols;
+  s.tiles = static_cast<const uint8_t*>(w.data) + tile * col_tiles * Codes::kBytes;
+  if (kHalves<Codes>) return;
   const int64_t groups = (w.cols + w.group - 1) / w.group, g = k / w.group;
-  s.scales = w.scale + (tile * groups + g) * kTileOutputs;
+  const int64_t at = (tile * groups + g) * kTileOutputs;
+  s.scales = w.scale + at;
+  s.minima = w.min == nullptr ? nullptr : w.min + at;
   s.group = w.group;
   s.group_end = (g + 1) * w.group;
   load_scales(s);
@@ -137,72 +153,103 @@ inline __m256i split_pairs(__m256i v) {
   return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(v, order), 0xd8);
 }
 
+// Register (p, q) from its integers.
+template <class Codes>
+inline __attribute__((always_inline)) __m256 number_of(const TilesSource<Codes>& s, int q,
+                                                       __m256i integers) {
+  const __m256 v = _mm256_cvtepi32_ps(integers);
+  if constexpr (Codes::kMinima) return _mm256_fmadd_ps(v, s.scale[q], s.base[q]);
+  return _mm256_mul_ps(v, s.scale[q]);
+}
+
 // Registers (p, q), (p, q + 1) from the pairs of 8 outputs.
-template <class Use>
+template <class Codes, class Use>
 inline __attribute__((always_inline)) void use_pairs(int p, int q, __m128i pairs,
-                                                     const __m256* scale, Use use) {
-  const __m256i low = _mm256_cvtepi8_epi32(pairs);
-  const __m256i high = _mm256_cvtepi8_epi32(_mm_srli_si128(pairs, 8));
-  use(p, q, _mm256_mul_ps(_mm256_cvtepi32_ps(low), scale[q]));
-  use(p, q + 1, _mm256_mul_ps(_mm256_cvtepi32_ps(high), scale[q + 1]));
+                                                     const TilesSource<Codes>& s, Use use) {
+  use(p, q, number_of(s, q, _mm256_cvtepi8_epi32(pairs)));
+  use(p, q + 1, number_of(s, q + 1, _mm256_cvtepi8_epi32(_mm_srli_si128(pairs, 8))));
 }
 
 // Four columns of 8 outputs from int8.
-template <class Use>
-inline __attribute__((always_inline)) void use_int8(int p, int q, __m256i v, const __m256* scale,
-                                                    Use use) {
+template <class Codes, class Use>
+inline __attribute__((always_inline)) void use_int8(int p, int q, __m256i v,
+                                                    const TilesSource<Codes>& s, Use use) {
   const __m256i split = split_pairs(v);
-  use_pairs(p, q, _mm256_castsi256_si128(split), scale, use);
-  use_pairs(p + 1, q, _mm256_extracti128_si256(split, 1), scale, use);
+  use_pairs(p, q, _mm256_castsi256_si128(split), s, use);
+  use_pairs(p + 1, q, _mm256_extracti128_si256(split, 1), s, use);
 }
 
-template <Layout L, class Use>
-inline __attribute__((always_inline)) void unit_of(const uint8_t* tile, const __m256* scale,
-                                                   Use use) {
-  if (L == Layout::kTilesF16) {
+// The bits above the nibbles of the unit at column k of a tile: of its first four columns shifted
+// by 4, of the others by 4 - kPlaneBits they are where they belong.
+template <class Codes>
+inline __attribute__((always_inline)) __m256i planes_of(const uint8_t* tile, int64_t k, int half) {
+  const int64_t bit = k / 4 * Codes::kPlaneBits;
+  const uint8_t* line = tile + (4 + bit / 8) * kLineBytes + 32 * half;
+  return _mm256_srl_epi16(_mm256_load_si256(reinterpret_cast<const __m256i*>(line)),
+                          _mm_cvtsi32_si128(static_cast<int>(bit % 8)));
+}
+
+// The unit at column k of a tile.
+template <class Codes, class Use>
+inline __attribute__((always_inline)) void unit_of(const uint8_t* tile, int64_t k,
+                                                   const TilesSource<Codes>& s, Use use) {
+  if (kHalves<Codes>) {
     for (int i = 0; i < 16; ++i)
       use(i / 4, i % 4,
           _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(tile + 16 * i))));
     return;
   }
   for (int half = 0; half < 2; ++half) {  // outputs 0..7, then 8..15
-    const auto* at = reinterpret_cast<const __m256i*>(tile + 32 * half);
-    if (L == Layout::kTilesI8) {
-      use_int8(0, 2 * half, _mm256_load_si256(at), scale, use);
-      use_int8(2, 2 * half, _mm256_load_si256(at + 2), scale, use);
+    const auto* at = reinterpret_cast<const __m256i*>(tile + k / 8 * kLineBytes + 32 * half);
+    if constexpr (Codes::kInt8) {
+      use_int8(0, 2 * half, _mm256_load_si256(at), s, use);
+      use_int8(2, 2 * half, _mm256_load_si256(at + 2), s, use);
     } else {
       const __m256i nibble = _mm256_set1_epi8(15), offset = _mm256_set1_epi8(8);
       const __m256i bytes = _mm256_load_si256(at);
-      const __m256i low = _mm256_and_si256(bytes, nibble);
-      const __m256i high = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), nibble);
-      use_int8(0, 2 * half, _mm256_sub_epi8(low, offset), scale, use);
-      use_int8(2, 2 * half, _mm256_sub_epi8(high, offset), scale, use);
+      __m256i low = _mm256_and_si256(bytes, nibble);
+      __m256i high = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), nibble);
+      if constexpr (Codes::kPlaneBits != 0) {
+        constexpr int kBits = Codes::kPlaneBits;
+        const __m256i planes = planes_of<Codes>(tile, k, half);
+        const __m256i mask = _mm256_set1_epi8(Codes::kPlaneMask);
+        low = _mm256_or_si256(low, _mm256_and_si256(_mm256_slli_epi16(planes, 4), mask));
+        high = _mm256_or_si256(high, _mm256_and_si256(_mm256_slli_epi16(planes, 4 - kBits), mask));
+      } else if constexpr (!Codes::kMinima) {
+        low = _mm256_sub_epi8(low, offset);
+        high = _mm256_sub_epi8(high, offset);
+      }
+      use_int8(0, 2 * half, low, s, use);
+      use_int8(2, 2 * half, high, s, use);
     }
   }
 }
 
-template <Layout L>
-inline __attribute__((always_inline)) void advance(TilesSource<L>& s, int64_t k) {
-  if (L == Layout::kTilesF16 || k < s.group_end) return;
+template <class Codes>
+inline __attribute__((always_inline)) void advance(TilesSource<Codes>& s, int64_t k) {
+  if (kHalves<Codes> || k < s.group_end) return;
   s.scales += kTileOutputs;
+  if (Codes::kMinima && s.minima != nullptr) s.minima += kTileOutputs;
   s.group_end += s.group;
   load_scales(s);
 }
 
-template <Layout L, class Use>
-inline __attribute__((always_inline)) void unit(TilesSource<L>& s, int64_t k, Use use) {
+template <class Codes, class Use>
+inline __attribute__((always_inline)) void unit(TilesSource<Codes>& s, int64_t k, Use use) {
   advance(s, k);
-  unit_of<L>(s.tiles + k / s.kCols * kTileBytes, s.scale, use);
+  constexpr bool kUnits = Codes::kCols > kUnitCols;  // in a tile, several
+  unit_of<Codes>(s.tiles + k / Codes::kCols * Codes::kBytes, kUnits ? k % Codes::kCols : 0, s, use);
 }
 
-template <Layout L, class Use>
-inline void tail_unit(TilesSource<L>& s, int64_t k, int64_t cols, Use use) {
+template <class Codes, class Use>
+inline void tail_unit(TilesSource<Codes>& s, int64_t k, int64_t cols, Use use) {
+  if constexpr (Codes::kCols >= kUnitCols) return unit(s, k, use);  // padding makes it whole
   advance(s, k);
-  alignas(64) uint8_t buffer[4 * kTileBytes] = {};
-  const uint8_t* tiles = s.tiles + k / s.kCols * kTileBytes;
-  const int64_t bytes = (cols + s.kCols - 1) / s.kCols * kTileBytes;
+  alignas(64) uint8_t buffer[4 * kLineBytes] = {};
+  const uint8_t* tiles = s.tiles + k / Codes::kCols * kLineBytes;
+  const int64_t bytes = (cols + Codes::kCols - 1) / Codes::kCols * kLineBytes;
   for (int64_t i = 0; i < bytes; ++i) buffer[i] = tiles[i];
-  unit_of<L>(buffer, s.scale, use);
+  unit_of<Codes>(buffer, 0, s, use);
 }
 
 }  // namespace

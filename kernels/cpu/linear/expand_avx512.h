@@ -7,6 +7,7 @@
 // of activations per multiply-add. Columns after the last come out as finite numbers, to be
 // multiplied with zeros.
 #pragma once
+#include "kernels/cpu/linear/tile_codes.h"
 #include "kernels/cpu/vec_avx512.h"
 #include "kernels/weights.h"
 
@@ -109,15 +110,23 @@ inline __attribute__((always_inline)) void unit(RowsSource<Element>& s, int64_t 
 }
 
 // Tile layouts: the tiles of one row of tiles; integer ones with the scales of the current group,
-// each twice, as the unit's registers want them.
-template <Layout L>
+// each twice, as the unit's registers want them. Where there may be minima, numbers are scale *
+// code
+// + base, of which only the sum rounds: the base is the minimum, or undoes the offset of the codes.
+template <class Codes>
 struct TilesSource {
-  static constexpr int64_t kCols = L == Layout::kTilesF16 ? 2 : L == Layout::kTilesI8 ? 4 : 8;
   const uint8_t* tiles;
-  const uint16_t* scales;
+  const uint16_t *scales, *minima;
   int64_t group, group_end;  // columns per group; the column at which the next one starts
-  __m512 scale[2];
+  __m512 scale[2], base[2];
 };
+
+template <class Codes>
+constexpr bool kHalves = Codes::kLayout == Layout::kTilesF16;
+
+// Whether integers are expanded from bytes at the top of their dwords, 2^24 times too large.
+template <class Codes>
+constexpr bool kFromBytes = Codes::kInt8 || Codes::kMinima;
 
 // The lanes of outputs 8h .. 8h + 7, each twice.
 inline __m512i twice(int h) {
@@ -125,23 +134,42 @@ inline __m512i twice(int h) {
   return h == 0 ? low : _mm512_add_epi32(low, _mm512_set1_epi32(8));
 }
 
-template <Layout L>
-inline void load_scales(TilesSource<L>& s) {
-  __m512 scale = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(s.scales)));
-  if (L == Layout::kTilesI8) scale = _mm512_mul_ps(scale, _mm512_set1_ps(0x1p-24f));
+template <class Codes>
+inline void load_scales(TilesSource<Codes>& s) {
+  const auto sixteen = [](const uint16_t* halves) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves)));
+  };
+  __m512 scale = sixteen(s.scales);
+  if constexpr (Codes::kMinima) {
+    const __m512 offset = _mm512_set1_ps(-(1 << Codes::kOffsetBits));
+    const __m512 base = s.minima != nullptr ? sixteen(s.minima) : _mm512_mul_ps(scale, offset);
+    for (int h = 0; h < 2; ++h) s.base[h] = _mm512_permutexvar_ps(twice(h), base);
+  }
+  if (kFromBytes<Codes>) scale = _mm512_mul_ps(scale, _mm512_set1_ps(0x1p-24f));
   for (int h = 0; h < 2; ++h) s.scale[h] = _mm512_permutexvar_ps(twice(h), scale);
 }
 
 // Starts at column k, which begins a unit and, in integer layouts, lies in group k / group.
-template <Layout L>
-inline void begin(TilesSource<L>& s, const WeightView& w, int64_t tile, int64_t k, bool) {
-  const int64_t col_tiles = (w.cols + s.kCols - 1) / s.kCols;
-  s.tiles = static_cast<const uint8_t*>(w.data) + tile * col_tiles * kTileBytes;
-  if (L == Layout::kTilesF16) return;
+template <class Codes>
+inline void begin(TilesSource<Codes>& s, const WeightView& w, int64_t tile, int64_t k, bool) {
+  const int64_t col_tiles = (w.cols + Codes::kCols - 1) / Codes::kCols;
+  s.tiles = static_cast<const uint8_t*>(w.data) + tile * col_tiles * Codes::kBytes;
+  if (kHalves<Codes>) return;
   const int64_t groups = (w.cols + w.group - 1) / w.group, g = k / w.group;
-  s.scales = w.scale + (tile * groups + g) * kTileOutputs;
+  const int64_t at = (tile * groups + g) * kTileOutputs;
+  s.scales = w.scale + at;
+  s.minima = w.min == nullptr ? nullptr : w.min + at;
   s.group = w.group;
   s.group_end = (g + 1) * w.group;
+  load_scales(s);
+}
+
+template <class Codes>
+inline __attribute__((always_inline)) void advance(TilesSource<Codes>& s, int64_t k) {
+  if (kHalves<Codes> || k < s.group_end) return;
+  s.scales += kTileOutputs;
+  if (Codes::kMinima && s.minima != nullptr) s.minima += kTileOutputs;
+  s.group_end += s.group;
   load_scales(s);
 }
 
@@ -161,23 +189,75 @@ inline __m512 int4_pair(__m512i nibbles, int pair) {
   return _mm512_permutexvar_ps(_mm512_srlv_epi32(nibbles, _mm512_set1_epi64(shift)), value);
 }
 
-template <bool Whole, Layout L, class Use>
-inline __attribute__((always_inline)) void unit(TilesSource<L>& s, int64_t k, int64_t cols,
-                                                Use use) {
-  if (L != Layout::kTilesF16 && k >= s.group_end) {
-    s.scales += kTileOutputs;
-    s.group_end += s.group;
-    load_scales(s);
+// Vector V of the four that a unit of kTilesI5 or kTilesI6 has, a code to a byte. `plane`: the
+// unit's line of planes, shifted so that vector 0 has its bits lowest.
+template <class Codes, int V>
+inline __attribute__((always_inline)) __m512i codes_of(__m512i line, __m512i plane) {
+  const __m512i nibbles = V % 2 == 0 ? line : _mm512_srli_epi16(line, 4);
+  const __m512i code = _mm512_and_si512(nibbles, _mm512_set1_epi8(15));
+  if constexpr (Codes::kPlaneBits == 0) {
+    return code;
+  } else {
+    constexpr int kShift = 4 - V * Codes::kPlaneBits;
+    __m512i bits = plane;
+    if constexpr (kShift > 0) bits = _mm512_slli_epi16(plane, kShift);
+    if constexpr (kShift < 0) bits = _mm512_srli_epi16(plane, -kShift);
+    return _mm512_or_si512(code, _mm512_and_si512(bits, _mm512_set1_epi8(Codes::kPlaneMask)));
   }
-  constexpr int kPairs = TilesSource<L>::kCols / 2;  // of a tile
-  const uint8_t* from = s.tiles + k / s.kCols * kTileBytes;
+}
+
+// Registers (p, h) and (p + 1, h) from the dwords of four columns, a byte each.
+template <class Codes, class Use>
+inline __attribute__((always_inline)) void use_bytes(const TilesSource<Codes>& s, int p,
+                                                     __m512i bytes, Use use) {
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    const __m512i dwords = _mm512_permutexvar_epi32(twice(h), bytes);
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {
+      const __m512 w = int8_pair(dwords, i);
+      use(p + i, h, _mm512_fmadd_ps(w, s.scale[h], s.base[h]));
+    }
+  }
+}
+
+// A unit of codes that may have minima: four vectors, in one half of a tile of several lines, or in
+// two tiles of kTilesI4, of which the second may be missing.
+template <bool Whole, class Codes, class Use>
+inline __attribute__((always_inline)) void unit_of_codes(const TilesSource<Codes>& s, int64_t k,
+                                                         int64_t cols, Use use) {
+  const uint8_t* tile = s.tiles + k / Codes::kCols * Codes::kBytes;
+  const int64_t vector = k % Codes::kCols / 4;  // of the tile
+  __m512i plane = _mm512_setzero_si512();
+  if constexpr (Codes::kPlaneBits != 0) {
+    const int64_t bit = vector * Codes::kPlaneBits;
+    plane = _mm512_srl_epi16(_mm512_load_si512(tile + (4 + bit / 8) * kLineBytes),
+                             _mm_cvtsi32_si128(static_cast<int>(bit % 8)));
+  }
+  const bool second = Whole || Codes::kPlaneBits != 0 || cols > Codes::kCols;
+  const uint8_t* lines = tile + vector / 2 * kLineBytes;
+  const __m512i line0 = _mm512_load_si512(lines);
+  const __m512i line1 = second ? _mm512_load_si512(lines + kLineBytes) : _mm512_setzero_si512();
+  use_bytes(s, 0, codes_of<Codes, 0>(line0, plane), use);
+  use_bytes(s, 2, codes_of<Codes, 1>(line0, plane), use);
+  use_bytes(s, 4, codes_of<Codes, 2>(line1, plane), use);
+  use_bytes(s, 6, codes_of<Codes, 3>(line1, plane), use);
+}
+
+template <bool Whole, class Codes, class Use>
+inline __attribute__((always_inline)) void unit(TilesSource<Codes>& s, int64_t k, int64_t cols,
+                                                Use use) {
+  advance(s, k);
+  if constexpr (Codes::kMinima) return unit_of_codes<Whole>(s, k, cols, use);
+  constexpr int kPairs = Codes::kCols / 2;  // of a tile
+  const uint8_t* from = s.tiles + k / Codes::kCols * kLineBytes;
 #pragma GCC unroll 8  // an index of registers should be a constant
   for (int i = 0; i < 8 / kPairs; ++i) {
-    const __mmask16 there = Whole || i * s.kCols < cols ? 0xffff : 0;
-    const __m512i tile = _mm512_maskz_load_epi32(there, from + i * kTileBytes);
+    const __mmask16 there = Whole || i * Codes::kCols < cols ? 0xffff : 0;
+    const __m512i tile = _mm512_maskz_load_epi32(there, from + i * kLineBytes);
 #pragma GCC unroll 2
     for (int h = 0; h < 2; ++h) {
-      if (L == Layout::kTilesF16) {
+      if (kHalves<Codes>) {
         use(i, h,
             _mm512_cvtph_ps(h == 0 ? _mm512_castsi512_si256(tile)
                                    : _mm512_extracti64x4_epi64(tile, 1)));
@@ -186,7 +266,7 @@ inline __attribute__((always_inline)) void unit(TilesSource<L>& s, int64_t k, in
       const __m512i dwords = _mm512_permutexvar_epi32(twice(h), tile);
 #pragma GCC unroll 4
       for (int p = 0; p < kPairs; ++p) {
-        const __m512 w = L == Layout::kTilesI8 ? int8_pair(dwords, p) : int4_pair(dwords, p);
+        const __m512 w = Codes::kInt8 ? int8_pair(dwords, p) : int4_pair(dwords, p);
         use(i * kPairs + p, h, _mm512_mul_ps(w, s.scale[h]));
       }
     }

@@ -197,11 +197,9 @@ void linear_f32_avx2(const LinearF32Args& a) {
     case Layout::kRowsBf16:
       return multiply<RowsSource<Bfloat>>(a);
     case Layout::kTilesF16:
-      return multiply<TilesSource<Layout::kTilesF16>>(a);
-    case Layout::kTilesI8:
-      return multiply<TilesSource<Layout::kTilesI8>>(a);
-    case Layout::kTilesI4:
-      return multiply<TilesSource<Layout::kTilesI4>>(a);
+      return multiply<TilesSource<TileCodes<Layout::kTilesF16>>>(a);
+    default:
+      with_codes(a.w, [&](auto codes) { multiply<TilesSource<decltype(codes)>>(a); });
   }
 }
 

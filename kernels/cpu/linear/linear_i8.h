@@ -7,10 +7,12 @@
 
 namespace klens::cpu {
 
-// y[t][n] = sum over groups g of x_scale[t][g] * w_scale[n][g] * (integer dot product of group g).
-// Integer weights (kTilesI8, kTilesI4) and activations made by quantize_activations.h.
+// y[t][n] = sum over groups g of x_scale[t][g] * (w_scale[n][g] * (integer dot product of group g)
+//                                                  + w_min[n][g] * x_sum[t][g]),
+// the second term where W has minima. Weights of an integer layout and activations made by
+// quantize_activations.h: integers in [-127, 127].
 struct LinearI8Args {
-  WeightView w;          // kTilesI8 or kTilesI4
+  WeightView w;          // an integer layout
   const int8_t* x;       // [tokens][x_stride], zero beyond cols up to a multiple of 32
   int64_t x_stride;      // bytes, a multiple of 32
   const float* x_scale;  // [tokens][x_groups]
@@ -26,8 +28,9 @@ struct LinearI8Args {
 };
 
 // As LinearF32: no allocation, errors or globals; bit-equal per (token, output) whatever the
-// ranges. Integer parts are exact with every variant; what differs is FP32 rounding: |y -
-// y_scalar| <= (x_groups + 2) * eps * sum over g of |x_scale * w_scale * dot|.
+// ranges. Integer parts are exact with every variant, also where all are as large as can be; what
+// differs is FP32 rounding: |y - y_scalar| <= (x_groups + 3) * eps * sum over g of
+// (|x_scale * w_scale * dot| + |x_scale * w_min * x_sum|).
 using LinearI8 = void(const LinearI8Args&);
 
 std::span<const Variant<LinearI8>> linear_i8_variants();

@@ -35,13 +35,14 @@ struct Tiles {
 }  // namespace
 }  // namespace klens::cpu
 
-// The source that is written in terms of Tiles.
+#include "kernels/cpu/linear/linear_i8_vnni512.h"
+// The source that is written in terms of Tiles and Simd.
 #include "kernels/cpu/linear/linear_i8_amx.h"
 
 namespace klens::cpu {
 
-LinearI8 linear_i8_amx;
+LinearI8 linear_i8_amx, linear_i8_avx512vnni;
 
-void linear_i8_amx(const LinearI8Args& a) { multiply_all_amx(a); }
+void linear_i8_amx(const LinearI8Args& a) { multiply_all_amx(a, linear_i8_avx512vnni); }
 
 }  // namespace klens::cpu

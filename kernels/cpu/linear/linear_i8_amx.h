@@ -1,20 +1,19 @@
-// linear_i8 in AMX tiles. The file that includes it defines `struct Tiles` before: the instructions
-// (linear_i8_amx.cpp), or a software model of them, so that machines without AMX test this source
-// (tests/kernels/linear_i8_amx_emulated.cpp). Everything is internal to that file.
+// linear_i8 in AMX tiles. The file that includes it defines before: `struct Tiles`, the
+// instructions (linear_i8_amx.cpp) or a software model of them (tests/kernels/tile_model.h), and
+// `struct Simd` of 16 lanes (linear_i8_vnni512.h), or a model of that, so that any machine tests
+// this source. Everything is internal to that file.
 //
 // 2 x 2 C tiles: 32 tokens x 2 rows of weight tiles. An A tile is 16 tokens x 64 columns of the
 // activations and a B tile 64 columns x 16 outputs, 16 of our 64-byte tiles, each as it lies in
 // memory. The integer dot product of a group leaves the C tiles for the stack, where AVX-512 scales
-// it with the same FP32 operations in the same order as block() in linear_i8_vnni.h, whose 512-bit row
-// does the calls of few tokens: the bits do not tell which of the two an output took.
+// it with the same FP32 operations in the same order as block() in linear_i8_vnni.h, whose 512-bit
+// row does the calls of few tokens: the bits do not tell which of the two an output took.
 #pragma once
 #include "kernels/cpu/linear/linear_i8.h"
-#include "kernels/cpu/linear/linear_i8_vnni512.h"
+#include "kernels/cpu/linear/tile_codes.h"
+#include "kernels/cpu/unrolled.h"
 
 namespace klens::cpu {
-
-LinearI8 linear_i8_avx512vnni;
-
 namespace {
 
 using Floats = Simd::Floats;  // float x Simd::kLanes
@@ -46,7 +45,7 @@ inline void configure(int64_t step) {
 struct Work {
   alignas(64) int32_t dots[kBlocks][2][kBlock][kTileOutputs];  // C tiles
   alignas(64) float sums[kBlocks][2][kBlock][kTileOutputs];
-  alignas(64) uint8_t w[2][kRun / 4][kTileBytes];  // rows of B tiles
+  alignas(64) uint8_t w[2][kRun / 4][kLineBytes];  // rows of B tiles
   alignas(64) int8_t x[2][kBlock][64];             // A tiles that would end beyond their rows
 };
 
@@ -56,6 +55,7 @@ struct Call {
   Work& work;
   int64_t step;  // columns of an A tile
   int64_t x_groups, w_groups;
+  bool one_scale;  // per output, and no minimum to add to what it scales
 
   // Blocks are 16 tokens. The last one is moved back to be whole: some tokens are computed twice.
   int64_t first_token(int64_t block) const {
@@ -71,38 +71,61 @@ struct Run {
   const uint8_t* w[2];
 };
 
-// Rows of B tiles for columns [begin, end) of tile row n, as many as whole steps have.
-template <bool Int4>
-inline const uint8_t* b_rows(const Call& c, int64_t n, int64_t begin, int64_t end,
-                             uint8_t (*buffer)[kTileBytes]) {
-  constexpr int64_t kCols = Int4 ? 8 : 4;  // of a tile
-  const int64_t col_tiles = (c.a.w.cols + kCols - 1) / kCols;
-  const auto* from =
-      static_cast<const uint8_t*>(c.a.w.data) + (n * col_tiles + begin / kCols) * kTileBytes;
-  const int64_t tiles = (end - begin + kCols - 1) / kCols;
-  const int64_t rows = (end - begin + c.step - 1) / c.step * c.step / 4;
-  if (!Int4 && tiles == rows) return from;
-  const __m512i eight = _mm512_set1_epi8(8);
+// The vectors of `tiles` tiles as rows of a B tile, of signed bytes: codes less the offset, or, if
+// there are minima, codes, which fit them as well. Returns the row after.
+template <class Codes>
+inline int64_t unpack(const uint8_t* tile, int64_t tiles, bool minima,
+                      uint8_t (*buffer)[kLineBytes]) {
   int64_t row = 0;
-  for (int64_t i = 0; i < tiles; ++i) {
-    const __m512i tile = Simd::load(from + i * kTileBytes);
-    if constexpr (Int4) {
-      _mm512_store_si512(buffer[row++], _mm512_sub_epi8(Simd::low_nibbles(tile), eight));
-      _mm512_store_si512(buffer[row++], _mm512_sub_epi8(Simd::high_nibbles(tile), eight));
-    } else {
-      _mm512_store_si512(buffer[row++], tile);
-    }
+  const Simd::Ints offset = Simd::broadcast_byte(minima ? 0 : 1 << Codes::kOffsetBits);
+  for (; tiles > 0; --tiles, tile += Codes::kBytes) {
+    unrolled<Codes::kVectors>([&](auto v) {
+      constexpr int kV = decltype(v)::kValue;
+      const Simd::Ints line = Simd::load(tile + kV / 2 * kLineBytes);
+      Simd::Ints code = kV % 2 == 0 ? Simd::low_nibbles(line) : Simd::high_nibbles(line);
+      if constexpr (Codes::kPlaneBits != 0)
+        code = Simd::template with_bits<Codes::plane_shift(kV), Codes::kPlaneMask>(
+            code, Simd::load(tile + Codes::plane_line(kV) * kLineBytes));
+      Simd::store_bytes(buffer[row++], Simd::subtract_bytes(code, offset));
+    });
   }
-  for (; row < rows; ++row) _mm512_store_si512(buffer[row], Simd::zero());
-  return buffer[0];
+  return row;
+}
+
+// Rows of B tiles for columns [begin, end) of tile row n, as many as whole steps have.
+inline const uint8_t* b_rows(const Call& c, int64_t n, int64_t begin, int64_t end,
+                             uint8_t (*buffer)[kLineBytes]) {
+  const uint8_t* rows_of = nullptr;
+  with_codes(c.a.w, [&](auto codes) {
+    using Codes = decltype(codes);
+    constexpr int64_t kCols = Codes::kCols;
+    const int64_t col_tiles = (c.a.w.cols + kCols - 1) / kCols;
+    const auto* from =
+        static_cast<const uint8_t*>(c.a.w.data) + (n * col_tiles + begin / kCols) * Codes::kBytes;
+    const int64_t tiles = (end - begin + kCols - 1) / kCols;
+    const int64_t rows = (end - begin + c.step - 1) / c.step * c.step / 4;
+    rows_of = buffer[0];
+    int64_t row = 0;
+    if constexpr (!Codes::kInt8) {
+      row = unpack<Codes>(from, tiles, Codes::kMinima && c.a.w.min != nullptr, buffer);
+    } else if (tiles == rows) {
+      rows_of = from;
+      return;
+    } else {
+      for (; row < tiles; ++row)
+        Simd::store_bytes(buffer[row], Simd::load(from + row * kLineBytes));
+    }
+    for (; row < rows; ++row) Simd::store_bytes(buffer[row], Simd::zero());
+  });
+  return rows_of;
 }
 
 // One step of T blocks and R tile rows.
 template <int T, int R>
 inline void multiply_step(const int8_t* const (&x)[2], int64_t x_stride,
                           const uint8_t* const (&w)[2], int64_t w_offset) {
-  Tiles::load<6>(w[0] + w_offset, kTileBytes);
-  if constexpr (R == 2) Tiles::load<7>(w[1] + w_offset, kTileBytes);
+  Tiles::load<6>(w[0] + w_offset, kLineBytes);
+  if constexpr (R == 2) Tiles::load<7>(w[1] + w_offset, kLineBytes);
   Tiles::load<4>(x[0], x_stride);
   Tiles::dot<0, 4, 6>();
   if constexpr (R == 2) Tiles::dot<1, 4, 7>();
@@ -138,18 +161,18 @@ inline void multiply_run(const Call& c, const Run& run, int slot, const int64_t 
   const int8_t* x[2];
   for (int t = 0; t < T; ++t) x[t] = c.a.x + tokens[t] * c.a.x_stride + run.begin;
   for (int64_t i = 0; i < whole; ++i) {
-    multiply_step<T, R>(x, c.a.x_stride, run.w, i * c.step / 4 * kTileBytes);
+    multiply_step<T, R>(x, c.a.x_stride, run.w, i * c.step / 4 * kLineBytes);
     for (int t = 0; t < T; ++t) x[t] += c.step;
   }
   if (whole < steps) {
     for (int t = 0; t < T; ++t) {
       for (int i = 0; i < kBlock; ++i) {
-        const auto* half = reinterpret_cast<const __m256i*>(x[t] + i * c.a.x_stride);
-        _mm512_store_si512(c.work.x[t][i], _mm512_zextsi256_si512(_mm256_loadu_si256(half)));
+        __builtin_memcpy(c.work.x[t][i], x[t] + i * c.a.x_stride, 32);
+        __builtin_memset(c.work.x[t][i] + 32, 0, 32);
       }
       x[t] = c.work.x[t][0];
     }
-    multiply_step<T, R>(x, 64, run.w, whole * c.step / 4 * kTileBytes);
+    multiply_step<T, R>(x, 64, run.w, whole * c.step / 4 * kLineBytes);
   }
 
   Tiles::store<0>(dots[0][0][0], 64);
@@ -158,8 +181,9 @@ inline void multiply_run(const Call& c, const Run& run, int slot, const int64_t 
   if constexpr (T == 2 && R == 2) Tiles::store<3>(dots[1][1][0], 64);
 }
 
-inline Floats w_scale_at(const Call& c, int64_t n, int64_t g) {
-  return Simd::load_f16(c.a.w.scale + (n * c.w_groups + g) * kTileOutputs);
+// Of the scales or the minima of W.
+inline Floats of_group(const Call& c, const uint16_t* halves, int64_t n, int64_t g) {
+  return Simd::load_f16(halves + (n * c.w_groups + (c.w_groups == 1 ? 0 : g)) * kTileOutputs);
 }
 
 // Adds work.dots of group g to work.sums for one block, as block() of linear_i8_vnni.h does. What
@@ -167,22 +191,38 @@ inline Floats w_scale_at(const Call& c, int64_t n, int64_t g) {
 // that it reads through a reference.
 template <int R>
 inline void add_dots(const Call& c, int64_t n, int64_t g, int slot, int64_t token) {
-  const bool one_scale = c.w_groups == 1;
+  const bool one_scale = c.one_scale;
   const int64_t x_groups = c.x_groups;
   const float* x_scale = c.a.x_scale + token * x_groups + g;
   int32_t(*dots)[kBlock][kTileOutputs] = c.work.dots[slot];
   float(*sums)[kBlock][kTileOutputs] = c.work.sums[slot];
   Floats w_scale[R];
-  for (int r = 0; r < R; ++r) w_scale[r] = w_scale_at(c, n + r, one_scale ? 0 : g);
+  for (int r = 0; r < R; ++r) w_scale[r] = of_group(c, c.a.w.scale, n + r, g);
   for (int t = 0; t < kBlock; ++t, x_scale += x_groups) {
     const Floats scale = Simd::broadcast(*x_scale);
     for (int r = 0; r < R; ++r) {
-      const Floats sum = _mm512_load_ps(sums[r][t]);
-      const Floats dot = Simd::to_floats(_mm512_load_si512(dots[r][t]));
-      _mm512_store_ps(sums[r][t],
-                      one_scale ? Simd::multiply_add(dot, scale, sum)
-                                : Simd::multiply_add(Simd::multiply(dot, scale), w_scale[r], sum));
+      const Floats sum = Simd::load_floats(sums[r][t]);
+      const Floats dot = Simd::to_floats(Simd::load_ints(dots[r][t]));
+      Simd::store(sums[r][t],
+                  one_scale ? Simd::multiply_add(dot, scale, sum)
+                            : Simd::multiply_add(Simd::multiply(dot, scale), w_scale[r], sum));
     }
+  }
+}
+
+// The same for the minima of group g, after its dots.
+template <int R>
+inline void add_minima(const Call& c, int64_t n, int64_t g, int slot, int64_t token) {
+  const int64_t x_groups = c.x_groups;
+  const float* x_scale = c.a.x_scale + token * x_groups + g;
+  const int32_t* x_sum = c.a.x_sum + token * x_groups + g;
+  float(*sums)[kBlock][kTileOutputs] = c.work.sums[slot];
+  Floats w_min[R];
+  for (int r = 0; r < R; ++r) w_min[r] = of_group(c, c.a.w.min, n + r, g);
+  for (int t = 0; t < kBlock; ++t, x_scale += x_groups, x_sum += x_groups) {
+    const Floats scaled = Simd::broadcast(static_cast<float>(*x_sum) * *x_scale);
+    for (int r = 0; r < R; ++r)
+      Simd::store(sums[r][t], Simd::multiply_add(scaled, w_min[r], Simd::load_floats(sums[r][t])));
   }
 }
 
@@ -190,10 +230,10 @@ template <int R>
 inline void store_block(const Call& c, int64_t n, int slot, int64_t token) {
   for (int r = 0; r < R; ++r) {
     const int64_t first = (n + r) * kTileOutputs;
-    const Floats w_scale = w_scale_at(c, n + r, 0);
+    const Floats w_scale = of_group(c, c.a.w.scale, n + r, 0);
     for (int t = 0; t < kBlock; ++t) {
-      const Floats sum = _mm512_load_ps(c.work.sums[slot][r][t]);
-      const Floats y = c.w_groups == 1 ? Simd::multiply(sum, w_scale) : sum;
+      const Floats sum = Simd::load_floats(c.work.sums[slot][r][t]);
+      const Floats y = c.one_scale ? Simd::multiply(sum, w_scale) : sum;
       Simd::store_some(c.a.y + (token + t) * c.a.y_stride + first, y, c.a.w.rows - first);
     }
   }
@@ -213,26 +253,26 @@ inline void multiply_blocks(const Call& c, const Run& run, int64_t n, int64_t g,
       multiply_run<1, R>(c, run, slot, tokens);
     }
     if (!run.last) continue;
-    add_dots<R>(c, n, g, slot, tokens[0]);
-    if (two) add_dots<R>(c, n, g, slot + 1, tokens[1]);
+    for (int t = 0; t < (two ? 2 : 1); ++t) {
+      add_dots<R>(c, n, g, slot + t, tokens[t]);
+      if (c.a.w.min != nullptr) add_minima<R>(c, n, g, slot + t, tokens[t]);
+    }
   }
 }
 
 // R tile rows from n for a few blocks.
-template <int R, bool Int4>
+template <int R>
 inline void panel(const Call& c, int64_t n, int64_t block, int64_t blocks) {
   for (int slot = 0; slot < blocks; ++slot)
     for (int r = 0; r < R; ++r)
-      for (int t = 0; t < kBlock; ++t)
-        _mm512_store_ps(c.work.sums[slot][r][t], Simd::zero_floats());
+      for (int t = 0; t < kBlock; ++t) Simd::store(c.work.sums[slot][r][t], Simd::zero_floats());
   for (int64_t g = 0; g < c.x_groups; ++g) {
     const int64_t begin = g * c.a.x_group, left = c.a.w.cols - begin;
     const int64_t end = begin + (left < c.a.x_group ? left : c.a.x_group);
     for (int64_t k = begin; k < end; k += kRun) {
       const bool last = end - k <= kRun;
       Run run = {k, last ? end : k + kRun, k == begin, last, {}};
-      for (int r = 0; r < R; ++r)
-        run.w[r] = b_rows<Int4>(c, n + r, run.begin, run.end, c.work.w[r]);
+      for (int r = 0; r < R; ++r) run.w[r] = b_rows(c, n + r, run.begin, run.end, c.work.w[r]);
       multiply_blocks<R>(c, run, n, g, block, blocks);
     }
   }
@@ -241,7 +281,6 @@ inline void panel(const Call& c, int64_t n, int64_t block, int64_t blocks) {
 
 // Blocks in panels as even as can be; so many panels at a time that their activations stay in the
 // L2 cache while the weights go by.
-template <bool Int4>
 inline void multiply_tiles(const Call& c) {
   constexpr int64_t kActivationBytes = 384 << 10;
   const int64_t blocks = (c.a.tokens + kBlock - 1) / kBlock;
@@ -254,30 +293,27 @@ inline void multiply_tiles(const Call& c) {
       for (int64_t i = p; i < p_end; ++i) {
         const int64_t from = blocks * i / panels, count = blocks * (i + 1) / panels - from;
         if (n + 1 < c.a.tile_end) {
-          panel<2, Int4>(c, n, from, count);
+          panel<2>(c, n, from, count);
         } else {
-          panel<1, Int4>(c, n, from, count);
+          panel<1>(c, n, from, count);
         }
       }
     }
   }
 }
 
-inline void multiply_all_amx(const LinearI8Args& a) {
-  if (a.tokens < kBlock) return linear_i8_avx512vnni(a);
+// few_tokens: the row of linear_i8_vnni.h over the same Simd.
+inline void multiply_all_amx(const LinearI8Args& a, LinearI8* few_tokens) {
+  if (a.tokens < kBlock) return few_tokens(a);
   Work work;
   const int64_t x_groups = (a.w.cols + a.x_group - 1) / a.x_group;
   const int64_t w_groups = (a.w.cols + a.w.group - 1) / a.w.group;
   // Every group but the last of a row is whole steps. Half tiles cost as long as whole ones, which
   // groups of 32 columns cannot fill.
   const int64_t step = x_groups == 1 || a.x_group % 64 == 0 ? 64 : 32;
-  const Call call = {a, work, step, x_groups, w_groups};
+  const Call call = {a, work, step, x_groups, w_groups, w_groups == 1 && a.w.min == nullptr};
   configure(step);
-  if (a.w.layout == Layout::kTilesI4) {
-    multiply_tiles<true>(call);
-  } else {
-    multiply_tiles<false>(call);
-  }
+  multiply_tiles(call);
   Tiles::release();
 }
 

@@ -1,6 +1,7 @@
 // Built with -mavx2 -mfma -mf16c. See kernels/README.md for the one rule of such files.
 #include "kernels/cpu/linear/linear_i8_avx2.h"
 
+#include "kernels/cpu/linear/linear_i8_avx2_bytes.h"
 #include "kernels/cpu/vec_avx2.h"
 
 namespace klens::cpu {
@@ -17,7 +18,7 @@ inline __m256 load_f16(const uint16_t* p) {
 template <int T>
 __attribute__((always_inline)) inline void add_scaled(const Dots<T>& dots,
                                                       const Rows<T, const float>& x_scale,
-                                                      const uint16_t* scale, __m256 (&sums)[T][2]) {
+                                                      const uint16_t* scale, __m256 (*sums)[2]) {
   if (scale == nullptr) {
     unrolled<T>([&](auto t) __attribute__((always_inline)) {
       const __m256 one = _mm256_set1_ps(*x_scale.at(t));
@@ -37,11 +38,26 @@ __attribute__((always_inline)) inline void add_scaled(const Dots<T>& dots,
   });
 }
 
+// sums += the minima of the group's weights, multiplied by x_scale x_sum. Their own additions,
+// after those of add_scaled.
+template <int T>
+__attribute__((always_inline)) inline void add_minima(const Rows<T, const int32_t>& x_sum,
+                                                      const Rows<T, const float>& x_scale,
+                                                      const uint16_t* min, __m256 (*sums)[2]) {
+  const __m256 w_min[2] = {load_f16(min), load_f16(min + 8)};
+  unrolled<T>([&](auto t) __attribute__((always_inline)) {
+    const __m256 one = _mm256_set1_ps(static_cast<float>(*x_sum.at(t)) * *x_scale.at(t));
+    unrolled<2>([&](auto h) __attribute__((always_inline)) {
+      sums[t][h] = _mm256_fmadd_ps(w_min[h], one, sums[t][h]);
+    });
+  });
+}
+
 // Writes the sums of tile row n, multiplied by their scale where an output has only one.
 template <int T>
 __attribute__((always_inline)) inline void store(const LinearI8Args& a, int64_t n,
                                                  const Rows<T, float>& y, const uint16_t* one_scale,
-                                                 const __m256 (&sums)[T][2]) {
+                                                 const __m256 (*sums)[2]) {
   const int64_t outputs = a.w.rows - n * kTileOutputs;
   each<T, 2>([&](auto t, auto h) __attribute__((always_inline)) {
     float* to = y.at(t) + n * kTileOutputs + 8 * h;
@@ -55,45 +71,74 @@ __attribute__((always_inline)) inline void store(const LinearI8Args& a, int64_t 
   });
 }
 
-// The weights and scales of tile row n and those after it.
-template <bool Int4>
+// The weights of tile row n and those after it, and what their groups have.
+template <class Codes>
 struct Tiles {
-  static constexpr int64_t kCols = Int4 ? 8 : 4;  // of a tile
   int64_t groups, row_bytes;
   const uint8_t* tiles;
-  const uint16_t* scales;
+  const uint16_t *scales, *minima;
   Tiles(const LinearI8Args& a, int64_t n)
       : groups((a.w.cols + a.w.group - 1) / a.w.group),
-        row_bytes((a.w.cols + kCols - 1) / kCols * kTileBytes),
+        row_bytes((a.w.cols + Codes::kCols - 1) / Codes::kCols * Codes::kBytes),
         tiles(static_cast<const uint8_t*>(a.w.data) + n * row_bytes),
-        scales(a.w.scale + n * groups * kTileOutputs) {}
+        scales(a.w.scale + n * groups * kTileOutputs),
+        minima(Codes::kMinima && a.w.min != nullptr ? a.w.min + n * groups * kTileOutputs
+                                                    : nullptr) {}
+  // Of tile row n + r from column k, which begins a tile.
+  const uint8_t* at(int64_t r, int64_t k) const {
+    return tiles + r * row_bytes + k / Codes::kCols * Codes::kBytes;
+  }
+  // One scale is for the end, unless there is a minimum to add to what it scales.
+  bool scale_last() const { return groups == 1 && minima == nullptr; }
   // Of tile row n + r: the scales of group g, or null if there is only one; that one, or null.
   const uint16_t* scale(int64_t r, int64_t g) const {
-    return groups == 1 ? nullptr : scales + (r * groups + g) * kTileOutputs;
+    return scale_last() ? nullptr : scales + at_group(r, g);
   }
   const uint16_t* one_scale(int64_t r) const {
-    return groups == 1 ? scales + r * kTileOutputs : nullptr;
+    return scale_last() ? scales + r * kTileOutputs : nullptr;
+  }
+  const uint16_t* min(int64_t r, int64_t g) const { return minima + at_group(r, g); }
+  int64_t at_group(int64_t r, int64_t g) const {
+    return (Codes::kMinima && groups == 1 ? r : r * groups + g) * kTileOutputs;
   }
 };
 
+// What a group's dot products start at. Integers are codes less an offset, if there are no minima.
+template <class Codes, int T>
+__attribute__((always_inline)) inline void start(const Tiles<Codes>& w,
+                                                 const Rows<T, const int32_t>& x_sum,
+                                                 Dots<T>& dots) {
+  unrolled<T>([&](auto t) __attribute__((always_inline)) {
+    const uint32_t sum = w.minima != nullptr ? 0 : static_cast<uint32_t>(*x_sum.at(t));
+    const auto offset = static_cast<int32_t>(-(sum << Codes::kOffsetBits));
+    dots.v[t][0] = dots.v[t][1] = _mm256_set1_epi32(offset);
+  });
+}
+
 // Tile row n, for one token.
-template <bool Int4>
+template <class Codes>
 inline void one_token(const LinearI8Args& a, int64_t n) {
-  const Tiles<Int4> w(a, n);
+  const Tiles<Codes> w(a, n);
   const Rows<1, float> y(a.y, a.y_stride);
   __m256 sums[1][2] = {{_mm256_setzero_ps(), _mm256_setzero_ps()}};
   for (int64_t k = 0, g = 0; k < a.w.cols; k += a.x_group, ++g) {
     const int64_t left = a.w.cols - k, cols = left < a.x_group ? left : a.x_group;
+    const Rows<1, const int32_t> x_sum(a.x_sum + g, 0);
+    const Rows<1, const float> x_scale(a.x_scale + g, 0);
     Dots<1> dots;
-    const uint32_t start = Int4 ? static_cast<uint32_t>(a.x_sum[g]) * -8u : 0;
-    dots.v[0][0] = dots.v[0][1] = _mm256_set1_epi32(static_cast<int32_t>(start));
-    const uint8_t* tile = w.tiles + k / w.kCols * kTileBytes;
-    if constexpr (Int4) {
-      one_dot_i4(tile, a.x + k, cols, dots);
+    if constexpr (Codes::kInt8) {
+      dots.v[0][0] = dots.v[0][1] = _mm256_setzero_si256();
+      one_dot_i8(w.at(0, k), a.x + k, cols, dots);
     } else {
-      one_dot_i8(tile, a.x + k, cols, dots);
+      start<Codes, 1>(w, x_sum, dots);
+      if constexpr (Codes::kPlaneBits == 0) {
+        one_dot_i4(w.at(0, k), a.x + k, cols, dots);
+      } else {
+        one_dot_codes<Codes>(w.at(0, k), a.x + k, cols, dots);
+      }
     }
-    add_scaled<1>(dots, Rows<1, const float>(a.x_scale + g, 0), w.scale(0, g), sums);
+    add_scaled<1>(dots, x_scale, w.scale(0, g), sums);
+    if (w.minima != nullptr) add_minima<1>(x_sum, x_scale, w.min(0, g), sums);
   }
   store<1>(a, n, y, w.one_scale(0), sums);
 }
@@ -104,10 +149,10 @@ constexpr int64_t kTileRows = 4;  // that share the loads and the widening of ac
 // the exact integer dot product, then FP32: sum = dot * (w_scale * x_scale) + sum, or, with one
 // scale per output, sum = dot * x_scale + sum and the scale at the end. The same for any T, and in
 // one_token, so ranges do not show in the bits. `starts`: of these tokens, by sum_pairs, if Starts.
-template <int T, bool Int4, bool Starts>
+template <int T, class Codes, bool Starts>
 inline void block(const LinearI8Args& a, const int32_t* starts, int64_t n, int64_t rows,
                   int64_t t0) {
-  const Tiles<Int4> w(a, n);
+  const Tiles<Codes> w(a, n);
   const int64_t x_groups = (a.w.cols + a.x_group - 1) / a.x_group;
   Rows<T, const float> x_scale(a.x_scale + t0 * x_groups, x_groups);
   Rows<T, const int32_t> x_sum(Starts ? starts : a.x_sum + t0 * x_groups, x_groups);
@@ -128,11 +173,11 @@ inline void block(const LinearI8Args& a, const int32_t* starts, int64_t n, int64
     for (int64_t r = 0; r < rows; ++r) {
       // GCC otherwise keeps every activation that is broadcast, on the stack, for the next row.
       __asm__ volatile("" : : "r"(&wide), "r"(&sums) : "memory");
-      const uint8_t* tile = w.tiles + r * w.row_bytes + k / w.kCols * kTileBytes;
+      const uint8_t* tile = w.at(r, k);
       Dots<T> dots;
       if constexpr (Starts) {
         group64_i4<T>(tile, x, x_sum, dots);
-      } else if constexpr (Int4) {
+      } else if constexpr (!Codes::kInt8) {
         group_i4<T>(tile, x, x_sum, cols, dots);
       } else {
         group_i8<T>(tile, x, cols, r > 0 && cols <= 32, wide, dots);
@@ -146,14 +191,86 @@ inline void block(const LinearI8Args& a, const int32_t* starts, int64_t n, int64
   for (int64_t r = 0; r < rows; ++r) store<T>(a, n + r, y, w.one_scale(r), sums[r]);
 }
 
+// Of what is unpacked to bytes: so many blocks of tokens share that work, as many columns at a
+// time.
+constexpr int64_t kByteBlocks = 12;
+constexpr int64_t kRun = 256;
+
+// The tokens of a panel and what they have added up, for some tile rows.
+struct Panel {
+  int64_t tokens, blocks;
+  __m256 sums[kTileRows][kByteBlocks * kByteTokens][2];
+  __m256i dots[kByteBlocks * kByteTokens][2];  // of a group that is several runs
+  int64_t first(int64_t block) const { return tokens * block / blocks; }
+};
+
+// Columns [k, end) of group g, already unpacked, with every token of the panel from t0.
+template <class Codes>
+inline void multiply_run(const LinearI8Args& a, const Tiles<Codes>& w,
+                         const uint8_t (*lines)[kLineBytes], int64_t t0, int64_t r, int64_t g,
+                         int64_t k, int64_t end, Panel& panel) {
+  const int64_t x_groups = (a.w.cols + a.x_group - 1) / a.x_group;
+  const bool begins = k == g * a.x_group, ends = end == a.w.cols || end == (g + 1) * a.x_group;
+  for (int64_t i = 0; i < panel.blocks; ++i) {
+    const int64_t from = panel.first(i), t = t0 + from;
+    with_constant<kByteTokens>(panel.first(i + 1) - from, [&](auto count) {
+      constexpr int T = decltype(count)::kValue;
+      const Rows<T, const int32_t> x_sum(a.x_sum + t * x_groups + g, x_groups);
+      const Rows<T, const float> x_scale(a.x_scale + t * x_groups + g, x_groups);
+      Dots<T> dots;
+      if (begins) {
+        start<Codes, T>(w, x_sum, dots);
+      } else {
+        each<T, 2>([&](auto j, auto h) { dots.v[j][h] = panel.dots[from + j][h]; });
+      }
+      dot_bytes<T>(lines, Rows<T, const int8_t>(a.x + t * a.x_stride + k, a.x_stride), end - k,
+                   dots);
+      if (!ends) {
+        each<T, 2>([&](auto j, auto h) { panel.dots[from + j][h] = dots.v[j][h]; });
+        return;
+      }
+      add_scaled<T>(dots, x_scale, w.scale(r, g), panel.sums[r] + from);
+      if (w.minima != nullptr) add_minima<T>(x_sum, x_scale, w.min(r, g), panel.sums[r] + from);
+    });
+  }
+}
+
+// As block(), in whose order every sum is, for as many tokens as a panel has.
+template <class Codes>
+inline void multiply_panel(const LinearI8Args& a, int64_t n, int64_t rows, int64_t t0,
+                           int64_t tokens) {
+  const Tiles<Codes> w(a, n);
+  alignas(64) uint8_t lines[kRun / 4][kLineBytes];
+  Panel panel;
+  panel.tokens = tokens;
+  panel.blocks = (tokens + kByteTokens - 1) / kByteTokens;
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t t = 0; t < tokens; ++t)
+      panel.sums[r][t][0] = panel.sums[r][t][1] = _mm256_setzero_ps();
+  for (int64_t k = 0, g = 0; k < a.w.cols; k += a.x_group, ++g) {
+    const int64_t left = a.w.cols - k, end = k + (left < a.x_group ? left : a.x_group);
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t from = k; from < end; from += kRun) {
+        const int64_t to = end - from < kRun ? end : from + kRun;
+        unpack<Codes>(w.at(r, from), to - from, lines);
+        multiply_run<Codes>(a, w, lines, t0, r, g, from, to, panel);
+      }
+  }
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t t = 0; t < tokens; ++t)
+      store<1>(a, n + r, Rows<1, float>(a.y + (t0 + t) * a.y_stride, 0), w.one_scale(r),
+               panel.sums[r] + t);
+}
+
 // Tokens [t_begin, t_end), in blocks as even as can be, of every tile row. Several tile rows
 // together share the work on activations, as long as they are few enough to stay in L2 as well.
-template <bool Int4, bool Starts>
-inline void all_rows(const LinearI8Args& a, const int32_t* starts, int64_t t_begin, int64_t t_end) {
+// multiply(n, rows, from, to): so many tile rows, for the tokens from t_begin + from on.
+template <class Codes, class F>
+inline void all_rows(const LinearI8Args& a, int64_t tokens, int64_t most_tokens,
+                     const F& multiply) {
   constexpr int64_t kWeightBytes = 128 << 10;
-  const int64_t tokens = t_end - t_begin, blocks = (tokens + kTokens - 1) / kTokens;
-  const int64_t x_groups = (a.w.cols + a.x_group - 1) / a.x_group;
-  const int64_t row_bytes = (a.w.cols + (Int4 ? 7 : 3)) / (Int4 ? 8 : 4) * kTileBytes;
+  const int64_t blocks = (tokens + most_tokens - 1) / most_tokens;
+  const int64_t row_bytes = Tiles<Codes>(a, 0).row_bytes;
   const int64_t fit = kWeightBytes / row_bytes;
   const int64_t most = fit < 1 ? 1 : fit < kTileRows ? fit : kTileRows;
   for (int64_t n = a.tile_begin, rows; n < a.tile_end; n += rows) {
@@ -164,45 +281,64 @@ inline void all_rows(const LinearI8Args& a, const int32_t* starts, int64_t t_beg
     for (int64_t i = 0; i < blocks; ++i) {
       const int64_t from = tokens * i / blocks, to = tokens * (i + 1) / blocks;
       if (blocks > 1) fetch_share(next_tiles, next * row_bytes, i, blocks);
-      with_constant<kTokens>(to - from, [&](auto count) {
-        block<decltype(count)::kValue, Int4, Starts>(a, starts + (Starts ? from * x_groups : 0), n,
-                                                     rows, t_begin + from);
-      });
+      multiply(n, rows, from, to);
     }
   }
 }
 
-// So many tokens at a time that their activations stay in the L2 cache while the weights go by.
-template <bool Int4>
+template <class Codes, bool Starts>
+inline void all_blocks(const LinearI8Args& a, const int32_t* starts, int64_t t_begin,
+                       int64_t t_end) {
+  const int64_t x_groups = (a.w.cols + a.x_group - 1) / a.x_group;
+  all_rows<Codes>(
+      a, t_end - t_begin, kTokens,
+      [&](int64_t n, int64_t rows, int64_t from, int64_t to) __attribute__((always_inline)) {
+        with_constant<kTokens>(to - from, [&](auto count) {
+          block<decltype(count)::kValue, Codes, Starts>(a, starts + (Starts ? from * x_groups : 0),
+                                                        n, rows, t_begin + from);
+        });
+      });
+}
+
+// The tokens from t to t_end, whose activations stay in the L2 cache while the weights go by.
+template <class Codes>
+inline void multiply_part(const LinearI8Args& a, int64_t t, int64_t t_end) {
+  if constexpr (Codes::kMinima) {
+    all_rows<Codes>(
+        a, t_end - t, kByteBlocks * kByteTokens,
+        [&](int64_t n, int64_t rows, int64_t from, int64_t to) __attribute__((always_inline)) {
+          multiply_panel<Codes>(a, n, rows, t + from, to - from);
+        });
+  } else {
+    constexpr bool kInt4 = !Codes::kInt8;
+    int32_t starts[kInt4 ? kStarts : 1];
+    const bool sixty_four = kInt4 && a.x_group == 64 && a.w.cols % 64 == 0;
+    if (sixty_four && (t_end - t) * (a.w.cols / 64) <= kStarts) {
+      sum_pairs(a, t, t_end, starts);
+      all_blocks<Codes, kInt4>(a, starts, t, t_end);
+    } else {
+      all_blocks<Codes, false>(a, starts, t, t_end);
+    }
+  }
+}
+
+template <class Codes>
 inline void multiply_layout(const LinearI8Args& a) {
   if (a.tokens == 1) {
-    for (int64_t n = a.tile_begin; n < a.tile_end; ++n) one_token<Int4>(a, n);
+    for (int64_t n = a.tile_begin; n < a.tile_end; ++n) one_token<Codes>(a, n);
     return;
   }
   const int64_t fit = kActivationBytes / a.x_stride / kTokens * kTokens;
   const int64_t some = fit < kTokens ? kTokens : fit;
   const int64_t parts = (a.tokens + some - 1) / some;
-  const bool sixty_four = Int4 && a.x_group == 64 && a.w.cols % 64 == 0;
-  int32_t starts[Int4 ? kStarts : 1];
-  for (int64_t i = 0; i < parts; ++i) {
-    const int64_t t = a.tokens * i / parts, t_end = a.tokens * (i + 1) / parts;
-    if (sixty_four && (t_end - t) * (a.w.cols / 64) <= kStarts) {
-      sum_pairs(a, t, t_end, starts);
-      all_rows<Int4, Int4>(a, starts, t, t_end);
-    } else {
-      all_rows<Int4, false>(a, starts, t, t_end);
-    }
-  }
+  for (int64_t i = 0; i < parts; ++i)
+    multiply_part<Codes>(a, a.tokens * i / parts, a.tokens * (i + 1) / parts);
 }
 
 }  // namespace
 
 void linear_i8_avx2(const LinearI8Args& a) {
-  if (a.w.layout == Layout::kTilesI4) {
-    multiply_layout<true>(a);
-  } else {
-    multiply_layout<false>(a);
-  }
+  with_codes(a.w, [&](auto codes) { multiply_layout<decltype(codes)>(a); });
 }
 
 }  // namespace klens::cpu

@@ -81,7 +81,7 @@ __attribute__((always_inline)) inline void dot_i4(const uint8_t* tile,
     __asm__("" : "+r"(tile));  // high nibbles: the tile is read again rather than kept
     __m256i w[2];
     unrolled<2>([&](auto h) __attribute__((always_inline)) {
-      w[h] = load32(tile + kI / 2 * kTileBytes + 32 * h);
+      w[h] = load32(tile + kI / 2 * kLineBytes + 32 * h);
       if (kI % 2) w[h] = _mm256_srli_epi16(w[h], 4);
       low_nibbles(w[h]);
     });
@@ -107,7 +107,7 @@ __attribute__((always_inline)) inline void group_i4(const uint8_t* tile, Rows<T,
       add_pairs(pairs.v[t][h]);
       dots.v[t][h] = _mm256_add_epi32(dots.v[t][h], pairs.v[t][h]);
     });
-    tile += tiles * kTileBytes;
+    tile += tiles * kLineBytes;
     x.advance(8 * tiles);
   };
   unrolled<T>([&](auto t) __attribute__((always_inline)) {
@@ -200,11 +200,11 @@ __attribute__((always_inline)) inline void group_i8(const uint8_t* tile, Rows<T,
     if (!widened) widen<T>(x, wide);
     if (left >= 32) {
       unrolled<8>([&](auto i) __attribute__((always_inline)) {
-        dot_i8<T>(tile + i * kTileBytes, wide, 4 * i, dots);
+        dot_i8<T>(tile + i * kLineBytes, wide, 4 * i, dots);
       });
-      tile += 8 * kTileBytes;
+      tile += 8 * kLineBytes;
     } else {
-      for (int64_t k = 0; k < left; k += 4, tile += kTileBytes) dot_i8<T>(tile, wide, k, dots);
+      for (int64_t k = 0; k < left; k += 4, tile += kLineBytes) dot_i8<T>(tile, wide, k, dots);
     }
   }
 }
@@ -213,7 +213,7 @@ __attribute__((always_inline)) inline void group_i8(const uint8_t* tile, Rows<T,
 // own. INT8: w x = |w| (sign(w) x), an unsigned by signed product as VPMADDUBSW wants. Both factors
 // are at most 127, so a pair's sum, at most 32258, does not saturate.
 inline void one_dot_i8(const uint8_t* tile, const int8_t* x, int64_t cols, Dots<1>& dots) {
-  for (int64_t k = 0; k < cols; k += 4, tile += kTileBytes) {
+  for (int64_t k = 0; k < cols; k += 4, tile += kLineBytes) {
     const __m256i four = broadcast4(x + k);
     for (int h = 0; h < 2; ++h) {
       const __m256i w = load32(tile + 32 * h);
@@ -236,7 +236,7 @@ inline void one_dot_i4(const uint8_t* tile, const int8_t* x, int64_t cols, Dots<
     const auto add = [&](int64_t i) __attribute__((always_inline)) {
       const __m256i first = broadcast4(x + 8 * i), second = broadcast4(x + 8 * i + 4);
       for (int h = 0; h < 2; ++h) {
-        const __m256i w = load32(tile + i * kTileBytes + 32 * h);
+        const __m256i w = load32(tile + i * kLineBytes + 32 * h);
         const __m256i low = _mm256_and_si256(w, nibble);
         const __m256i high = _mm256_and_si256(_mm256_srli_epi16(w, 4), nibble);
         sums[h] = _mm256_add_epi16(sums[h], _mm256_maddubs_epi16(low, first));
@@ -254,7 +254,7 @@ inline void one_dot_i4(const uint8_t* tile, const int8_t* x, int64_t cols, Dots<
       add_pairs(sums[h]);
       dots.v[0][h] = _mm256_add_epi32(dots.v[0][h], sums[h]);
     }
-    tile += count * kTileBytes;
+    tile += count * kLineBytes;
     x += count * 8;
   }
 }

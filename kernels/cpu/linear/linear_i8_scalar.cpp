@@ -7,18 +7,6 @@ namespace klens::cpu {
 
 LinearI8 linear_i8_scalar;
 
-namespace {
-
-int32_t integer_at(const WeightView& w, int64_t n, int64_t k) {
-  const int64_t tile = n / kTileOutputs * w.col_tiles() + k / tile_cols(w.layout);
-  const auto* bytes = static_cast<const uint8_t*>(w.data) + tile * kTileBytes;
-  const uint8_t byte = bytes[n % kTileOutputs * 4 + k % 4];
-  if (w.layout == Layout::kTilesI8) return static_cast<int8_t>(byte);
-  return (k % 8 < 4 ? byte & 15 : byte >> 4) - 8;
-}
-
-}  // namespace
-
 // Each group's dot product in integers, the sum over groups in FP64. Columns are blocked only so
 // that an integer is unpacked once for all tokens of a block.
 void linear_i8_scalar(const LinearI8Args& a) {
@@ -40,12 +28,14 @@ void linear_i8_scalar(const LinearI8Args& a) {
           for (int64_t t = t0; t < t1; ++t)
             for (int64_t k = k0; k < k1; ++k) dot[t - t0] += w[k - k0] * a.x[t * a.x_stride + k];
         }
-        const int64_t scale_group = group_begin / a.w.group;
-        const double w_scale =
-            f16_to_f32(a.w.scale[(n / kTileOutputs * a.w.groups() + scale_group) * kTileOutputs +
-                                 n % kTileOutputs]);
-        for (int64_t t = t0; t < t1; ++t)
-          sum[t - t0] += w_scale * double{a.x_scale[t * a.x_groups() + g]} * dot[t - t0];
+        const int64_t w_group = n / kTileOutputs * a.w.groups() + group_begin / a.w.group;
+        const int64_t at = w_group * kTileOutputs + n % kTileOutputs;
+        const double w_scale = f16_to_f32(a.w.scale[at]);
+        const double w_min = a.w.min == nullptr ? 0 : f16_to_f32(a.w.min[at]);
+        for (int64_t t = t0; t < t1; ++t) {
+          const int64_t i = t * a.x_groups() + g;
+          sum[t - t0] += double{a.x_scale[i]} * (w_scale * dot[t - t0] + w_min * a.x_sum[i]);
+        }
       }
       for (int64_t t = t0; t < t1; ++t) a.y[t * a.y_stride + n] = static_cast<float>(sum[t - t0]);
     }

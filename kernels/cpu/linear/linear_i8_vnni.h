@@ -3,6 +3,7 @@
 // internal to that file, so the linker can never hand its copy to another.
 #pragma once
 #include "kernels/cpu/linear/linear_i8.h"
+#include "kernels/cpu/linear/tile_codes.h"
 #include "kernels/cpu/unrolled.h"
 
 namespace klens::cpu {
@@ -19,21 +20,25 @@ constexpr int64_t kAhead = 1024;  // bytes of tiles that are asked for before th
 template <int V>
 struct Outputs {
   const uint8_t* tiles[V];
-  const uint16_t* scales[V];
+  const uint16_t *scales[V], *minima[V];
   int64_t first[V];  // output
 };
 
 // Whole tile rows, `apart` vectors from each other; for two vectors of 16 outputs 1, the next.
-template <int V>
+template <int V, class Codes>
 inline Outputs<V> outputs_at(const LinearI8Args& a, int64_t vector, int64_t apart,
-                             int64_t col_tiles, int64_t w_groups) {
+                             int64_t w_groups) {
+  const int64_t row_bytes = (a.w.cols + Codes::kCols - 1) / Codes::kCols * Codes::kBytes;
   Outputs<V> out;
   for (int v = 0; v < V; ++v) {
     out.first[v] = (vector + v % kPerTile + v / kPerTile * apart) * Simd::kLanes;
     const int64_t row = out.first[v] / kTileOutputs, lane = out.first[v] % kTileOutputs;
     const auto* data = static_cast<const uint8_t*>(a.w.data);
-    out.tiles[v] = data + row * col_tiles * kTileBytes + lane * 4;
+    out.tiles[v] = data + row * row_bytes + lane * 4;
     out.scales[v] = a.w.scale + row * w_groups * kTileOutputs + lane;
+    out.minima[v] = Codes::kMinima && a.w.min != nullptr
+                        ? a.w.min + row * w_groups * kTileOutputs + lane
+                        : nullptr;
   }
   return out;
 }
@@ -55,10 +60,24 @@ __attribute__((always_inline)) inline void multiply(const Ints (&w)[V],
   });
 }
 
-// VPDPBUSD multiplies unsigned by signed bytes. INT4 weights are stored as w + 8, INT8 ones become
-// w + 128 by one flipped bit, and the sums begin at -8 or -128 times the sum of the activations.
+// Vector I of a tile of nibbles, a code to a byte. load(v, line): of the tile, for vector v of the
+// outputs.
+template <class Codes, int I, class Load>
+__attribute__((always_inline)) inline Ints codes_of(const Load& load, int v) {
+  const Ints line = load(v, I / 2);
+  const Ints code = I % 2 == 0 ? Simd::low_nibbles(line) : Simd::high_nibbles(line);
+  if constexpr (Codes::kPlaneBits == 0) {
+    return code;
+  } else {
+    return Simd::template with_bits<Codes::plane_shift(I), Codes::kPlaneMask>(
+        code, load(v, Codes::plane_line(I)));
+  }
+}
+
+// VPDPBUSD multiplies unsigned by signed bytes. Codes are stored unsigned, INT8 weights become w +
+// 128 by one flipped bit, and the sums begin at minus the offset times the sum of the activations.
 // Two sets of sums, for the two halves of a step, where few would wait for each other.
-template <int T, int V, bool Int4, bool Stream>
+template <int T, int V, class Codes, bool Stream>
 __attribute__((always_inline)) inline void dot_group(const Outputs<V>& out, int64_t tile,
                                                      int64_t tiles, Rows<T, const int8_t> x,
                                                      Dots<T, V>& dots) {
@@ -67,25 +86,28 @@ __attribute__((always_inline)) inline void dot_group(const Outputs<V>& out, int6
   if constexpr (kTwo)
     each<T, V>([&](auto t, auto v) __attribute__((always_inline)) { odd.v[t][v] = Simd::zero(); });
   const uint8_t* at[V];
-  for (int v = 0; v < V; ++v) at[v] = out.tiles[v] + tile * kTileBytes;
+  for (int v = 0; v < V; ++v) at[v] = out.tiles[v] + tile * Codes::kBytes;
   const auto load = [&](int v, int i) __attribute__((always_inline)) {
-    if (Stream && v % kPerTile == 0) Simd::prefetch(at[v] + i * kTileBytes + kAhead);
-    return Simd::load(at[v] + i * kTileBytes);
+    if (Stream && v % kPerTile == 0) Simd::prefetch(at[v] + i * kLineBytes + kAhead);
+    return Simd::load(at[v] + i * kLineBytes);
   };
   const auto next = [&](int count, int64_t cols) __attribute__((always_inline)) {
-    for (int v = 0; v < V; ++v) at[v] += count * kTileBytes;
+    for (int v = 0; v < V; ++v) at[v] += count * kLineBytes;
     x.advance(cols);
   };
   Ints first[V], second[V];
-  if constexpr (Int4) {
-    for (int64_t i = 0; i < tiles; ++i, next(1, 8)) {
-      for (int v = 0; v < V; ++v) first[v] = Simd::low_nibbles(load(v, 0));
-      multiply<T, V>(first, x, 0, even);
-      // Read again rather than kept, where the registers are all taken.
-      if (kFull)
-        for (int v = 0; v < V; ++v) __asm__("" : "+r"(at[v]));
-      for (int v = 0; v < V; ++v) second[v] = Simd::high_nibbles(load(v, 0));
-      multiply<T, V>(second, x, 4, kTwo ? odd : even);
+  if constexpr (!Codes::kInt8) {
+    for (int64_t i = 0; i < tiles; ++i, next(Codes::kBytes / kLineBytes, Codes::kCols)) {
+      unrolled<Codes::kVectors / 2>([&](auto pair) __attribute__((always_inline)) {
+        constexpr int kI = 2 * decltype(pair)::kValue;
+        for (int v = 0; v < V; ++v) first[v] = codes_of<Codes, kI>(load, v);
+        multiply<T, V>(first, x, 4 * kI, even);
+        // Read again rather than kept, where the registers are all taken.
+        if (kFull)
+          for (int v = 0; v < V; ++v) __asm__("" : "+r"(at[v]));
+        for (int v = 0; v < V; ++v) second[v] = codes_of<Codes, kI + 1>(load, v);
+        multiply<T, V>(second, x, 4 * kI + 4, kTwo ? odd : even);
+      });
     }
   } else {
     int64_t i = 0;
@@ -109,13 +131,15 @@ __attribute__((always_inline)) inline void dot_group(const Outputs<V>& out, int6
 
 // V vectors of outputs for T tokens. Per group, in order of k: the exact integer dot product, then
 // FP32: sum = (dot * x_scale) * w_scale + sum, or, with one scale per output, sum = dot * x_scale +
-// sum and the scale at the end. The same for any T and V, so ranges do not show in the bits.
-template <int T, int V, bool Int4, bool Stream>
+// sum and the scale at the end. A minimum is another sum = x_scale x_sum * w_min + sum, also where
+// there is one per output. The same for any T and V, so ranges do not show in the bits.
+template <int T, int V, class Codes, bool Stream>
 inline void block(const LinearI8Args& a, int64_t vector, int64_t apart, int64_t t0) {
-  constexpr int64_t kCols = Int4 ? 8 : 4;  // of a tile
+  constexpr int64_t kCols = Codes::kCols;
   const int64_t x_groups = (a.w.cols + a.x_group - 1) / a.x_group;
   const int64_t w_groups = (a.w.cols + a.w.group - 1) / a.w.group;
-  const Outputs<V> out = outputs_at<V>(a, vector, apart, (a.w.cols + kCols - 1) / kCols, w_groups);
+  const Outputs<V> out = outputs_at<V, Codes>(a, vector, apart, w_groups);
+  const bool minima = Codes::kMinima && a.w.min != nullptr, one_scale = w_groups == 1 && !minima;
   Rows<T, const float> x_scale(a.x_scale + t0 * x_groups, x_groups);
   Rows<T, const int32_t> x_sum(a.x_sum + t0 * x_groups, x_groups);
   const int8_t* x = a.x + t0 * a.x_stride;
@@ -132,27 +156,37 @@ inline void block(const LinearI8Args& a, int64_t vector, int64_t apart, int64_t 
     const int64_t cols = left < a.x_group ? left : a.x_group;
     Dots<T, V> dots;
     unrolled<T>([&](auto t) __attribute__((always_inline)) {
-      const Ints start = Simd::minus_scaled < Int4 ? 3 : 7 > (*x_sum.at(t));
+      const Ints start =
+          minima ? Simd::zero() : Simd::template minus_scaled<Codes::kOffsetBits>(*x_sum.at(t));
       unrolled<V>([&](auto v) __attribute__((always_inline)) { dots.v[t][v] = start; });
     });
-    dot_group<T, V, Int4, Stream>(out, begin / kCols, (cols + kCols - 1) / kCols,
-                                  Rows<T, const int8_t>(x + begin, a.x_stride), dots);
-    if (w_groups == 1) {
+    dot_group<T, V, Codes, Stream>(out, begin / kCols, (cols + kCols - 1) / kCols,
+                                   Rows<T, const int8_t>(x + begin, a.x_stride), dots);
+    if (one_scale) {
       each<T, V>([&](auto t, auto v) __attribute__((always_inline)) {
         sums[t][v] = Simd::multiply_add(Simd::to_floats(dots.v[t][v]),
                                         Simd::broadcast(*x_scale.at(t)), sums[t][v]);
       });
       continue;
     }
+    const int64_t at_group = Codes::kMinima && w_groups == 1 ? 0 : g * kTileOutputs;
     Floats w_scale[V];
-    for (int v = 0; v < V; ++v) w_scale[v] = Simd::load_f16(out.scales[v] + g * kTileOutputs);
+    for (int v = 0; v < V; ++v) w_scale[v] = Simd::load_f16(out.scales[v] + at_group);
     each<T, V>([&](auto t, auto v) __attribute__((always_inline)) {
       const Floats scaled =
           Simd::multiply(Simd::to_floats(dots.v[t][v]), Simd::broadcast(*x_scale.at(t)));
       sums[t][v] = Simd::multiply_add(scaled, w_scale[v], sums[t][v]);
     });
+    if (!minima) continue;
+    unrolled<V>([&](auto v) __attribute__((always_inline)) {
+      const Floats w_min = Simd::load_f16(out.minima[v] + at_group);
+      unrolled<T>([&](auto t) __attribute__((always_inline)) {
+        const float sum = static_cast<float>(*x_sum.at(t)) * *x_scale.at(t);
+        sums[t][v] = Simd::multiply_add(Simd::broadcast(sum), w_min, sums[t][v]);
+      });
+    });
   }
-  if (w_groups == 1)
+  if (one_scale)
     unrolled<V>([&](auto v) __attribute__((always_inline)) {
       const Floats w_scale = Simd::load_f16(out.scales[v]);
       unrolled<T>([&](auto t) __attribute__((always_inline)) {
@@ -170,24 +204,24 @@ inline void block(const LinearI8Args& a, int64_t vector, int64_t apart, int64_t 
 
 // Few tokens wait for the weights, which stream by once. One stream does not fill the memory's
 // queues: a call's tile rows are cut into several that are read in turn.
-template <bool Int4>
+template <class Codes>
 inline void few_tokens(const LinearI8Args& a) {
   with_constant<Simd::kFewTokens>(a.tokens, [&](auto tokens) {
     constexpr int T = decltype(tokens)::kValue, S = Simd::streams(T);
     const int64_t each = (a.tile_end - a.tile_begin) / S * kPerTile;
     int64_t v = a.tile_begin * kPerTile;
     for (; v < a.tile_begin * kPerTile + each; v += kPerTile)
-      block<T, S * kPerTile, Int4, true>(a, v, each, 0);
+      block<T, S * kPerTile, Codes, true>(a, v, each, 0);
     for (v += (S - 1) * each; v < a.tile_end * kPerTile; v += kPerTile)
-      block<T, kPerTile, Int4, true>(a, v, 0, 0);
+      block<T, kPerTile, Codes, true>(a, v, 0, 0);
   });
 }
 
 // Tokens [t_begin, t_end) of V neighbouring vectors, in blocks as even as can be.
-template <int V, bool Int4>
+template <int V, class Codes>
 inline void many_tokens(const LinearI8Args& a, int64_t vector, int64_t t_begin, int64_t t_end) {
   const int64_t tokens = t_end - t_begin, blocks = (tokens + Simd::kTokens - 1) / Simd::kTokens;
-  const int64_t row_bytes = (a.w.cols + (Int4 ? 7 : 3)) / (Int4 ? 8 : 4) * kTileBytes;
+  const int64_t row_bytes = (a.w.cols + Codes::kCols - 1) / Codes::kCols * Codes::kBytes;
   const int64_t next_vector = vector + V, left = a.tile_end * kPerTile - next_vector;
   const auto* next = static_cast<const uint8_t*>(a.w.data) + next_vector / kPerTile * row_bytes;
   const int64_t next_bytes = (left < V ? left : V) * row_bytes / kPerTile;
@@ -195,17 +229,17 @@ inline void many_tokens(const LinearI8Args& a, int64_t vector, int64_t t_begin, 
     const int64_t from = tokens * i / blocks, to = tokens * (i + 1) / blocks;
     fetch_share(next, next_bytes, i, blocks);
     with_constant<Simd::kTokens>(to - from, [&](auto count) {
-      block<decltype(count)::kValue, V, Int4, false>(a, vector, 1, t_begin + from);
+      block<decltype(count)::kValue, V, Codes, false>(a, vector, 1, t_begin + from);
     });
   }
 }
 
 // Many tokens take two vectors of outputs together, so that an activation serves twice, and so many
 // of them at a time that their activations stay in the L2 cache while the weights go by.
-template <bool Int4>
+template <class Codes>
 inline void multiply_layout(const LinearI8Args& a) {
   constexpr int64_t kActivationBytes = 384 << 10;
-  if (a.tokens <= Simd::kFewTokens) return few_tokens<Int4>(a);
+  if (a.tokens <= Simd::kFewTokens) return few_tokens<Codes>(a);
   const int64_t begin = a.tile_begin * kPerTile, end = a.tile_end * kPerTile;
   const int64_t fit = kActivationBytes / a.x_stride / Simd::kTokens * Simd::kTokens;
   const int64_t some = fit < Simd::kTokens ? Simd::kTokens : fit;
@@ -213,17 +247,13 @@ inline void multiply_layout(const LinearI8Args& a) {
   for (int64_t i = 0; i < parts; ++i) {
     const int64_t t = a.tokens * i / parts, t_end = a.tokens * (i + 1) / parts;
     int64_t v = begin;
-    for (; v + 2 <= end; v += 2) many_tokens<2, Int4>(a, v, t, t_end);
-    if (v < end) many_tokens<1, Int4>(a, v, t, t_end);
+    for (; v + 2 <= end; v += 2) many_tokens<2, Codes>(a, v, t, t_end);
+    if (v < end) many_tokens<1, Codes>(a, v, t, t_end);
   }
 }
 
 inline void multiply_all(const LinearI8Args& a) {
-  if (a.w.layout == Layout::kTilesI4) {
-    multiply_layout<true>(a);
-  } else {
-    multiply_layout<false>(a);
-  }
+  with_codes(a.w, [&](auto codes) { multiply_layout<decltype(codes)>(a); });
 }
 
 }  // namespace

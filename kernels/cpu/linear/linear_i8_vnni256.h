@@ -1,6 +1,7 @@
-// Shared by linear_i8_avxvnni.cpp and tests/kernels/linear_i8_avx512vl.cpp only: 256-bit registers, of which AVX
-// has 16, so a vector is half a tile row and a block 6 tokens x a whole one. The two files differ
-// in the encoding of one instruction, so that machines with either test the source of both.
+// Shared by linear_i8_avxvnni.cpp and tests/kernels/linear_i8_avx512vl.cpp only: 256-bit registers,
+// of which AVX has 16, so a vector is half a tile row and a block 6 tokens x a whole one. The two
+// files differ in the encoding of one instruction, so that machines with either test the source of
+// both.
 #pragma once
 #include <immintrin.h>
 
@@ -28,6 +29,14 @@ struct Simd {
   static void prefetch(const uint8_t* p) { _mm_prefetch(p, _MM_HINT_T0); }
   static Ints low_nibbles(Ints v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
   static Ints high_nibbles(Ints v) { return low_nibbles(_mm256_srli_epi16(v, 4)); }
+  // Nibbles and the bits of `plane` that lie in Mask once it is shifted (to the right by -Shift).
+  template <int Shift, int Mask>
+  static Ints with_bits(Ints nibbles, Ints plane) {
+    Ints bits = plane;
+    if constexpr (Shift > 0) bits = _mm256_slli_epi16(plane, Shift);
+    if constexpr (Shift < 0) bits = _mm256_srli_epi16(plane, -Shift);
+    return _mm256_or_si256(nibbles, _mm256_and_si256(bits, _mm256_set1_epi8(Mask)));
+  }
   static Ints flip_sign(Ints v) { return _mm256_xor_si256(v, _mm256_set1_epi8(-128)); }
   static Ints add(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
   // In words of assembly, as GCC 12 copies the sums of its own intrinsic from register to register.

@@ -26,6 +26,15 @@ struct Simd {
   static void prefetch(const uint8_t* p) { _mm_prefetch(p, _MM_HINT_T0); }
   static Ints low_nibbles(Ints v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
   static Ints high_nibbles(Ints v) { return low_nibbles(_mm512_srli_epi16(v, 4)); }
+  // Nibbles and the bits of `plane` that lie in Mask once it is shifted (to the right by -Shift).
+  template <int Shift, int Mask>
+  static Ints with_bits(Ints nibbles, Ints plane) {
+    Ints bits = plane;
+    if constexpr (Shift > 0) bits = _mm512_slli_epi16(plane, Shift);
+    if constexpr (Shift < 0) bits = _mm512_srli_epi16(plane, -Shift);
+    constexpr int kOrAnd = 0xf8;  // a | (b & c)
+    return _mm512_ternarylogic_epi32(nibbles, bits, _mm512_set1_epi8(Mask), kOrAnd);
+  }
   static Ints flip_sign(Ints v) { return _mm512_xor_si512(v, _mm512_set1_epi8(-128)); }
   static Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
   // In words of assembly, as GCC 12 copies the sums of its own intrinsic from register to register.
@@ -49,6 +58,13 @@ struct Simd {
   }
   static Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
   static Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+  // For linear_i8_amx.h, over aligned memory.
+  static Ints load_ints(const int32_t* p) { return _mm512_load_si512(p); }
+  static Floats load_floats(const float* p) { return _mm512_load_ps(p); }
+  static Ints broadcast_byte(int v) { return _mm512_set1_epi8(static_cast<char>(v)); }
+  static Ints subtract_bytes(Ints a, Ints b) { return _mm512_sub_epi8(a, b); }
+  static void store_bytes(uint8_t* p, Ints v) { _mm512_store_si512(p, v); }
+
   static void store(float* y, Floats v) { _mm512_storeu_ps(y, v); }
   // The first `count` lanes, if any.
   static void store_some(float* y, Floats v, int64_t count) {
