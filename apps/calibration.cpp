@@ -29,6 +29,15 @@ std::string methods_help() {
   return help;
 }
 
+// "how weights become integers: rtn (round to nearest) or search (..., the default)"
+std::string quantizers_help() {
+  std::string help = "how weights become integers: ";
+  for (const QuantizerRow& row : quantizers())
+    help += (&row == &quantizers().front() ? "" : "; ") + row.name + ", " + row.about +
+            (row.usual ? " (default)" : "");
+  return help;
+}
+
 }  // namespace
 
 OptionGroup calibration_options() {
@@ -40,12 +49,14 @@ OptionGroup calibration_options() {
            {"windows", "N", "calibration windows, the first N of the text (default 32)"},
            {"s,seed", "N", "of sampled text (default 0)"},
            {"formats", "LIST", formats_help()},
+           {"quantizer", "NAME", quantizers_help()},
            {"metrics", "LIST", "of " + names_of(metrics(), ",") + " (default: all)"},
            {"resume", "", "go on with an interrupted run of the same options"}}};
 }
 
 Calibration::Calibration(const Arguments& arguments, std::string state_path)
     : formats_(arguments.text_or("formats", "")),
+      quantizer_(arguments.text_or("quantizer", "")),
       metrics_(arguments.text_or("metrics", "")),
       state_path_(std::move(state_path)),
       resume_(arguments.flag("resume")),
@@ -71,6 +82,7 @@ klens_profile_options Calibration::options(Progress& progress) const {
   options.windows = windows_;
   options.seed = seed_;
   options.formats = or_null(formats_);
+  options.quantizer = or_null(quantizer_);
   options.metrics = or_null(metrics_);
   options.state_path = or_null(state_path_);
   options.resume = resume_ ? 1 : 0;

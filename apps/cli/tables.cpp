@@ -29,6 +29,13 @@ const std::vector<FormatRow>& formats() {
   return rows;
 }
 
+const std::vector<QuantizerRow>& quantizers() {
+  static const auto rows = rows_of<QuantizerRow>(klens_quantizers(), [](const json& row) {
+    return QuantizerRow{row.at("name"), row.at("about"), row.at("usual")};
+  });
+  return rows;
+}
+
 const std::vector<MetricRow>& metrics() {
   static const auto rows = rows_of<MetricRow>(klens_metrics(), [](const json& row) {
     return MetricRow{row.at("name"), row.at("about")};

@@ -12,6 +12,10 @@ struct FormatRow {
   bool candidate, base;  // measured by default; always
   int colour;            // of the 256
 };
+struct QuantizerRow {
+  std::string name, about;
+  bool usual;
+};
 struct MetricRow {
   std::string name, about;
 };
@@ -20,7 +24,8 @@ struct MethodRow {
   bool takes_format;
 };
 
-const std::vector<FormatRow>& formats();       // most precise first
+const std::vector<FormatRow>& formats();  // most precise first
+const std::vector<QuantizerRow>& quantizers();
 const std::vector<MetricRow>& metrics();       // the first is what plans add up
 const std::vector<MethodRow>& plan_methods();  // the first is the default
 const MethodRow& method_of_one_format();

@@ -55,7 +55,9 @@ const char* klens_formats(void) {
 
 const char* klens_quantizers(void) {
   try {
-    static const std::string text = json_of(kQuantizers, [](const Quantizer&, ordered_json&) {});
+    static const std::string text = json_of(
+        kQuantizers,
+        [](const Quantizer& row, ordered_json& json) { json["usual"] = &row == &kUsualQuantizer; });
     return text.c_str();
   } catch (...) {
     return nullptr;

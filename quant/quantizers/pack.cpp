@@ -89,7 +89,8 @@ uint16_t saturated_half(float f) { return f32_to_f16(std::clamp(f, -kMaxF16, kMa
 // Of any sign, and never zero.
 uint16_t scale_half(float scale) {
   const uint16_t half = saturated_half(scale);
-  return (half & 0x7fffu) == 0 ? static_cast<uint16_t>(half | 1u) : half;
+  if ((half & 0x7fffu) != 0) return half;
+  return scale < 0 ? 0x8001 : 0x0001;
 }
 
 // codes[i] = clamp(rne((w[i] - min) / scale), lowest, highest) + offset. Clamping first is the

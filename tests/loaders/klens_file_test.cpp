@@ -30,7 +30,7 @@ constexpr TinySizes kOdd = {.d_model = 9,
                             .tied = false};
 
 PackedWeight by_rtn(const StoredUnit& unit, const Choice& choice) {
-  return quantize_rtn(*find_format(choice.format), unit.view);
+  return quantize_rtn(*find_format(choice.format), unit.view, {});
 }
 
 // The units in the given formats, in turn.

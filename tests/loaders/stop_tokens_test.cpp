@@ -51,7 +51,7 @@ std::string write_klens(const Checkpoint& source, const std::string& path) {
   for (const LinearSpec& unit : source.spec.units)
     header.plan.units[unit.name] = {.format = "int8"};
   write_klens_file(path, source, header, [](const StoredUnit& unit, const Choice& choice) {
-    return quantize_rtn(*find_format(choice.format), unit.view);
+    return quantize_rtn(*find_format(choice.format), unit.view, {});
   });
   return path;
 }

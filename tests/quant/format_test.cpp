@@ -24,7 +24,8 @@ TEST_CASE("formats stand by what they cost, and differ in what tells them apart"
     }
   }
   CHECK(bits_per_weight(kBaseFormat) == 16);
-  CHECK(default_formats() == "int8,int4g32,int4g64,int4g128");
+  CHECK(default_formats() ==
+        "int8g32,int8,int6g32,int5ag32,int5g32,int4ag32,int4g32,int4g64,int4g128");
 }
 
 TEST_CASE("bytes of a packed matrix", "[format]") {
@@ -49,6 +50,12 @@ TEST_CASE("bytes of a packed matrix", "[format]") {
       {"int4g128", 64, 128, 4096, 128},
       {"int4g128", 64, 129, 64 / 16 * 17 * 64, 256},
       {"int4g64", 17, 100, 2 * 13 * 64, 128},
+      {"int8g32", 64, 128, 8192, 512},
+      {"int4ag32", 64, 128, 4096, 1024},
+      {"int5g32", 64, 128, 64 * 128 * 5 / 8, 512},
+      {"int5ag32", 17, 33, 2 * 2 * 320, 256},
+      {"int6g32", 64, 128, 64 * 128 * 6 / 8, 512},
+      {"int6g32", 16, 1, 384, 64},
   };
   for (const Case& c : cases) {
     CAPTURE(c.format, c.rows, c.cols);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/half.h"
+#include "quant/quantizers/pack.h"
 #include "rtn_fixture.h"
 
 namespace klens {
@@ -25,40 +26,50 @@ WeightView rows_f32(const std::vector<float>& w, int64_t rows, int64_t cols) {
   return {.layout = Layout::kRowsF32, .rows = rows, .cols = cols, .data = w.data()};
 }
 
+PackedWeight rtn(const Format& format, const WeightView& source) {
+  return quantize_rtn(format, source, {});
+}
+
 unsigned byte_at(const AlignedBuffer& buffer, size_t i) {
   return std::to_integer<unsigned>(buffer.data()[i]);
 }
 
-// The integer at (row, col), read as kernels/weights.h describes the layout.
-int integer_at(const PackedWeight& p, int64_t row, int64_t col) {
-  const bool int4 = p.format->layout == Layout::kTilesI4;
-  const int64_t per_tile = int4 ? 8 : 4, tiles = (p.cols + per_tile - 1) / per_tile;
-  const int64_t at = (row / 16 * tiles + col / per_tile) * 64 + row % 16 * 4 + col % 4;
-  const unsigned byte = byte_at(p.qweight, static_cast<size_t>(at));
-  if (!int4) return static_cast<int8_t>(byte);
-  return static_cast<int>(col % 8 < 4 ? byte & 15u : byte >> 4) - 8;
+int stored_at(const PackedWeight& p, int64_t row, int64_t col) {
+  return integer_at(p.view(), row, col);
 }
 
+// Of a scale or a minimum.
+uint16_t half_at(const PackedWeight& p, const uint16_t* halves, int64_t row, int64_t col) {
+  const WeightView view = p.view();
+  return halves[(row / 16 * view.groups() + col / view.group) * 16 + row % 16];
+}
 uint16_t scale_at(const PackedWeight& p, int64_t row, int64_t col) {
-  const int64_t group = std::min(p.format->group, p.cols), groups = (p.cols + group - 1) / group;
-  return p.view().scale[(row / 16 * groups + col / group) * 16 + row % 16];
+  return half_at(p, p.view().scale, row, col);
 }
 
 // The rule in the plainest form, for one weight.
 struct Expected {
   int integer;
-  float scale;
+  float scale, min;
 };
 Expected expected_at(const Format& format, const std::vector<float>& w, int64_t cols, int64_t row,
                      int64_t col) {
-  const float qmax = format.layout == Layout::kTilesI4 ? 7.0f : 127.0f;
+  const Levels levels = levels_of(format);
+  const auto lowest = static_cast<float>(levels.lowest);
+  const auto highest = static_cast<float>(levels.highest);
   const int64_t group = std::min(format.group, cols), begin = col / group * group;
-  float largest = 0;
-  for (int64_t c = begin; c < std::min(cols, begin + group); ++c)
-    largest = std::max(largest, std::fabs(w[static_cast<size_t>(row * cols + c)]));
-  const float scale = std::max(f16_to_f32(f32_to_f16(largest / qmax)), 0x1p-24f);
-  const float x = std::nearbyint(w[static_cast<size_t>(row * cols + col)] / scale);
-  return {static_cast<int>(std::min(std::max(x, -qmax), qmax)), scale};
+  const auto first = w.begin() + row * cols + begin;
+  const auto [least, most] = std::minmax_element(first, first + std::min(group, cols - begin));
+  const bool both = levels.lowest == -levels.highest;
+  float scale = both               ? std::max(*most, -*least) / highest
+                : format.minimum   ? *most / highest - *least / highest
+                : -*least >= *most ? *least / lowest
+                                   : *most / lowest;
+  const float min = format.minimum ? f16_to_f32(f32_to_f16(*least)) : 0;
+  scale = std::copysign(std::max(std::fabs(f16_to_f32(f32_to_f16(scale))), 0x1p-24f),
+                        scale == 0 ? 1 : scale);
+  const float x = std::nearbyint((w[static_cast<size_t>(row * cols + col)] - min) / scale);
+  return {static_cast<int>(std::min(std::max(x, lowest), highest)), scale, min};
 }
 
 }  // namespace
@@ -66,7 +77,7 @@ Expected expected_at(const Format& format, const std::vector<float>& w, int64_t 
 TEST_CASE("int8 golden bytes", "[rtn]") {
   // Row 0: largest 127, so scale 1 = 0x3c00. Row 1 is zero: scale 2^-24 = 0x0001.
   const std::vector<float> w = {127, -1, 0.5f, 1.5f, -2.5f, 0, 0, 0, 0, 0};
-  const PackedWeight p = quantize_rtn(*find_format("int8"), rows_f32(w, 2, 5));
+  const PackedWeight p = rtn(*find_format("int8"), rows_f32(w, 2, 5));
   REQUIRE(p.qweight.size() == 128);
   REQUIRE(p.scale.size() == 64);
   const unsigned tile0[] = {0x7f, 0xff, 0x00, 0x02}, tile1[] = {0xfe, 0, 0, 0};
@@ -81,12 +92,12 @@ TEST_CASE("int8 golden bytes", "[rtn]") {
 
 TEST_CASE("int4 golden bytes", "[rtn]") {
   // Columns 0..3 are low nibbles, 4..7 high ones, each value + 8; ties go to even.
-  std::vector<float> w = {7, -7, 0.5f, 1.5f, 1, 2, -3, -0.5f, 6};
+  std::vector<float> w = {-8, 7, 0.5f, 1.5f, 1, 2, -3, -0.5f, 6};
   for (const char* name : {"int4g32", "int4g64", "int4g128"}) {
     CAPTURE(name);
-    const PackedWeight p = quantize_rtn(*find_format(name), rows_f32(w, 1, 9));
+    const PackedWeight p = rtn(*find_format(name), rows_f32(w, 1, 9));
     REQUIRE(p.qweight.size() == 128);
-    const unsigned tile0[] = {0x9f, 0xa1, 0x58, 0x8a}, tile1[] = {0x8e, 0x88, 0x88, 0x88};
+    const unsigned tile0[] = {0x90, 0xaf, 0x58, 0x8a}, tile1[] = {0x8e, 0x88, 0x88, 0x88};
     for (size_t i = 0; i < 64; ++i) {
       CAPTURE(i);
       CHECK(byte_at(p.qweight, i) == (i < 4 ? tile0[i] : 0x88));
@@ -98,7 +109,7 @@ TEST_CASE("int4 golden bytes", "[rtn]") {
 
 TEST_CASE("fp16 golden bytes", "[rtn]") {
   const std::vector<float> w = {1, -2, 1e6f, 0x1p-24f, 0x1p-25f, -1e6f};
-  const PackedWeight p = quantize_rtn(*find_format("fp16"), rows_f32(w, 2, 3));
+  const PackedWeight p = rtn(*find_format("fp16"), rows_f32(w, 2, 3));
   REQUIRE(p.qweight.size() == 128);
   CHECK(p.scale.size() == 0);
   // [tile][output][2 columns], little-endian halves; saturated at 65504 = 0x7bff.
@@ -119,24 +130,32 @@ TEST_CASE("rtn agrees with numpy bit for bit", "[rtn]") {
     const char* format;
     const int8_t* integers;  // [kRows][kCols]
     const uint16_t* scales;  // [kRows][groups]
+    const uint16_t* minima = nullptr;
   };
   const Case cases[] = {{"int8", kInt8, kInt8Scales},
+                        {"int8g32", kInt8g32, kInt8g32Scales},
+                        {"int6g32", kInt6g32, kInt6g32Scales},
+                        {"int5ag32", kInt5ag32, kInt5ag32Scales, kInt5ag32Minima},
+                        {"int5g32", kInt5g32, kInt5g32Scales},
+                        {"int4ag32", kInt4ag32, kInt4ag32Scales, kInt4ag32Minima},
                         {"int4g32", kInt4g32, kInt4g32Scales},
                         {"int4g64", kInt4g64, kInt4g64Scales},
                         {"int4g128", kInt4g128, kInt4g128Scales}};
   for (const Case& c : cases) {
-    const PackedWeight p = quantize_rtn(*find_format(c.format), rows_f32(w, kRows, kCols));
+    const PackedWeight p = rtn(*find_format(c.format), rows_f32(w, kRows, kCols));
     const int64_t group = std::min(p.format->group, kCols), groups = (kCols + group - 1) / group;
     int wrong = 0;
     for (int64_t row = 0; row < kRows; ++row)
       for (int64_t col = 0; col < kCols; ++col) {
-        wrong += integer_at(p, row, col) != c.integers[row * kCols + col];
+        wrong += stored_at(p, row, col) != c.integers[row * kCols + col];
         wrong += scale_at(p, row, col) != c.scales[row * groups + col / group];
+        if (c.minima != nullptr)
+          wrong += half_at(p, p.view().min, row, col) != c.minima[row * groups + col / group];
       }
     CAPTURE(c.format);
     CHECK(wrong == 0);
   }
-  const PackedWeight p = quantize_rtn(*find_format("fp16"), rows_f32(w, kRows, kCols));
+  const PackedWeight p = rtn(*find_format("fp16"), rows_f32(w, kRows, kCols));
   std::vector<float> row(kCols);
   for (int64_t r = 0; r < kRows; ++r) {
     expand_row(p.view(), r, row.data());
@@ -151,7 +170,7 @@ TEST_CASE("rtn follows the rule at every size", "[rtn]") {
       for (int64_t cols : {1, 7, 8, 15, 16, 48, 80, 100, 160, 257}) {
         const auto seed = static_cast<uint32_t>(rows * 1000 + cols);
         const std::vector<float> w = random_weights(rows, cols, seed);
-        const PackedWeight p = quantize_rtn(format, rows_f32(w, rows, cols));
+        const PackedWeight p = rtn(format, rows_f32(w, rows, cols));
         CAPTURE(format.name, rows, cols);
         std::vector<float> got(static_cast<size_t>(cols));
         int wrong = 0, out_of_bound = 0;
@@ -165,12 +184,15 @@ TEST_CASE("rtn follows the rule at every size", "[rtn]") {
               continue;
             }
             const Expected e = expected_at(format, w, cols, row, col);
-            wrong += back != static_cast<float>(e.integer) * e.scale;
-            wrong += integer_at(p, row, col) != e.integer;
-            // Half a step; the largest weight may lie outside qmax steps by the scale's rounding,
-            // 2^-11 of it.
-            const float qmax = format.layout == Layout::kTilesI4 ? 7.0f : 127.0f;
-            out_of_bound += std::fabs(back - weight) > e.scale * (0.5f + qmax * 0x1p-11f);
+            wrong += back != static_cast<float>(e.integer) * e.scale + e.min;
+            wrong += stored_at(p, row, col) != e.integer;
+            // Half a step; a whole one at the end where there is one integer less. The largest
+            // weight may lie outside by the scale's and the minimum's rounding.
+            const Levels levels = levels_of(format);
+            const auto steps = static_cast<float>(std::max(levels.highest, -levels.lowest));
+            const bool even = format.minimum || levels.lowest == -levels.highest;
+            out_of_bound += std::fabs(back - weight) >
+                            std::fabs(e.scale) * ((even ? 0.5f : 1.0f) + steps * 0x1p-10f);
           }
         }
         CHECK(wrong == 0);
@@ -181,17 +203,17 @@ TEST_CASE("rtn follows the rule at every size", "[rtn]") {
 TEST_CASE("padding is zero weights", "[rtn]") {
   for (const Format& format : kFormats) {
     const std::vector<float> w = random_weights(17, 33, 3);
-    PackedWeight p = quantize_rtn(format, rows_f32(w, 17, 33));
+    const PackedWeight p = rtn(format, rows_f32(w, 17, 33));
     WeightView padded = p.view();
     const int64_t rows = padded.row_tiles() * 16,
                   cols = padded.col_tiles() * tile_cols(format.layout);
     CAPTURE(format.name);
     if (format.group != 0) {  // integers as stored, at scales that are not zero
-      p.rows = rows;
+      padded.rows = rows;
       int wrong = 0;
       for (int64_t row = 0; row < rows; ++row)
         for (int64_t col = row < 17 ? 33 : 0; col < cols; ++col)
-          wrong += integer_at(p, row, col) != 0;
+          wrong += integer_at(padded, row, col) != 0;
       CHECK(wrong == 0);
       continue;
     }
@@ -206,28 +228,31 @@ TEST_CASE("padding is zero weights", "[rtn]") {
 }
 
 TEST_CASE("zeros and tiny weights stay under the scale floor", "[rtn]") {
-  for (const char* name : {"int8", "int4g32", "int4g64", "int4g128"}) {
+  for (const char* name :
+       {"int8", "int8g32", "int6g32", "int5g32", "int4g32", "int4g64", "int4g128"}) {
     const Format& format = *find_format(name);
     std::vector<float> w(2 * 64, 0.0f);
     w[64] = 0x1p-26f;    // a quarter of the floor: rounds to 0
     w[65] = 0x1.8p-25f;  // three quarters of it: rounds to 1
-    const PackedWeight p = quantize_rtn(format, rows_f32(w, 2, 64));
+    const PackedWeight p = rtn(format, rows_f32(w, 2, 64));
     CAPTURE(name);
     CHECK(scale_at(p, 0, 0) == 0x0001);
-    CHECK(scale_at(p, 1, 0) == 0x0001);
-    CHECK(integer_at(p, 0, 0) == 0);
-    CHECK(integer_at(p, 1, 0) == 0);
-    CHECK(integer_at(p, 1, 1) == 1);
+    // Of either sign: the largest weight takes the lowest integer.
+    const int sign = levels_of(format).lowest == -levels_of(format).highest ? 1 : -1;
+    CHECK(scale_at(p, 1, 0) == (sign > 0 ? 0x0001 : 0x8001));
+    CHECK(stored_at(p, 0, 0) == 0);
+    CHECK(stored_at(p, 1, 0) == 0);
+    CHECK(stored_at(p, 1, 1) == sign);
   }
 }
 
 TEST_CASE("a scale beyond FP16 saturates", "[rtn]") {
   const std::vector<float> w = {1e7f, -1e7f, 65504, 0};
-  const PackedWeight p = quantize_rtn(*find_format("int4g32"), rows_f32(w, 1, 4));
+  const PackedWeight p = rtn(*find_format("int4g32"), rows_f32(w, 1, 4));
   CHECK(scale_at(p, 0, 0) == 0x7bff);
-  CHECK(integer_at(p, 0, 0) == 7);
-  CHECK(integer_at(p, 0, 1) == -7);
-  CHECK(integer_at(p, 0, 2) == 1);
+  CHECK(stored_at(p, 0, 0) == 7);
+  CHECK(stored_at(p, 0, 1) == -8);
+  CHECK(stored_at(p, 0, 2) == 1);
 }
 
 TEST_CASE("any source layout gives the same", "[rtn]") {
@@ -242,7 +267,7 @@ TEST_CASE("any source layout gives the same", "[rtn]") {
   std::vector<float> from_half, from_brain;
   for (uint16_t h : half) from_half.push_back(f16_to_f32(h));
   for (uint16_t h : brain) from_brain.push_back(bf16_to_f32(h));
-  const PackedWeight tiles = quantize_rtn(kFormats[0], rows_f32(from_half, rows, cols));
+  const PackedWeight tiles = rtn(kFormats[0], rows_f32(from_half, rows, cols));
   struct Case {
     WeightView view;
     const std::vector<float>& same;
@@ -253,8 +278,8 @@ TEST_CASE("any source layout gives the same", "[rtn]") {
       {tiles.view(), from_half}};
   for (const Case& c : cases)
     for (const Format& format : kFormats) {
-      const PackedWeight a = quantize_rtn(format, c.view);
-      const PackedWeight b = quantize_rtn(format, rows_f32(c.same, rows, cols));
+      const PackedWeight a = rtn(format, c.view);
+      const PackedWeight b = rtn(format, rows_f32(c.same, rows, cols));
       CAPTURE(format.name);
       CHECK(std::equal(a.qweight.data(), a.qweight.data() + a.qweight.size(), b.qweight.data()));
       CHECK(std::equal(a.scale.data(), a.scale.data() + a.scale.size(), b.scale.data()));
@@ -263,7 +288,7 @@ TEST_CASE("any source layout gives the same", "[rtn]") {
 
 TEST_CASE("fp16 saturates where rounding would reach infinity", "[rtn]") {
   const std::vector<float> w = {65503, 65519, 65520, 65530, 65536, -65530, 3e38f};
-  const PackedWeight p = quantize_rtn(kFormats[0], rows_f32(w, 1, 7));
+  const PackedWeight p = rtn(kFormats[0], rows_f32(w, 1, 7));
   std::vector<float> back(7);
   expand_row(p.view(), 0, back.data());
   for (size_t i = 0; i < 7; ++i) CHECK(back[i] == (w[i] < 0 ? -65504.0f : 65504.0f));
@@ -274,7 +299,7 @@ TEST_CASE("every finite half survives fp16", "[rtn]") {
   for (uint32_t h = 0; h < 0x10000; ++h)
     if ((h & 0x7c00) != 0x7c00) halves.push_back(static_cast<uint16_t>(h));
   const auto cols = static_cast<int64_t>(halves.size());
-  const PackedWeight p = quantize_rtn(
+  const PackedWeight p = rtn(
       kFormats[0], {.layout = Layout::kRowsF16, .rows = 1, .cols = cols, .data = halves.data()});
   std::vector<float> back(halves.size());
   expand_row(p.view(), 0, back.data());

@@ -148,12 +148,13 @@ TEST_CASE("lists of names are read against their table", "[tables]") {
   CHECK(std::get<0>(parse_names("", "format", kFormats)).empty());
   CHECK(std::get<1>(parse_names("int8,int3", "format", kFormats)) ==
         "format \"int3\" is not one of " + names_of(kFormats));
-  CHECK(names_of(kFormats) == "fp16, int8, int4g32, int4g64, int4g128");
+  CHECK(names_of(kFormats) ==
+        "fp16, int8g32, int8, int6g32, int5ag32, int5g32, int4ag32, int4g32, int4g64, int4g128");
   CHECK(names_of(kMetrics) == "kl, kl_reverse, delta_ce, mse, sqnr_db, ppl, kurtosis");
   CHECK(names_of(kPlanMethods) == "klens, kl-sort, sqnr-sort, mse-sort, uniform");
   CHECK(unknown_part({"int8"}).empty());
   CHECK(unknown_part({"int9"}) == not_one_of("format", "int9", kFormats));
-  CHECK(unknown_part({"int8", "hqq"}) == "quantizer \"hqq\" is not one of rtn");
+  CHECK(unknown_part({"int8", "hqq"}) == "quantizer \"hqq\" is not one of rtn, search");
 }
 
 TEST_CASE("every metric is made of scores or of weights, and what loses nothing is known",
@@ -187,7 +188,7 @@ TEST_CASE("a choice makes what its quantizer makes", "[tables]") {
   for (size_t i = 0; i < weights.size(); ++i) weights[i] = static_cast<float>(i % 13) - 6;
   const WeightView view{.layout = Layout::kRowsF32, .rows = 16, .cols = 32, .data = weights.data()};
   for (const Format& format : kFormats) {
-    const PackedWeight a = quantize({format.name}, view), b = quantize_rtn(format, view);
+    const PackedWeight a = quantize({format.name}, view), b = quantize_rtn(format, view, {});
     CHECK(a.format == &format);
     CHECK(std::equal(a.qweight.data(), a.qweight.data() + a.qweight.size(), b.qweight.data()));
   }

@@ -72,7 +72,8 @@ KLENS_API void klens_ids_free(int32_t* ids);
    counted),"candidate" (measured where no formats are named),"base" (true of one: a candidate of
    every unit),"colour" (for maps, one of a terminal's 256)}] */
 KLENS_API const char* klens_formats(void);
-/* [{"name","about"}]; the first is meant where none is named. */
+/* [{"name","about","usual" (true of one: how units are made unless another is named)}]; the first is
+   meant by files that name none. */
 KLENS_API const char* klens_quantizers(void);
 /* [{"name","about","better" ("lower", "higher" or "neither"),"of" ("candidate" or "unit": the
    weights alone)}]; the first is what plans add up. */

@@ -1,0 +1,110 @@
+#include "quant/quantizers/search.h"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <random>
+
+#include "quant/quantizers/pack.h"
+#include "quant/quantizers/rtn.h"
+
+namespace klens {
+namespace {
+
+constexpr int64_t kRows = 19, kCols = 136;  // neither whole tiles nor whole groups
+
+std::vector<float> normal(size_t count, uint32_t seed, float width) {
+  std::mt19937 rng(seed);
+  std::normal_distribution<float> distribution(0, width);
+  std::vector<float> values(count);
+  for (float& x : values) x = distribution(rng);
+  return values;
+}
+
+std::vector<float> weights() {
+  std::vector<float> w = normal(kRows * kCols, 5, 0.03f);
+  for (size_t i = 0; i < w.size(); i += 97) w[i] *= 6;          // outliers
+  for (size_t c = 0; c < kCols; ++c) w[3 * kCols + c] += 0.2f;  // a row far from zero
+  for (size_t c = 0; c < kCols; ++c) w[5 * kCols + c] = 0;
+  return w;
+}
+
+std::vector<float> importance() {
+  std::vector<float> h = normal(kCols, 6, 2);
+  for (float& x : h) x = std::exp(x);
+  h[7] = 0;
+  return h;
+}
+
+WeightView view_of(const std::vector<float>& w) {
+  return {.layout = Layout::kRowsF32, .rows = kRows, .cols = kCols, .data = w.data()};
+}
+
+double error_of(const PackedWeight& p, const std::vector<float>& w, const std::vector<float>& h) {
+  std::vector<float> row(kCols);
+  double error = 0;
+  for (int64_t r = 0; r < kRows; ++r) {
+    expand_row(p.view(), r, row.data());
+    for (int64_t c = 0; c < kCols; ++c) {
+      const auto at = static_cast<size_t>(c);
+      const double d = row[at] - w[static_cast<size_t>(r * kCols) + at];
+      error += h[at] * d * d;
+    }
+  }
+  return error;
+}
+
+}  // namespace
+
+TEST_CASE("a searched grid loses less than a rounded one", "[search]") {
+  const std::vector<float> w = weights(), h = importance(), same(kCols, 1.0f);
+  for (const Format& format : kFormats) {
+    CAPTURE(format.name);
+    const double rounded = error_of(quantize_rtn(format, view_of(w), h), w, h);
+    const PackedWeight weighted = quantize_search(format, view_of(w), h);
+    const PackedWeight plain = quantize_search(format, view_of(w), {});
+    if (format.group == 0) {
+      CHECK(error_of(weighted, w, h) == rounded);
+      continue;
+    }
+    // FP16 scales leave a little.
+    CHECK(error_of(weighted, w, h) < 1.01 * rounded);
+    CHECK(error_of(weighted, w, h) < error_of(plain, w, h));
+    CHECK(error_of(plain, w, same) <
+          1.01 * error_of(quantize_rtn(format, view_of(w), {}), w, same));
+    if (format.layout == Layout::kTilesI4) CHECK(error_of(weighted, w, h) < 0.8 * rounded);
+  }
+}
+
+TEST_CASE("weights on a grid are found again", "[search]") {
+  std::mt19937 rng(3);
+  for (const Format& format : kFormats) {
+    if (format.group == 0) continue;
+    const Levels levels = levels_of(format);
+    std::vector<float> w(kRows * kCols);
+    for (size_t i = 0; i < w.size(); ++i) {
+      const auto span = static_cast<uint32_t>(levels.highest - levels.lowest + 1);
+      // All levels occur in every group.
+      const uint32_t level = i % 8 == 0 ? 0 : i % 8 == 1 ? span - 1 : rng() % span;
+      w[i] = 0.0078125f * static_cast<float>(levels.lowest + static_cast<int32_t>(level)) +
+             (format.minimum ? -0.5f : 0);
+    }
+    CAPTURE(format.name);
+    const std::vector<float> same(kCols, 1.0f);
+    CHECK(error_of(quantize_search(format, view_of(w), {}), w, same) < 1e-9);
+    CHECK(error_of(quantize_search(format, view_of(w), importance()), w, same) < 1e-9);
+  }
+}
+
+TEST_CASE("columns of no importance, or an importance that is no number, do no harm", "[search]") {
+  const std::vector<float> w = weights(), same(kCols, 1.0f);
+  for (const Format& format : kFormats) {
+    CAPTURE(format.name);
+    const double plain = error_of(quantize_search(format, view_of(w), {}), w, same);
+    for (const float odd : {0.0f, NAN, INFINITY}) {
+      const std::vector<float> h(kCols, odd);
+      CHECK(error_of(quantize_search(format, view_of(w), h), w, same) == plain);
+    }
+  }
+}
+
+}  // namespace klens
