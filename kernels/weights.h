@@ -20,8 +20,8 @@ namespace klens {
 //              low four bits of the codes; of line 4, bit b of output o's byte j is the fifth bit
 //              of column 4b+j of the tile's 32
 //   kTilesI6   [N/16][K/32][6][16][4] bytes, codes 0..63. As above; lines 4 and 5 have the fifth
-//   and
-//              sixth bits: in line 4+l, bits 2f and 2f+1 of byte j are those of column 4(4l+f)+j
+//              and sixth bits: in line 4+l, bits 2f and 2f+1 of byte j are those of column
+//              4(4l+f)+j
 //
 // A code u is the integer u - 8, u - 16 or u - 32, all from -8, -16 or -32 on; padding has the
 // integer 0. Where a matrix has minima, a code is the integer u itself.

@@ -236,9 +236,9 @@ TEST_CASE("linear_i8: groups of weights and of activations", "[linear_i8]") {
     for (const Kind kind : kIntegerKinds)
       for (const int64_t x_group : {32, 64, 128})
         for (const int64_t w_group : {x_group, int64_t{1} << 40})
-          for (const int64_t cols : {128, 200, 384, 1000})
-            for (const int64_t tokens : {1, 2, 7, 20, 131})
-              run_case(v, Case(kind, {35, cols, w_group, x_group, tokens}, rng));
+          for (const int64_t cols : {200, 384})
+            for (const int64_t tokens : {1, 7, 55})
+              run_case(v, Case(kind, {19, cols, w_group, x_group, tokens}, rng));
   });
 }
 

@@ -109,9 +109,12 @@ __attribute__((always_inline)) inline void start(const Tiles<Codes>& w,
                                                  const Rows<T, const int32_t>& x_sum,
                                                  Dots<T>& dots) {
   unrolled<T>([&](auto t) __attribute__((always_inline)) {
-    const uint32_t sum = w.minima != nullptr ? 0 : static_cast<uint32_t>(*x_sum.at(t));
-    const auto offset = static_cast<int32_t>(-(sum << Codes::kOffsetBits));
-    dots.v[t][0] = dots.v[t][1] = _mm256_set1_epi32(offset);
+    dots.v[t][0] = _mm256_setzero_si256();
+    if (w.minima == nullptr) {
+      const __m256i sum = _mm256_set1_epi32(*x_sum.at(t));
+      dots.v[t][0] = _mm256_sub_epi32(dots.v[t][0], _mm256_slli_epi32(sum, Codes::kOffsetBits));
+    }
+    dots.v[t][1] = dots.v[t][0];
   });
 }
 
@@ -191,48 +194,82 @@ inline void block(const LinearI8Args& a, const int32_t* starts, int64_t n, int64
   for (int64_t r = 0; r < rows; ++r) store<T>(a, n + r, y, w.one_scale(r), sums[r]);
 }
 
-// Of what is unpacked to bytes: so many blocks of tokens share that work, as many columns at a
-// time.
-constexpr int64_t kByteBlocks = 12;
+// Of what is unpacked to bytes: so many tokens share that work, as many columns at a time.
+constexpr int64_t kPanelTokens = 48;
 constexpr int64_t kRun = 256;
 
-// The tokens of a panel and what they have added up, for some tile rows.
+// Some tokens from t0, what they have added up for some tile rows, and of the group at hand; and
+// the columns at hand, side by side: rows of x are often a power of two apart, of which the L1
+// cache holds only a few.
 struct Panel {
-  int64_t tokens, blocks;
-  __m256 sums[kTileRows][kByteBlocks * kByteTokens][2];
-  __m256i dots[kByteBlocks * kByteTokens][2];  // of a group that is several runs
-  int64_t first(int64_t block) const { return tokens * block / blocks; }
+  int64_t t0, tokens, x_groups;
+  alignas(64) int8_t x[kPanelTokens * kRun];
+  alignas(64) uint8_t lines[kRun / 4][kLineBytes];
+  __m256 sums[kTileRows][kPanelTokens][2];
+  __m256i dots[kPanelTokens][2];
 };
 
-// Columns [k, end) of group g, already unpacked, with every token of the panel from t0.
-template <class Codes>
-inline void multiply_run(const LinearI8Args& a, const Tiles<Codes>& w,
-                         const uint8_t (*lines)[kLineBytes], int64_t t0, int64_t r, int64_t g,
-                         int64_t k, int64_t end, Panel& panel) {
-  const int64_t x_groups = (a.w.cols + a.x_group - 1) / a.x_group;
-  const bool begins = k == g * a.x_group, ends = end == a.w.cols || end == (g + 1) * a.x_group;
-  for (int64_t i = 0; i < panel.blocks; ++i) {
-    const int64_t from = panel.first(i), t = t0 + from;
-    with_constant<kByteTokens>(panel.first(i + 1) - from, [&](auto count) {
-      constexpr int T = decltype(count)::kValue;
-      const Rows<T, const int32_t> x_sum(a.x_sum + t * x_groups + g, x_groups);
-      const Rows<T, const float> x_scale(a.x_scale + t * x_groups + g, x_groups);
-      Dots<T> dots;
-      if (begins) {
-        start<Codes, T>(w, x_sum, dots);
-      } else {
-        each<T, 2>([&](auto j, auto h) { dots.v[j][h] = panel.dots[from + j][h]; });
-      }
-      dot_bytes<T>(lines, Rows<T, const int8_t>(a.x + t * a.x_stride + k, a.x_stride), end - k,
-                   dots);
-      if (!ends) {
-        each<T, 2>([&](auto j, auto h) { panel.dots[from + j][h] = dots.v[j][h]; });
-        return;
-      }
-      add_scaled<T>(dots, x_scale, w.scale(r, g), panel.sums[r] + from);
-      if (w.minima != nullptr) add_minima<T>(x_sum, x_scale, w.min(r, g), panel.sums[r] + from);
-    });
+// The group's dots of tile row n + r, times the scales, and its minima: what add_scaled and
+// add_minima do, with the weights' part in registers for all tokens.
+template <bool Scale, bool Min>
+inline void add_tokens(const LinearI8Args& a, const uint16_t* scale, const uint16_t* min, int64_t r,
+                       int64_t g, Panel& panel) {
+  __m256 w_scale[2] = {}, w_min[2] = {};
+  for (int h = 0; h < 2; ++h) {
+    if (Scale) w_scale[h] = load_f16(scale + 8 * h);
+    if (Min) w_min[h] = load_f16(min + 8 * h);
   }
+  const int64_t tokens = panel.tokens, x_groups = panel.x_groups;
+  const float* x_scale = a.x_scale + panel.t0 * x_groups + g;
+  const int32_t* x_sum = a.x_sum + panel.t0 * x_groups + g;
+  for (int64_t t = 0; t < tokens; ++t, x_scale += x_groups, x_sum += x_groups) {
+    const __m256 one = _mm256_set1_ps(*x_scale);
+    const __m256 added = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_set1_epi32(*x_sum)), one);
+    for (int h = 0; h < 2; ++h) {
+      const __m256 both = Scale ? _mm256_mul_ps(w_scale[h], one) : one;
+      const __m256 dot = _mm256_cvtepi32_ps(panel.dots[t][h]);
+      __m256 sum = _mm256_fmadd_ps(dot, both, panel.sums[r][t][h]);
+      if (Min) sum = _mm256_fmadd_ps(w_min[h], added, sum);
+      panel.sums[r][t][h] = sum;
+    }
+  }
+}
+
+template <class Codes>
+inline void add_group(const LinearI8Args& a, const Tiles<Codes>& w, int64_t r, int64_t g,
+                      Panel& panel) {
+  const uint16_t* scale = w.scale(r, g);
+  if (w.minima != nullptr) return add_tokens<true, true>(a, scale, w.min(r, g), r, g, panel);
+  if (scale != nullptr) return add_tokens<true, false>(a, scale, nullptr, r, g, panel);
+  add_tokens<false, false>(a, nullptr, nullptr, r, g, panel);
+}
+
+// Columns [k, end) of the tokens, and the zeros that fill them up to a multiple of 32.
+inline void pack(const LinearI8Args& a, int64_t k, int64_t end, Panel& panel) {
+  const int64_t stride = (end - k + 31) / 32 * 32, tokens = panel.tokens;
+  const int8_t* from = a.x + panel.t0 * a.x_stride + k;
+  int8_t* to = panel.x;
+  for (int64_t t = 0; t < tokens; ++t, from += a.x_stride)
+    for (int64_t i = 0; i < stride; i += 32, to += 32)
+      _mm256_store_si256(reinterpret_cast<__m256i*>(to), loadu32(from + i));
+}
+
+// The unpacked columns [k, end) of group g of tile row n + r.
+template <class Codes>
+inline void multiply_run(const LinearI8Args& a, const Tiles<Codes>& w, int64_t r, int64_t g,
+                         int64_t k, int64_t end, Panel& panel) {
+  if (k == g * a.x_group) {
+    const int64_t tokens = panel.tokens, x_groups = panel.x_groups;
+    const int32_t* x_sum = a.x_sum + panel.t0 * x_groups + g;
+    for (int64_t t = 0; t < tokens; ++t, x_sum += x_groups) {
+      Dots<1> dots;
+      start<Codes, 1>(w, Rows<1, const int32_t>(x_sum, 0), dots);
+      panel.dots[t][0] = panel.dots[t][1] = dots.v[0][0];
+    }
+  }
+  dot_bytes<Codes>(panel.lines, panel.x, (end - k + 31) / 32 * 32, end - k, panel.tokens,
+                   panel.dots);
+  if (end == a.w.cols || end == (g + 1) * a.x_group) add_group<Codes>(a, w, r, g, panel);
 }
 
 // As block(), in whose order every sum is, for as many tokens as a panel has.
@@ -240,10 +277,10 @@ template <class Codes>
 inline void multiply_panel(const LinearI8Args& a, int64_t n, int64_t rows, int64_t t0,
                            int64_t tokens) {
   const Tiles<Codes> w(a, n);
-  alignas(64) uint8_t lines[kRun / 4][kLineBytes];
   Panel panel;
+  panel.t0 = t0;
   panel.tokens = tokens;
-  panel.blocks = (tokens + kByteTokens - 1) / kByteTokens;
+  panel.x_groups = (a.w.cols + a.x_group - 1) / a.x_group;
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t t = 0; t < tokens; ++t)
       panel.sums[r][t][0] = panel.sums[r][t][1] = _mm256_setzero_ps();
@@ -252,8 +289,9 @@ inline void multiply_panel(const LinearI8Args& a, int64_t n, int64_t rows, int64
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t from = k; from < end; from += kRun) {
         const int64_t to = end - from < kRun ? end : from + kRun;
-        unpack<Codes>(w.at(r, from), to - from, lines);
-        multiply_run<Codes>(a, w, lines, t0, r, g, from, to, panel);
+        if (r == 0 || end - k > kRun) pack(a, from, to, panel);
+        unpack<Codes>(w.at(r, from), to - from, panel.lines);
+        multiply_run<Codes>(a, w, r, g, from, to, panel);
       }
   }
   for (int64_t r = 0; r < rows; ++r)
@@ -305,7 +343,7 @@ template <class Codes>
 inline void multiply_part(const LinearI8Args& a, int64_t t, int64_t t_end) {
   if constexpr (Codes::kMinima) {
     all_rows<Codes>(
-        a, t_end - t, kByteBlocks * kByteTokens,
+        a, t_end - t, kPanelTokens,
         [&](int64_t n, int64_t rows, int64_t from, int64_t to) __attribute__((always_inline)) {
           multiply_panel<Codes>(a, n, rows, t + from, to - from);
         });
@@ -317,7 +355,7 @@ inline void multiply_part(const LinearI8Args& a, int64_t t, int64_t t_end) {
       sum_pairs(a, t, t_end, starts);
       all_blocks<Codes, kInt4>(a, starts, t, t_end);
     } else {
-      all_blocks<Codes, false>(a, starts, t, t_end);
+      all_blocks<Codes, false>(a, nullptr, t, t_end);
     }
   }
 }

@@ -1,24 +1,12 @@
 // The integer half of linear_i8_avx2.cpp, its only user, for codes that take more than a shift to
 // unpack, or that are all positive because their groups have minima. See kernels/README.md for the
 // one rule of such files.
-//
-// Of two vectors, the 16-bit sums of u x are at most 2 * 2 * 63 * 127 = 32004 whatever the layout:
-// they are widened after each two. That costs about what longer sums in 16 bits do, which leave no
-// register for the 32-bit sums.
 #pragma once
 #include "kernels/cpu/linear/linear_i8_avx2.h"
 #include "kernels/cpu/linear/tile_codes.h"
 
 namespace klens::cpu {
 namespace {
-
-// Tokens side by side: eight sums, four registers of weights and four for a token's pairs are all
-// sixteen there are.
-#ifdef KLENS_SANITIZED
-constexpr int kByteTokens = 2;
-#else
-constexpr int kByteTokens = 4;
-#endif
 
 // Vector V of a tile, outputs 8 h to 8 h + 7: a code to a byte.
 template <class Codes, int V>
@@ -35,52 +23,65 @@ __attribute__((always_inline)) inline __m256i codes_of(const uint8_t* tile, int 
 }
 
 // The codes of some columns, from the first of a tile on, as lines of one vector each; zeros up to
-// a multiple of two vectors.
+// a multiple of four vectors.
 template <class Codes>
 inline void unpack(const uint8_t* tile, int64_t cols, uint8_t (*lines)[kLineBytes]) {
   const int64_t tiles = (cols + Codes::kCols - 1) / Codes::kCols;
-  for (int64_t i = 0; i < tiles; ++i, tile += Codes::kBytes, lines += Codes::kVectors) {
+  int64_t line = 0;
+  const auto put = [&](int h, __m256i v) __attribute__((always_inline)) {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(lines[line] + 32 * h), v);
+  };
+  for (int64_t i = 0; i < tiles; ++i, tile += Codes::kBytes) {
     unrolled<Codes::kVectors>([&](auto v) __attribute__((always_inline)) {
-      for (int h = 0; h < 2; ++h)
-        _mm256_store_si256(reinterpret_cast<__m256i*>(lines[v] + 32 * h),
-                           codes_of<Codes, decltype(v)::kValue>(tile, h));
+      for (int h = 0; h < 2; ++h) put(h, codes_of<Codes, decltype(v)::kValue>(tile, h));
+      ++line;
     });
   }
-  static_assert(Codes::kVectors % 2 == 0);
+  for (; line % 4 != 0; ++line)
+    for (int h = 0; h < 2; ++h) put(h, _mm256_setzero_si256());
 }
 
-// sum += w x of two vectors, for both halves of a tile row. In words of assembly for the reason
-// that multiply_add has.
-__attribute__((always_inline)) inline void multiply_two(__m256i (&sum)[2], const __m256i (&w)[2][2],
-                                                        const int8_t* x) {
-  __m256i a, b, c, d;
-  __asm__(
-      "vpbroadcastd %[first], %[a]\n\tvpbroadcastd %[second], %[b]\n\t"
-      "vpmaddubsw %[a], %[w00], %[c]\n\tvpmaddubsw %[a], %[w01], %[a]\n\t"
-      "vpmaddubsw %[b], %[w10], %[d]\n\tvpmaddubsw %[b], %[w11], %[b]\n\t"
-      "vpaddw %[d], %[c], %[c]\n\tvpaddw %[b], %[a], %[a]\n\t"
-      "vpmaddwd %[ones], %[c], %[c]\n\tvpmaddwd %[ones], %[a], %[a]\n\t"
-      "vpaddd %[c], %[s0], %[s0]\n\tvpaddd %[a], %[s1], %[s1]"
-      : [s0] "+x"(sum[0]), [s1] "+x"(sum[1]), [a] "=&x"(a), [b] "=&x"(b), [c] "=&x"(c), [d] "=&x"(d)
-      : [w00] "x"(w[0][0]), [w01] "x"(w[0][1]), [w10] "x"(w[1][0]), [w11] "x"(w[1][1]),
-        [first] "m"(*reinterpret_cast<const int32_t(*)[1]>(x)),
-        [second] "m"(*reinterpret_cast<const int32_t(*)[1]>(x + 4)),
-        [ones] "m"(*reinterpret_cast<const __m256i*>(kOnes)));
-}
-
-// dots += unpacked codes by as many columns of x, rounded up to two vectors.
-template <int T>
-__attribute__((always_inline)) inline void dot_bytes(const uint8_t (*lines)[kLineBytes],
-                                                     Rows<T, const int8_t> x, int64_t cols,
-                                                     Dots<T>& dots) {
-  Dots<T> sums = dots;
-  for (int64_t k = 0; k < cols; k += 8, lines += 2, x.advance(8)) {
-    const __m256i w[2][2] = {{load32(lines[0]), load32(lines[0] + 32)},
-                             {load32(lines[1]), load32(lines[1] + 32)}};
-    unrolled<T>([&](auto t)
-                    __attribute__((always_inline)) { multiply_two(sums.v[t], w, x.at(t)); });
+// dots of every token += unpacked codes by as many columns of x, rounded up to four vectors, whose
+// weights stay in registers while the tokens go by. The 16-bit sums of u x are at most 4 * 2 * 31 *
+// 127 = 31496 over four vectors of up to 5 bits, and 2 * 2 * 63 * 127 = 32004 over two of 6 bits,
+// before they are widened.
+template <class Codes>
+inline void dot_bytes(const uint8_t (*lines)[kLineBytes], const int8_t* x, int64_t x_stride,
+                      int64_t cols, int64_t tokens, __m256i (*dots)[2]) {
+  constexpr bool kFour = Codes::kBits <= 5;
+  for (int64_t k = 0; k < cols; k += 16, lines += 4) {
+    __m256i w[4][2];
+    each<4, 2>([&](auto v, auto h)
+                   __attribute__((always_inline)) { w[v][h] = load32(lines[v] + 32 * h); });
+    const auto token = [&](int64_t t) __attribute__((always_inline)) {
+      const int8_t* at = x + t * x_stride + k;
+      __m256i sums[2], first[2];
+      unrolled<4>([&](auto v) __attribute__((always_inline)) {
+        const __m256i four = broadcast4(at + 4 * v);
+        unrolled<2>([&](auto h) __attribute__((always_inline)) {
+          const __m256i product = _mm256_maddubs_epi16(w[v][h], four);
+          if constexpr (v == 2 && !kFour) {
+            first[h] = sums[h];
+            add_pairs(first[h]);
+          }
+          const bool begins = v == 0 || (v == 2 && !kFour);
+          sums[h] = begins ? product : _mm256_add_epi16(sums[h], product);
+          settle(sums[h]);
+        });
+      });
+      unrolled<2>([&](auto h) __attribute__((always_inline)) {
+        add_pairs(sums[h]);
+        if constexpr (!kFour) sums[h] = _mm256_add_epi32(sums[h], first[h]);
+        dots[t][h] = _mm256_add_epi32(dots[t][h], sums[h]);
+      });
+    };
+    int64_t t = 0;
+    for (; t + 2 <= tokens; t += 2) {
+      token(t);
+      token(t + 1);
+    }
+    if (t < tokens) token(t);
   }
-  dots = sums;
 }
 
 // One token's: unpacked in registers.
