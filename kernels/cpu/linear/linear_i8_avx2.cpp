@@ -118,9 +118,10 @@ __attribute__((always_inline)) inline void start(const Tiles<Codes>& w,
   });
 }
 
-// Tile row n, for one token.
+// Tile row n, for one token. A function of its own, whatever GCC thinks, which in a larger one runs
+// out of registers.
 template <class Codes>
-inline void one_token(const LinearI8Args& a, int64_t n) {
+__attribute__((noinline)) void one_token(const LinearI8Args& a, int64_t n) {
   const Tiles<Codes> w(a, n);
   const Rows<1, float> y(a.y, a.y_stride);
   __m256 sums[1][2] = {{_mm256_setzero_ps(), _mm256_setzero_ps()}};
