@@ -81,7 +81,17 @@ class Search {
   Search(const Levels& levels, bool minimum) : levels_(levels), minimum_(minimum) {}
 
   Grid best(std::span<const float> w, const float* h) const {
-    const Grid start = rtn_grid(w, levels_, minimum_);
+    if (!minimum_) return around(rtn_grid(w, levels_, false), w, h);
+    // Measured from their least, so that sums do not cancel where weights are far from zero.
+    const Grid start = rtn_grid(w, levels_, true);
+    std::vector<float> above(w.begin(), w.end());
+    for (float& x : above) x -= start.min;
+    const Grid grid = around({start.scale, 0}, above, h);
+    return {grid.scale, grid.min + start.min};
+  }
+
+ private:
+  Grid around(const Grid& start, std::span<const float> w, const float* h) const {
     if (start.scale == 0) return start;
     Fit best;
     const auto consider = [&](const Grid& grid) {
@@ -104,7 +114,6 @@ class Search {
     return best.gain > 0 ? best.grid : start;
   }
 
- private:
   // In steps of a fraction of an integer at the grid's end.
   static constexpr int kSteps = 6, kRefinements = 2;
   static constexpr float kStep = 0.25f;

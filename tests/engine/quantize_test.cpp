@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "engine/jobs/compare.h"
+#include "engine/jobs/profile_state.h"
 #include "engine/jobs/quantize_job.h"
 #include "engine/session.h"
 #include "kernels/cpu/divergence/divergence.h"
@@ -62,8 +63,12 @@ TEST_CASE("a baked file runs as its plan was measured", "[quantize][long]") {
   const auto report = quantize_with(*model, folder / "a.klens", options);
   const auto student = open_model(folder / "a.klens");
   const std::vector<int32_t> ids = {0, 17, 300, 999, 4095, 12, 12, 77, 1500, 3};
-  PackedUnits packed = pack_plan(*model, *student->checkpoint().plan);
-  StudentRunner in_memory(*model, &packed);
+  Progress progress(nullptr);
+  const auto journal = open_journal(*model, options.profile);
+  const Importance importance = measure_importance(
+      *model, calibrate_on_samples(*model, 32, 8, 0, 0, progress, *journal).windows, progress);
+  PackedUnits packed = pack_plan(*model, *student->checkpoint().plan, importance);
+  StudentRunner in_memory(*model, &packed, importance);
   const double measured = in_memory.begin_window(ids).kl;
 
   // The same from the file's own logits.
@@ -112,7 +117,7 @@ TEST_CASE("formats given by name are kept, whatever else is planned", "[quantize
   }
   const auto report = quantize_with(*model, folder / "out.klens", options);
   const auto& units = report.plan.units;
-  CHECK(units.at("backbone.layers.0.mixer.x_proj") == Choice{"int8"});
+  CHECK(units.at("backbone.layers.0.mixer.x_proj") == Choice{"int8", kUsualQuantizer.name});
   CHECK(units.at("backbone.layers.1.mixer.x_proj") == Choice{"fp16"});
   options.tensor_types = "nothing=fp16";
   CHECK_THROWS_WITH(quantize_with(*model, folder / "b.klens", options),
@@ -216,7 +221,8 @@ TEST_CASE("quantising what is quantised says so and keeps its history", "[quanti
   CHECK(bake(*model, "int8", "a.klens").source_formats.empty());
   const auto a = open_model(folder / "a.klens");
   const size_t units = model->units().size();
-  const std::string of_a = "int8 in " + std::to_string(units) + " of " + std::to_string(units) + " matrices";
+  const std::string of_a =
+      "int8 in " + std::to_string(units) + " of " + std::to_string(units) + " matrices";
   CHECK(bake(*a, "int4g32", "b.klens").source_formats == of_a);
   const auto b = open_model(folder / "b.klens");
   const auto& made = b->checkpoint().provenance;
@@ -231,13 +237,14 @@ TEST_CASE("quantising what is quantised says so and keeps its history", "[quanti
   CHECK(c->checkpoint().provenance.at("source.source.formats") == of_a);
   std::ofstream(folder / "q4_1.gguf", std::ios::binary) << small_quantised_gguf_llama().bytes();
   const Checkpoint gguf = open_checkpoint(folder / "q4_1.gguf", false);
-  CHECK(quantised_formats(gguf) == "q4_1 in 1 of " + std::to_string(gguf.units.size()) + " matrices");
+  CHECK(quantised_formats(gguf) ==
+        "q4_1 in 1 of " + std::to_string(gguf.units.size()) + " matrices");
   CHECK(quantised_formats(model->checkpoint()).empty());
 
   // A size is met although the history lengthens the header.
   QuantizeOptions sized = small_options();
-  sized.request.budget.file_bytes = static_cast<int64_t>(
-      std::filesystem::file_size(folder / "b.klens"));
+  sized.request.budget.file_bytes =
+      static_cast<int64_t>(std::filesystem::file_size(folder / "b.klens"));
   const auto report = quantize_with(*c, folder / "d.klens", sized);
   CHECK(static_cast<int64_t>(report.bytes) <= *sized.request.budget.file_bytes);
 }

@@ -121,8 +121,7 @@ TEST_CASE("keys and values in INT8 cost little", "[slow][wiki]") {
         open_checkpoint(path, false),
         ModelOptions{.threads = 2, .activations = Activations::kInt8, .kv = kv});
   };
-  const auto full = open(KvType::kF32), half = open(KvType::kF16),
-             int8 = open(KvType::kI8);
+  const auto full = open(KvType::kF32), half = open(KvType::kF16), int8 = open(KvType::kI8);
   const WindowOptions some{.ctx = 512, .windows = 30, .stride = 0, .llama_protocol = false};
   Progress progress(nullptr);
   const std::string text = read_text(text_path);

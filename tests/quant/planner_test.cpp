@@ -60,7 +60,11 @@ Profile realistic_profile(int blocks, uint32_t seed) {
   };
   const Shape shapes[] = {
       {"in_proj", 3072, 768}, {"x_proj", 80, 1536}, {"dt_proj", 1536, 48}, {"out_proj", 768, 1536}};
-  const double error[] = {0, 0.003, 0.5, 0.7, 1};
+  // Two bits more are a sixteenth of the error.
+  const auto error = [](size_t f) {
+    const double bits = bits_per_weight(kFormats[f]) - bits_per_weight(*std::rbegin(kFormats));
+    return f == 0 ? 0 : std::exp2(-2 * bits);
+  };
   Profile p;
   p.fixed_bytes = 1000000;
   p.parameters = 500000;
@@ -73,7 +77,7 @@ Profile realistic_profile(int blocks, uint32_t seed) {
       const double sensitivity = std::exp(2 * normal(rng) - 6);
       for (size_t f = 0; f < std::size(kFormats); ++f) {
         const auto bytes = static_cast<int64_t>(packed_bytes(kFormats[f], s.rows, s.cols));
-        const double kl = sensitivity * error[f] * std::exp(0.1 * normal(rng));
+        const double kl = sensitivity * error(f) * std::exp(0.1 * normal(rng));
         Candidate c = candidate(kFormats[f].name, bytes, kl);
         c.others[kMse] = kl * std::exp(0.5 * normal(rng));
         c.others[kSqnrDb] = f == 0 ? 150.0 : -10 * std::log10(*c.others[kMse]);

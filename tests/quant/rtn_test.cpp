@@ -192,7 +192,8 @@ TEST_CASE("rtn follows the rule at every size", "[rtn]") {
             const auto steps = static_cast<float>(std::max(levels.highest, -levels.lowest));
             const bool even = format.minimum || levels.lowest == -levels.highest;
             out_of_bound += std::fabs(back - weight) >
-                            std::fabs(e.scale) * ((even ? 0.5f : 1.0f) + steps * 0x1p-10f);
+                            std::fabs(e.scale) * ((even ? 0.5f : 1.0f) + steps * 0x1p-10f) +
+                                std::fabs(e.min) * 0x1p-11f;
           }
         }
         CHECK(wrong == 0);

