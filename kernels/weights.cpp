@@ -34,34 +34,8 @@ float of_group(const WeightView& w, const uint16_t* halves, int64_t row, int64_t
       halves[(tile * w.groups() + col / w.group) * kTileOutputs + row % kTileOutputs]);
 }
 
-float number_at(const WeightView& w, int64_t row, int64_t col) {
-  const int64_t output = row % kTileOutputs;
-  switch (w.layout) {
-    case Layout::kRowsF32:
-      return static_cast<const float*>(w.data)[row * w.cols + col];
-    case Layout::kRowsF16:
-      return f16_to_f32(static_cast<const uint16_t*>(w.data)[row * w.cols + col]);
-    case Layout::kRowsBf16:
-      return bf16_to_f32(static_cast<const uint16_t*>(w.data)[row * w.cols + col]);
-    case Layout::kTilesF16: {
-      const uint8_t* number = tile_at(w, row, col) + output * 4 + col % 2 * 2;
-      return f16_to_f32(*reinterpret_cast<const uint16_t*>(number));
-    }
-    case Layout::kTilesI8:
-    case Layout::kTilesI4:
-    case Layout::kTilesI5:
-    case Layout::kTilesI6: {
-      const float scaled =
-          static_cast<float>(integer_at(w, row, col)) * of_group(w, w.scale, row, col);
-      return w.min == nullptr ? scaled : scaled + of_group(w, w.min, row, col);
-    }
-  }
-  return 0;
-}
-
-}  // namespace
-
-int32_t integer_at(const WeightView& w, int64_t row, int64_t col) {
+// The integer at (row, col) of an integer layout.
+inline int32_t stored_at(const WeightView& w, int64_t row, int64_t col) {
   const uint8_t* bytes = tile_at(w, row, col) + row % kTileOutputs * 4;
   if (w.layout == Layout::kTilesI8) return static_cast<int8_t>(bytes[col % 4]);
   const int code = code_at(w.layout, bytes, col % tile_cols(w.layout));
@@ -69,8 +43,41 @@ int32_t integer_at(const WeightView& w, int64_t row, int64_t col) {
   return code - (w.layout == Layout::kTilesI4 ? 8 : w.layout == Layout::kTilesI5 ? 16 : 32);
 }
 
+// Of a layout that holds the numbers themselves.
+float number_at(const WeightView& w, int64_t row, int64_t col) {
+  switch (w.layout) {
+    case Layout::kRowsF32:
+      return static_cast<const float*>(w.data)[row * w.cols + col];
+    case Layout::kRowsF16:
+      return f16_to_f32(static_cast<const uint16_t*>(w.data)[row * w.cols + col]);
+    case Layout::kRowsBf16:
+      return bf16_to_f32(static_cast<const uint16_t*>(w.data)[row * w.cols + col]);
+    default: {
+      const uint8_t* number = tile_at(w, row, col) + row % kTileOutputs * 4 + col % 2 * 2;
+      return f16_to_f32(*reinterpret_cast<const uint16_t*>(number));
+    }
+  }
+}
+
+void expand_integers(const WeightView& w, int64_t row, int64_t begin, int64_t end, float* out) {
+  for (int64_t k = begin; k < end;) {
+    const int64_t stop = end < (k / w.group + 1) * w.group ? end : (k / w.group + 1) * w.group;
+    const float scale = of_group(w, w.scale, row, k);
+    const float min = w.min == nullptr ? 0 : of_group(w, w.min, row, k);
+    for (; k < stop; ++k) {
+      const float scaled = static_cast<float>(stored_at(w, row, k)) * scale;
+      *out++ = w.min == nullptr ? scaled : scaled + min;
+    }
+  }
+}
+
+}  // namespace
+
+int32_t integer_at(const WeightView& w, int64_t row, int64_t col) { return stored_at(w, row, col); }
+
 void expand_columns(const WeightView& w, int64_t row, int64_t col_begin, int64_t col_end,
                     float* out) {
+  if (w.layout >= Layout::kTilesI8) return expand_integers(w, row, col_begin, col_end, out);
   for (int64_t k = col_begin; k < col_end; ++k) out[k - col_begin] = number_at(w, row, k);
 }
 

@@ -65,8 +65,14 @@ TEST_CASE("help and refusals list exactly the names of the tables") {
   }
   for (const char* command : {"profile", "quantize"}) {
     const std::string help = help_of(command);
-    CHECK_THAT(help, Catch::Contains("(default " + klens::default_formats() + "); " +
-                                     klens::kBaseFormat.name + " always is one --metrics"));
+    CHECK_THAT(
+        help, Catch::Contains(
+                  "(default " +
+                  klens::names_where(klens::kFormats, ", ",
+                                     [](const klens::Format& format) { return format.candidate; }) +
+                  "); " + klens::kBaseFormat.name + " always is one --quantizer NAME"));
+    for (const klens::Quantizer& row : klens::kQuantizers)
+      CHECK_THAT(help, Catch::Contains(std::string(row.name) + ", " + row.about));
     CHECK_THAT(help, Catch::Contains("--metrics LIST of " +
                                      klens::names_where(klens::kMetrics, ",", all) + " (default"));
   }

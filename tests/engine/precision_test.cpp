@@ -175,7 +175,7 @@ TEST_CASE("weights beyond FP16 are not clipped in a model file", "[precision]") 
       Catch::StartsWith(large.path() +
                         ": unit backbone.layers.0.mixer.out_proj has weights up to ") &&
           Catch::Contains("more than fp16 holds; give it another format: "
-                          "--tensor-type \"^backbone.layers.0.mixer.out_proj$=int8\""));
+                          "--tensor-type \"^backbone.layers.0.mixer.out_proj$=int8g32\""));
   CHECK(!std::filesystem::exists(folder / "model.klens"));
   CHECK_THROWS_WITH(write("int4g32", ""), Catch::Contains("more than int4g32 holds"));
   write("fp16", "^backbone.layers.0.mixer.out_proj$=int8");
