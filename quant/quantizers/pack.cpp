@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -84,11 +83,9 @@ const float* row_of(const WeightView& source, int64_t row, std::vector<float>& r
   }
 }
 
-uint16_t saturated_half(float f) { return f32_to_f16(std::clamp(f, -kMaxF16, kMaxF16)); }
-
 // Of any sign, and never zero.
 uint16_t scale_half(float scale) {
-  const uint16_t half = saturated_half(scale);
+  const uint16_t half = float_to_finite_half(scale);
   if ((half & 0x7fffu) != 0) return half;
   return scale < 0 ? 0x8001 : 0x0001;
 }
@@ -216,7 +213,7 @@ PackedWeight pack_integers(const Format& format, const WeightView& source, const
           const Grid grid = rule(weights, begin);
           const int64_t at = (first + g) * kTileOutputs + output;
           scales[at] = scale_half(grid.scale);
-          if (minima != nullptr) minima[at] = saturated_half(grid.min);
+          if (minima != nullptr) minima[at] = float_to_finite_half(grid.min);
           encode(weights, f16_to_f32(scales[at]), minima != nullptr ? f16_to_f32(minima[at]) : 0,
                  levels, scratch.codes.data() + begin);
         }
