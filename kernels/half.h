@@ -30,6 +30,12 @@ constexpr uint16_t f32_to_f16(float f) {
   return static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
 }
 
+// binary32 to bfloat16, round to nearest even; of a finite number.
+constexpr uint16_t f32_to_bf16(float f) {
+  const auto bits = std::bit_cast<uint32_t>(f);
+  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
 constexpr float bf16_to_f32(uint16_t h) { return std::bit_cast<float>(uint32_t{h} << 16); }
 
 }  // namespace klens

@@ -11,10 +11,9 @@ std::string unknown_part(const Choice& choice) {
   return "";
 }
 
-PackedWeight quantize(const Choice& choice, const WeightView& source,
-                      std::span<const float> importance) {
+PackedWeight quantize(const Choice& choice, const WeightView& source, const InputStats& inputs) {
   return find_row(kQuantizers, choice.quantizer)
-      ->quantize(*find_format(choice.format), source, importance);
+      ->quantize(*find_format(choice.format), source, inputs);
 }
 
 }  // namespace klens

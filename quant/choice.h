@@ -1,6 +1,5 @@
 #pragma once
 #include <compare>
-#include <span>
 #include <string>
 
 #include "quant/quantizer.h"
@@ -22,9 +21,8 @@ std::string text_of(const Choice& choice);
 // Which part of a choice is in none of the tables, as not_one_of says it; "" if all are.
 std::string unknown_part(const Choice& choice);
 
-// The weights as the choice says, every part of which is known. importance: as Quantizer has it.
-// Threads: tbb's current arena.
+// The weights as the choice says, every part of which is known. Threads: tbb's current arena.
 PackedWeight quantize(const Choice& choice, const WeightView& source,
-                      std::span<const float> importance = {});
+                      const InputStats& inputs = {});
 
 }  // namespace klens

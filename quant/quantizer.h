@@ -1,7 +1,6 @@
 #pragma once
-#include <span>
-
 #include "quant/format.h"
+#include "quant/quantizers/gptq.h"
 #include "quant/quantizers/rtn.h"
 #include "quant/quantizers/search.h"
 #include "quant/table.h"
@@ -12,20 +11,23 @@ namespace klens {
 struct Quantizer {
   const char* name;
   const char* about;  // for lists of quantizers: one line, no full stop
-  bool weighted;      // looks at importance
-  // importance: how much a column's error counts, [source.cols], not negative; empty: all alike.
+  // What it looks at of a unit's inputs.
+  enum class Sees { kNothing, kSquares, kFactor } sees;
   // Threads: tbb's current arena.
   PackedWeight (*quantize)(const Format& format, const WeightView& source,
-                           std::span<const float> importance);
+                           const InputStats& inputs);
 };
 
 // The first is what a file means that names none.
 inline constexpr Quantizer kQuantizers[] = {
-    {"rtn", "round to nearest", false, quantize_rtn},
-    {"search", "scales and minima of least weighted error", true, quantize_search},
+    {"rtn", "round to nearest", Quantizer::Sees::kNothing, quantize_rtn},
+    {"search", "scales and minima of least weighted error", Quantizer::Sees::kSquares,
+     quantize_search},
+    {"gptq", "columns in turn, each making good what those before it lost",
+     Quantizer::Sees::kFactor, quantize_gptq},
 };
 
 // What units get where nobody asks for another.
-inline constexpr const Quantizer& kUsualQuantizer = kQuantizers[1];
+inline constexpr const Quantizer& kUsualQuantizer = kQuantizers[2];
 
 }  // namespace klens

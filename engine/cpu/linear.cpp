@@ -1,4 +1,6 @@
 // Linear layers and the embedding.
+#include <cmath>
+
 #include "engine/cpu/lane.h"
 #include "kernels/cpu/activations/quantize_activations.h"
 #include "kernels/cpu/linear/linear_f32.h"
@@ -33,6 +35,21 @@ const LinearInput::Rounded* rounded(const LinearInput& x, int64_t group) {
   return nullptr;
 }
 
+// columns[c][t] = x[t][c] / sqrt(mean square of x[t]), columns [width][tokens].
+void to_columns(const Rows& x, float* columns, const CpuLane& lane) {
+  const int64_t tokens = x.count(), width = x.width();
+  lane.over_rows(tokens, width, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      const float* row = floats(x) + t * x.stride();
+      double squares = 0;
+      for (int64_t c = 0; c < width; ++c) squares += double{row[c]} * row[c];
+      const double scale = squares > 0 ? std::sqrt(static_cast<double>(width) / squares) : 0;
+      for (int64_t c = 0; c < width; ++c)
+        columns[c * tokens + t] = row[c] * static_cast<float>(scale);
+    }
+  });
+}
+
 // sums[c] += x[t][c]^2, in the order of t: threads share out the columns.
 void add_squares(const Rows& x, const Rows& sums, const CpuLane& lane) {
   lane.executor().ranges(x.width(), x.count(), [&](int64_t begin, int64_t end) {
@@ -49,6 +66,7 @@ void add_squares(const Rows& x, const Rows& sums, const CpuLane& lane) {
 void round_input(const Weight& w, LinearInput& x, CpuLane& lane) {
   KLENS_CHECK(w.view.cols == x.x.width());
   if (!w.input_squares.none()) add_squares(x.x, w.input_squares, lane);
+  if (!w.input_products.none()) lane.add_products(x.x, w.input_products);
   const int64_t group = w.activation_group, tokens = x.x.count(), cols = x.x.width();
   if (group == 0 || rounded(x, group) != nullptr) return;
   const int64_t stride = (cols + 31) / 32 * 32, groups = (cols + group - 1) / group;
@@ -119,6 +137,36 @@ void CpuLane::linear(const Weight& w, LinearInput& x, const Rows& bias, const Ro
     linear_part(w, x, or_null(bias),
                 floats(y) + part.t_begin * y.stride() + part.tile_begin * kTileOutputs, y.stride(),
                 part, *this);
+  });
+}
+
+// As a linear layer of the columns by themselves, in strips of outputs, from the diagonal on.
+void CpuLane::add_products(const Rows& x, const Rows& sums) {
+  const int64_t tokens = x.count(), width = x.width(), strips = (width + kStrip - 1) / kStrip;
+  const Frame frame(*this);
+  float* columns = take_array<float>(width * tokens);
+  to_columns(x, columns, *this);
+  const WeightView view{.layout = Layout::kRowsF32, .rows = width, .cols = tokens, .data = columns};
+  const auto run = cpu::best_variant(cpu::linear_f32_variants(), cpu::active()).run;
+  executor_.ranges(strips, kStrip * width * tokens, [&](int64_t begin, int64_t end) {
+    const Timed timed = this->timed(Step::kElementwise);
+    for (int64_t strip = begin; strip < end; ++strip) {
+      const int64_t first = strip * kStrip, count = width - first;
+      const int64_t outputs = std::min(kStrip, count);
+      float* products = thread_work(count * kStrip);
+      run({.w = from_tile(view, first / kTileOutputs),
+           .x = columns + first * tokens,
+           .x_stride = tokens,
+           .y = products,
+           .y_stride = kStrip,
+           .tokens = count,
+           .tile_begin = 0,
+           .tile_end = (outputs + kTileOutputs - 1) / kTileOutputs});
+      for (int64_t i = 0; i < count; ++i) {
+        float* sum = floats(sums) + (first + i) * sums.stride() + first;
+        for (int64_t j = 0; j < outputs; ++j) sum[j] += products[i * kStrip + j];
+      }
+    }
   });
 }
 

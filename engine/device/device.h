@@ -21,6 +21,8 @@ struct Weight {
       0;  // columns per activation scale on the integer path; 0: FP32 activations
   // [1][columns], to which each input adds its squares; or none.
   Rows input_squares = {};
+  // [columns][columns], to whose lower triangle each input adds its products; or none.
+  Rows input_products = {};
 };
 
 // The input of one or several linear layers [tokens][columns], and what a device made of it for
@@ -186,6 +188,10 @@ class Lane {
   // to[rows[i]] += by[i] from[i]; no row twice.
   virtual void scatter_add(const Rows& from, std::span<const int64_t> rows,
                            std::span<const float> by, const Rows& to) = 0;
+
+  // sums[i][j] += sum over t of x[t][i] x[t][j] / mean square of x[t], for all j <= i; what is
+  // above the diagonal is not to be used. Rows of zeros add nothing.
+  virtual void add_products(const Rows& x, const Rows& sums) = 0;
 
   // By row of logits; kl and the like of q = softmax(zq) from p = softmax(z).
   virtual void divergence(const Rows& z, const Rows& zq, std::span<PositionScore> scores) = 0;

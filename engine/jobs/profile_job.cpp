@@ -185,9 +185,8 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   const MetricSet metrics = parse_metrics(options.metrics);
   Prepared prepared = prepare(model, parse_formats(options.formats), options.quantizer);
   Calibration calibration = calibrate(model, tokenizer, options, progress, journal);
-  Importance importance;
-  if (find_row(kQuantizers, options.quantizer)->weighted)
-    importance = measure_importance(model, calibration.windows, progress);
+  UnitInputs inputs(model, calibration.windows, find_row(kQuantizers, options.quantizer)->sees,
+                    progress);
   Profile& profile = prepared.profile;
   profile.checkpoint_xxh3 = checkpoint_xxh3(model.checkpoint());
   profile.calibration_source = options.text ? options.source_name : "teacher";
@@ -199,7 +198,7 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
         unit.weights[*metric] = metric->of_weights(model.checkpoint().units.at(unit.name).view);
 
   Scores scores;
-  StudentRunner runner(model, nullptr, importance);
+  StudentRunner runner(model, nullptr, inputs);
   JournalScores kept(journal, nullptr);
   double per_window = 0;
   for (const Student& student : prepared.students) per_window += runner.cost(student);
@@ -220,7 +219,7 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   fill_in(scores, prepared, model.spec().vocab, metrics, profile);
   return {.profile = std::move(profile),
           .calibration = std::move(calibration),
-          .importance = std::move(importance),
+          .inputs = std::move(inputs),
           .students = std::move(prepared.students)};
 }
 

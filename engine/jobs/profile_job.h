@@ -27,7 +27,7 @@ struct ProfileOptions {
 struct ProfileRun {
   Profile profile;
   Calibration calibration;
-  Importance importance;          // seen on the calibration windows
+  UnitInputs inputs;              // seen on the calibration windows
   std::vector<Student> students;  // in the order of profile.units and their candidates
 };
 

@@ -94,7 +94,7 @@ void count_bytes(const Model& model, const Profile& profile, Plan& plan) {
 struct Made {
   Plan plan;
   Profile profile;  // units and candidates; measured unless the plan needed none
-  Importance importance;
+  UnitInputs inputs;
   Windows windows;   // to judge the plan by; empty: none are left, or none are wanted
   std::string text;  // what they are
   int rounds = 0;
@@ -123,10 +123,12 @@ Plan given_plan(const Model& model, const Profile& profile, const std::string& j
   return plan;
 }
 
-bool looks_at_importance(const Plan& plan) {
-  return std::any_of(plan.units.begin(), plan.units.end(), [](const auto& unit) {
-    return find_row(kQuantizers, unit.second.quantizer)->weighted;
-  });
+// The most that any quantizer of a plan looks at.
+Quantizer::Sees sees(const Plan& plan) {
+  Quantizer::Sees most = Quantizer::Sees::kNothing;
+  for (const auto& [name, choice] : plan.units)
+    most = std::max(most, find_row(kQuantizers, choice.quantizer)->sees);
+  return most;
 }
 
 // A plan that is given, or needs no measurement.
@@ -148,13 +150,14 @@ Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const Quant
   if (!p.text || tokenizer == nullptr) return made;
   Calibration calibration =
       calibrate_on_text(model, *tokenizer, *p.text, p.ctx, p.windows, kHeldOutWindows);
-  const bool weighted = looks_at_importance(made.plan);
-  if (weighted) made.importance = measure_importance(model, calibration.windows, progress);
+  const Quantizer::Sees seen = sees(made.plan);
+  made.inputs = UnitInputs(model, calibration.windows, seen, progress);
   if (!options.measure) return made;
   const bool left = !calibration.held_out.empty();
   made.windows = std::move(left ? calibration.held_out : calibration.windows);
   made.windows.resize(std::min<size_t>(made.windows.size(), kHeldOutWindows));
-  made.text = options.plan_json.empty() && (left || !weighted) ? kHeldOut : kMaybeSeen;
+  made.text = options.plan_json.empty() && (left || seen == Quantizer::Sees::kNothing) ? kHeldOut
+                                                                                       : kMaybeSeen;
   return made;
 }
 
@@ -176,7 +179,7 @@ Made measured_plan(const Model& model, const Tokenizer* tokenizer, const Quantiz
   check_reach(refined.plan, model);
   return {.plan = std::move(refined.plan),
           .profile = std::move(run.profile),
-          .importance = std::move(run.importance),
+          .inputs = std::move(run.inputs),
           .windows = std::move(run.calibration.held_out),
           .text = kHeldOut,
           .rounds = refined.rounds};
@@ -192,7 +195,7 @@ QuantizeReport::Evaluation measured(const Model& model, const Made& made,
                                 : calibrate_on_samples(model, options.ctx, kHeldOutWindows, 0,
                                                        ~options.seed, progress, journal)
                                       .windows;
-  const PlanScore score = measure_plan(model, made.plan, made.importance,
+  const PlanScore score = measure_plan(model, made.plan, made.inputs,
                                        given ? made.windows : sampled, progress, journal);
   return {.kl = {score.kl.mean, score.kl.stderr_of_mean},
           .ppl_before = std::exp(score.ce_teacher),
@@ -333,7 +336,7 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
     report.bytes = write_klens_file(
         out_path, source, header, [&](const StoredUnit& unit, const Choice& choice) {
           progress.step(static_cast<double>(unit.view.rows * unit.view.cols));
-          return quantise_unit(unit, choice, made.importance.of(next++));
+          return quantise_unit(unit, choice, made.inputs.of(next++, choice));
         });
     std::error_code ec;
     if (!options.profile.state_path.empty())

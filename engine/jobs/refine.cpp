@@ -43,8 +43,8 @@ Profile marginal_profile(const Model& model, const ProfileRun& run, const Plan& 
       places.emplace_back(u, c);
     }
   }
-  const PackedUnits packed = pack_plan(model, plan, run.importance);
-  StudentRunner runner(model, &packed, run.importance);
+  const PackedUnits packed = pack_plan(model, plan, run.inputs);
+  StudentRunner runner(model, &packed, run.inputs);
   const size_t count = std::min(
       {kMarginalWindows, run.calibration.windows.size(), static_cast<size_t>(profile.windows)});
   const std::span<const std::vector<int32_t>> windows(run.calibration.windows.data(), count);
@@ -79,7 +79,7 @@ double predicted(const Profile& profile, const Plan& plan) {
 
 }  // namespace
 
-PlanScore measure_plan(const Model& model, const Plan& plan, const Importance& importance,
+PlanScore measure_plan(const Model& model, const Plan& plan, const UnitInputs& inputs,
                        std::span<const std::vector<int32_t>> windows, Progress& progress,
                        Journal& journal) {
   JournalScores kept(journal, &plan);
@@ -91,8 +91,8 @@ PlanScore measure_plan(const Model& model, const Plan& plan, const Importance& i
     std::optional<WindowScore> score = kept.find(window, nullptr);
     if (!score) {
       if (!runner) {
-        packed = pack_plan(model, plan, importance);
-        runner.emplace(model, &packed, importance);
+        packed = pack_plan(model, plan, inputs);
+        runner.emplace(model, &packed, inputs);
       }
       score = runner->begin_window(window);
       kept.keep(window, nullptr, *score);
@@ -118,7 +118,7 @@ Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& req
   const std::span<const std::vector<int32_t>> windows(run.calibration.windows.data(),
                                                       static_cast<size_t>(run.profile.windows));
   const auto measure = [&](Plan& p) {
-    const MeanKl kl = measure_plan(model, p, run.importance, windows, progress, journal).kl;
+    const MeanKl kl = measure_plan(model, p, run.inputs, windows, progress, journal).kl;
     p.measured_kl = kl.mean;
     p.measured_kl_stderr = kl.stderr_of_mean;
   };

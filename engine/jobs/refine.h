@@ -10,7 +10,7 @@ struct PlanScore {
   MeanKl kl;
   double ce_teacher = 0, ce_student = 0;
 };
-PlanScore measure_plan(const Model& model, const Plan& plan, const Importance& importance,
+PlanScore measure_plan(const Model& model, const Plan& plan, const UnitInputs& inputs,
                        std::span<const std::vector<int32_t>> windows, Progress& progress,
                        Journal& journal);
 

@@ -17,36 +17,36 @@ Sequence whole(SequenceState& state, int64_t rows) {
 
 }  // namespace
 
-PackedWeight quantise_unit(const StoredUnit& unit, const Choice& choice,
-                           std::span<const float> importance) {
+PackedWeight quantise_unit(const StoredUnit& unit, const Choice& choice, const InputStats& inputs) {
   if (const std::string why = unknown_part(choice); !why.empty())
     throw Error(ErrorKind::kBadArgument, why);
   // Isolated: a thread that waits here must not start another student on top of this one.
   std::optional<PackedWeight> packed;
-  tbb::this_task_arena::isolate([&] { packed = quantize(choice, unit.view, importance); });
+  tbb::this_task_arena::isolate([&] { packed = quantize(choice, unit.view, inputs); });
   // Work that is called off, as when another student throws, leaves loops inside it half done.
   if (tbb::is_current_task_group_canceling())
     throw Error(ErrorKind::kInterrupted, "quantization was called off");
   return std::move(*packed);
 }
 
-PackedUnits pack_plan(const Model& model, const Plan& plan, const Importance& importance) {
+PackedUnits pack_plan(const Model& model, const Plan& plan, const UnitInputs& inputs) {
   PackedUnits packed;
   for (const LinearSpec& unit : model.units()) {
     const auto found = plan.units.find(unit.name);
     if (found == plan.units.end())
       throw Error(ErrorKind::kBadArgument, "the plan has no format for unit " + unit.name + " of " +
                                                model.checkpoint().path);
-    packed.push_back(std::make_unique<PackedWeight>(quantise_unit(
-        model.checkpoint().units.at(unit.name), found->second, importance.of(packed.size()))));
+    packed.push_back(std::make_unique<PackedWeight>(
+        quantise_unit(model.checkpoint().units.at(unit.name), found->second,
+                      inputs.of(packed.size(), found->second))));
   }
   return packed;
 }
 
 StudentRunner::StudentRunner(const Model& teacher, const PackedUnits* base,
-                             const Importance& importance)
+                             const UnitInputs& inputs)
     : model_(teacher),
-      importance_(importance),
+      inputs_(inputs),
       base_weights_(teacher.weights()),
       base_is_teacher_(base == nullptr) {
   if (base == nullptr) return;
@@ -143,7 +143,7 @@ double StudentRunner::cost(const Student& student) const {
 WindowScore StudentRunner::run_one(const Student& student, Lane& lane) const {
   const LinearSpec& spec = model_.units()[student.unit];
   const PackedWeight packed = quantise_unit(model_.checkpoint().units.at(spec.name), student.choice,
-                                            importance_.of(student.unit));
+                                            inputs_.of(student.unit, student.choice));
   std::vector<Weight> weights = base_weights_;
   weights[student.unit] = make_weight(packed.view(), packed.format, model_);
   SequenceState state = student_state(first_block(student.unit));

@@ -3,7 +3,7 @@
 #include <optional>
 #include <vector>
 
-#include "engine/jobs/importance.h"
+#include "engine/jobs/unit_inputs.h"
 #include "engine/model.h"
 #include "quant/profiler.h"
 
@@ -15,10 +15,10 @@ using PackedUnits = std::vector<std::unique_ptr<PackedWeight>>;
 // Quantises stored weights as `choice` says. Throws Error for a part of it that is unknown, and
 // kInterrupted inside parallel work that has been called off.
 PackedWeight quantise_unit(const StoredUnit& unit, const Choice& choice,
-                           std::span<const float> importance = {});
+                           const InputStats& inputs = {});
 
 // All units of a model in the formats of a plan. Throws Error for a unit that the plan lacks.
-PackedUnits pack_plan(const Model& model, const Plan& plan, const Importance& importance);
+PackedUnits pack_plan(const Model& model, const Plan& plan, const UnitInputs& inputs);
 
 // The engine's side of profiling: suffix replay. A window's teacher pass keeps the input of every
 // block and what lies between its units; a student starts at its unit with what was kept, since all
@@ -27,8 +27,8 @@ PackedUnits pack_plan(const Model& model, const Plan& plan, const Importance& im
 // kept is the plan's, and scores are still against the teacher).
 class StudentRunner : public ProfileSubject {
  public:
-  // base: empty, or one entry per unit. Both it and importance outlive this.
-  StudentRunner(const Model& teacher, const PackedUnits* base, const Importance& importance);
+  // base: empty, or one entry per unit. Both it and inputs outlive this.
+  StudentRunner(const Model& teacher, const PackedUnits* base, const UnitInputs& inputs);
 
   WindowScore begin_window(std::span<const int32_t> ids) override;
   std::vector<WindowScore> run(std::span<const Student> students, const OnDone& on_done) override;
@@ -47,7 +47,7 @@ class StudentRunner : public ProfileSubject {
   WindowScore run_one(const Student& student, Lane& lane) const;
 
   const Model& model_;
-  const Importance& importance_;
+  const UnitInputs& inputs_;
   std::vector<Weight> base_weights_;
   bool base_is_teacher_;
   std::vector<int32_t> ids_;

@@ -21,17 +21,6 @@ namespace {
 
 constexpr int32_t kMaxHalfBits = std::bit_cast<int32_t>(kMaxF16);
 
-// The codes of one row and its packed words, reused from row to row.
-struct RowScratch {
-  explicit RowScratch(const WeightView& view)
-      : weights(static_cast<size_t>(view.cols)),
-        codes(static_cast<size_t>(view.col_tiles() * tile_cols(view.layout))),
-        halves(codes.size()) {}
-  std::vector<float> weights;    // [cols]
-  std::vector<uint8_t> codes;    // [cols padded to tiles]; integer formats
-  std::vector<uint16_t> halves;  // [cols padded to tiles]; FP16
-};
-
 // condition ? yes : no where `negative` is the condition as a sign; compilers turn the plain form
 // into branches, as it may skip floating-point work.
 int32_t select_by_sign(int32_t negative, int32_t yes, int32_t no) {
@@ -160,30 +149,12 @@ PackedWeight room_for(const Format& format, const WeightView& source) {
           .scale = AlignedBuffer(scale_bytes(format, source.rows, source.cols))};
 }
 
-// work(row, its weights, scratch, tiles) for all rows of `source`.
+// work(first, end) for the outputs of each tile.
 template <class Work>
-void over_rows(const WeightView& source, PackedWeight& packed, const Work& work) {
-  const WeightView view = packed.view();
-  tbb::parallel_for(int64_t{0}, view.row_tiles(), [&](int64_t tile_row) {
-    RowScratch scratch(view);
-    std::byte* tiles =
-        packed.qweight.data() + tile_row * view.col_tiles() * tile_bytes(view.layout);
-    const int64_t end = std::min(view.rows, (tile_row + 1) * kTileOutputs);
-    for (int64_t row = tile_row * kTileOutputs; row < end; ++row)
-      work(row, row_of(source, row, scratch.weights), scratch, tiles);
+void over_tiles(const WeightView& source, const Work& work) {
+  tbb::parallel_for(int64_t{0}, source.row_tiles(), [&](int64_t tile) {
+    work(tile * kTileOutputs, std::min(source.rows, (tile + 1) * kTileOutputs));
   });
-}
-
-// Rows that only fill up the last tile hold the integer 0.
-void fill_padding(const Levels& levels, PackedWeight& packed) {
-  const WeightView view = packed.view();
-  if (view.rows % kTileOutputs == 0) return;
-  const std::vector<uint8_t> zeros(static_cast<size_t>(view.col_tiles() * tile_cols(view.layout)),
-                                   static_cast<uint8_t>(levels.offset));
-  std::byte* tiles =
-      packed.qweight.data() + (view.row_tiles() - 1) * view.col_tiles() * tile_bytes(view.layout);
-  for (int64_t output = view.rows % kTileOutputs; output < kTileOutputs; ++output)
-    put_codes(zeros.data(), view, output, tiles);
 }
 
 }  // namespace
@@ -197,43 +168,83 @@ Levels levels_of(const Format& format) {
                         : Levels{-levels / 2, levels / 2 - 1, levels / 2};
 }
 
+IntegerPacker::IntegerPacker(const Format& format, const WeightView& source)
+    : source_(source),
+      packed_(room_for(format, source)),
+      view_(packed_.view()),
+      levels_(levels_of(format)) {}
+
+std::vector<uint8_t> IntegerPacker::blank_codes() const {
+  return std::vector<uint8_t>(static_cast<size_t>(view_.col_tiles() * tile_cols(view_.layout)),
+                              static_cast<uint8_t>(levels_.offset));
+}
+
+const float* IntegerPacker::read(int64_t row, std::vector<float>& room) const {
+  return row_of(source_, row, room);
+}
+
+Grid IntegerPacker::put_grid(int64_t row, int64_t group, const Grid& grid) {
+  const int64_t at =
+      (row / kTileOutputs * view_.groups() + group) * kTileOutputs + row % kTileOutputs;
+  const uint16_t scale = scale_half(grid.scale);
+  const_cast<uint16_t*>(view_.scale)[at] = scale;
+  if (view_.min == nullptr) return {f16_to_f32(scale)};
+  const uint16_t min = float_to_finite_half(grid.min);
+  const_cast<uint16_t*>(view_.min)[at] = min;
+  return {f16_to_f32(scale), f16_to_f32(min)};
+}
+
+void IntegerPacker::put(int64_t row, const uint8_t* codes) {
+  std::byte* tiles =
+      packed_.qweight.data() + row / kTileOutputs * view_.col_tiles() * tile_bytes(view_.layout);
+  put_codes(codes, view_, row % kTileOutputs, tiles);
+}
+
+PackedWeight IntegerPacker::take() {
+  if (view_.rows % kTileOutputs != 0) {
+    const std::vector<uint8_t> zeros = blank_codes();
+    const int64_t end = view_.row_tiles() * kTileOutputs;
+    for (int64_t row = view_.rows; row < end; ++row) put(row, zeros.data());
+  }
+  return std::move(packed_);
+}
+
 PackedWeight pack_integers(const Format& format, const WeightView& source, const GridRule& rule) {
-  PackedWeight packed = room_for(format, source);
-  const WeightView view = packed.view();
-  const Levels levels = levels_of(format);
-  auto* scales = const_cast<uint16_t*>(view.scale);
-  auto* minima = const_cast<uint16_t*>(view.min);
-  over_rows(
-      source, packed, [&](int64_t row, const float* w, RowScratch& scratch, std::byte* tiles) {
-        const int64_t output = row % kTileOutputs, first = row / kTileOutputs * view.groups();
-        std::fill(scratch.codes.begin(), scratch.codes.end(), static_cast<uint8_t>(levels.offset));
-        for (int64_t g = 0; g < view.groups(); ++g) {
-          const int64_t begin = g * view.group, count = std::min(view.cols - begin, view.group);
-          const std::span<const float> weights(w + begin, static_cast<size_t>(count));
-          const Grid grid = rule(weights, begin);
-          const int64_t at = (first + g) * kTileOutputs + output;
-          scales[at] = scale_half(grid.scale);
-          if (minima != nullptr) minima[at] = float_to_finite_half(grid.min);
-          encode(weights, f16_to_f32(scales[at]), minima != nullptr ? f16_to_f32(minima[at]) : 0,
-                 levels, scratch.codes.data() + begin);
-        }
-        put_codes(scratch.codes.data(), view, output, tiles);
-      });
-  fill_padding(levels, packed);
-  return packed;
+  IntegerPacker packer(format, source);
+  over_tiles(source, [&](int64_t first, int64_t end) {
+    std::vector<float> room(static_cast<size_t>(source.cols));
+    std::vector<uint8_t> codes = packer.blank_codes();
+    for (int64_t row = first; row < end; ++row) {
+      const float* w = packer.read(row, room);
+      for (int64_t g = 0; g < packer.groups(); ++g) {
+        const int64_t begin = g * packer.group();
+        const int64_t count = std::min(source.cols - begin, packer.group());
+        const std::span<const float> weights(w + begin, static_cast<size_t>(count));
+        const Grid grid = packer.put_grid(row, g, rule(weights, begin));
+        encode(weights, grid.scale, grid.min, packer.levels(), codes.data() + begin);
+      }
+      packer.put(row, codes.data());
+    }
+  });
+  return packer.take();
 }
 
 PackedWeight pack_halves(const Format& format, const WeightView& source) {
   PackedWeight packed = room_for(format, source);
-  const int64_t tiles_of_row = packed.view().col_tiles();
-  over_rows(source, packed,
-            [&](int64_t row, const float* w, RowScratch& scratch, std::byte* tiles) {
-              uint16_t* halves = scratch.halves.data();
-              for (int64_t c = 0; c < source.cols; ++c) halves[c] = float_to_finite_half(w[c]);
-              for (int64_t t = 0; t < tiles_of_row; ++t)
-                put_word(tiles, row % kTileOutputs, t,
-                         halves[2 * t] | static_cast<uint32_t>(halves[2 * t + 1]) << 16);
-            });
+  const WeightView view = packed.view();
+  over_tiles(source, [&](int64_t first, int64_t end) {
+    std::vector<float> room(static_cast<size_t>(source.cols));
+    std::vector<uint16_t> halves(static_cast<size_t>(view.col_tiles() * 2));
+    std::byte* tiles =
+        packed.qweight.data() + first / kTileOutputs * view.col_tiles() * tile_bytes(view.layout);
+    for (int64_t row = first; row < end; ++row) {
+      const float* w = row_of(source, row, room);
+      for (size_t c = 0; c < room.size(); ++c) halves[c] = float_to_finite_half(w[c]);
+      for (size_t t = 0; t < halves.size() / 2; ++t)
+        put_word(tiles, row % kTileOutputs, static_cast<int64_t>(t),
+                 halves[2 * t] | static_cast<uint32_t>(halves[2 * t + 1]) << 16);
+    }
+  });
   return packed;
 }
 

@@ -21,7 +21,7 @@ Grid rtn_grid(std::span<const float> w, const Levels& levels, bool minimum) {
   return {(-least >= most ? least : most) / lowest};
 }
 
-PackedWeight quantize_rtn(const Format& format, const WeightView& source, std::span<const float>) {
+PackedWeight quantize_rtn(const Format& format, const WeightView& source, const InputStats&) {
   if (format.group == 0) return pack_halves(format, source);
   const Levels levels = levels_of(format);
   return pack_integers(format, source, [&](std::span<const float> w, int64_t) {

@@ -1,6 +1,7 @@
 #pragma once
 #include <span>
 
+#include "quant/input_stats.h"
 #include "quant/packed_weight.h"
 
 namespace klens {
@@ -13,9 +14,8 @@ namespace klens {
 //                    this weight is on the grid's longer side (as GGML's Q4_0 and Q5_0)
 //   with a minimum:  min = min w, scale = (max w - min w) / highest (as GGML's Q4_1 and Q5_1)
 // FP16 rounds each weight. Weights beyond FP16's reach saturate: see reaches(). Pays no attention
-// to `importance`.
-PackedWeight quantize_rtn(const Format& format, const WeightView& source,
-                          std::span<const float> importance);
+// to inputs.
+PackedWeight quantize_rtn(const Format& format, const WeightView& source, const InputStats& inputs);
 
 // The grid of a group, as above.
 struct Grid;

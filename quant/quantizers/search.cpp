@@ -76,51 +76,6 @@ Fit least_squares(const Moments& m, bool minimum) {
   return {{scale, min}, scale * m.wq + min * m.w};
 }
 
-class Search {
- public:
-  Search(const Levels& levels, bool minimum) : levels_(levels), minimum_(minimum) {}
-
-  Grid best(std::span<const float> w, const float* h) const {
-    if (!minimum_) return around(rtn_grid(w, levels_, false), w, h);
-    // Measured from their least, so that sums do not cancel where weights are far from zero.
-    const Grid start = rtn_grid(w, levels_, true);
-    std::vector<float> above(w.begin(), w.end());
-    for (float& x : above) x -= start.min;
-    const Grid grid = around({start.scale, 0}, above, h);
-    return {grid.scale, grid.min + start.min};
-  }
-
- private:
-  Grid around(const Grid& start, std::span<const float> w, const float* h) const {
-    if (start.scale == 0) return start;
-    Fit best;
-    const auto consider = [&](const Grid& grid) {
-      const Fit fit = least_squares(moments(w, h, grid, levels_), minimum_);
-      if (fit.grid.scale != 0 && fit.gain > best.gain) best = fit;
-    };
-    // Finer grids cut the largest weight off, wider ones do not reach the outermost integers.
-    const auto reach = static_cast<float>(std::max(levels_.highest, -levels_.lowest));
-    for (int step = -kSteps; step <= kSteps; ++step) {
-      const float factor = reach / (reach + kStep * static_cast<float>(step));
-      if (minimum_) {
-        const float middle = start.min + start.scale * static_cast<float>(levels_.highest) / 2;
-        consider({start.scale * factor, middle + (start.min - middle) * factor});
-      } else {
-        consider({start.scale * factor});
-        consider({-start.scale * factor});
-      }
-    }
-    for (int i = 0; i < kRefinements; ++i) consider(best.grid);
-    return best.gain > 0 ? best.grid : start;
-  }
-
-  // In steps of a fraction of an integer at the grid's end.
-  static constexpr int kSteps = 6, kRefinements = 2;
-  static constexpr float kStep = 0.25f;
-  Levels levels_;
-  bool minimum_;
-};
-
 // Columns that nothing is multiplied by, as far as was seen, still count a little.
 std::vector<float> weights_of(std::span<const float> importance, int64_t cols) {
   std::vector<float> h(static_cast<size_t>(cols), 1.0f);
@@ -133,13 +88,50 @@ std::vector<float> weights_of(std::span<const float> importance, int64_t cols) {
   return h;
 }
 
+// Scales that are tried, in steps of a fraction of an integer at the grid's end.
+constexpr int kSteps = 6, kRefinements = 2;
+constexpr float kStep = 0.25f;
+
 }  // namespace
 
+Grid GridSearch::best(std::span<const float> w, const float* h) const {
+  if (!minimum_) return around(rtn_grid(w, levels_, false), w, h);
+  // Measured from their least, so that sums do not cancel where weights are far from zero.
+  const Grid start = rtn_grid(w, levels_, true);
+  std::vector<float> above(w.begin(), w.end());
+  for (float& x : above) x -= start.min;
+  const Grid grid = around({start.scale, 0}, above, h);
+  return {grid.scale, grid.min + start.min};
+}
+
+Grid GridSearch::around(const Grid& start, std::span<const float> w, const float* h) const {
+  if (start.scale == 0) return start;
+  Fit best;
+  const auto consider = [&](const Grid& grid) {
+    const Fit fit = least_squares(moments(w, h, grid, levels_), minimum_);
+    if (fit.grid.scale != 0 && fit.gain > best.gain) best = fit;
+  };
+  // Finer grids cut the largest weight off, wider ones do not reach the outermost integers.
+  const auto reach = static_cast<float>(std::max(levels_.highest, -levels_.lowest));
+  for (int step = -kSteps; step <= kSteps; ++step) {
+    const float factor = reach / (reach + kStep * static_cast<float>(step));
+    if (minimum_) {
+      const float middle = start.min + start.scale * static_cast<float>(levels_.highest) / 2;
+      consider({start.scale * factor, middle + (start.min - middle) * factor});
+    } else {
+      consider({start.scale * factor});
+      consider({-start.scale * factor});
+    }
+  }
+  for (int i = 0; i < kRefinements; ++i) consider(best.grid);
+  return best.gain > 0 ? best.grid : start;
+}
+
 PackedWeight quantize_search(const Format& format, const WeightView& source,
-                             std::span<const float> importance) {
+                             const InputStats& inputs) {
   if (format.group == 0) return pack_halves(format, source);
-  const std::vector<float> h = weights_of(importance, source.cols);
-  const Search search(levels_of(format), format.minimum);
+  const std::vector<float> h = weights_of(inputs.squares, source.cols);
+  const GridSearch search(levels_of(format), format.minimum);
   return pack_integers(format, source, [&](std::span<const float> w, int64_t column) {
     return search.best(w, h.data() + column);
   });

@@ -17,7 +17,7 @@ namespace {
 
 using namespace klens::testing;
 
-const Importance kAlike;  // no column matters more than another
+const UnitInputs kAlike;  // no column matters more than another
 
 std::vector<int32_t> window_ids(const std::string& name) {
   const SafetensorsFile reference =

@@ -65,10 +65,11 @@ TEST_CASE("a baked file runs as its plan was measured", "[quantize][long]") {
   const std::vector<int32_t> ids = {0, 17, 300, 999, 4095, 12, 12, 77, 1500, 3};
   Progress progress(nullptr);
   const auto journal = open_journal(*model, options.profile);
-  const Importance importance = measure_importance(
-      *model, calibrate_on_samples(*model, 32, 8, 0, 0, progress, *journal).windows, progress);
-  PackedUnits packed = pack_plan(*model, *student->checkpoint().plan, importance);
-  StudentRunner in_memory(*model, &packed, importance);
+  const UnitInputs inputs(*model,
+                          calibrate_on_samples(*model, 32, 8, 0, 0, progress, *journal).windows,
+                          Quantizer::Sees::kFactor, progress);
+  PackedUnits packed = pack_plan(*model, *student->checkpoint().plan, inputs);
+  StudentRunner in_memory(*model, &packed, inputs);
   const double measured = in_memory.begin_window(ids).kl;
 
   // The same from the file's own logits.

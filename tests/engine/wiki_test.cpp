@@ -200,7 +200,7 @@ Candidate in_fifteen_levels(const Model& model, size_t unit, const Windows& wind
       [](std::span<const float> w, int64_t) {
         return Grid{largest_magnitude(w.data(), static_cast<int64_t>(w.size())) / 7};
       }));
-  const Importance alike;
+  const UnitInputs alike;
   StudentRunner runner(model, &packed, alike);
   Scores scores;
   for (const std::vector<int32_t>& window : windows) {

@@ -59,8 +59,8 @@ TEST_CASE("a searched grid loses less than a rounded one", "[search]") {
   const std::vector<float> w = weights(), h = importance(), same(kCols, 1.0f);
   for (const Format& format : kFormats) {
     CAPTURE(format.name);
-    const double rounded = error_of(quantize_rtn(format, view_of(w), h), w, h);
-    const PackedWeight weighted = quantize_search(format, view_of(w), h);
+    const double rounded = error_of(quantize_rtn(format, view_of(w), {}), w, h);
+    const PackedWeight weighted = quantize_search(format, view_of(w), {h, nullptr});
     const PackedWeight plain = quantize_search(format, view_of(w), {});
     if (format.group == 0) {
       CHECK(error_of(weighted, w, h) == rounded);
@@ -95,7 +95,7 @@ TEST_CASE("weights on a grid are found again", "[search]") {
     // loses.
     double noise = 0;
     for (const float h : importance()) noise += h * kRows * 0.0078125 * 0.0078125 / 12;
-    CHECK(error_of(quantize_search(format, view_of(w), importance()), w, importance()) <
+    CHECK(error_of(quantize_search(format, view_of(w), {importance(), nullptr}), w, importance()) <
           1e-3 * noise);
   }
 }
@@ -107,7 +107,7 @@ TEST_CASE("columns of no importance, or an importance that is no number, do no h
     const double plain = error_of(quantize_search(format, view_of(w), {}), w, same);
     for (const float odd : {0.0f, NAN, INFINITY}) {
       const std::vector<float> h(kCols, odd);
-      CHECK(error_of(quantize_search(format, view_of(w), h), w, same) == plain);
+      CHECK(error_of(quantize_search(format, view_of(w), {h, nullptr}), w, same) == plain);
     }
   }
 }

@@ -154,7 +154,7 @@ TEST_CASE("lists of names are read against their table", "[tables]") {
   CHECK(names_of(kPlanMethods) == "klens, kl-sort, sqnr-sort, mse-sort, uniform");
   CHECK(unknown_part({"int8"}).empty());
   CHECK(unknown_part({"int9"}) == not_one_of("format", "int9", kFormats));
-  CHECK(unknown_part({"int8", "hqq"}) == "quantizer \"hqq\" is not one of rtn, search");
+  CHECK(unknown_part({"int8", "hqq"}) == "quantizer \"hqq\" is not one of rtn, search, gptq");
 }
 
 TEST_CASE("every metric is made of scores or of weights, and what loses nothing is known",

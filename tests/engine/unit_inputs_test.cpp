@@ -1,5 +1,5 @@
 // What columns of a unit matter: the squares of what they are multiplied by.
-#include "engine/jobs/importance.h"
+#include "engine/jobs/unit_inputs.h"
 
 #include <catch2/catch.hpp>
 
@@ -13,9 +13,13 @@ using namespace klens::testing;
 
 const Windows kWindows = {{1, 2, 3, 5, 8, 13, 21, 34}, {90, 80, 70, 60, 50}};
 
-Importance importance_of(const Model& model, const Windows& windows) {
+UnitInputs inputs_of(const Model& model, const Windows& windows) {
   Progress progress(nullptr);
-  return measure_importance(model, windows, progress);
+  return UnitInputs(model, windows, Quantizer::Sees::kFactor, progress);
+}
+
+std::span<const float> squares_of(const UnitInputs& inputs, size_t unit) {
+  return inputs.of(unit, Quantizer::Sees::kSquares).squares;
 }
 
 size_t unit_named(const Model& model, const std::string& part) {
@@ -27,10 +31,9 @@ size_t unit_named(const Model& model, const std::string& part) {
 
 }  // namespace
 
-TEST_CASE("the first projection's columns matter as the normalised embedding says",
-          "[importance]") {
+TEST_CASE("the first projection's columns matter as the normalised embedding says", "[inputs]") {
   const auto model = open_model(data_path("goldens/llama"));
-  const Importance importance = importance_of(*model, kWindows);
+  const UnitInputs inputs = inputs_of(*model, kWindows);
   const Checkpoint& checkpoint = model->checkpoint();
   const int64_t width = model->spec().d_model;
   const WeightView table = checkpoint.units.at(model->units()[model->spec().embedding].name).view;
@@ -49,31 +52,31 @@ TEST_CASE("the first projection's columns matter as the normalised embedding say
         expected[c] += x * x / (squares / static_cast<double>(width) + 1e-6);
       }
     }
-  const auto q = importance.of(unit_named(*model, "layers.0.self_attn.q_proj"));
-  const auto k = importance.of(unit_named(*model, "layers.0.self_attn.k_proj"));
+  const auto q = squares_of(inputs, unit_named(*model, "layers.0.self_attn.q_proj"));
+  const auto k = squares_of(inputs, unit_named(*model, "layers.0.self_attn.k_proj"));
   REQUIRE(q.size() == expected.size());
   for (size_t c = 0; c < expected.size(); ++c) CHECK(q[c] == Approx(expected[c]).epsilon(1e-3));
   CHECK(std::ranges::equal(q, k));
 }
 
-TEST_CASE("importance is known of every unit that multiplies, whatever the threads",
-          "[importance]") {
+TEST_CASE("inputs are known of every unit that multiplies, whatever the threads", "[inputs]") {
   for (const char* name : {"mamba", "mamba2", "jamba", "hymba", "zamba2", "falcon_h1"}) {
     CAPTURE(name);
     const auto one = open_model(data_path("goldens/" + std::string(name)), 1);
     const auto two = open_model(data_path("goldens/" + std::string(name)), 2);
-    const Importance a = importance_of(*one, kWindows), b = importance_of(*two, kWindows);
-    const Importance first = importance_of(*one, {kWindows[0]});
+    const UnitInputs a = inputs_of(*one, kWindows), b = inputs_of(*two, kWindows);
+    const UnitInputs first = inputs_of(*one, {kWindows[0]});
     for (size_t u = 0; u < one->units().size(); ++u) {
       const LinearSpec& unit = one->units()[u];
       CAPTURE(unit.name);
-      CHECK(std::ranges::equal(a.of(u), b.of(u)));
+      CHECK(std::ranges::equal(squares_of(a, u), squares_of(b, u)));
       const bool looked_up = u == one->spec().embedding && u != one->spec().head;
       const bool expert = unit.name.find("experts") != std::string::npos;
-      if (looked_up) CHECK(a.of(u).empty());
-      if (looked_up || (expert && a.of(u).empty())) continue;
-      REQUIRE(a.of(u).size() == static_cast<size_t>(unit.cols));
-      for (size_t c = 0; c < first.of(u).size(); ++c) CHECK(a.of(u)[c] >= first.of(u)[c]);
+      if (looked_up) CHECK(squares_of(a, u).empty());
+      if (looked_up || (expert && squares_of(a, u).empty())) continue;
+      REQUIRE(squares_of(a, u).size() == static_cast<size_t>(unit.cols));
+      for (size_t c = 0; c < squares_of(first, u).size(); ++c)
+        CHECK(squares_of(a, u)[c] >= squares_of(first, u)[c]);
     }
   }
 }

@@ -1,0 +1,122 @@
+#include "quant/quantizers/gptq.h"
+
+#include <tbb/parallel_for.h>
+
+#include <Eigen/Core>
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "kernels/half.h"
+#include "quant/quantizers/pack.h"
+#include "quant/quantizers/search.h"
+
+namespace klens {
+namespace {
+
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+// Outputs that are rounded together, so that what they lose is multiplied as matrices.
+constexpr int64_t kStrip = 8 * kTileOutputs;
+// Columns between which errors are handed on one by one.
+constexpr int64_t kBlock = 32;
+
+// A strip of outputs, its columns in the factor's order.
+class Strip {
+ public:
+  Strip(const InputFactor& factor, const GridSearch& search, IntegerPacker& packer, int64_t first,
+        int64_t count, int64_t cols)
+      : factor_(factor),
+        search_(search),
+        packer_(packer),
+        first_(first),
+        weights_(count, cols),
+        errors_(Matrix::Zero(count, cols)),
+        codes_(static_cast<size_t>(count), packer.blank_codes()) {
+    std::vector<float> room(static_cast<size_t>(cols));
+    for (int64_t r = 0; r < count; ++r) {
+      const float* w = packer.read(first + r, room);
+      for (int64_t i = 0; i < cols; ++i) weights_(r, i) = w[column(i)];
+    }
+  }
+
+  void round() {
+    for (int64_t i = 0; i < weights_.cols();) {
+      const int64_t group = column(i) / packer_.group();
+      const int64_t size = std::min(packer_.group(), weights_.cols() - group * packer_.group());
+      round_group(group, i, size);
+      i += size;
+    }
+    for (int64_t r = 0; r < weights_.rows(); ++r)
+      packer_.put(first_ + r, codes_[static_cast<size_t>(r)].data());
+  }
+
+ private:
+  int64_t column(int64_t i) const { return factor_.order[static_cast<size_t>(i)]; }
+
+  // What is to be rounded at places [at, at + size): the weights, and what those at [from, at) lost
+  // as far as it can be made good here. `due` has that of all before `from`.
+  Matrix due_at(const Matrix& due, int64_t from, int64_t at, int64_t size) const {
+    Matrix feedback(size, at - from);
+    for (int64_t i = 0; i < size; ++i)
+      for (int64_t k = from; k < at; ++k)
+        feedback(i, k - from) = bf16_to_f32(factor_.row(at + i)[k]);
+    Matrix sum = due.middleCols(at - from, size);
+    sum.noalias() += errors_.middleCols(from, at - from) * feedback.transpose();
+    return sum;
+  }
+
+  void round_group(int64_t group, int64_t begin, int64_t size) {
+    const Matrix due = due_at(weights_, 0, begin, size);
+    std::vector<Grid> grids;
+    for (int64_t r = 0; r < due.rows(); ++r)
+      grids.push_back(packer_.put_grid(
+          first_ + r, group,
+          search_.best({&due(r, 0), static_cast<size_t>(size)}, factor_.d.data() + begin)));
+    for (int64_t at = begin; at < begin + size; at += kBlock) {
+      const Matrix block = due_at(due, begin, at, std::min(kBlock, begin + size - at));
+      for (int64_t r = 0; r < block.rows(); ++r)
+        round_block(r, grids[static_cast<size_t>(r)], at, block);
+    }
+  }
+
+  // One output's weights at [begin, begin + due.cols()), in order.
+  void round_block(int64_t r, const Grid& grid, int64_t begin, const Matrix& due) {
+    const Levels& levels = packer_.levels();
+    uint8_t* codes = codes_[static_cast<size_t>(r)].data();
+    float* lost = &errors_(r, begin);
+    for (int64_t i = 0; i < due.cols(); ++i) {
+      const uint16_t* feedback = factor_.row(begin + i) + begin;
+      float x = due(r, i);
+      for (int64_t k = 0; k < i; ++k) x += lost[k] * bf16_to_f32(feedback[k]);
+      const float q =
+          std::clamp(std::nearbyint((x - grid.min) / grid.scale), static_cast<float>(levels.lowest),
+                     static_cast<float>(levels.highest));
+      codes[column(begin + i)] = static_cast<uint8_t>(static_cast<int32_t>(q) + levels.offset);
+      lost[i] = weights_(r, begin + i) - (grid.scale * q + grid.min);
+    }
+  }
+
+  const InputFactor& factor_;
+  const GridSearch& search_;
+  IntegerPacker& packer_;
+  int64_t first_;
+  Matrix weights_, errors_;  // [outputs][cols], in the factor's order
+  std::vector<std::vector<uint8_t>> codes_;
+};
+
+}  // namespace
+
+PackedWeight quantize_gptq(const Format& format, const WeightView& source,
+                           const InputStats& inputs) {
+  if (format.group == 0 || inputs.factor == nullptr) return quantize_search(format, source, inputs);
+  const GridSearch search(levels_of(format), format.minimum);
+  IntegerPacker packer(format, source);
+  tbb::parallel_for(int64_t{0}, (source.rows + kStrip - 1) / kStrip, [&](int64_t strip) {
+    const int64_t first = strip * kStrip, count = std::min(kStrip, source.rows - first);
+    Strip(*inputs.factor, search, packer, first, count, source.cols).round();
+  });
+  return packer.take();
+}
+
+}  // namespace klens
