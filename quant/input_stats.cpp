@@ -4,9 +4,7 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <numeric>
-#include <string>
 
 #include "kernels/half.h"
 
@@ -72,7 +70,7 @@ std::shared_ptr<const InputFactor> factor_inputs(std::span<float> h, int64_t col
           std::minmax(factor.order[static_cast<size_t>(i)], factor.order[static_cast<size_t>(k)]);
       backwards(cols - 1 - i, cols - 1 - k) = scale * lower(high, low);
     }
-  backwards.diagonal().array() += getenv("KL_DAMP") ? std::stof(getenv("KL_DAMP")) : kDamping;
+  backwards.diagonal().array() += kDamping;
   const Eigen::LLT<Eigen::Ref<Matrix>, Eigen::Lower> cholesky(backwards);  // in place
   if (cholesky.info() != Eigen::Success) return nullptr;
   // With L the factor, I + U has L(n-1-k, n-1-i) / L(n-1-i, n-1-i) at (k, i).

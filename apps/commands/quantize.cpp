@@ -34,8 +34,8 @@ void print_summary(const ordered_json& before, const ordered_json& report) {
                size_after = number_at(report, "bytes");
   line("size", human_bytes(size_before), human_bytes(size_after),
        size_after <= 0 || size_before <= 0 ? ""
-       : size_after <= size_before         ? formatted("%.2f times smaller", size_before / size_after)
-                                           : formatted("%.2f times larger", size_after / size_before));
+       : size_after <= size_before ? formatted("%.2f times smaller", size_before / size_after)
+                                   : formatted("%.2f times larger", size_after / size_before));
   line("bits/weight", number_or_dash(before, "bpw", "%.3f"), number_or_dash(report, "bpw", "%.3f"),
        "");
   const double ppl_before = number_at(report, "ppl_before"),
@@ -54,6 +54,8 @@ void print_summary(const ordered_json& before, const ordered_json& report) {
   const bool any_kl = report.contains("kl") || report.contains("predicted_kl");
   if (const std::string formats = report.value("source_formats", ""); any_kl && !formats.empty())
     print("  MODEL is quantised already (" + formats + "): KL is from it, not from its original\n");
+  if (report.contains("inputs_unknown"))
+    print("  no text was given, so all columns counted alike: with -f FILE the model loses less\n");
   if (report.contains("predicted_kl"))
     line("KL predicted", "", number_or_dash(report, "predicted_kl", "%.6f"), "sum over the units");
   if (report.contains("measured_kl"))

@@ -133,6 +133,7 @@ std::string report_json(const QuantizeReport& r) {
   }
   if (!r.source_formats.empty()) json["source_formats"] = r.source_formats;
   json["rounds"] = r.rounds;
+  if (r.inputs_unknown) json["inputs_unknown"] = true;
   put(json, "predicted_kl", r.plan.predicted_kl);
   put(json, "measured_kl", r.plan.measured_kl);
   json["plan"] = to_json(r.plan);

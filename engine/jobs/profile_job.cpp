@@ -3,6 +3,7 @@
 #include <cmath>
 #include <set>
 
+#include "engine/jobs/candidates.h"
 #include "engine/jobs/profile_state.h"
 #include "loaders/klens_file.h"
 #include "quant/planner.h"
@@ -78,15 +79,20 @@ struct Prepared {
   std::vector<std::pair<size_t, size_t>> places;  // of students: unit, candidate
 };
 
-// Formats without a grid are only rounded to.
-const char* quantizer_for(const Format& format, const std::string& asked) {
-  const Quantizer* row = find_row(kQuantizers, asked);
+const Quantizer& parse_quantizer(const std::string& name) {
+  const Quantizer* row = find_row(kQuantizers, name);
   if (row == nullptr)
-    throw Error(ErrorKind::kBadArgument, not_one_of("quantizer", asked, kQuantizers));
-  return format.group == 0 ? kQuantizers[0].name : row->name;
+    throw Error(ErrorKind::kBadArgument, not_one_of("quantizer", name, kQuantizers));
+  return *row;
 }
 
-Prepared prepare(const Model& model, const std::vector<const Format*>& formats,
+// Formats without a grid are only rounded to.
+const char* quantizer_for(const Format& format, const Quantizer& asked) {
+  return (format.group == 0 ? kQuantizers[0] : asked).name;
+}
+
+// formats: of each unit.
+Prepared prepare(const Model& model, const std::vector<std::vector<const Format*>>& formats,
                  const std::string& quantizer) {
   const Checkpoint& checkpoint = model.checkpoint();
   Prepared result;
@@ -111,9 +117,9 @@ Prepared prepare(const Model& model, const std::vector<const Format*>& formats,
               .cols = spec.cols,
               .weights = {},
               .candidates = {}};
-    for (const Format* format : formats) {
+    for (const Format* format : formats[u]) {
       Candidate candidate;
-      candidate.choice = {format->name, quantizer_for(*format, quantizer)};
+      candidate.choice = {format->name, quantizer_for(*format, parse_quantizer(quantizer))};
       candidate.bytes = static_cast<int64_t>(packed_bytes(*format, spec.rows, spec.cols));
       if (!lossless(checkpoint.units.at(spec.name), *format)) {
         result.students.push_back({u, candidate.choice});
@@ -168,7 +174,8 @@ std::vector<const Format*> parse_formats(const std::string& list) {
 
 Profile unmeasured_profile(const Model& model, const std::vector<const Format*>& formats,
                            const std::string& quantizer) {
-  return prepare(model, formats, quantizer).profile;
+  const std::vector<std::vector<const Format*>> alike(model.units().size(), formats);
+  return prepare(model, alike, quantizer).profile;
 }
 
 Profile costless_profile(const Model& model, const std::vector<const Format*>& formats,
@@ -183,10 +190,13 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
                        const ProfileOptions& options, Progress& progress,
                        const std::function<bool(const Profile&)>& stop_early, Journal& journal) {
   const MetricSet metrics = parse_metrics(options.metrics);
-  Prepared prepared = prepare(model, parse_formats(options.formats), options.quantizer);
+  const std::vector<const Format*> formats = parse_formats(options.formats);
+  const Quantizer& quantizer = parse_quantizer(options.quantizer);
   Calibration calibration = calibrate(model, tokenizer, options, progress, journal);
-  UnitInputs inputs(model, calibration.windows, find_row(kQuantizers, options.quantizer)->sees,
-                    progress);
+  UnitInputs inputs(model, calibration.windows, quantizer.sees, progress);
+  Prepared prepared = prepare(
+      model, candidate_formats(model, formats, quantizer.name, options.pinned, inputs, progress),
+      quantizer.name);
   Profile& profile = prepared.profile;
   profile.checkpoint_xxh3 = checkpoint_xxh3(model.checkpoint());
   profile.calibration_source = options.text ? options.source_name : "teacher";

@@ -19,6 +19,8 @@ struct ProfileOptions {
   uint64_t seed = 0;
   std::string formats = default_formats();  // kBaseFormat is one in any case
   std::string quantizer = kUsualQuantizer.name;
+  // What these units may become is measured whatever else is.
+  std::map<std::string, Choice> pinned;
   std::string metrics;     // "": all
   std::string state_path;  // of a Journal, for an interrupted run; "": nowhere
   bool resume = false;

@@ -98,6 +98,7 @@ struct Made {
   Windows windows;   // to judge the plan by; empty: none are left, or none are wanted
   std::string text;  // what they are
   int rounds = 0;
+  bool inputs_unknown = false;
 };
 
 // What was said of a plan holds for the plan as it was made, and not for one that was changed.
@@ -147,10 +148,13 @@ Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const Quant
   }
   check_reach(made.plan, model);
   const ProfileOptions& p = options.profile;
-  if (!p.text || tokenizer == nullptr) return made;
+  const Quantizer::Sees seen = sees(made.plan);
+  if (!p.text || tokenizer == nullptr) {
+    made.inputs_unknown = seen != Quantizer::Sees::kNothing;
+    return made;
+  }
   Calibration calibration =
       calibrate_on_text(model, *tokenizer, *p.text, p.ctx, p.windows, kHeldOutWindows);
-  const Quantizer::Sees seen = sees(made.plan);
   made.inputs = UnitInputs(model, calibration.windows, seen, progress);
   if (!options.measure) return made;
   const bool left = !calibration.held_out.empty();
@@ -170,6 +174,7 @@ Made measured_plan(const Model& model, const Tokenizer* tokenizer, const Quantiz
   ProfileOptions profile_options = options.profile;
   profile_options.held_out = kHeldOutWindows;
   profile_options.metrics.clear();
+  profile_options.pinned = request.pinned;
   Racing racing(request);
   ProfileRun run = run_profile(
       model, tokenizer, profile_options, progress,
@@ -320,6 +325,7 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
   if (options.measure)
     report.evaluation = measured(model, made, options.profile, progress, *journal);
   report.rounds = made.rounds;
+  report.inputs_unknown = made.inputs_unknown;
   const KlensHeader header{.plan = made.plan,
                            .provenance = provenance(made.profile, model, report)};
   const Checkpoint& source = model.checkpoint();

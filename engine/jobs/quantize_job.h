@@ -33,6 +33,8 @@ struct QuantizeReport {
   // compare with it, not with the model that it was made from.
   std::string source_formats;
   int rounds = 0;  // in which the plan became another by measuring around it
+  // Quantizers that look at what units are multiplied by had nothing to look at: no text was given.
+  bool inputs_unknown = false;
   Plan plan;
   std::vector<UnitReport> units;
   double seconds = 0;

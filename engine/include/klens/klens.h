@@ -72,8 +72,8 @@ KLENS_API void klens_ids_free(int32_t* ids);
    counted),"candidate" (measured where no formats are named),"base" (true of one: a candidate of
    every unit),"colour" (for maps, one of a terminal's 256)}] */
 KLENS_API const char* klens_formats(void);
-/* [{"name","about","usual" (true of one: how units are made unless another is named)}]; the first is
-   meant by files that name none. */
+/* [{"name","about","usual" (true of one: how units are made unless another is named)}]; the first
+   is meant by files that name none. */
 KLENS_API const char* klens_quantizers(void);
 /* [{"name","about","better" ("lower", "higher" or "neither"),"of" ("candidate" or "unit": the
    weights alone)}]; the first is what plans add up. */
@@ -223,16 +223,17 @@ KLENS_API klens_status klens_session_eval_all(klens_session* session, const int3
 /* Feeds `sessions` different sessions of one model together: ids[i] are counts[i] (at least 1)
    tokens for session i. Prompts and single tokens may be mixed. They share each pass over the
    weights, and decoding gives each session the bits it would get alone. On failure as
-   klens_session_eval, for all; but where the logits of some are not finite, only those are reset. */
+   klens_session_eval, for all; but where the logits of some are not finite, only those are reset.
+ */
 KLENS_API klens_status klens_sessions_eval(klens_session* const* sessions,
                                            const int32_t* const* ids, const size_t* counts,
                                            size_t session_count, klens_error* error);
 /* One round of that: a single pass, which feeds the next tokens of each session as far as one pass
-   has room, for callers that change who is fed between passes. counts[i] may be 0; all that is known
-   of a session's next tokens should be given. fed[i] becomes the number of tokens of session i that
-   were fed; give it the others next. The logits are there once all were. statuses[i] is KLENS_OK, or
-   why session i alone was reset to position 0 (KLENS_BAD_FILE: its logits are not finite). The call
-   fails as klens_session_eval does, for all. */
+   has room, for callers that change who is fed between passes. counts[i] may be 0; all that is
+   known of a session's next tokens should be given. fed[i] becomes the number of tokens of session
+   i that were fed; give it the others next. The logits are there once all were. statuses[i] is
+   KLENS_OK, or why session i alone was reset to position 0 (KLENS_BAD_FILE: its logits are not
+   finite). The call fails as klens_session_eval does, for all. */
 KLENS_API klens_status klens_sessions_round(klens_session* const* sessions,
                                             const int32_t* const* ids, const size_t* counts,
                                             size_t session_count, size_t* fed,
@@ -351,10 +352,10 @@ typedef struct klens_profile_options {
   const char* formats; /* of klens_formats(), comma-separated; NULL: those marked "candidate"; the
                           "base" is always added */
   const char* metrics; /* of klens_metrics(), comma-separated; NULL: all */
-  const char*
-      state_path; /* where a run keeps what it has measured until the caller, with the profile safely
-                     written, removes the file (klens_quantize removes it itself); NULL: nowhere */
-  int32_t resume; /* not 0: go on from state_path if it is there and of the same run */
+  const char* state_path; /* where a run keeps what it has measured until the caller, with the
+                             profile safely written, removes the file (klens_quantize removes it
+                             itself); NULL: nowhere */
+  int32_t resume;         /* not 0: go on from state_path if it is there and of the same run */
   klens_progress_fn progress;
   void* user;
   const char* quantizer; /* of klens_quantizers(), how candidates are made; NULL: the "usual" one */
@@ -395,8 +396,9 @@ typedef struct klens_quantize_options {
    file),"bpw","kl","kl_stderr", "ppl_before","ppl_after","evaluation" ("held-out": text
    that no part of the plan was made from; "sampled from the model"; or what it is instead),
    "source_formats" (of a model that is quantised already: with it, not with the model it was
-   made from, all figures compare),"predicted_kl","measured_kl", "rounds","plan","units":[as inspect, with
-   "kl"],"seconds","profile"} */
+   made from, all figures compare),"inputs_unknown" (true: the plan was given, and no text; its
+   quantizers would have lost less if they had seen inputs),"predicted_kl","measured_kl",
+   "rounds","plan","units":[as inspect, with "kl"],"seconds","profile"} */
 KLENS_API klens_status klens_quantize(klens_model* model, const char* out_path,
                                       const klens_quantize_options* options, char** json,
                                       klens_error* error);

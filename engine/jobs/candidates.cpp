@@ -1,0 +1,81 @@
+#include "engine/jobs/candidates.h"
+
+#include <algorithm>
+
+#include "engine/jobs/students.h"
+#include "quant/output_error.h"
+#include "quant/shortlist.h"
+
+namespace klens {
+namespace {
+
+// Outputs of a unit that are looked at.
+constexpr int64_t kSampleRows = 256;
+
+// Rows of a matrix at equal distances, as floats.
+struct RowSample {
+  explicit RowSample(const WeightView& all)
+      : count(std::min(all.rows, kSampleRows)),
+        values(static_cast<size_t>(count * all.cols)),
+        view({.layout = Layout::kRowsF32, .rows = count, .cols = all.cols, .data = values.data()}) {
+    for (int64_t r = 0; r < count; ++r)
+      expand_row(all, r * all.rows / count, values.data() + r * all.cols);
+  }
+  RowSample(const RowSample&) = delete;
+
+  int64_t count;
+  std::vector<float> values;
+  WeightView view;
+};
+
+std::vector<const Format*> shortlisted(const StoredUnit& unit,
+                                       const std::vector<const Format*>& formats,
+                                       const std::string& quantizer, const InputStats& inputs) {
+  const RowSample sample(unit.view);
+  StoredUnit sampled;
+  sampled.view = sample.view;
+  std::vector<Option> options;
+  std::vector<const Format*> others;
+  for (const Format* format : formats) {
+    if (format == &kBaseFormat) continue;
+    const Choice choice{format->name, quantizer};
+    others.push_back(format);
+    options.push_back({static_cast<int64_t>(packed_bytes(*format, unit.view.rows, unit.view.cols)),
+                       output_error(quantise_unit(sampled, choice, inputs), sample.view, inputs)});
+  }
+  std::vector<const Format*> kept{&kBaseFormat};
+  for (const size_t i : shortlist(options, kMostCandidates)) kept.push_back(others[i]);
+  return kept;
+}
+
+// Puts a format back, if it is one of `formats`, and where it was among them.
+void keep(const Format* format, const std::vector<const Format*>& formats,
+          std::vector<const Format*>& kept) {
+  const auto place = [&](const Format* f) { return std::ranges::find(formats, f); };
+  if (place(format) == formats.end() || std::ranges::find(kept, format) != kept.end()) return;
+  kept.push_back(format);
+  std::ranges::sort(kept, {}, place);
+}
+
+}  // namespace
+
+std::vector<std::vector<const Format*>> candidate_formats(
+    const Model& model, const std::vector<const Format*>& formats, const std::string& quantizer,
+    const std::map<std::string, Choice>& pinned, const UnitInputs& inputs, Progress& progress) {
+  const size_t units = model.units().size();
+  if (formats.size() <= kMostCandidates + 1)
+    return std::vector<std::vector<const Format*>>(units, formats);
+  progress.stage("compare formats by what outputs lose", static_cast<double>(units));
+  std::vector<std::vector<const Format*>> kept;
+  for (size_t u = 0; u < units; ++u) {
+    const std::string& name = model.units()[u].name;
+    kept.push_back(shortlisted(model.checkpoint().units.at(name), formats, quantizer,
+                               inputs.of(u, Choice{kBaseFormat.name, quantizer})));
+    if (const auto pin = pinned.find(name); pin != pinned.end())
+      keep(find_format(pin->second.format), formats, kept.back());
+    progress.step();
+  }
+  return kept;
+}
+
+}  // namespace klens

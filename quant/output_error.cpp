@@ -1,0 +1,65 @@
+#include "quant/output_error.h"
+
+#include <Eigen/Core>
+#include <algorithm>
+
+#include "kernels/half.h"
+
+namespace klens {
+namespace {
+
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+// sum over rows e of E[(e x)^2].
+double spread(const Matrix& errors, const InputFactor& factor) {
+  constexpr int64_t kBlock = 32;
+  const int64_t cols = errors.cols();
+  double sum = 0;
+  for (int64_t at = 0; at < cols; at += kBlock) {
+    const int64_t size = std::min(kBlock, cols - at);
+    Matrix handed_on = Matrix::Zero(size, at + size);
+    for (int64_t i = 0; i < size; ++i) {
+      for (int64_t k = 0; k < at + i; ++k) handed_on(i, k) = bf16_to_f32(factor.row(at + i)[k]);
+      handed_on(i, at + i) = 1;
+    }
+    const Matrix left = errors.leftCols(at + size) * handed_on.transpose();
+    for (int64_t i = 0; i < size; ++i)
+      sum += double{factor.d[static_cast<size_t>(at + i)]} * left.col(i).squaredNorm();
+  }
+  return sum;
+}
+
+double spread(const Matrix& errors, std::span<const float> squares) {
+  double sum = 0;
+  for (int64_t c = 0; c < errors.cols(); ++c)
+    sum += (squares.empty() ? 1.0 : double{squares[static_cast<size_t>(c)]}) *
+           errors.col(c).squaredNorm();
+  return sum;
+}
+
+}  // namespace
+
+double output_error(const PackedWeight& packed, const WeightView& source,
+                    const InputStats& inputs) {
+  const WeightView view = packed.view();
+  Matrix was(source.rows, source.cols), lost(source.rows, source.cols);
+  std::vector<float> row(static_cast<size_t>(source.cols)), now(row.size());
+  for (int64_t r = 0; r < source.rows; ++r) {
+    expand_row(source, r, row.data());
+    expand_row(view, r, now.data());
+    for (int64_t i = 0; i < source.cols; ++i) {
+      const auto c = inputs.factor == nullptr
+                         ? static_cast<size_t>(i)
+                         : static_cast<size_t>(inputs.factor->order[static_cast<size_t>(i)]);
+      was(r, i) = row[c];
+      lost(r, i) = row[c] - now[c];
+    }
+  }
+  const auto spread_of = [&](const Matrix& rows) {
+    return inputs.factor == nullptr ? spread(rows, inputs.squares) : spread(rows, *inputs.factor);
+  };
+  const double whole = spread_of(was);
+  return whole > 0 ? spread_of(lost) / whole : 0;
+}
+
+}  // namespace klens
