@@ -223,9 +223,7 @@ TEST_CASE("a quantised GGUF is kept as it is") {
   const Folder folder;
   const std::string gguf = folder / "small.gguf", kept = folder / "kept.klens";
   write_text(gguf, small_quantised_gguf_llama().bytes());
-  const Outcome made = run({"quantize", gguf, "-o", kept, "--keep"});
-  REQUIRE(made.code == 0);
-  CHECK_THAT(made.out + made.err, !Catch::Contains("KL"));
+  REQUIRE(run({"quantize", gguf, "-o", kept, "--keep"}).code == 0);
   for (const json& unit : run_json({"inspect", kept, "--json"})["units"]) {
     const bool quantised = unit["name"] == "model.layers.0.mlp.down_proj";
     CHECK(unit["format"] == (quantised ? "int4ag32" : "fp16"));
