@@ -5,7 +5,6 @@
 #include <set>
 
 #include "base/error.h"
-#include "loaders/architectures/architecture.h"
 #include "loaders/file_kind.h"
 #include "loaders/gguf/read_gguf.h"
 #include "loaders/json.h"
@@ -29,25 +28,27 @@ class Filler {
     const TensorSource::Entry& entry =
         find(spec.tensor, spec.tensor_shape.empty() ? own : spec.tensor_shape);
     const std::string where = entry.file + ": tensor " + spec.tensor;
+    // A part's share of what the file holds of the whole.
+    const auto rows = static_cast<size_t>(entry.view.elements() / spec.cols);
+    const size_t stored = entry.stored_bytes / rows * static_cast<size_t>(spec.rows);
+    if (const auto packed = tensors_.packed.find(spec.name); packed != tensors_.packed.end())
+      return packed_unit(spec, entry, packed->second, stored);
     TensorView view = entry.view;
-    const size_t row_bytes = view.bytes.size() / static_cast<size_t>(view.elements() / spec.cols);
+    const size_t row_bytes = view.bytes.size() / rows;
     view.shape = own;
     view.bytes = view.bytes.subspan(static_cast<size_t>(spec.first_row) * row_bytes,
                                     static_cast<size_t>(spec.rows) * row_bytes);
     const Layout layout = row_layout(view.dtype, where);
     refuse_non_finite(view, where);
-    // A part's share of what the file holds of the whole.
-    const size_t stored = entry.stored_type.empty()
-                              ? view.bytes.size()
-                              : entry.stored_bytes * view.bytes.size() / entry.view.bytes.size();
-    checkpoint_.tensor_bytes += stored;
+    const bool converted = !entry.stored_type.empty();
+    checkpoint_.tensor_bytes += converted ? stored : view.bytes.size();
     checkpoint_.units[spec.name] = {
         .view = {.layout = layout, .rows = spec.rows, .cols = spec.cols, .data = aligned(view)},
         .format = nullptr,
         .choice = std::nullopt,
         .bytes = view.bytes.size(),
-        .stored_type = entry.stored_type.empty() ? type_name(layout) : entry.stored_type,
-        .stored_bytes = stored,
+        .stored_type = converted ? entry.stored_type : type_name(layout),
+        .stored_bytes = converted ? stored : view.bytes.size(),
         .quantised = entry.quantised};
   }
 
@@ -70,6 +71,18 @@ class Filler {
   }
 
  private:
+  void packed_unit(const LinearSpec& spec, const TensorSource::Entry& entry,
+                   const TensorSource::Packed& packed, size_t stored) {
+    checkpoint_.tensor_bytes += stored;
+    checkpoint_.units[spec.name] = {.view = packed.view,
+                                    .format = packed.format,
+                                    .choice = std::nullopt,
+                                    .bytes = packed_bytes(*packed.format, spec.rows, spec.cols),
+                                    .stored_type = entry.stored_type,
+                                    .stored_bytes = stored,
+                                    .quantised = true};
+  }
+
   const TensorSource::Entry& find(const std::string& name, const std::vector<int64_t>& shape) {
     const auto found = tensors_.tensors.find(name);
     if (found == tensors_.tensors.end())
@@ -152,15 +165,23 @@ Checkpoint read_gguf_checkpoint(const std::string& path) {
   checkpoint.path = path;
   checkpoint.name = model.name;
   checkpoint.texts = std::move(model.texts);
-  const Config config(checkpoint.texts.config, path + " (its keys)");
-  checkpoint.spec = build_spec(
-      config, [&](const std::string& name) { return model.tensors.tensors.count(name) != 0; });
+  checkpoint.spec = std::move(model.spec);
   checkpoint.stop_tokens = find_stop_tokens(checkpoint.texts, model.stop_tokens);
   fill_checkpoint(checkpoint, std::move(model.tensors));
   return checkpoint;
 }
 
 }  // namespace
+
+Choice choice_as_stored(const StoredUnit& unit) {
+  if (unit.choice) return *unit.choice;
+  return unit.format == nullptr ? Choice{kBaseFormat.name} : Choice{unit.format->name, kStored};
+}
+
+bool is_as_stored(const StoredUnit& unit, const Choice& choice) {
+  return choice == choice_as_stored(unit) &&
+         (unit.format != nullptr || unit.view.layout == Layout::kRowsF16);
+}
 
 std::string quantised_formats(const Checkpoint& checkpoint) {
   std::map<std::string, size_t> counts;

@@ -20,7 +20,7 @@ namespace klens {
 struct StoredUnit {
   WeightView view;
   const Format* format = nullptr;  // null: the checkpoint's own precision, in a row layout
-  std::optional<Choice> choice;    // with a format: what made it
+  std::optional<Choice> choice;    // with a format: what made it; none where a GGUF held it
   size_t bytes = 0;
   // As the file has it: its type's name ("bf16", "q4_1", "int8"), its bytes there (of a type that
   // was converted fewer than `bytes`), and whether something was lost to make it so.
@@ -28,6 +28,14 @@ struct StoredUnit {
   size_t stored_bytes = 0;
   bool quantised = false;
 };
+
+// The quantizer of a choice that stands for weights which another program made.
+inline constexpr const char* kStored = "stored";
+// The choice that a unit is already: what made it, or its format as it was stored, or FP16 where it
+// is in none of the formats.
+Choice choice_as_stored(const StoredUnit& unit);
+// Whether it is that bit for bit.
+bool is_as_stored(const StoredUnit& unit, const Choice& choice);
 
 // The texts that travel with a model, verbatim; "" where the author gave none.
 struct ModelTexts {

@@ -6,6 +6,7 @@
 #include "loaders/architectures/architecture.h"
 #include "loaders/checkpoint.h"
 #include "loaders/file_kind.h"
+#include "loaders/gguf/gguf_file.h"
 #include "loaders/json.h"
 
 namespace klens {
@@ -127,6 +128,7 @@ std::string model_file(const std::string& path) {
   std::vector<std::string> models;
   for (fs::directory_iterator entry(path, ec), end; !ec && entry != end; entry.increment(ec)) {
     const std::string file = entry->path().string();
+    if (is_later_part(file)) continue;
     if (kind_of_file(file) == FileKind::kGguf || file.ends_with(".klens")) models.push_back(file);
   }
   std::sort(models.begin(), models.end());

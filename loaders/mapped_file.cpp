@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -53,6 +54,18 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+void MappedFile::let_go(std::span<const std::byte> part) const {
+  // The kernel maps so much around each page that is read.
+  constexpr uintptr_t kAround = 16 * 4096;
+  const auto first = reinterpret_cast<uintptr_t>(data_);
+  const auto at = reinterpret_cast<uintptr_t>(part.data());
+  const uintptr_t begin = std::max(at / kAround * kAround, first);
+  const uintptr_t end =
+      std::min((at + part.size() + kAround - 1) / kAround * kAround, first + size_);
+  // Only advice: where it is not taken, the pages stay.
+  if (!part.empty()) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 std::string read_text(const std::string& path, size_t max_bytes) {

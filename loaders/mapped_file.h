@@ -16,6 +16,9 @@ class MappedFile {
 
   const std::string& path() const { return path_; }
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  // This process no longer has `part` of the file in memory, nor what lies close by; it is there
+  // again when it is next read.
+  void let_go(std::span<const std::byte> part) const;
 
  private:
   std::string path_;

@@ -20,10 +20,16 @@ struct TensorSource {
     size_t stored_bytes = 0;
     bool quantised = false;
   };
+  // What the file holds in integers that one of our formats has too: `view` is of `copies`.
+  struct Packed {
+    const Format* format;
+    WeightView view;
+  };
   std::string described;  // the file or index, for messages about what is missing
   // What says which tensors there have to be, and what to do where the two do not go together.
   std::string settings = "config.json", cure = "get both files of the same model";
   std::map<std::string, Entry> tensors;
+  std::map<std::string, Packed> packed;  // by the unit's name; its tensor's view has no bytes
   size_t file_bytes = 0;
 
   std::vector<std::shared_ptr<const MappedFile>> files;  // keep the mappings alive

@@ -77,11 +77,11 @@ void print_report(const ordered_json& before, const ordered_json& report,
 
 void run(const Arguments& arguments) {
   const std::string path = model_path(arguments);
-  const std::string source = arguments.one_of({"bpw", "size", "max-kl", "uniform", "plan"});
+  const std::string source = arguments.one_of({"bpw", "size", "max-kl", "uniform", "plan", "keep"});
   const bool dry_run = arguments.flag("dry-run"), json = arguments.flag("json");
   const bool quiet = arguments.flag("quiet");
   if (source.empty())
-    throw UsageError("there is no aim: give --bpw, --size, --max-kl, --uniform or --plan");
+    throw UsageError("there is no aim: give --bpw, --size, --max-kl, --uniform, --plan or --keep");
   std::string output = arguments.text_or("output", "");
   if (output.empty() && !dry_run) throw UsageError("-o OUT.klens is missing");
   const Budget budget(arguments, source);
@@ -92,9 +92,9 @@ void run(const Arguments& arguments) {
                  {path, arguments.text_or("file", ""), arguments.text_or("plan", "")}, false);
 
   const ModelHandle model = open_model(arguments, path);
-  // A ready plan and --uniform are measured at the end alone.
-  const bool no_measure = arguments.flag("no-measure");
-  if (!no_measure || (source != "plan" && source != "uniform")) {
+  // A ready plan and --uniform are measured at the end alone, --keep where it changes something.
+  const bool no_measure = arguments.flag("no-measure"), keep = source == "keep";
+  if (!keep && (!no_measure || (source != "plan" && source != "uniform"))) {
     note_if_quantised(model.get(), path);
     warn_beyond_context(model.get(), calibration.ctx(), "calibration windows", quiet);
   }
@@ -105,6 +105,7 @@ void run(const Arguments& arguments) {
   options.plan_json = source == "plan" ? plan.c_str() : nullptr;
   options.dry_run = dry_run ? 1 : 0;
   options.no_measure = no_measure ? 1 : 0;
+  options.keep = keep ? 1 : 0;
   ordered_json report, before;
   try {
     Progress progress(quiet, "calibration text");
@@ -132,9 +133,11 @@ void run(const Arguments& arguments) {
 }  // namespace
 
 Command quantize_command() {
-  OptionGroup aim{"Aim (one of the first five)", budget_options()};
-  aim.options.insert(aim.options.begin() + 4,
-                     {"plan", "FILE", "the plan of `klens plan`, as it is"});
+  OptionGroup aim{"Aim (one of the first six)", budget_options()};
+  aim.options.insert(
+      aim.options.begin() + 4,
+      {{"plan", "FILE", "the plan of `klens plan`, as it is"},
+       {"keep", "", "the integers that MODEL holds already, as they are; the rest in FP16"}});
   OptionGroup measuring = calibration_options();
   OptionGroup output = general_options();
   output.options.insert(output.options.begin(),
@@ -142,19 +145,21 @@ Command quantize_command() {
                          {"no-measure", "", "do not measure the finished plan"},
                          {"dry-run", "", "show size and plan, write nothing"}});
   output.options.push_back(quiet_option());
-  return {"quantize",
-          "MODEL -o OUT.klens (--bpw B | --size S | ...) [options]",
-          "write a smaller model: measures, plans and bakes in one command",
-          "With --bpw, --size or --max-kl: measures every matrix in every candidate format on "
-          "calibration text, chooses the plan with the least KL within the budget, measures the "
-          "whole plan, and writes one self-contained .klens file. --plan and --uniform skip the "
-          "measuring. The file appears whole or not at all. Ctrl-C stops; --resume goes on.",
-          "  klens quantize MODEL -o model.klens --bpw 4.5\n"
-          "  klens quantize MODEL -o model.klens --size 700M -f book.txt\n"
-          "  klens quantize MODEL -o model.klens --uniform int8\n"
-          "  klens quantize MODEL -o model.klens --plan plan.json --tensor-type 'lm_head=fp16'\n",
-          {aim, measuring, model_options(), output},
-          run};
+  return {
+      "quantize",
+      "MODEL -o OUT.klens (--bpw B | --size S | ...) [options]",
+      "write a smaller model: measures, plans and bakes in one command",
+      "With --bpw, --size or --max-kl: measures every matrix in every candidate format on "
+      "calibration text, chooses the plan with the least KL within the budget, measures the "
+      "whole plan, and writes one self-contained .klens file. --plan, --uniform and --keep skip "
+      "the measuring. The file appears whole or not at all. Ctrl-C stops; --resume goes on.",
+      "  klens quantize MODEL -o model.klens --bpw 4.5\n"
+      "  klens quantize MODEL -o model.klens --size 700M -f book.txt\n"
+      "  klens quantize MODEL -o model.klens --uniform int8\n"
+      "  klens quantize model.Q4_0.gguf -o model.klens --keep\n"
+      "  klens quantize MODEL -o model.klens --plan plan.json --tensor-type 'lm_head=fp16'\n",
+      {aim, measuring, model_options(), output},
+      run};
 }
 
 }  // namespace klens::apps

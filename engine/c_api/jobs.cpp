@@ -153,6 +153,7 @@ klens_status klens_quantize(klens_model* model, const char* out_path,
     run.profile = profile_options(profile);
     run.dry_run = given.dry_run != 0;
     run.measure = given.no_measure == 0;
+    run.keep = given.keep != 0;
     Progress progress(progress_fn(profile.progress, profile.user));
     *json = owned_text(report_json(quantize(*model->model, tokenizer_for(model, profile.text),
                                             out_path == nullptr ? "" : out_path, run, progress)));

@@ -64,7 +64,9 @@ void check_covers(const Plan& plan, const Model& model) {
 void check_reach(const Plan& plan, const Model& model) {
   for (const LinearSpec& unit : model.units()) {
     const StoredUnit& stored = model.checkpoint().units.at(unit.name);
-    const Format& format = *find_format(plan.units.at(unit.name).format);
+    const Choice& choice = plan.units.at(unit.name);
+    if (is_as_stored(stored, choice)) continue;
+    const Format& format = *find_format(choice.format);
     const float largest = largest_weight(stored.view);
     if (reaches(format, largest)) continue;
     char magnitude[32];
@@ -124,11 +126,40 @@ Plan given_plan(const Model& model, const Profile& profile, const std::string& j
   return plan;
 }
 
+// What the model is already, but for the pinned choices.
+Plan kept_plan(const Model& model, const std::map<std::string, Choice>& pinned) {
+  Plan plan{.method = "given", .budget = {}, .units = {}};
+  for (const auto& [name, unit] : model.checkpoint().units)
+    plan.units[name] = choice_as_stored(unit);
+  for (const auto& [name, choice] : pinned) plan.units[name] = choice;
+  return plan;
+}
+
+// Whether a plan leaves all weights what they are.
+bool changes_nothing(const Plan& plan, const Model& model) {
+  const auto& units = model.checkpoint().units;
+  return std::all_of(plan.units.begin(), plan.units.end(), [&](const auto& unit) {
+    return is_as_stored(units.at(unit.first), unit.second);
+  });
+}
+
+void check_keep(const QuantizeOptions& options) {
+  const PlanRequest& request = options.request;
+  const Budget& budget = request.budget;
+  if (!options.keep || (options.plan_json.empty() && request.uniform_format.empty() &&
+                        !budget.bpw && !budget.file_bytes && !budget.max_kl))
+    return;
+  throw Error(ErrorKind::kBadArgument,
+              "what the model holds is kept, or changed by a plan, a format or a budget: give one "
+              "of both, not keep and the other");
+}
+
 // The most that any quantizer of a plan looks at.
 Quantizer::Sees sees(const Plan& plan) {
   Quantizer::Sees most = Quantizer::Sees::kNothing;
   for (const auto& [name, choice] : plan.units)
-    most = std::max(most, find_row(kQuantizers, choice.quantizer)->sees);
+    if (const Quantizer* row = find_row(kQuantizers, choice.quantizer); row != nullptr)
+      most = std::max(most, row->sees);
   return most;
 }
 
@@ -141,13 +172,16 @@ Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const Quant
   made.profile = unmeasured_profile(model, all, options.profile.quantizer);
   PlanRequest request = options.request;
   request.pinned = pinned_choices(options.tensor_types, made.profile);
-  if (options.plan_json.empty()) {
+  if (options.keep) {
+    made.plan = kept_plan(model, request.pinned);
+  } else if (options.plan_json.empty()) {
     made.plan = plan_or_throw(made.profile, request);
   } else {
     made.plan = given_plan(model, made.profile, options.plan_json, request.pinned);
   }
   check_reach(made.plan, model);
   const ProfileOptions& p = options.profile;
+  if (changes_nothing(made.plan, model)) return made;
   const Quantizer::Sees seen = sees(made.plan);
   if (!p.text || tokenizer == nullptr) {
     made.inputs_unknown = seen != Quantizer::Sees::kNothing;
@@ -314,15 +348,16 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
   if (method == nullptr)
     throw Error(ErrorKind::kBadArgument,
                 not_one_of("planning method", options.request.method, kPlanMethods));
+  check_keep(options);
   check_request(model, options.dry_run ? "" : out_path, options);
-  const bool ready = !options.plan_json.empty() || method->takes_format;
+  const bool ready = options.keep || !options.plan_json.empty() || method->takes_format;
   const std::unique_ptr<Journal> journal = open_journal(model, options.profile);
   Made made = ready ? unmeasured_plan(model, tokenizer, options, progress)
                     : measured_plan(model, tokenizer, options, progress, *journal);
   count_bytes(model, made.profile, made.plan);
   QuantizeReport report;
   report.source_formats = quantised_formats(model.checkpoint());
-  if (options.measure)
+  if (options.measure && !(options.keep && changes_nothing(made.plan, model)))
     report.evaluation = measured(model, made, options.profile, progress, *journal);
   report.rounds = made.rounds;
   report.inputs_unknown = made.inputs_unknown;

@@ -18,6 +18,8 @@ struct QuantizeOptions {
   ProfileOptions profile;
   bool dry_run = false;
   bool measure = true;  // the finished plan, on held-out windows
+  // Instead of a plan: units that are in one of the formats stay what they are, others become FP16.
+  bool keep = false;
 };
 
 struct QuantizeReport {

@@ -24,7 +24,8 @@ void check_request(const Model& model, const std::string& out_path,
                    const QuantizeOptions& options) {
   OutputCheck check{.ending = ".klens", .inputs = {model.checkpoint().path}, .bytes = 0};
   if (!out_path.empty()) check_output(out_path, check);
-  if (!options.plan_json.empty() || find_row(kPlanMethods, options.request.method)->takes_format)
+  if (options.keep || !options.plan_json.empty() ||
+      find_row(kPlanMethods, options.request.method)->takes_format)
     return;
   const Profile profile =
       costless_profile(model, parse_formats(options.profile.formats), options.profile.quantizer);

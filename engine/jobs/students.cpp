@@ -3,6 +3,7 @@
 #include <tbb/parallel_for.h>
 
 #include <algorithm>
+#include <cstring>
 #include <mutex>
 
 #include "base/error.h"
@@ -15,9 +16,23 @@ Sequence whole(SequenceState& state, int64_t rows) {
   return {.state = &state, .row = 0, .tokens = rows, .position = 0, .horizon = rows};
 }
 
+// The bytes of a unit that is in one of the formats.
+PackedWeight copy_of(const StoredUnit& unit) {
+  const WeightView& view = unit.view;
+  PackedWeight copy{.format = unit.format,
+                    .rows = view.rows,
+                    .cols = view.cols,
+                    .qweight = AlignedBuffer(weight_bytes(*unit.format, view.rows, view.cols)),
+                    .scale = AlignedBuffer(scale_bytes(*unit.format, view.rows, view.cols))};
+  std::memcpy(copy.qweight.data(), view.data, copy.qweight.size());
+  if (view.scale != nullptr) std::memcpy(copy.scale.data(), view.scale, copy.scale.size());
+  return copy;
+}
+
 }  // namespace
 
 PackedWeight quantise_unit(const StoredUnit& unit, const Choice& choice, const InputStats& inputs) {
+  if (unit.format != nullptr && is_as_stored(unit, choice)) return copy_of(unit);
   if (const std::string why = unknown_part(choice); !why.empty())
     throw Error(ErrorKind::kBadArgument, why);
   // Isolated: a thread that waits here must not start another student on top of this one.

@@ -7,9 +7,13 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <map>
+#include <set>
 
 #include "base/error.h"
 #include "loaders/gguf/dequantize.h"
+#include "loaders/gguf/recipe_rows.h"
+#include "loaders/gguf/repack.h"
 #include "loaders/tensor_values.h"
 
 namespace klens {
@@ -23,15 +27,6 @@ std::optional<DType> plain_type(GgmlType type) {
   if (type == GgmlType::kF16) return DType::kF16;
   if (type == GgmlType::kBf16) return DType::kBf16;
   return std::nullopt;
-}
-
-size_t row_bytes(const GgufRows& part) {
-  const GgmlTypeInfo& info = ggml_type_info(part.tensor->type);
-  return static_cast<size_t>(part.cols / info.block) * info.bytes;
-}
-
-const std::byte* row_data(const GgufRows& part, int64_t row) {
-  return part.tensor->bytes.data() + static_cast<size_t>(part.first + row) * row_bytes(part);
 }
 
 // What the parts have in common: their type, FP16 if they are quantised or FP16, else FP32.
@@ -54,23 +49,18 @@ enum class Fault { kNone, kOutOfRange, kNotNegative };
 class Conversion {
  public:
   Conversion(const TensorRecipe& recipe, DType type, std::byte* target)
-      : recipe_(recipe), type_(type), target_(target) {}
+      : recipe_(recipe), rows_(recipe), type_(type), target_(target) {}
 
-  int64_t rows() const {
-    int64_t count = 0;
-    for (const GgufRows& part : recipe_.parts) count += part.count;
-    return count;
-  }
+  int64_t rows() const { return rows_.count(); }
 
   // Makes the rows from `begin` on.
   void run(int64_t begin, int64_t end) {
-    const int64_t cols = recipe_.parts.front().cols;
-    std::vector<float> values(static_cast<size_t>(cols));
-    int64_t passed = 0;
-    for (const GgufRows& part : recipe_.parts) {
-      for (int64_t row = std::max(begin, passed); row < std::min(end, passed + part.count); ++row)
-        make_row(part, source_row(row) - passed, row, values);
-      passed += part.count;
+    std::vector<float> values(static_cast<size_t>(recipe_.parts.front().cols));
+    ReadPages pages;
+    for (int64_t row = begin; row < end; ++row) {
+      const RecipeRows::Row from = rows_.at(row);
+      make_row(from, row, values);
+      pages.add(from);
     }
   }
 
@@ -78,29 +68,21 @@ class Conversion {
   const TensorRecipe& recipe() const { return recipe_; }
 
  private:
-  // Where row `row` of the checkpoint's tensor stands in the file's.
-  int64_t source_row(int64_t row) const {
-    if (recipe_.paired_heads == 0) return row;
-    const int64_t head_dim = rows() / recipe_.paired_heads, half = head_dim / 2;
-    const int64_t head = row / head_dim, channel = row % head_dim;
-    return head * head_dim + channel % half * 2 + channel / half;
-  }
-
-  void make_row(const GgufRows& part, int64_t from, int64_t to, std::vector<float>& values) {
-    const std::byte* source = row_data(part, from);
+  void make_row(const RecipeRows::Row& from, int64_t to, std::vector<float>& values) {
+    const GgmlType stored = from.part->tensor->type;
     const size_t count = values.size();
     const size_t each = type_ == DType::kF32 ? 4 : 2;
     std::byte* target = target_ + static_cast<size_t>(to) * count * each;
-    if (plain_type(part.tensor->type) == type_ && !recipe_.negated_log) {
-      std::memcpy(target, source, count * each);
+    if (plain_type(stored) == type_ && !recipe_.negated_log) {
+      std::memcpy(target, from.bytes.data(), count * each);
       return;
     }
-    dequantize_row(part.tensor->type, source, part.cols, values.data());
+    dequantize_row(stored, from.bytes.data(), from.part->cols, values.data());
     if (recipe_.negated_log)
       for (float& value : values) value = log_of_negated(value);
     if (type_ == DType::kF32) {
       std::memcpy(target, values.data(), count * each);
-    } else if (!row_to_f16(values.data(), part.cols, reinterpret_cast<uint16_t*>(target))) {
+    } else if (!row_to_f16(values.data(), from.part->cols, reinterpret_cast<uint16_t*>(target))) {
       fault_ = Fault::kOutOfRange;
     }
   }
@@ -111,10 +93,17 @@ class Conversion {
   }
 
   const TensorRecipe& recipe_;
+  RecipeRows rows_;
   DType type_;
   std::byte* target_;
   std::atomic<Fault> fault_ = Fault::kNone;
 };
+
+// The file that holds a tensor; `parsed` where it is none.
+std::string file_of(const std::string& parsed, const TensorRecipe& recipe) {
+  const auto& file = recipe.parts.front().tensor->file;
+  return file == nullptr ? parsed : file->path();
+}
 
 void check_shape(const std::string& file, const TensorRecipe& recipe) {
   const auto fail = [&](const std::string& what) {
@@ -160,8 +149,7 @@ void run_all(std::vector<std::unique_ptr<Conversion>>& conversions) {
 }
 
 // Tensors with values that FP16 does not reach are made anew, in FP32.
-void widen(const std::string& file, std::vector<std::unique_ptr<Conversion>>& conversions,
-           TensorSource& source) {
+void widen(std::vector<std::unique_ptr<Conversion>>& conversions, TensorSource& source) {
   std::vector<std::unique_ptr<Conversion>> wide;
   for (auto& conversion : conversions) {
     if (conversion->fault() != Fault::kOutOfRange) continue;
@@ -175,42 +163,120 @@ void widen(const std::string& file, std::vector<std::unique_ptr<Conversion>>& co
     wide.push_back(std::make_unique<Conversion>(recipe, DType::kF32, copy.data()));
   }
   run_all(wide);
-  for (const auto& conversion : wide)
-    refuse_non_finite(source.tensors.at(conversion->recipe().name).view,
-                      file + ": tensor " + conversion->recipe().source);
+  for (const auto& conversion : wide) {
+    const TensorSource::Entry& entry = source.tensors.at(conversion->recipe().name);
+    refuse_non_finite(entry.view, entry.file + ": tensor " + conversion->recipe().source);
+  }
+}
+
+// The units of each tensor that nothing but units is made of.
+using UnitsOf = std::map<std::string, std::vector<const LinearSpec*>>;
+
+UnitsOf units_of_tensors(const ModelSpec& spec) {
+  UnitsOf units;
+  for (const LinearSpec& unit : spec.units) units[unit.tensor].push_back(&unit);
+  for (const SmallSpec& small : spec.smalls) units.erase(small.tensor);
+  return units;
+}
+
+// A tensor whose units take over the integers that the file has.
+struct Repacking {
+  const TensorRecipe* recipe;
+  const Format* format;
+  std::vector<const LinearSpec*> units;
+  std::vector<AlignedBuffer> made;  // one for each
+  bool fits = true;
+
+  void run() {
+    made.resize(units.size());
+    for (size_t i = 0; i < units.size() && fits; ++i) {
+      const LinearSpec& unit = *units[i];
+      made[i] = AlignedBuffer(packed_bytes(*format, unit.rows, unit.cols));
+      fits = repack(*recipe, *format, unit.first_row, unit.rows, made[i].data());
+    }
+    if (!fits) made.clear();
+  }
+};
+
+// Takes out of `recipes` what can be taken over as it is, and does so.
+std::vector<Repacking> take_over(std::vector<const TensorRecipe*>& recipes, const ModelSpec& spec) {
+  const UnitsOf units = units_of_tensors(spec);
+  std::vector<Repacking> all;
+  for (const TensorRecipe* recipe : recipes) {
+    const auto found = units.find(recipe->name);
+    const Format* format = stored_format(*recipe);
+    if (format == nullptr || found == units.end()) continue;
+    const bool shapes = std::ranges::all_of(found->second, [&](const LinearSpec* unit) {
+      return recipe->shape == (unit->tensor_shape.empty()
+                                   ? std::vector<int64_t>{unit->rows, unit->cols}
+                                   : unit->tensor_shape);
+    });
+    if (shapes) all.push_back({recipe, format, found->second, {}});
+  }
+  tbb::parallel_for(size_t{0}, all.size(), [&](size_t i) { all[i].run(); });
+  std::erase_if(all, [](const Repacking& one) { return !one.fits; });
+  std::set<const TensorRecipe*> done;
+  for (const Repacking& one : all) done.insert(one.recipe);
+  std::erase_if(recipes, [&](const TensorRecipe* recipe) { return done.contains(recipe); });
+  return all;
+}
+
+void add_entry(const std::string& file, const TensorRecipe& recipe, const TensorView& view,
+               TensorSource& source) {
+  TensorSource::Entry entry{view, file};
+  describe_stored(recipe, entry);
+  if (!source.tensors.emplace(recipe.name, std::move(entry)).second)
+    throw Error(ErrorKind::kBadFile,
+                file + ": tensor " + recipe.source + " is there in two spellings" + kAgain);
+}
+
+void add_packed(Repacking& done, TensorSource& source) {
+  for (size_t i = 0; i < done.units.size(); ++i) {
+    const LinearSpec& unit = *done.units[i];
+    const std::byte* data = source.copies.emplace_back(std::move(done.made[i])).data();
+    const std::byte* scale = data + weight_bytes(*done.format, unit.rows, unit.cols);
+    source.packed[unit.name] = {done.format,
+                                packed_view(*done.format, unit.rows, unit.cols, data, scale)};
+  }
 }
 
 }  // namespace
 
 void convert_tensors(const std::string& file, std::span<const TensorRecipe> recipes,
-                     TensorSource& source) {
-  std::vector<std::unique_ptr<Conversion>> conversions;
+                     const ModelSpec& spec, TensorSource& source) {
+  std::vector<const TensorRecipe*> left;
   for (const TensorRecipe& recipe : recipes) {
-    check_shape(file, recipe);
-    const GgufRows& first = recipe.parts.front();
-    TensorView view{.dtype = common_type(recipe), .shape = recipe.shape, .bytes = {}};
-    if (stays_mapped(recipe)) {
-      view.bytes = {row_data(first, 0), static_cast<size_t>(first.count) * row_bytes(first)};
+    check_shape(file_of(file, recipe), recipe);
+    left.push_back(&recipe);
+  }
+  for (Repacking& done : take_over(left, spec)) {
+    add_entry(file_of(file, *done.recipe), *done.recipe,
+              {.dtype = DType::kF16, .shape = done.recipe->shape, .bytes = {}}, source);
+    add_packed(done, source);
+  }
+  std::vector<std::unique_ptr<Conversion>> conversions;
+  for (const TensorRecipe* recipe : left) {
+    const GgufRows& first = recipe->parts.front();
+    TensorView view{.dtype = common_type(*recipe), .shape = recipe->shape, .bytes = {}};
+    if (stays_mapped(*recipe)) {
+      const size_t bytes = row_bytes(first);
+      view.bytes = first.tensor->bytes.subspan(static_cast<size_t>(first.first) * bytes,
+                                               static_cast<size_t>(first.count) * bytes);
     } else {
       const size_t each = view.dtype == DType::kF32 ? 4 : 2;
       AlignedBuffer& copy = source.copies.emplace_back(static_cast<size_t>(view.elements()) * each);
       view.bytes = {copy.data(), copy.size()};
-      conversions.push_back(std::make_unique<Conversion>(recipe, view.dtype, copy.data()));
+      conversions.push_back(std::make_unique<Conversion>(*recipe, view.dtype, copy.data()));
     }
-    TensorSource::Entry entry{std::move(view), file};
-    describe_stored(recipe, entry);
-    if (!source.tensors.emplace(recipe.name, std::move(entry)).second)
-      throw Error(ErrorKind::kBadFile,
-                  file + ": tensor " + recipe.source + " is there in two spellings" + kAgain);
+    add_entry(file_of(file, *recipe), *recipe, view, source);
   }
   run_all(conversions);
-  widen(file, conversions, source);
-  for (const auto& conversion : conversions) {
-    const std::string where = file + ": tensor " + conversion->recipe().source;
+  widen(conversions, source);
+  for (const auto& conversion : conversions)
     if (conversion->fault() == Fault::kNotNegative)
       throw Error(ErrorKind::kBadFile,
-                  where + " holds a value that is not negative, A must be" + std::string(kAgain));
-  }
+                  file_of(file, conversion->recipe()) + ": tensor " + conversion->recipe().source +
+                      " holds a value that is not negative, A must be" + std::string(kAgain));
 }
 
 }  // namespace klens

@@ -22,10 +22,15 @@ enum class GgmlType : uint32_t {
   kQ5_0 = 6,
   kQ5_1 = 7,
   kQ8_0 = 8,
+  kQ2K = 10,
+  kQ3K = 11,
   kQ4K = 12,
   kQ5K = 13,
   kQ6K = 14,
+  kIq4Nl = 20,
+  kIq4Xs = 23,
   kBf16 = 30,
+  kMxfp4 = 39,
 };
 
 struct GgmlTypeInfo {
@@ -41,6 +46,7 @@ struct GgufTensor {
   GgmlType type;
   std::vector<int64_t> shape;
   std::span<const std::byte> bytes;
+  std::shared_ptr<const MappedFile> file = nullptr;  // that they are mapped from; null if parsed
 
   int64_t cols() const { return shape.back(); }
   int64_t rows() const;  // the product of all other extents
@@ -56,12 +62,16 @@ class GgufFile {
   static GgufFile open(const std::string& path);
   // The same checks on bytes that the caller keeps alive; `name` is for messages.
   static GgufFile parse(std::span<const std::byte> bytes, const std::string& name);
+  // The model at `path`: one file, or the first of the parts that it was split into, and then all
+  // of them; keys are the first's.
+  static GgufFile open_model(const std::string& path);
 
   const std::string& name() const { return name_; }
   const std::map<std::string, GgufTensor>& tensors() const { return tensors_; }
   const GgufTensor* find_tensor(const std::string& tensor) const;
-  size_t file_bytes() const { return file_bytes_; }
-  const std::shared_ptr<const MappedFile>& mapping() const { return file_; }  // null if parsed
+  size_t file_bytes() const { return file_bytes_; }  // of all parts
+  int64_t parts() const { return parts_; }
+  const std::vector<std::shared_ptr<const MappedFile>>& mappings() const { return files_; }
 
   bool has(const std::string& key) const { return find(key) != nullptr; }
   bool is_list(const std::string& key) const;
@@ -92,16 +102,22 @@ class GgufFile {
   const Value* find(const std::string& key) const;
   const Value* scalar(const std::string& key) const;
   const Value* list(const std::string& key) const;
+  void add(GgufFile part);
 
   std::string name_;
-  std::shared_ptr<const MappedFile> file_;
+  std::vector<std::shared_ptr<const MappedFile>> files_;
   std::map<std::string, Value> values_;
   std::map<std::string, GgufTensor> tensors_;
   size_t file_bytes_ = 0;
+  int64_t parts_ = 1;
   std::shared_ptr<std::set<std::string>> read_ = std::make_shared<std::set<std::string>>();
 };
 
 // A key or tensor name as messages show it: short, printable.
 std::string shown_name(std::string_view name);
+
+// Whether a file's name says that it is a part of a split model, and not its first:
+// NAME-00002-of-00003.gguf.
+bool is_later_part(std::string_view path);
 
 }  // namespace klens

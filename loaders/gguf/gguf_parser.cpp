@@ -211,7 +211,8 @@ size_t value_type_bytes(GgufValueType type) {
 GgufFile GgufFile::open(const std::string& path) {
   auto file = std::make_shared<const MappedFile>(path);
   GgufFile parsed = parse(file->bytes(), path);
-  parsed.file_ = std::move(file);
+  for (auto& [name, tensor] : parsed.tensors_) tensor.file = file;
+  parsed.files_.push_back(std::move(file));
   return parsed;
 }
 

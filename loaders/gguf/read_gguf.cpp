@@ -1,8 +1,11 @@
 #include "loaders/gguf/read_gguf.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <set>
 
 #include "base/error.h"
+#include "loaders/architectures/architecture.h"
 #include "loaders/gguf/convert_tensors.h"
 #include "loaders/gguf/gguf_tokenizer.h"
 #include "loaders/gguf/mapping.h"
@@ -16,8 +19,8 @@ void check_kind(const GgufFile& file) {
   const std::string type = file.text("general.type", "model");
   if (type != "model")
     file.unsupported("key general.type is \"" + shown_name(type) + "\"; give a file with a model");
-  const int64_t parts = file.integer("split.count", 0, INT32_MAX, 1);
-  if (parts > 1)
+  const int64_t parts = std::max<int64_t>(file.integer("split.count", 0, INT32_MAX, 1), 1);
+  if (parts != file.parts())
     file.unsupported("is one of " + std::to_string(parts) +
                      " parts of a model; join them with llama-gguf-split --merge");
 }
@@ -30,7 +33,7 @@ std::string model_name(const GgufFile& file) {
 
 }  // namespace
 
-GgufModel read_gguf(const std::string& path) { return read_gguf(GgufFile::open(path)); }
+GgufModel read_gguf(const std::string& path) { return read_gguf(GgufFile::open_model(path)); }
 
 GgufModel read_gguf(const GgufFile& file) {
   check_kind(file);
@@ -43,15 +46,19 @@ GgufModel read_gguf(const GgufFile& file) {
   model.tensors.settings = "its header";
   model.tensors.cure = "convert the model again";
   model.tensors.file_bytes = file.file_bytes();
-  if (file.mapping()) model.tensors.files.push_back(file.mapping());
-  convert_tensors(file.name(), map.recipes(), model.tensors);
+  model.tensors.files = file.mappings();
+  std::set<std::string> names;
+  for (const TensorRecipe& recipe : map.recipes()) names.insert(recipe.name);
+  model.spec = build_spec(Config(model.texts.config, file.name() + " (its keys)"),
+                          [&](const std::string& name) { return names.contains(name); });
+  convert_tensors(file.name(), map.recipes(), model.spec, model.tensors);
   return model;
 }
 
 std::string read_gguf_tokenizer(const std::string& path) {
   ModelTexts texts;
   nlohmann::ordered_json config;
-  gguf_tokenizer(GgufFile::open(path), texts, config);
+  gguf_tokenizer(GgufFile::open_model(path), texts, config);
   if (!texts.tokenizer_problem.empty())
     throw Error(ErrorKind::kUnsupported, texts.tokenizer_problem);
   return texts.tokenizer;

@@ -14,9 +14,11 @@ struct GgufModel {
   ModelTexts texts;
   std::string name;                    // general.name, else the file's name without .gguf
   std::vector<StopToken> stop_tokens;  // of its keys, without their texts
+  ModelSpec spec;
   TensorSource tensors;  // views of the map where the values lie as they are, else of copies
 };
 
+// Of a model in several files, `path` is the first of them.
 // Throws Error naming the file, the key or tensor, and the cure. What changes the arithmetic and is
 // not understood is refused by name.
 GgufModel read_gguf(const std::string& path);

@@ -1,9 +1,11 @@
 # Paths from loaders/. Needs TBB, which klens_quant brings, and nlohmann-json.
 set(KLENS_GGUF_SOURCES
+    gguf/block_types.cpp
     gguf/convert_tensors.cpp
     gguf/dequantize.cpp
     gguf/gguf_file.cpp
     gguf/gguf_parser.cpp
+    gguf/gguf_split.cpp
     gguf/gguf_tokenizer.cpp
     gguf/gguf_types.cpp
     gguf/mapping.cpp
@@ -12,4 +14,6 @@ set(KLENS_GGUF_SOURCES
     gguf/mapping_mamba.cpp
     gguf/mapping_nemotron.cpp
     gguf/pre_tokenizers.cpp
-    gguf/read_gguf.cpp)
+    gguf/read_gguf.cpp
+    gguf/recipe_rows.cpp
+    gguf/repack.cpp)

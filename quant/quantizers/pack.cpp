@@ -117,7 +117,8 @@ uint32_t plane(const uint8_t* codes, int count, int bits) {
   return word;
 }
 
-// One output's codes to its words of a tile row.
+}  // namespace
+
 void put_codes(const uint8_t* codes, const WeightView& view, int64_t output, std::byte* tiles) {
   const int64_t lines = tile_bytes(view.layout) / kLineBytes, cols = tile_cols(view.layout);
   for (int64_t t = 0; t < view.col_tiles(); ++t, codes += cols) {
@@ -140,6 +141,8 @@ void put_codes(const uint8_t* codes, const WeightView& view, int64_t output, std
     }
   }
 }
+
+namespace {
 
 PackedWeight room_for(const Format& format, const WeightView& source) {
   return {.format = &format,

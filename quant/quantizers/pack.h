@@ -49,6 +49,9 @@ class IntegerPacker {
   Levels levels_;
 };
 
+// One output's codes [cols, padded to tiles] to its words of a row of tiles.
+void put_codes(const uint8_t* codes, const WeightView& view, int64_t output, std::byte* tiles);
+
 // The grid for these weights of one output, the group's columns from `column` on.
 using GridRule = std::function<Grid(std::span<const float> weights, int64_t column)>;
 

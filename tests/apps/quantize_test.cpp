@@ -181,8 +181,8 @@ TEST_CASE("figures of a file that grows or was quantised before are told as they
   const Folder folder;
   const std::string small = folder / "small.klens", large = folder / "large.klens";
   const std::vector<std::string> options = {"-c", "16"};
-  const Outcome first =
-      run(std::vector<std::string>{"quantize", kModel, "-o", small, "--uniform", "int4g64"} + options);
+  const Outcome first = run(
+      std::vector<std::string>{"quantize", kModel, "-o", small, "--uniform", "int4g64"} + options);
   REQUIRE(first.code == 0);
   CHECK_THAT(first.out, Catch::Contains("times smaller") && !Catch::Contains("quantised already"));
   CHECK_THAT(first.err, !Catch::Contains("quantised already"));
@@ -219,11 +219,31 @@ TEST_CASE("a GGUF's bits are those of its file, in a folder and without a name t
   CHECK(inspected["bytes"] <= inspected["file_bytes"]);
 }
 
+TEST_CASE("a quantised GGUF is kept as it is") {
+  const Folder folder;
+  const std::string gguf = folder / "small.gguf", kept = folder / "kept.klens";
+  write_text(gguf, small_quantised_gguf_llama().bytes());
+  REQUIRE(run({"quantize", gguf, "-o", kept, "--keep"}).code == 0);
+  for (const json& unit : run_json({"inspect", kept, "--json"})["units"]) {
+    const bool quantised = unit["name"] == "model.layers.0.mlp.down_proj";
+    CHECK(unit["format"] == (quantised ? "int4ag32" : "fp16"));
+    CHECK(unit["quantizer"] == (quantised ? "stored" : "rtn"));
+  }
+  using Option = std::pair<const char*, const char*>;
+  for (const auto& [option, value] : {Option{"--bpw", "5"},
+                                      {"--size", "1M"},
+                                      {"--max-kl", "1"},
+                                      {"--uniform", "int8"},
+                                      {"--plan", "p.json"}})
+    check_usage_error({"quantize", gguf, "-o", kept, "--keep", option, value},
+                      "exclude each other");
+}
+
 TEST_CASE("no list is headed by what was not measured") {
   const Folder folder;
-  const Outcome outcome = run(std::vector<std::string>{"profile", kModel, "-o", folder / "p.json",
-                                                       "--metrics", "mse"} +
-                              short_run());
+  const Outcome outcome =
+      run(std::vector<std::string>{"profile", kModel, "-o", folder / "p.json", "--metrics", "mse"} +
+          short_run());
   REQUIRE(outcome.code == 0);
   CHECK_THAT(outcome.out, Catch::Contains("written") && !Catch::Contains("KL, in nats"));
 }

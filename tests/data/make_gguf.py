@@ -1,6 +1,6 @@
 """Writes gguf/NAME.gguf, small models with random weights in the architectures that llama.cpp's converter knows, and
 gguf/NAME.reference.safetensors: input_ids, logits and greedy_ids of the transformers package with the weights that the
-GGUF holds; and gguf/types.gguf, random blocks of every quantised type beside the values that the gguf package
+GGUF holds; and gguf/types.gguf, random blocks of every quantised type that klens reads beside the values that the gguf package
 makes of them.
 
     python3 make_gguf.py LLAMA_CPP     a folder of llama.cpp with conversion/ and gguf-py/
@@ -112,16 +112,24 @@ def write_types():
     writer = gguf.GGUFWriter(FOLDER / "types.gguf", "none")
     rng = np.random.default_rng(7)
     kinds = gguf.GGMLQuantizationType
-    for kind in [kinds.Q8_0, kinds.Q4_0, kinds.Q4_1, kinds.Q5_0, kinds.Q5_1, kinds.Q4_K, kinds.Q5_K, kinds.Q6_K]:
+    # Where a block has its FP16 scales.
+    scales = {kinds.Q8_0: [0], kinds.Q4_0: [0], kinds.Q4_1: [0, 2], kinds.Q5_0: [0], kinds.Q5_1: [0, 2],
+              kinds.Q4_K: [0, 2], kinds.Q5_K: [0, 2], kinds.Q6_K: [208], kinds.Q2_K: [80, 82], kinds.Q3_K: [108],
+              kinds.IQ4_NL: [0], kinds.IQ4_XS: [0], kinds.MXFP4: []}
+    for kind, at in scales.items():
         block, size = gguf.GGML_QUANT_SIZES[kind]
         cols = max(block, 64)
         data = rng.integers(0, 256, (5, cols // block * size), dtype=np.uint8)
-        # Scales are FP16: those of random bytes would be infinite now and then.
-        at = {kinds.Q6_K: [208], kinds.Q8_0: [0], kinds.Q4_0: [0], kinds.Q5_0: [0]}.get(kind, [0, 2])
         for row in data:
             for start in range(0, row.size, size):
+                # Those of random bytes would be infinite now and then, and exponents out of FP16's reach.
                 for place in at:
                     row[start + place:start + place + 2] = rng.normal(0, 0.02, 1).astype(np.float16).view(np.uint8)
+                if kind == kinds.MXFP4:
+                    row[start] = rng.integers(110, 130)
+                # -128 is no integer of a Q8_0 that follows its reference.
+                if kind == kinds.Q8_0:
+                    row[start + 2:start + size] = row[start + 2:start + size].view(np.int8).clip(-127).view(np.uint8)
         writer.add_tensor(kind.name, data, raw_dtype=kind)
         writer.add_tensor(kind.name + ".values", gguf.quants.dequantize(data, kind))
     writer.write_header_to_file()

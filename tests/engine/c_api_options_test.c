@@ -203,7 +203,7 @@ static void all_structs(void) {
   profiling.text = NULL;
   profiling.text_bytes = 0;
   quantizing.profile = &profiling;
-  SIZES(quantize, quantizing, no_measure);
+  SIZES(quantize, quantizing, keep);
 #undef OPTIONS
 #define OPTIONS klens_bench_options
   benching.size = sizeof benching;

@@ -5,7 +5,6 @@
 #include <random>
 
 #include "base/error.h"
-#include "loaders/architectures/architecture.h"
 #include "loaders/gguf/read_gguf.h"
 #include "loaders/tokenizer/tokenizer.h"
 
@@ -39,12 +38,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       const auto tokenizer = klens::Tokenizer::from_json(model.texts.tokenizer, "fuzz");
       tokenizer.decode(tokenizer.encode("a ab<end> 12\n", true), false);
     }
-    const klens::Config config(model.texts.config, "fuzz");
     klens::Checkpoint checkpoint;
-    checkpoint.spec = klens::build_spec(config, [&](const std::string& tensor) {
-      return model.tensors.tensors.count(tensor) != 0;
-    });
+    checkpoint.spec = std::move(model.spec);
     klens::fill_checkpoint(checkpoint, std::move(model.tensors));
+    std::vector<float> row;
+    for (const auto& [name, unit] : checkpoint.units) {
+      row.resize(static_cast<size_t>(unit.view.cols));
+      klens::expand_row(unit.view, unit.view.rows - 1, row.data());
+    }
   } catch (const klens::Error&) {
   }
   return 0;

@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "loaders/architectures/architecture.h"
 #include "loaders/checksum.h"
 #include "loaders/gguf/convert_tensors.h"
 #include "loaders/gguf/dequantize.h"
@@ -49,9 +48,7 @@ Checkpoint checkpoint_of(const std::string& path) {
   GgufModel model = read_gguf(path);
   Checkpoint checkpoint;
   checkpoint.path = path;
-  const Config config(model.texts.config, path);
-  checkpoint.spec = build_spec(
-      config, [&](const std::string& tensor) { return model.tensors.tensors.count(tensor) != 0; });
+  checkpoint.spec = std::move(model.spec);
   fill_checkpoint(checkpoint, std::move(model.tensors));
   return checkpoint;
 }
@@ -70,7 +67,7 @@ TEST_CASE("every quantised type gives the values of the gguf package", "[gguf]")
     const std::vector<float> values = values_of(tensor), wanted = values_of(*expected);
     CHECK(std::memcmp(values.data(), wanted.data(), values.size() * sizeof(float)) == 0);
   }
-  CHECK(types == 8);
+  CHECK(types == 13);
 }
 
 TEST_CASE("quantised models give the values of the gguf package", "[gguf][shared]") {
@@ -222,7 +219,7 @@ TEST_CASE("matrices of different types are joined in FP32", "[gguf]") {
   TensorRecipe recipe{"joined", {2 * up.rows(), up.cols()}, {}, "gate"};
   recipe.parts = {{&gate, 0, gate.rows(), gate.cols()}, {&up, 0, up.rows(), up.cols()}};
   TensorSource source;
-  convert_tensors("test", std::span(&recipe, 1), source);
+  convert_tensors("test", std::span(&recipe, 1), ModelSpec{}, source);
   const TensorView& view = source.tensors.at("joined").view;
   CHECK(view.dtype == DType::kF32);
   std::vector<float> wanted = values_of(gate);
@@ -278,7 +275,7 @@ TEST_CASE("quantised values that FP16 does not reach become FP32", "[gguf]") {
     const GgufTensor tensor{GgmlType::kQ8_0, {static_cast<int64_t>(count), 32}, bytes};
     const TensorRecipe recipe{"t", tensor.shape, {{&tensor, 0, tensor.rows(), 32}}, "t"};
     TensorSource source;
-    convert_tensors("file", std::span(&recipe, 1), source);
+    convert_tensors("file", std::span(&recipe, 1), ModelSpec{}, source);
     const TensorView view = source.tensors.at("t").view;
     CHECK(view.dtype == type);
     return to_f32(view);

@@ -36,6 +36,34 @@ GgufBuilder quantised_gguf() {
   return file.u32("tokenizer.ggml.unknown_token_id", 0);
 }
 
+// The same with the other types, each once; most have blocks of 256.
+GgufBuilder k_quantised_gguf() {
+  GgufBuilder file = small_gguf_llama();
+  file.u32("llama.embedding_length", 256).u32("llama.feed_forward_length", 32);
+  file.u32("llama.attention.key_length", 16).u32("llama.attention.value_length", 16);
+  file.u32("llama.rope.dimension_count", 16);
+  struct Matrix {
+    const char* name;
+    uint64_t cols, rows;
+    uint32_t type;
+    size_t row_bytes;
+  };
+  const Matrix matrices[] = {
+      {"token_embd", 256, 4, 23, 136},        {"blk.0.attn_q", 256, 32, 10, 84},
+      {"blk.0.attn_k", 256, 16, 11, 110},     {"blk.0.attn_v", 256, 16, 14, 210},
+      {"blk.0.attn_output", 32, 256, 39, 17}, {"blk.0.ffn_gate", 256, 32, 12, 144},
+      {"blk.0.ffn_up", 256, 32, 13, 176},     {"blk.0.ffn_down", 32, 256, 20, 18}};
+  file.tensors.clear();
+  for (const char* norm : {"output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"})
+    file.f32_tensor(std::string(norm) + ".weight", {256});
+  for (const Matrix& m : matrices)
+    file.tensors.push_back({m.name + std::string(".weight"),
+                            m.type,
+                            {m.cols, m.rows},
+                            std::string(m.rows * m.row_bytes, m.type == 39 ? '\x6c' : '\x2c')});
+  return file;
+}
+
 // Takes a Llama's keys over to another architecture of two blocks, the second with attention.
 GgufBuilder hybrid_gguf(const std::string& name) {
   GgufBuilder file = small_gguf_llama();
@@ -107,6 +135,7 @@ TEST_CASE("seeds for the fuzzers", "[.][make-corpus]") {
   GgufBuilder gguf = small_gguf_llama();
   write_bytes(corpus + "gguf/llama", add_gguf_tokenizer(gguf).bytes());
   write_bytes(corpus + "gguf/quantised", quantised_gguf().bytes());
+  write_bytes(corpus + "gguf/k_quantised", k_quantised_gguf().bytes());
   write_bytes(corpus + "gguf/jamba", small_gguf_jamba().bytes());
   write_bytes(corpus + "gguf/granite", small_gguf_granite().bytes());
 }

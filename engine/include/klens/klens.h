@@ -389,6 +389,10 @@ typedef struct klens_quantize_options {
   int32_t dry_run;                      /* not 0: everything but writing the file */
   int32_t no_measure; /* not 0: the finished plan is not measured, and "kl", "kl_stderr",
                          "ppl_before", "ppl_after" and "evaluation" are left out */
+  int32_t keep; /* not 0, and no plan_json, budget or uniform format: units that are in one of
+                   klens_formats() keep their bytes, as those of a GGUF in Q4_0, Q4_1, Q5_0, Q5_1,
+                   Q8_0 are ("quantizer": "stored"); others become FP16, but for tensor_types. A
+                   model that this leaves as it is is not measured */
 } klens_quantize_options;
 
 /* Profiles, plans, measures the whole plan, re-measures around it, and writes the model file
