@@ -128,7 +128,8 @@ Plan given_plan(const Model& model, const Profile& profile, const std::string& j
 
 // What the model is already, but for the pinned choices.
 Plan kept_plan(const Model& model, const std::map<std::string, Choice>& pinned) {
-  Plan plan{.method = "given", .budget = {}, .units = {}};
+  Plan plan;
+  plan.method = "given";
   for (const auto& [name, unit] : model.checkpoint().units)
     plan.units[name] = choice_as_stored(unit);
   for (const auto& [name, choice] : pinned) plan.units[name] = choice;
