@@ -2,7 +2,7 @@
 """KL of every format on its own, by every quantizer: the whole model in one format, against the model as it is.
 
 usage: bench/single_formats.py KLENS MODEL TEXT CALIBRATION [FORMAT...]
-TEXT is scored in windows of 512 tokens; CALIBRATION is what `search` sees columns by. Prints a table.
+TEXT is scored in windows of 512 tokens; CALIBRATION is what `search` and `gptq` see inputs by. Prints a table.
 """
 import json
 import os
@@ -21,7 +21,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "one.klens")
         for name in formats or ["int8g32", "int8", "int6g32", "int5ag32", "int5g32", "int4ag32", "int4g32", "int4g64"]:
-            for quantizer in ("rtn", "search"):
+            for quantizer in ("rtn", "search", "gptq"):
                 run(klens, "quantize", model, "-o", out, "--uniform", name, "--quantizer", quantizer, "--no-measure",
                     "-f", calibration, "-q")
                 report = json.loads(run(klens, "compare", model, out, "-f", text, "-c", "512", "-q", "--json"))
