@@ -14,16 +14,22 @@ const uint8_t* tile_at(const WeightView& w, int64_t row, int64_t col) {
 // The code at column `col` of an output of a tile; `bytes` are the output's four of its first line.
 int code_at(Layout layout, const uint8_t* bytes, int64_t col) {
   const int64_t j = col % 4, vector = col / 4;  // of the tile
-  const uint8_t* line = bytes + vector / 2 * kLineBytes;
-  const int low = vector % 2 == 0 ? line[j] & 15 : line[j] >> 4;
-  const uint8_t* planes = bytes + 4 * kLineBytes;
+  const auto nibble = [&] { return bytes[vector / 2 * kLineBytes + j] >> vector % 2 * 4 & 15; };
+  const auto bit = [&](int64_t line) { return bytes[line * kLineBytes + j] >> vector & 1; };
+  const auto pair = [&](int64_t line) {  // of lines from this on
+    return bytes[(line + vector / 4) * kLineBytes + j] >> vector % 4 * 2 & 3;
+  };
   switch (layout) {
+    case Layout::kTilesI2:
+      return pair(0);
+    case Layout::kTilesI3:
+      return pair(0) | bit(2) << 2;
     case Layout::kTilesI5:
-      return low | (planes[j] >> vector & 1) << 4;
+      return nibble() | bit(4) << 4;
     case Layout::kTilesI6:
-      return low | (planes[vector / 4 * kLineBytes + j] >> vector % 4 * 2 & 3) << 4;
+      return nibble() | pair(4) << 4;
     default:
-      return low;
+      return nibble();
   }
 }
 
@@ -34,13 +40,16 @@ float of_group(const WeightView& w, const uint16_t* halves, int64_t row, int64_t
       halves[(tile * w.groups() + col / w.group) * kTileOutputs + row % kTileOutputs]);
 }
 
+// What codes are above their integers.
+int32_t offset_of(const WeightView& w) {
+  return w.min != nullptr || w.layout == Layout::kTilesI8 ? 0 : 1 << (code_bits(w.layout) - 1);
+}
+
 // The integer at (row, col) of an integer layout.
-inline int32_t stored_at(const WeightView& w, int64_t row, int64_t col) {
+inline int32_t stored_at(const WeightView& w, int32_t offset, int64_t row, int64_t col) {
   const uint8_t* bytes = tile_at(w, row, col) + row % kTileOutputs * 4;
   if (w.layout == Layout::kTilesI8) return static_cast<int8_t>(bytes[col % 4]);
-  const int code = code_at(w.layout, bytes, col % tile_cols(w.layout));
-  if (w.min != nullptr) return code;
-  return code - (w.layout == Layout::kTilesI4 ? 8 : w.layout == Layout::kTilesI5 ? 16 : 32);
+  return code_at(w.layout, bytes, col % tile_cols(w.layout)) - offset;
 }
 
 // Of a layout that holds the numbers themselves.
@@ -60,12 +69,13 @@ float number_at(const WeightView& w, int64_t row, int64_t col) {
 }
 
 void expand_integers(const WeightView& w, int64_t row, int64_t begin, int64_t end, float* out) {
+  const int32_t offset = offset_of(w);
   for (int64_t k = begin; k < end;) {
     const int64_t stop = end < (k / w.group + 1) * w.group ? end : (k / w.group + 1) * w.group;
     const float scale = of_group(w, w.scale, row, k);
     const float min = w.min == nullptr ? 0 : of_group(w, w.min, row, k);
     for (; k < stop; ++k) {
-      const float scaled = static_cast<float>(stored_at(w, row, k)) * scale;
+      const float scaled = static_cast<float>(stored_at(w, offset, row, k)) * scale;
       *out++ = w.min == nullptr ? scaled : scaled + min;
     }
   }
@@ -73,7 +83,9 @@ void expand_integers(const WeightView& w, int64_t row, int64_t begin, int64_t en
 
 }  // namespace
 
-int32_t integer_at(const WeightView& w, int64_t row, int64_t col) { return stored_at(w, row, col); }
+int32_t integer_at(const WeightView& w, int64_t row, int64_t col) {
+  return stored_at(w, offset_of(w), row, col);
+}
 
 void expand_columns(const WeightView& w, int64_t row, int64_t col_begin, int64_t col_end,
                     float* out) {

@@ -22,9 +22,13 @@ namespace klens {
 //   kTilesI6   [N/16][K/32][6][16][4] bytes, codes 0..63. As above; lines 4 and 5 have the fifth
 //              and sixth bits: in line 4+l, bits 2f and 2f+1 of byte j are those of column
 //              4(4l+f)+j
+//   kTilesI2   [N/16][K/32][2][16][4] bytes, codes 0..3: in line l, bits 2f and 2f+1 of byte j are
+//              column 4(4l+f)+j
+//   kTilesI3   [N/16][K/32][3][16][4] bytes, codes 0..7. Lines 0 and 1 are as kTilesI2 with the low
+//              two bits of the codes; of line 2, bit b of byte j is the third bit of column 4b+j
 //
-// A code u is the integer u - 8, u - 16 or u - 32, all from -8, -16 or -32 on; padding has the
-// integer 0. Where a matrix has minima, a code is the integer u itself.
+// A code u of b bits is the integer u - 2^(b-1), from -2^(b-1) on; padding has the integer 0. Where
+// a matrix has minima, a code is the integer u itself.
 enum class Layout : uint8_t {
   kRowsF32,
   kRowsF16,
@@ -33,7 +37,9 @@ enum class Layout : uint8_t {
   kTilesI8,
   kTilesI4,
   kTilesI5,
-  kTilesI6
+  kTilesI6,
+  kTilesI2,
+  kTilesI3
 };
 
 inline constexpr int64_t kTileOutputs = 16;
@@ -50,9 +56,29 @@ constexpr int64_t tile_cols(Layout layout) {
       return 8;
     case Layout::kTilesI5:
     case Layout::kTilesI6:
+    case Layout::kTilesI2:
+    case Layout::kTilesI3:
       return 32;
     default:
       return 1;
+  }
+}
+
+// Bits of a number of an integer layout.
+constexpr int code_bits(Layout layout) {
+  switch (layout) {
+    case Layout::kTilesI2:
+      return 2;
+    case Layout::kTilesI3:
+      return 3;
+    case Layout::kTilesI4:
+      return 4;
+    case Layout::kTilesI5:
+      return 5;
+    case Layout::kTilesI6:
+      return 6;
+    default:
+      return 8;
   }
 }
 
@@ -63,6 +89,10 @@ constexpr int64_t tile_bytes(Layout layout) {
       return 5 * kLineBytes;
     case Layout::kTilesI6:
       return 6 * kLineBytes;
+    case Layout::kTilesI2:
+      return 2 * kLineBytes;
+    case Layout::kTilesI3:
+      return 3 * kLineBytes;
     default:
       return kLineBytes;
   }
@@ -74,7 +104,8 @@ struct WeightView {
   Layout layout = Layout::kRowsF32;
   int64_t rows = 0;  // N
   int64_t cols = 0;  // K
-  // Integer layouts: columns that share a scale; a multiple of 32, or >= cols for one per output.
+  // Integer layouts: columns that share a scale; 16, a multiple of 32, or >= cols for one per
+  // output.
   int64_t group = 0;
   const void* data = nullptr;  // 64-byte aligned for tile layouts
   // FP16 [N/16][groups][16], of any sign; integer layouts only.

@@ -14,22 +14,26 @@ struct Format {
   const char* about;  // for lists of formats: one line, no full stop
   Layout layout;
   int64_t group;  // columns per weight scale; 0: none; kWholeRow: one per output
-  int64_t
-      activation_group;  // columns per activation scale on the integer path; 0: FP32 activations
-  bool minimum;          // a minimum per group beside its scale
-  bool candidate;        // measured where a profile is asked for no formats in particular
-  int colour;            // of plan maps, one of a terminal's 256: red is careful, green coarse
+  // Columns per activation scale on the integer path, at least the group but for kWholeRow; 0: FP32
+  // activations.
+  int64_t activation_group;
+  bool minimum;    // a minimum per group beside its scale
+  bool candidate;  // measured where a profile is asked for no formats in particular
+  int colour;      // of plan maps, one of a terminal's 256: red is careful, green coarse
 };
 
 inline constexpr int64_t kWholeRow = int64_t{1} << 40;
 
 // Most precise first. Adding a format is a row here and its layout's kernels. INT8 weights lose so
 // little that their activations would be what is lost: those have a scale for every 32 columns,
-// because out_proj's have outliers (bench/RESULTS.md, "What INT8 activations cost").
+// because out_proj's have outliers (bench/RESULTS.md, "What INT8 activations cost"). Groups of 16
+// are what files of other programs have; who starts from a checkpoint has better rows of their
+// sizes.
 inline constexpr Format kFormats[] = {
     {"fp16", "half precision", Layout::kTilesF16, 0, 0, false, false, 210},
     {"int8g32", "8 bits, a scale per 32 columns", Layout::kTilesI8, 32, 32, false, true, 216},
     {"int8", "8 bits, a scale per row", Layout::kTilesI8, kWholeRow, 32, false, true, 222},
+    {"int6g16", "6 bits, a scale per 16 columns", Layout::kTilesI6, 16, 32, false, false, 187},
     {"int6g32", "6 bits, a scale per 32 columns", Layout::kTilesI6, 32, 32, false, true, 229},
     {"int5ag32", "5 bits, a scale and a minimum per 32 columns", Layout::kTilesI5, 32, 32, true,
      true, 228},
@@ -39,6 +43,11 @@ inline constexpr Format kFormats[] = {
     {"int4g32", "4 bits, a scale per 32 columns", Layout::kTilesI4, 32, 32, false, true, 193},
     {"int4g64", "4 bits, a scale per 64 columns", Layout::kTilesI4, 64, 64, false, true, 157},
     {"int4g128", "4 bits, a scale per 128 columns", Layout::kTilesI4, 128, 128, false, true, 115},
+    {"int3g16", "3 bits, a scale per 16 columns", Layout::kTilesI3, 16, 32, false, false, 79},
+    {"int2ag16", "2 bits, a scale and a minimum per 16 columns", Layout::kTilesI2, 16, 32, true,
+     false, 78},
+    {"int3g32", "3 bits, a scale per 32 columns", Layout::kTilesI3, 32, 32, false, false, 77},
+    {"int2g32", "2 bits, a scale per 32 columns", Layout::kTilesI2, 32, 32, false, false, 76},
 };
 
 // What a unit has before anything is decided: a candidate of every unit, asked for or not.

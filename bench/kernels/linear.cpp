@@ -20,14 +20,14 @@ struct Kind {
 
 constexpr Kind kInt8 = {"tiles_i8", Layout::kTilesI8}, kInt4 = {"tiles_i4", Layout::kTilesI4, 64};
 // Of integers, what kInt8 and kInt4 do not show.
-constexpr Kind kMoreIntegers[] = {{"tiles_i8g32", Layout::kTilesI8, 32},
-                                  {"tiles_i5", Layout::kTilesI5, 64},
-                                  {"tiles_i6", Layout::kTilesI6, 64},
-                                  {"tiles_i4g32", Layout::kTilesI4, 32},
-                                  {"tiles_i4min", Layout::kTilesI4, 64, true},
-                                  {"tiles_i4g32min", Layout::kTilesI4, 32, true},
-                                  {"tiles_i5g32min", Layout::kTilesI5, 32, true},
-                                  {"tiles_i6min", Layout::kTilesI6, 64, true}};
+constexpr Kind kMoreIntegers[] = {
+    {"tiles_i8g32", Layout::kTilesI8, 32},          {"tiles_i5", Layout::kTilesI5, 64},
+    {"tiles_i5g32", Layout::kTilesI5, 32},          {"tiles_i6", Layout::kTilesI6, 64},
+    {"tiles_i6g32", Layout::kTilesI6, 32},          {"tiles_i6g16", Layout::kTilesI6, 16},
+    {"tiles_i3g32", Layout::kTilesI3, 32},          {"tiles_i3g16", Layout::kTilesI3, 16},
+    {"tiles_i2g16min", Layout::kTilesI2, 16, true}, {"tiles_i4g32", Layout::kTilesI4, 32},
+    {"tiles_i4min", Layout::kTilesI4, 64, true},    {"tiles_i4g32min", Layout::kTilesI4, 32, true},
+    {"tiles_i5g32min", Layout::kTilesI5, 32, true}, {"tiles_i6min", Layout::kTilesI6, 64, true}};
 
 int64_t weight_bytes(Layout layout, int64_t rows, int64_t cols) {
   switch (layout) {
@@ -140,7 +140,8 @@ void add_quantize(int64_t cols, int64_t tokens, int64_t group) {
         const Block<int8_t> q(tokens * stride);
         const Block<int32_t> sum(tokens * groups);
         for (auto _ : state)
-          run({x.data(), cols, tokens, cols, group, q.data(), stride, scale.data(), sum.data()});
+          run({x.data(), cols, tokens, cols, group, group, q.data(), stride, scale.data(),
+               sum.data()});
         report(state, 0, 5.0 * static_cast<double>(tokens * cols));
       });
 }

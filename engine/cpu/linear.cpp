@@ -29,9 +29,18 @@ void over_tiles(const WeightView& w, int64_t tokens, const Executor& executor, c
   });
 }
 
-const LinearInput::Rounded* rounded(const LinearInput& x, int64_t group) {
+// Columns to a scale and a sum of the activations that w is multiplied by, whose groups may be of
+// more columns than its own.
+int64_t step_of(const Weight& w) {
+  const int64_t group = w.activation_group, groups = (w.view.cols + group - 1) / group;
+  return w.view.groups() > groups ? w.view.group : group;
+}
+
+const LinearInput::Rounded* rounded(const LinearInput& x, const Weight& w) {
+  if (w.activation_group == 0) return nullptr;
+  const int64_t step = step_of(w);
   for (const LinearInput::Rounded& done : x.rounded)
-    if (done.group == group) return &done;
+    if (done.group == w.activation_group && done.step == step) return &done;
   return nullptr;
 }
 
@@ -68,11 +77,11 @@ void round_input(const Weight& w, LinearInput& x, CpuLane& lane) {
   if (!w.input_squares.none()) add_squares(x.x, w.input_squares, lane);
   if (!w.input_products.none()) lane.add_products(x.x, w.input_products);
   const int64_t group = w.activation_group, tokens = x.x.count(), cols = x.x.width();
-  if (group == 0 || rounded(x, group) != nullptr) return;
-  const int64_t stride = (cols + 31) / 32 * 32, groups = (cols + group - 1) / group;
+  if (group == 0 || rounded(x, w) != nullptr) return;
+  const int64_t step = step_of(w), stride = (cols + 31) / 32 * 32, steps = (cols + step - 1) / step;
   auto* q = lane.take_array<int8_t>(tokens * stride);
-  auto* scale = lane.take_array<float>(tokens * groups);
-  auto* sum = lane.take_array<int32_t>(tokens * groups);
+  auto* scale = lane.take_array<float>(tokens * steps);
+  auto* sum = lane.take_array<int32_t>(tokens * steps);
   const auto run = cpu::best_variant(cpu::quantize_activations_variants(), cpu::active()).run;
   lane.executor().ranges(tokens, cols * 2, [&](int64_t begin, int64_t end) {
     const Timed timed = lane.timed(Step::kQuantize);
@@ -81,12 +90,14 @@ void round_input(const Weight& w, LinearInput& x, CpuLane& lane) {
          .tokens = end - begin,
          .cols = cols,
          .group = group,
+         .step = step,
          .q = q + begin * stride,
          .q_stride = stride,
-         .scale = scale + begin * groups,
-         .sum = sum + begin * groups});
+         .scale = scale + begin * steps,
+         .sum = sum + begin * steps});
   });
   x.rounded.push_back({.group = group,
+                       .step = step,
                        .stride = stride,
                        .q = reinterpret_cast<uint64_t>(q),
                        .scale = reinterpret_cast<uint64_t>(scale),
@@ -98,15 +109,15 @@ void linear_part(const Weight& w, const LinearInput& input, const float* bias, f
   const Timed timed = lane.timed(Step::kLinear);
   const WeightView view = from_tile(w.view, part.tile_begin);
   const int64_t tokens = part.t_end - part.t_begin, tiles = part.tile_end - part.tile_begin;
-  if (const LinearInput::Rounded* x = rounded(input, w.activation_group); x != nullptr) {
-    const int64_t groups = (input.x.width() + x->group - 1) / x->group;
+  if (const LinearInput::Rounded* x = rounded(input, w); x != nullptr) {
+    const int64_t steps = (input.x.width() + x->step - 1) / x->step;
     const auto run = cpu::best_variant(cpu::linear_i8_variants(), cpu::active()).run;
     run({.w = view,
          .x = pointer<int8_t>(x->q) + part.t_begin * x->stride,
          .x_stride = x->stride,
-         .x_scale = pointer(x->scale) + part.t_begin * groups,
-         .x_sum = pointer<int32_t>(x->sum) + part.t_begin * groups,
-         .x_group = x->group,
+         .x_scale = pointer(x->scale) + part.t_begin * steps,
+         .x_sum = pointer<int32_t>(x->sum) + part.t_begin * steps,
+         .x_group = x->step,
          .y = y,
          .y_stride = y_stride,
          .tokens = tokens,

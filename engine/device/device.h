@@ -26,13 +26,13 @@ struct Weight {
 };
 
 // The input of one or several linear layers [tokens][columns], and what a device made of it for
-// those that came before: activations in 8 bits, at most once per group size. That lies in the
+// those that came before: activations in 8 bits, at most once per group and step. That lies in the
 // scratch frame that is open when the first of them runs.
 struct LinearInput {
   explicit LinearInput(const Rows& rows) : x(rows) {}
 
   struct Rounded {
-    int64_t group, stride;
+    int64_t group, step, stride;  // as quantize_activations.h has them
     uint64_t q, scale, sum;
   };
   Rows x;

@@ -105,16 +105,20 @@ uint32_t four(const uint8_t* codes) {
   return word;
 }
 
-uint32_t nibbles(const uint8_t* codes) {
-  return (four(codes) & 0x0f0f0f0fu) | (four(codes + 4) & 0x0f0f0f0fu) << 4;
+// Of each code the bits from `First` on, so many that a byte of the word holds those of 8 / Bits.
+template <int First, int Bits>
+uint32_t bits_of(const uint8_t* codes) {
+  constexpr uint32_t kMask = ((1u << Bits) - 1) * 0x01010101u;
+  uint32_t word = 0;
+  for (int i = 0; i < 8 / Bits; ++i) word |= (four(codes + 4 * i) >> First & kMask) << (i * Bits);
+  return word;
 }
 
-// Bits 4 and up of 4 * `count` codes: `bits` of each, side by side in the bytes of a word.
-uint32_t plane(const uint8_t* codes, int count, int bits) {
-  const uint32_t mask = bits == 1 ? 0x01010101u : 0x03030303u;
-  uint32_t word = 0;
-  for (int i = 0; i < count; ++i) word |= (four(codes + 4 * i) >> 4 & mask) << (i * bits);
-  return word;
+// The lines of a tile of 32 columns that have these bits of its codes.
+template <int First, int Bits>
+void put_lines(const uint8_t* codes, int64_t output, int64_t line, std::byte* tiles) {
+  for (int64_t i = 0; i < Bits; ++i)
+    put_word(tiles, output, line + i, bits_of<First, Bits>(codes + 32 / Bits * i));
 }
 
 }  // namespace
@@ -128,16 +132,22 @@ void put_codes(const uint8_t* codes, const WeightView& view, int64_t output, std
         put_word(tiles, output, line, four(codes));
         break;
       case Layout::kTilesI4:
-        put_word(tiles, output, line, nibbles(codes));
+        put_word(tiles, output, line, bits_of<0, 4>(codes));
+        break;
+      case Layout::kTilesI2:
+        put_lines<0, 2>(codes, output, line, tiles);
+        break;
+      case Layout::kTilesI3:
+        put_lines<0, 2>(codes, output, line, tiles);
+        put_lines<2, 1>(codes, output, line + 2, tiles);
+        break;
+      case Layout::kTilesI5:
+        put_lines<0, 4>(codes, output, line, tiles);
+        put_lines<4, 1>(codes, output, line + 4, tiles);
         break;
       default:
-        for (int64_t i = 0; i < 4; ++i) put_word(tiles, output, line + i, nibbles(codes + 8 * i));
-        if (view.layout == Layout::kTilesI5) {
-          put_word(tiles, output, line + 4, plane(codes, 8, 1));
-        } else {
-          put_word(tiles, output, line + 4, plane(codes, 4, 2));
-          put_word(tiles, output, line + 5, plane(codes + 16, 4, 2));
-        }
+        put_lines<0, 4>(codes, output, line, tiles);
+        put_lines<4, 2>(codes, output, line + 4, tiles);
     }
   }
 }
@@ -164,9 +174,7 @@ void over_tiles(const WeightView& source, const Work& work) {
 
 Levels levels_of(const Format& format) {
   if (format.layout == Layout::kTilesI8) return {-127, 127, 0};
-  const int32_t levels = format.layout == Layout::kTilesI4   ? 16
-                         : format.layout == Layout::kTilesI5 ? 32
-                                                             : 64;
+  const int32_t levels = 1 << code_bits(format.layout);
   return format.minimum ? Levels{0, levels - 1, 0}
                         : Levels{-levels / 2, levels / 2 - 1, levels / 2};
 }

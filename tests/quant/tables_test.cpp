@@ -149,7 +149,8 @@ TEST_CASE("lists of names are read against their table", "[tables]") {
   CHECK(std::get<1>(parse_names("int8,int3", "format", kFormats)) ==
         "format \"int3\" is not one of " + names_of(kFormats));
   CHECK(names_of(kFormats) ==
-        "fp16, int8g32, int8, int6g32, int5ag32, int5g32, int4ag32, int4g32, int4g64, int4g128");
+        "fp16, int8g32, int8, int6g16, int6g32, int5ag32, int5g32, int4ag32, int4g32, int4g64, "
+        "int4g128, int3g16, int2ag16, int3g32, int2g32");
   CHECK(names_of(kMetrics) == "kl, kl_reverse, delta_ce, mse, sqnr_db, ppl, kurtosis");
   CHECK(names_of(kPlanMethods) == "klens, kl-sort, sqnr-sort, mse-sort, uniform");
   CHECK(unknown_part({"int8"}).empty());

@@ -18,10 +18,12 @@ struct QuantizeActivationsArgs {
   int64_t tokens;
   int64_t cols;
   int64_t group;     // a multiple of 32; the last group may be short
+  int64_t step;      // columns to a number of scale and sum: group, or 16 where that is 32, for
+                     // weights in groups of 16; both steps of a group then have its scale
   int8_t* q;         // [tokens][q_stride]; written up to cols rounded up to 32, zero beyond cols
   int64_t q_stride;  // a multiple of 32
-  float* scale;      // [tokens][ceil(cols / group)]
-  int32_t* sum;      // [tokens][ceil(cols / group)]: sum of the group's q
+  float* scale;      // [tokens][ceil(cols / step)]
+  int32_t* sum;      // [tokens][ceil(cols / step)]: sum of the step's q
 };
 
 // Every variant gives the same bits.

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "kernels/cpu/activations/quantize_activations.h"
 
@@ -8,7 +9,7 @@ namespace klens::cpu {
 QuantizeActivations quantize_activations_scalar;
 
 void quantize_activations_scalar(const QuantizeActivationsArgs& a) {
-  const int64_t groups = (a.cols + a.group - 1) / a.group;
+  const int64_t groups = (a.cols + a.group - 1) / a.group, steps = (a.cols + a.step - 1) / a.step;
   const int64_t padded = (a.cols + 31) / 32 * 32;
   for (int64_t t = 0; t < a.tokens; ++t) {
     const float* x = a.x + t * a.x_stride;
@@ -19,14 +20,15 @@ void quantize_activations_scalar(const QuantizeActivationsArgs& a) {
       for (int64_t k = begin; k < end; ++k) max = std::max(max, std::fabs(x[k]));
       const bool zero = max < kQuantizeActivationsFloor;
       const float factor = zero ? 0.0f : 127.0f / max;
-      int32_t sum = 0;
       for (int64_t k = begin; k < end; ++k) {
         const float rounded = std::nearbyint(x[k] * factor);  // to even, the default mode
         q[k] = static_cast<int8_t>(std::clamp(rounded, -127.0f, 127.0f));
-        sum += q[k];
       }
-      a.scale[t * groups + g] = zero ? 0.0f : max / 127.0f;
-      a.sum[t * groups + g] = sum;
+      for (int64_t k = begin; k < end; k += a.step) {
+        const int64_t i = t * steps + k / a.step;
+        a.scale[i] = zero ? 0.0f : max / 127.0f;
+        a.sum[i] = std::accumulate(q + k, q + std::min(end, k + a.step), int32_t{0});
+      }
     }
     for (int64_t k = a.cols; k < padded; ++k) q[k] = 0;
   }

@@ -179,14 +179,15 @@ inline __attribute__((always_inline)) void use_int8(int p, int q, __m256i v,
   use_pairs(p + 1, q, _mm256_extracti128_si256(split, 1), s, use);
 }
 
-// The bits above the nibbles of the unit at column k of a tile: of its first four columns shifted
-// by 4, of the others by 4 - kPlaneBits they are where they belong.
-template <class Codes>
-inline __attribute__((always_inline)) __m256i planes_of(const uint8_t* tile, int64_t k, int half) {
-  const int64_t bit = k / 4 * Codes::kPlaneBits;
-  const uint8_t* line = tile + (4 + bit / 8) * kLineBytes + 32 * half;
-  return _mm256_srl_epi16(_mm256_load_si256(reinterpret_cast<const __m256i*>(line)),
-                          _mm_cvtsi32_si128(static_cast<int>(bit % 8)));
+// The bits of the unit at column k of a tile, of which each column has `Bits` in lines from `Line`
+// on: those of its first four columns lowest.
+template <int Line, int Bits>
+inline __attribute__((always_inline)) __m256i bits_from(const uint8_t* tile, int64_t k, int half) {
+  const int64_t bit = k / 4 * Bits;
+  const uint8_t* line = tile + (Line + bit / 8) * kLineBytes + 32 * half;
+  const __m256i v = _mm256_load_si256(reinterpret_cast<const __m256i*>(line));
+  if constexpr (Bits == 4) return v;
+  return _mm256_srl_epi16(v, _mm_cvtsi32_si128(static_cast<int>(bit % 8)));
 }
 
 // The unit at column k of a tile.
@@ -200,21 +201,22 @@ inline __attribute__((always_inline)) void unit_of(const uint8_t* tile, int64_t 
     return;
   }
   for (int half = 0; half < 2; ++half) {  // outputs 0..7, then 8..15
-    const auto* at = reinterpret_cast<const __m256i*>(tile + k / 8 * kLineBytes + 32 * half);
     if constexpr (Codes::kInt8) {
+      const auto* at = reinterpret_cast<const __m256i*>(tile + 32 * half);
       use_int8(0, 2 * half, _mm256_load_si256(at), s, use);
       use_int8(2, 2 * half, _mm256_load_si256(at + 2), s, use);
     } else {
-      const __m256i nibble = _mm256_set1_epi8(15), offset = _mm256_set1_epi8(8);
-      const __m256i bytes = _mm256_load_si256(at);
-      __m256i low = _mm256_and_si256(bytes, nibble);
-      __m256i high = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), nibble);
-      if constexpr (Codes::kPlaneBits != 0) {
-        constexpr int kBits = Codes::kPlaneBits;
-        const __m256i planes = planes_of<Codes>(tile, k, half);
+      constexpr int kLow = Codes::kLowBits, kPlane = Codes::kPlaneBits;
+      const __m256i low_mask = _mm256_set1_epi8(Codes::kLowMask), offset = _mm256_set1_epi8(8);
+      const __m256i bytes = bits_from<0, kLow>(tile, k, half);
+      __m256i low = _mm256_and_si256(bytes, low_mask);
+      __m256i high = _mm256_and_si256(_mm256_srli_epi16(bytes, kLow), low_mask);
+      if constexpr (kPlane != 0) {
+        const __m256i planes = bits_from<Codes::kPlanes, kPlane>(tile, k, half);
         const __m256i mask = _mm256_set1_epi8(Codes::kPlaneMask);
-        low = _mm256_or_si256(low, _mm256_and_si256(_mm256_slli_epi16(planes, 4), mask));
-        high = _mm256_or_si256(high, _mm256_and_si256(_mm256_slli_epi16(planes, 4 - kBits), mask));
+        low = _mm256_or_si256(low, _mm256_and_si256(_mm256_slli_epi16(planes, kLow), mask));
+        high =
+            _mm256_or_si256(high, _mm256_and_si256(_mm256_slli_epi16(planes, kLow - kPlane), mask));
       } else if constexpr (!Codes::kMinima) {
         low = _mm256_sub_epi8(low, offset);
         high = _mm256_sub_epi8(high, offset);

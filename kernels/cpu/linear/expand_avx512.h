@@ -189,16 +189,17 @@ inline __m512 int4_pair(__m512i nibbles, int pair) {
   return _mm512_permutexvar_ps(_mm512_srlv_epi32(nibbles, _mm512_set1_epi64(shift)), value);
 }
 
-// Vector V of the four that a unit of kTilesI5 or kTilesI6 has, a code to a byte. `plane`: the
-// unit's line of planes, shifted so that vector 0 has its bits lowest.
+// Vector V of the four that a unit of several bits has, a code to a byte. `line`: that of its low
+// bits; `plane`: the unit's line of planes, shifted so that vector 0 has its bits lowest.
 template <class Codes, int V>
 inline __attribute__((always_inline)) __m512i codes_of(__m512i line, __m512i plane) {
-  const __m512i nibbles = V % 2 == 0 ? line : _mm512_srli_epi16(line, 4);
-  const __m512i code = _mm512_and_si512(nibbles, _mm512_set1_epi8(15));
+  constexpr int kLow = Codes::low_shift(V);
+  const __m512i low = kLow == 0 ? line : _mm512_srli_epi16(line, kLow);
+  const __m512i code = _mm512_and_si512(low, _mm512_set1_epi8(Codes::kLowMask));
   if constexpr (Codes::kPlaneBits == 0) {
     return code;
   } else {
-    constexpr int kShift = 4 - V * Codes::kPlaneBits;
+    constexpr int kShift = Codes::kLowBits - V * Codes::kPlaneBits;
     __m512i bits = plane;
     if constexpr (kShift > 0) bits = _mm512_slli_epi16(plane, kShift);
     if constexpr (kShift < 0) bits = _mm512_srli_epi16(plane, -kShift);
@@ -221,7 +222,7 @@ inline __attribute__((always_inline)) void use_bytes(const TilesSource<Codes>& s
   }
 }
 
-// A unit of codes that may have minima: four vectors, in one half of a tile of several lines, or in
+// A unit of codes that may have minima: four vectors, in one half of a tile of 32 columns, or in
 // two tiles of kTilesI4, of which the second may be missing.
 template <bool Whole, class Codes, class Use>
 inline __attribute__((always_inline)) void unit_of_codes(const TilesSource<Codes>& s, int64_t k,
@@ -231,13 +232,15 @@ inline __attribute__((always_inline)) void unit_of_codes(const TilesSource<Codes
   __m512i plane = _mm512_setzero_si512();
   if constexpr (Codes::kPlaneBits != 0) {
     const int64_t bit = vector * Codes::kPlaneBits;
-    plane = _mm512_srl_epi16(_mm512_load_si512(tile + (4 + bit / 8) * kLineBytes),
+    plane = _mm512_srl_epi16(_mm512_load_si512(tile + (Codes::kPlanes + bit / 8) * kLineBytes),
                              _mm_cvtsi32_si128(static_cast<int>(bit % 8)));
   }
-  const bool second = Whole || Codes::kPlaneBits != 0 || cols > Codes::kCols;
-  const uint8_t* lines = tile + vector / 2 * kLineBytes;
+  const uint8_t* lines = tile + vector * Codes::kLowBits / 8 * kLineBytes;
   const __m512i line0 = _mm512_load_si512(lines);
-  const __m512i line1 = second ? _mm512_load_si512(lines + kLineBytes) : _mm512_setzero_si512();
+  const bool second = Whole || Codes::kCols == 32 || cols > Codes::kCols;
+  __m512i line1 = line0;
+  if constexpr (Codes::kLowBits == 4)
+    line1 = second ? _mm512_load_si512(lines + kLineBytes) : _mm512_setzero_si512();
   use_bytes(s, 0, codes_of<Codes, 0>(line0, plane), use);
   use_bytes(s, 2, codes_of<Codes, 1>(line0, plane), use);
   use_bytes(s, 4, codes_of<Codes, 2>(line1, plane), use);

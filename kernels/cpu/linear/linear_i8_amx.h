@@ -9,8 +9,8 @@
 // it with the same FP32 operations in the same order as block() in linear_i8_vnni.h, whose 512-bit
 // row does the calls of few tokens: the bits do not tell which of the two an output took.
 #pragma once
+#include "kernels/cpu/linear/codes_simd.h"
 #include "kernels/cpu/linear/linear_i8.h"
-#include "kernels/cpu/linear/tile_codes.h"
 #include "kernels/cpu/unrolled.h"
 
 namespace klens::cpu {
@@ -71,25 +71,37 @@ struct Run {
   const uint8_t* w[2];
 };
 
-// The vectors of `tiles` tiles as rows of a B tile, of signed bytes: codes less the offset, or, if
-// there are minima, codes, which fit them as well. Returns the row after.
-template <class Codes>
+// The vectors [First, End) of each of `tiles` tiles as rows of a B tile, of signed bytes: codes
+// less the offset, or, if there are minima, codes, which fit them as well. Returns the row after.
+template <class Codes, int First, int End>
 inline int64_t unpack(const uint8_t* tile, int64_t tiles, bool minima,
                       uint8_t (*buffer)[kLineBytes]) {
   int64_t row = 0;
   const Simd::Ints offset = Simd::broadcast_byte(minima ? 0 : 1 << Codes::kOffsetBits);
   for (; tiles > 0; --tiles, tile += Codes::kBytes) {
-    unrolled<Codes::kVectors>([&](auto v) {
-      constexpr int kV = decltype(v)::kValue;
-      const Simd::Ints line = Simd::load(tile + kV / 2 * kLineBytes);
-      Simd::Ints code = kV % 2 == 0 ? Simd::low_nibbles(line) : Simd::high_nibbles(line);
-      if constexpr (Codes::kPlaneBits != 0)
-        code = Simd::template with_bits<Codes::plane_shift(kV), Codes::kPlaneMask>(
-            code, Simd::load(tile + Codes::plane_line(kV) * kLineBytes));
+    unrolled<End - First>([&](auto v) {
+      const Simd::Ints code = codes_of<Codes, First + decltype(v)::kValue>(
+          [&](int line) { return Simd::load(tile + line * kLineBytes); });
       Simd::store_bytes(buffer[row++], Simd::subtract_bytes(code, offset));
     });
   }
   return row;
+}
+
+// The same for columns [begin, end) of a group, which whole tiles hold, or, where groups are of 16
+// columns, half a tile that has more.
+template <class Codes>
+inline int64_t unpack(const Call& c, const uint8_t* from, int64_t begin, int64_t end,
+                      uint8_t (*buffer)[kLineBytes]) {
+  constexpr int kVectors = Codes::kVectors;
+  const bool minima = Codes::kMinima && c.a.w.min != nullptr;
+  if constexpr (Codes::kCols == 32) {
+    if (c.a.x_group == 16)
+      return begin % 32 == 0 ? unpack<Codes, 0, kVectors / 2>(from, 1, minima, buffer)
+                             : unpack<Codes, kVectors / 2, kVectors>(from, 1, minima, buffer);
+  }
+  const int64_t tiles = (end - begin + Codes::kCols - 1) / Codes::kCols;
+  return unpack<Codes, 0, kVectors>(from, tiles, minima, buffer);
 }
 
 // Rows of B tiles for columns [begin, end) of tile row n, as many as whole steps have.
@@ -107,7 +119,7 @@ inline const uint8_t* b_rows(const Call& c, int64_t n, int64_t begin, int64_t en
     rows_of = buffer[0];
     int64_t row = 0;
     if constexpr (!Codes::kInt8) {
-      row = unpack<Codes>(from, tiles, Codes::kMinima && c.a.w.min != nullptr, buffer);
+      row = unpack<Codes>(c, from, begin, end, buffer);
     } else if (tiles == rows) {
       rows_of = from;
       return;
@@ -151,7 +163,7 @@ inline void multiply_run(const Call& c, const Run& run, int slot, const int64_t 
   const int64_t steps = (run.end - run.begin + c.step - 1) / c.step;
   // Rows of x are readable up to a multiple of 32, half a step where a step is 64 columns.
   const int64_t readable = (run.end - run.begin + 31) / 32 * 32;
-  const int64_t whole = readable / c.step;
+  const int64_t whole = readable < steps * c.step ? readable / c.step : steps;
   int32_t(*dots)[2][kBlock][kTileOutputs] = c.work.dots + slot;
   begin_dots<0>(dots[0][0][0], run.first);
   if constexpr (R == 2) begin_dots<1>(dots[0][1][0], run.first);
@@ -308,9 +320,9 @@ inline void multiply_all_amx(const LinearI8Args& a, LinearI8* few_tokens) {
   Work work;
   const int64_t x_groups = (a.w.cols + a.x_group - 1) / a.x_group;
   const int64_t w_groups = (a.w.cols + a.w.group - 1) / a.w.group;
-  // Every group but the last of a row is whole steps. Half tiles cost as long as whole ones, which
-  // groups of 32 columns cannot fill.
-  const int64_t step = x_groups == 1 || a.x_group % 64 == 0 ? 64 : 32;
+  // Every group but the last of a row is whole steps. Part of a tile costs as long as a whole one,
+  // which groups of fewer than 64 columns cannot fill.
+  const int64_t step = x_groups == 1 || a.x_group % 64 == 0 ? 64 : a.x_group % 32 == 0 ? 32 : 16;
   const Call call = {a, work, step, x_groups, w_groups, w_groups == 1 && a.w.min == nullptr};
   configure(step);
   multiply_tiles(call);

@@ -135,10 +135,10 @@ __attribute__((noinline)) void one_token(const LinearI8Args& a, int64_t n) {
       one_dot_i8(w.at(0, k), a.x + k, cols, dots);
     } else {
       start<Codes, 1>(w, x_sum, dots);
-      if constexpr (Codes::kPlaneBits == 0) {
+      if constexpr (Codes::kLayout == Layout::kTilesI4) {
         one_dot_i4(w.at(0, k), a.x + k, cols, dots);
       } else {
-        one_dot_codes<Codes>(w.at(0, k), a.x + k, cols, dots);
+        one_dot_codes<Codes>(w.at(0, k), a.x + k, k, cols, a.x_group == 16, dots);
       }
     }
     add_scaled<1>(dots, x_scale, w.scale(0, g), sums);
@@ -146,8 +146,6 @@ __attribute__((noinline)) void one_token(const LinearI8Args& a, int64_t n) {
   }
   store<1>(a, n, y, w.one_scale(0), sums);
 }
-
-constexpr int64_t kTileRows = 4;  // that share the loads and the widening of activations
 
 // Tile rows [n, n + rows) for T tokens from t0; rows at most kTileRows. Per group, in order of k:
 // the exact integer dot product, then FP32: sum = dot * (w_scale * x_scale) + sum, or, with one
@@ -195,86 +193,72 @@ inline void block(const LinearI8Args& a, const int32_t* starts, int64_t n, int64
   for (int64_t r = 0; r < rows; ++r) store<T>(a, n + r, y, w.one_scale(r), sums[r]);
 }
 
-// Of what is unpacked to bytes: so many tokens share that work, as many columns at a time.
-constexpr int64_t kPanelTokens = 48;
-constexpr int64_t kRun = 256;
-
-// Some tokens from t0, what they have added up for some tile rows, and of the group at hand; and
-// the columns at hand, side by side: rows of x are often a power of two apart, of which the L1
-// cache holds only a few.
-struct Panel {
-  int64_t t0, tokens, x_groups;
-  alignas(64) int8_t x[kPanelTokens * kRun];
-  alignas(64) uint8_t lines[kRun / 4][kLineBytes];
-  __m256 sums[kTileRows][kPanelTokens][2];
-  __m256i dots[kPanelTokens][2];
-};
-
-// The group's dots of tile row n + r, times the scales, and its minima: what add_scaled and
-// add_minima do, with the weights' part in registers for all tokens.
-template <bool Scale, bool Min>
-inline void add_tokens(const LinearI8Args& a, const uint16_t* scale, const uint16_t* min, int64_t r,
-                       int64_t g, Panel& panel) {
-  __m256 w_scale[2] = {}, w_min[2] = {};
-  for (int h = 0; h < 2; ++h) {
-    if (Scale) w_scale[h] = load_f16(scale + 8 * h);
-    if (Min) w_min[h] = load_f16(min + 8 * h);
-  }
-  const int64_t tokens = panel.tokens, x_groups = panel.x_groups;
-  const float* x_scale = a.x_scale + panel.t0 * x_groups + g;
-  const int32_t* x_sum = a.x_sum + panel.t0 * x_groups + g;
-  for (int64_t t = 0; t < tokens; ++t, x_scale += x_groups, x_sum += x_groups) {
-    const __m256 one = _mm256_set1_ps(*x_scale);
-    const __m256 added = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_set1_epi32(*x_sum)), one);
+// What the groups that have columns [k, end) have of tile row n + r: of one scale per output, which
+// is for the end, here nothing but 1.
+template <class Codes>
+inline void expand_groups(const LinearI8Args& a, const Tiles<Codes>& w, int64_t r, int64_t k,
+                          int64_t end, Panel& panel) {
+  const int64_t first = k / a.x_group, groups = (end - 1) / a.x_group + 1 - first;
+  for (int64_t g = 0; g < groups; ++g)
     for (int h = 0; h < 2; ++h) {
-      const __m256 both = Scale ? _mm256_mul_ps(w_scale[h], one) : one;
-      const __m256 dot = _mm256_cvtepi32_ps(panel.dots[t][h]);
-      __m256 sum = _mm256_fmadd_ps(dot, both, panel.sums[r][t][h]);
-      if (Min) sum = _mm256_fmadd_ps(w_min[h], added, sum);
-      panel.sums[r][t][h] = sum;
+      const uint16_t* scale = w.scale(r, first + g);
+      _mm256_store_ps(panel.w_scale[g] + 8 * h,
+                      scale != nullptr ? load_f16(scale + 8 * h) : _mm256_set1_ps(1));
+      if (w.minima != nullptr)
+        _mm256_store_ps(panel.w_min[g] + 8 * h, load_f16(w.min(r, first + g) + 8 * h));
     }
+}
+
+// Codes of which 16-bit sums over a piece are not too large even where all are positive.
+template <class Codes>
+constexpr bool kFewBits = Codes::kBits <= 4;
+
+// Columns [k, end) of tile row n + r, a run, for T tokens from t0 of the panel, whose dots of a
+// group that is not at its end are kept in `partial`. As block(), in whose order every sum is.
+template <int T, int Piece, class Codes, bool Minima>
+inline void panel_block(const LinearI8Args& a, int64_t r, int64_t k, int64_t end, int64_t t0,
+                        Panel& panel, __m256i (*partial)[2]) {
+  __m256(*sums)[2] = panel.sums[r] + t0;
+  partial += t0;
+  int64_t g = 0, group_begin = k / a.x_group * a.x_group, group_end = group_begin + a.x_group;
+  if (group_end > a.w.cols) group_end = a.w.cols;
+  for (int64_t from = k; from < end; from += Piece) {
+    Dots<T> dots;
+    dot_piece<T, Piece>(panel, from - k, t0, dots);
+    if (from != group_begin)
+      each<T, 2>([&](auto t, auto h) __attribute__((always_inline)) {
+        dots.v[t][h] = _mm256_add_epi32(dots.v[t][h], partial[t][h]);
+      });
+    if (from + Piece < group_end) {
+      each<T, 2>([&](auto t, auto h)
+                     __attribute__((always_inline)) { partial[t][h] = dots.v[t][h]; });
+      continue;
+    }
+    const float *x_scale = panel.x_scale[g] + t0, *x_min = panel.x_min[g] + t0;
+    const float *w_scale = panel.w_scale[g], *w_min = panel.w_min[g];
+    const int32_t* offsets = panel.offsets[g] + t0;
+    unrolled<T>([&](auto t) __attribute__((always_inline)) {
+      __asm__ volatile("" : : : "memory");  // nothing is loaded ahead, for want of registers
+      const __m256 one = _mm256_set1_ps(x_scale[t]);
+      unrolled<2>([&](auto h) __attribute__((always_inline)) {
+        __m256i dot = dots.v[t][h];
+        if constexpr (Minima && !kFewBits<Codes>)
+          dot = _mm256_add_epi32(dot, _mm256_set1_epi32(offsets[t]));
+        const __m256 both = _mm256_mul_ps(_mm256_load_ps(w_scale + 8 * h), one);
+        __m256 sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), both, sums[t][h]);
+        if constexpr (Minima)
+          sum = _mm256_fmadd_ps(_mm256_load_ps(w_min + 8 * h), _mm256_set1_ps(x_min[t]), sum);
+        sums[t][h] = sum;
+      });
+    });
+    ++g;
+    group_begin = group_end;
+    group_end = group_end + a.x_group < a.w.cols ? group_end + a.x_group : a.w.cols;
   }
 }
 
-template <class Codes>
-inline void add_group(const LinearI8Args& a, const Tiles<Codes>& w, int64_t r, int64_t g,
-                      Panel& panel) {
-  const uint16_t* scale = w.scale(r, g);
-  if (w.minima != nullptr) return add_tokens<true, true>(a, scale, w.min(r, g), r, g, panel);
-  if (scale != nullptr) return add_tokens<true, false>(a, scale, nullptr, r, g, panel);
-  add_tokens<false, false>(a, nullptr, nullptr, r, g, panel);
-}
-
-// Columns [k, end) of the tokens, and the zeros that fill them up to a multiple of 32.
-inline void pack(const LinearI8Args& a, int64_t k, int64_t end, Panel& panel) {
-  const int64_t stride = (end - k + 31) / 32 * 32, tokens = panel.tokens;
-  const int8_t* from = a.x + panel.t0 * a.x_stride + k;
-  int8_t* to = panel.x;
-  for (int64_t t = 0; t < tokens; ++t, from += a.x_stride)
-    for (int64_t i = 0; i < stride; i += 32, to += 32)
-      _mm256_store_si256(reinterpret_cast<__m256i*>(to), loadu32(from + i));
-}
-
-// The unpacked columns [k, end) of group g of tile row n + r.
-template <class Codes>
-inline void multiply_run(const LinearI8Args& a, const Tiles<Codes>& w, int64_t r, int64_t g,
-                         int64_t k, int64_t end, Panel& panel) {
-  if (k == g * a.x_group) {
-    const int64_t tokens = panel.tokens, x_groups = panel.x_groups;
-    const int32_t* x_sum = a.x_sum + panel.t0 * x_groups + g;
-    for (int64_t t = 0; t < tokens; ++t, x_sum += x_groups) {
-      Dots<1> dots;
-      start<Codes, 1>(w, Rows<1, const int32_t>(x_sum, 0), dots);
-      panel.dots[t][0] = panel.dots[t][1] = dots.v[0][0];
-    }
-  }
-  dot_bytes<Codes>(panel.lines, panel.x, (end - k + 31) / 32 * 32, end - k, panel.tokens,
-                   panel.dots);
-  if (end == a.w.cols || end == (g + 1) * a.x_group) add_group<Codes>(a, w, r, g, panel);
-}
-
-// As block(), in whose order every sum is, for as many tokens as a panel has.
-template <class Codes>
+// Tile rows [n, n + rows) for as many tokens as a panel has.
+template <int Piece, bool Minima, class Codes>
 inline void multiply_panel(const LinearI8Args& a, int64_t n, int64_t rows, int64_t t0,
                            int64_t tokens) {
   const Tiles<Codes> w(a, n);
@@ -285,15 +269,23 @@ inline void multiply_panel(const LinearI8Args& a, int64_t n, int64_t rows, int64
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t t = 0; t < tokens; ++t)
       panel.sums[r][t][0] = panel.sums[r][t][1] = _mm256_setzero_ps();
-  for (int64_t k = 0, g = 0; k < a.w.cols; k += a.x_group, ++g) {
-    const int64_t left = a.w.cols - k, end = k + (left < a.x_group ? left : a.x_group);
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t from = k; from < end; from += kRun) {
-        const int64_t to = end - from < kRun ? end : from + kRun;
-        if (r == 0 || end - k > kRun) pack(a, from, to, panel);
-        unpack<Codes>(w.at(r, from), to - from, panel.lines);
-        multiply_run<Codes>(a, w, r, g, from, to, panel);
+  const int64_t blocks = (tokens + kTokens - 1) / kTokens;
+  const bool whole_groups = kRun % a.x_group == 0;  // in a run
+  for (int64_t k = 0; k < a.w.cols; k += kRun) {
+    const int64_t end = a.w.cols - k < kRun ? a.w.cols : k + kRun;
+    pack<Piece>(a, k, end, Minima && kFewBits<Codes> ? 0 : 1 << Codes::kOffsetBits, panel);
+    pack_groups(a, k, end, Codes::kOffsetBits, panel);
+    for (int64_t r = 0; r < rows; ++r) {
+      unpack<Codes>(w.at(r, k), end - k, panel.lines);
+      expand_groups(a, w, r, k, end, panel);
+      for (int64_t i = 0; i < blocks; ++i) {
+        const int64_t t = tokens * i / blocks;
+        with_constant<kTokens>(tokens * (i + 1) / blocks - t, [&](auto count) {
+          panel_block<decltype(count)::kValue, Piece, Codes, Minima>(
+              a, r, k, end, t, panel, panel.dots[whole_groups ? 0 : r]);
+        });
       }
+    }
   }
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t t = 0; t < tokens; ++t)
@@ -325,6 +317,16 @@ inline void all_rows(const LinearI8Args& a, int64_t tokens, int64_t most_tokens,
   }
 }
 
+// The tokens from t to t_end of what is unpacked to bytes.
+template <int Piece, bool Minima, class Codes>
+inline void all_panels(const LinearI8Args& a, int64_t t, int64_t t_end) {
+  all_rows<Codes>(
+      a, t_end - t, kPanelTokens,
+      [&](int64_t n, int64_t rows, int64_t from, int64_t to) __attribute__((always_inline)) {
+        multiply_panel<Piece, Minima, Codes>(a, n, rows, t + from, to - from);
+      });
+}
+
 template <class Codes, bool Starts>
 inline void all_blocks(const LinearI8Args& a, const int32_t* starts, int64_t t_begin,
                        int64_t t_end) {
@@ -343,11 +345,19 @@ inline void all_blocks(const LinearI8Args& a, const int32_t* starts, int64_t t_b
 template <class Codes>
 inline void multiply_part(const LinearI8Args& a, int64_t t, int64_t t_end) {
   if constexpr (Codes::kMinima) {
-    all_rows<Codes>(
-        a, t_end - t, kPanelTokens,
-        [&](int64_t n, int64_t rows, int64_t from, int64_t to) __attribute__((always_inline)) {
-          multiply_panel<Codes>(a, n, rows, t + from, to - from);
-        });
+    const auto panels = [&](auto minima) {
+      constexpr bool kMin = decltype(minima)::kValue != 0;
+      if (Codes::kBits == 6 || a.x_group == 16) {
+        all_panels<16, kMin, Codes>(a, t, t_end);
+      } else if constexpr (Codes::kBits != 6) {
+        all_panels<32, kMin, Codes>(a, t, t_end);
+      }
+    };
+    if (a.w.min != nullptr) {
+      panels(Index<1>());
+    } else if constexpr (Codes::kLayout != Layout::kTilesI4) {
+      panels(Index<0>());
+    }
   } else {
     constexpr bool kInt4 = !Codes::kInt8;
     int32_t starts[kInt4 ? kStarts : 1];

@@ -19,6 +19,8 @@ constexpr int kTokens = 2;  // more takes compilers minutes
 constexpr int kTokens = 6;
 #endif
 
+constexpr int64_t kTileRows = 4;  // that share the loads and the widening of activations
+
 // Sums of T tokens for one tile row. 32 bits each, or pairs of 16 bits.
 template <int T>
 struct Dots {

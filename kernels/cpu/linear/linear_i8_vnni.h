@@ -2,8 +2,8 @@
 // The file that includes it defines `struct Simd` (see linear_i8_vnni512.h) before. Everything is
 // internal to that file, so the linker can never hand its copy to another.
 #pragma once
+#include "kernels/cpu/linear/codes_simd.h"
 #include "kernels/cpu/linear/linear_i8.h"
-#include "kernels/cpu/linear/tile_codes.h"
 #include "kernels/cpu/unrolled.h"
 
 namespace klens::cpu {
@@ -60,55 +60,53 @@ __attribute__((always_inline)) inline void multiply(const Ints (&w)[V],
   });
 }
 
-// Vector I of a tile of nibbles, a code to a byte. load(v, line): of the tile, for vector v of the
-// outputs.
-template <class Codes, int I, class Load>
-__attribute__((always_inline)) inline Ints codes_of(const Load& load, int v) {
-  const Ints line = load(v, I / 2);
-  const Ints code = I % 2 == 0 ? Simd::low_nibbles(line) : Simd::high_nibbles(line);
-  if constexpr (Codes::kPlaneBits == 0) {
-    return code;
-  } else {
-    return Simd::template with_bits<Codes::plane_shift(I), Codes::kPlaneMask>(
-        code, load(v, Codes::plane_line(I)));
-  }
-}
-
 // VPDPBUSD multiplies unsigned by signed bytes. Codes are stored unsigned, INT8 weights become w +
 // 128 by one flipped bit, and the sums begin at minus the offset times the sum of the activations.
-// Two sets of sums, for the two halves of a step, where few would wait for each other.
-template <int T, int V, class Codes, bool Stream>
-__attribute__((always_inline)) inline void dot_group(const Outputs<V>& out, int64_t tile,
-                                                     int64_t tiles, Rows<T, const int8_t> x,
+// Two sets of sums, for the two halves of a step, where few would wait for each other. The group is
+// the columns [begin, begin + cols): whole tiles, but for the padding, or, if Sixteen, half of a
+// tile of 32.
+template <int T, int V, class Codes, bool Stream, bool Sixteen>
+__attribute__((always_inline)) inline void dot_group(const Outputs<V>& out, int64_t begin,
+                                                     int64_t cols, Rows<T, const int8_t> x,
                                                      Dots<T, V>& dots) {
   constexpr bool kTwo = T * V <= 6, kFull = Simd::kLanes == 8 && (T == Simd::kTokens || V > 2);
   Dots<T, V> even = dots, odd;
   if constexpr (kTwo)
     each<T, V>([&](auto t, auto v) __attribute__((always_inline)) { odd.v[t][v] = Simd::zero(); });
   const uint8_t* at[V];
-  for (int v = 0; v < V; ++v) at[v] = out.tiles[v] + tile * Codes::kBytes;
+  for (int v = 0; v < V; ++v) at[v] = out.tiles[v] + begin / Codes::kCols * Codes::kBytes;
   const auto load = [&](int v, int i) __attribute__((always_inline)) {
     if (Stream && v % kPerTile == 0) Simd::prefetch(at[v] + i * kLineBytes + kAhead);
     return Simd::load(at[v] + i * kLineBytes);
   };
-  const auto next = [&](int count, int64_t cols) __attribute__((always_inline)) {
+  const auto next = [&](int count, int64_t columns) __attribute__((always_inline)) {
     for (int v = 0; v < V; ++v) at[v] += count * kLineBytes;
-    x.advance(cols);
+    x.advance(columns);
   };
+  const int64_t tiles = (cols + Codes::kCols - 1) / Codes::kCols;
   Ints first[V], second[V];
-  if constexpr (!Codes::kInt8) {
-    for (int64_t i = 0; i < tiles; ++i, next(Codes::kBytes / kLineBytes, Codes::kCols)) {
-      unrolled<Codes::kVectors / 2>([&](auto pair) __attribute__((always_inline)) {
-        constexpr int kI = 2 * decltype(pair)::kValue;
-        for (int v = 0; v < V; ++v) first[v] = codes_of<Codes, kI>(load, v);
-        multiply<T, V>(first, x, 4 * kI, even);
-        // Read again rather than kept, where the registers are all taken.
-        if (kFull)
-          for (int v = 0; v < V; ++v) __asm__("" : "+r"(at[v]));
-        for (int v = 0; v < V; ++v) second[v] = codes_of<Codes, kI + 1>(load, v);
-        multiply<T, V>(second, x, 4 * kI + 4, kTwo ? odd : even);
-      });
+  // The vectors from `from` on of a tile, by the activations at x.
+  const auto vectors = [&](auto from, auto count) __attribute__((always_inline)) {
+    unrolled<decltype(count)::kValue / 2>([&](auto pair) __attribute__((always_inline)) {
+      constexpr int kX = 8 * decltype(pair)::kValue, kI = kX / 4 + decltype(from)::kValue;
+      for (int v = 0; v < V; ++v) first[v] = codes_of<Codes, kI>(load, v);
+      multiply<T, V>(first, x, kX, even);
+      // Read again rather than kept, where the registers are all taken.
+      if (kFull)
+        for (int v = 0; v < V; ++v) __asm__("" : "+r"(at[v]));
+      for (int v = 0; v < V; ++v) second[v] = codes_of<Codes, kI + 1>(load, v);
+      multiply<T, V>(second, x, kX + 4, kTwo ? odd : even);
+    });
+  };
+  if constexpr (Sixteen) {
+    if (begin % 32 == 0) {
+      vectors(Index<0>(), Index<4>());
+    } else {
+      vectors(Index<4>(), Index<4>());
     }
+  } else if constexpr (!Codes::kInt8) {
+    for (int64_t i = 0; i < tiles; ++i, next(Codes::kBytes / kLineBytes, Codes::kCols))
+      vectors(Index<0>(), Index<Codes::kVectors>());
   } else {
     int64_t i = 0;
     for (; i + 2 <= tiles; i += 2, next(2, 8)) {
@@ -133,9 +131,8 @@ __attribute__((always_inline)) inline void dot_group(const Outputs<V>& out, int6
 // FP32: sum = (dot * x_scale) * w_scale + sum, or, with one scale per output, sum = dot * x_scale +
 // sum and the scale at the end. A minimum is another sum = x_scale x_sum * w_min + sum, also where
 // there is one per output. The same for any T and V, so ranges do not show in the bits.
-template <int T, int V, class Codes, bool Stream>
+template <int T, int V, class Codes, bool Stream, bool Sixteen>
 inline void block(const LinearI8Args& a, int64_t vector, int64_t apart, int64_t t0) {
-  constexpr int64_t kCols = Codes::kCols;
   const int64_t x_groups = (a.w.cols + a.x_group - 1) / a.x_group;
   const int64_t w_groups = (a.w.cols + a.w.group - 1) / a.w.group;
   const Outputs<V> out = outputs_at<V, Codes>(a, vector, apart, w_groups);
@@ -160,8 +157,8 @@ inline void block(const LinearI8Args& a, int64_t vector, int64_t apart, int64_t 
           minima ? Simd::zero() : Simd::template minus_scaled<Codes::kOffsetBits>(*x_sum.at(t));
       unrolled<V>([&](auto v) __attribute__((always_inline)) { dots.v[t][v] = start; });
     });
-    dot_group<T, V, Codes, Stream>(out, begin / kCols, (cols + kCols - 1) / kCols,
-                                   Rows<T, const int8_t>(x + begin, a.x_stride), dots);
+    dot_group<T, V, Codes, Stream, Sixteen>(out, begin, cols,
+                                            Rows<T, const int8_t>(x + begin, a.x_stride), dots);
     if (one_scale) {
       each<T, V>([&](auto t, auto v) __attribute__((always_inline)) {
         sums[t][v] = Simd::multiply_add(Simd::to_floats(dots.v[t][v]),
@@ -202,25 +199,35 @@ inline void block(const LinearI8Args& a, int64_t vector, int64_t apart, int64_t 
   });
 }
 
+// Tokens of a block, and those that are few. What only weights of the smallest formats need takes
+// fewer: a block of each number is minutes of compilation.
+template <class Codes, bool Sixteen>
+struct Tokens {
+  static constexpr bool kSmall = Sixteen || Codes::kBits < 4;
+  static constexpr int kMost = kSmall && Simd::kTokens > 4 ? 4 : Simd::kTokens;
+  static constexpr int kFew = kSmall && Simd::kFewTokens > 4 ? 4 : Simd::kFewTokens;
+};
+
 // Few tokens wait for the weights, which stream by once. One stream does not fill the memory's
 // queues: a call's tile rows are cut into several that are read in turn.
-template <class Codes>
+template <class Codes, bool Sixteen>
 inline void few_tokens(const LinearI8Args& a) {
-  with_constant<Simd::kFewTokens>(a.tokens, [&](auto tokens) {
+  with_constant<Tokens<Codes, Sixteen>::kFew>(a.tokens, [&](auto tokens) {
     constexpr int T = decltype(tokens)::kValue, S = Simd::streams(T);
     const int64_t each = (a.tile_end - a.tile_begin) / S * kPerTile;
     int64_t v = a.tile_begin * kPerTile;
     for (; v < a.tile_begin * kPerTile + each; v += kPerTile)
-      block<T, S * kPerTile, Codes, true>(a, v, each, 0);
+      block<T, S * kPerTile, Codes, true, Sixteen>(a, v, each, 0);
     for (v += (S - 1) * each; v < a.tile_end * kPerTile; v += kPerTile)
-      block<T, kPerTile, Codes, true>(a, v, 0, 0);
+      block<T, kPerTile, Codes, true, Sixteen>(a, v, 0, 0);
   });
 }
 
 // Tokens [t_begin, t_end) of V neighbouring vectors, in blocks as even as can be.
-template <int V, class Codes>
+template <int V, class Codes, bool Sixteen>
 inline void many_tokens(const LinearI8Args& a, int64_t vector, int64_t t_begin, int64_t t_end) {
-  const int64_t tokens = t_end - t_begin, blocks = (tokens + Simd::kTokens - 1) / Simd::kTokens;
+  constexpr int kMost = Tokens<Codes, Sixteen>::kMost;
+  const int64_t tokens = t_end - t_begin, blocks = (tokens + kMost - 1) / kMost;
   const int64_t row_bytes = (a.w.cols + Codes::kCols - 1) / Codes::kCols * Codes::kBytes;
   const int64_t next_vector = vector + V, left = a.tile_end * kPerTile - next_vector;
   const auto* next = static_cast<const uint8_t*>(a.w.data) + next_vector / kPerTile * row_bytes;
@@ -228,32 +235,39 @@ inline void many_tokens(const LinearI8Args& a, int64_t vector, int64_t t_begin, 
   for (int64_t i = 0; i < blocks; ++i) {
     const int64_t from = tokens * i / blocks, to = tokens * (i + 1) / blocks;
     fetch_share(next, next_bytes, i, blocks);
-    with_constant<Simd::kTokens>(to - from, [&](auto count) {
-      block<decltype(count)::kValue, V, Codes, false>(a, vector, 1, t_begin + from);
+    with_constant<kMost>(to - from, [&](auto count) {
+      block<decltype(count)::kValue, V, Codes, false, Sixteen>(a, vector, 1, t_begin + from);
     });
   }
 }
 
 // Many tokens take two vectors of outputs together, so that an activation serves twice, and so many
 // of them at a time that their activations stay in the L2 cache while the weights go by.
-template <class Codes>
+template <class Codes, bool Sixteen>
 inline void multiply_layout(const LinearI8Args& a) {
   constexpr int64_t kActivationBytes = 384 << 10;
-  if (a.tokens <= Simd::kFewTokens) return few_tokens<Codes>(a);
+  constexpr int kMost = Tokens<Codes, Sixteen>::kMost;
+  if (a.tokens <= Tokens<Codes, Sixteen>::kFew) return few_tokens<Codes, Sixteen>(a);
   const int64_t begin = a.tile_begin * kPerTile, end = a.tile_end * kPerTile;
-  const int64_t fit = kActivationBytes / a.x_stride / Simd::kTokens * Simd::kTokens;
-  const int64_t some = fit < Simd::kTokens ? Simd::kTokens : fit;
+  const int64_t fit = kActivationBytes / a.x_stride / kMost * kMost;
+  const int64_t some = fit < kMost ? kMost : fit;
   const int64_t parts = (a.tokens + some - 1) / some;
   for (int64_t i = 0; i < parts; ++i) {
     const int64_t t = a.tokens * i / parts, t_end = a.tokens * (i + 1) / parts;
     int64_t v = begin;
-    for (; v + 2 <= end; v += 2) many_tokens<2, Codes>(a, v, t, t_end);
-    if (v < end) many_tokens<1, Codes>(a, v, t, t_end);
+    for (; v + 2 <= end; v += 2) many_tokens<2, Codes, Sixteen>(a, v, t, t_end);
+    if (v < end) many_tokens<1, Codes, Sixteen>(a, v, t, t_end);
   }
 }
 
 inline void multiply_all(const LinearI8Args& a) {
-  with_codes(a.w, [&](auto codes) { multiply_layout<decltype(codes)>(a); });
+  with_codes(a.w, [&](auto codes) {
+    using Codes = decltype(codes);
+    if constexpr (Codes::kCols == 32) {
+      if (a.x_group == 16) return multiply_layout<Codes, true>(a);
+    }
+    multiply_layout<Codes, false>(a);
+  });
 }
 
 }  // namespace

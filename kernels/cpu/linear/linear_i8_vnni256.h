@@ -27,15 +27,19 @@ struct Simd {
     return _mm256_load_si256(reinterpret_cast<const __m256i*>(p));
   }
   static void prefetch(const uint8_t* p) { _mm_prefetch(p, _MM_HINT_T0); }
-  static Ints low_nibbles(Ints v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
-  static Ints high_nibbles(Ints v) { return low_nibbles(_mm256_srli_epi16(v, 4)); }
-  // Nibbles and the bits of `plane` that lie in Mask once it is shifted (to the right by -Shift).
+  // Of every byte the bits that lie in Mask once it is shifted to the right.
   template <int Shift, int Mask>
-  static Ints with_bits(Ints nibbles, Ints plane) {
+  static Ints bits(Ints v) {
+    if constexpr (Shift > 0) v = _mm256_srli_epi16(v, Shift);
+    return _mm256_and_si256(v, _mm256_set1_epi8(Mask));
+  }
+  // Low bits and those of `plane` that lie in Mask once it is shifted (to the right by -Shift).
+  template <int Shift, int Mask>
+  static Ints with_bits(Ints low, Ints plane) {
     Ints bits = plane;
     if constexpr (Shift > 0) bits = _mm256_slli_epi16(plane, Shift);
     if constexpr (Shift < 0) bits = _mm256_srli_epi16(plane, -Shift);
-    return _mm256_or_si256(nibbles, _mm256_and_si256(bits, _mm256_set1_epi8(Mask)));
+    return _mm256_or_si256(low, _mm256_and_si256(bits, _mm256_set1_epi8(Mask)));
   }
   static Ints flip_sign(Ints v) { return _mm256_xor_si256(v, _mm256_set1_epi8(-128)); }
   static Ints add(Ints a, Ints b) { return _mm256_add_epi32(a, b); }

@@ -24,16 +24,20 @@ struct Simd {
   static Ints zero() { return _mm512_setzero_si512(); }
   static Ints load(const uint8_t* p) { return _mm512_load_si512(p); }
   static void prefetch(const uint8_t* p) { _mm_prefetch(p, _MM_HINT_T0); }
-  static Ints low_nibbles(Ints v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
-  static Ints high_nibbles(Ints v) { return low_nibbles(_mm512_srli_epi16(v, 4)); }
-  // Nibbles and the bits of `plane` that lie in Mask once it is shifted (to the right by -Shift).
+  // Of every byte the bits that lie in Mask once it is shifted to the right.
   template <int Shift, int Mask>
-  static Ints with_bits(Ints nibbles, Ints plane) {
+  static Ints bits(Ints v) {
+    if constexpr (Shift > 0) v = _mm512_srli_epi16(v, Shift);
+    return _mm512_and_si512(v, _mm512_set1_epi8(Mask));
+  }
+  // Low bits and those of `plane` that lie in Mask once it is shifted (to the right by -Shift).
+  template <int Shift, int Mask>
+  static Ints with_bits(Ints low, Ints plane) {
     Ints bits = plane;
     if constexpr (Shift > 0) bits = _mm512_slli_epi16(plane, Shift);
     if constexpr (Shift < 0) bits = _mm512_srli_epi16(plane, -Shift);
     constexpr int kOrAnd = 0xf8;  // a | (b & c)
-    return _mm512_ternarylogic_epi32(nibbles, bits, _mm512_set1_epi8(Mask), kOrAnd);
+    return _mm512_ternarylogic_epi32(low, bits, _mm512_set1_epi8(Mask), kOrAnd);
   }
   static Ints flip_sign(Ints v) { return _mm512_xor_si512(v, _mm512_set1_epi8(-128)); }
   static Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }

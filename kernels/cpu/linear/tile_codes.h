@@ -9,28 +9,31 @@
 namespace klens::cpu {
 namespace {
 
-// A tile is kVectors vectors, four columns of 16 outputs each: whole lines of INT8, and nibbles
-// with the bits that planes add to them. Minima: whether there may be any. For kTilesI4 that is
-// another instance, so that those without pay nothing.
-template <Layout L, bool Minima = L == Layout::kTilesI5 || L == Layout::kTilesI6>
+// A tile is kVectors vectors, four columns of 16 outputs each: whole lines of INT8, or nibbles or
+// pairs of bits, with the bits that planes add to them. Minima: whether there may be any. For
+// kTilesI4 that is another instance, so that those without pay nothing.
+template <Layout L, bool Minima = tile_cols(L) == 32>
 struct TileCodes {
   static constexpr Layout kLayout = L;
   static constexpr bool kMinima = Minima;
   static constexpr bool kInt8 = L == Layout::kTilesI8;
   static constexpr int64_t kCols = tile_cols(L), kBytes = tile_bytes(L);
   static constexpr int kVectors = kCols / 4;
-  static constexpr int kBits = kInt8                   ? 8
-                               : L == Layout::kTilesI5 ? 5
-                               : L == Layout::kTilesI6 ? 6
-                                                       : 4;
+  static constexpr int kBits = code_bits(L);
   // Integers are codes less 2^kOffsetBits where there are no minima.
   static constexpr int kOffsetBits = kBits - 1;
-  // Of vector v: its line of planes, where its bits lie in a byte of it, and how far they move to
-  // be above the nibble (to the right where negative).
-  static constexpr int kPlaneBits = kBits == 8 ? 0 : kBits - 4;
-  static constexpr int kPlaneMask = ((1 << kPlaneBits) - 1) << 4;
-  static constexpr int plane_line(int v) { return 4 + v * kPlaneBits / 8; }
-  static constexpr int plane_shift(int v) { return 4 - v * kPlaneBits % 8; }
+  // Of vector v: the line with its low bits, and where in a byte they lie.
+  static constexpr int kLowBits = kBits == 8 ? 8 : kBits < 4 ? 2 : 4;
+  static constexpr int kLowMask = (1 << kLowBits) - 1;
+  static constexpr int low_line(int v) { return v * kLowBits / 8; }
+  static constexpr int low_shift(int v) { return v * kLowBits % 8; }
+  // Its line of planes, and how far its bits there move to be above the low ones (to the right
+  // where negative).
+  static constexpr int kPlaneBits = kBits - kLowBits;
+  static constexpr int kPlaneMask = ((1 << kPlaneBits) - 1) << kLowBits;
+  static constexpr int kPlanes = kVectors * kLowBits / 8;  // the first line of them
+  static constexpr int plane_line(int v) { return kPlanes + v * kPlaneBits / 8; }
+  static constexpr int plane_shift(int v) { return kLowBits - v * kPlaneBits % 8; }
 };
 
 // f(a TileCodes) for W.
@@ -44,6 +47,10 @@ inline void with_codes(const WeightView& w, const F& f) {
       return f(TileCodes<Layout::kTilesI5>());
     case Layout::kTilesI6:
       return f(TileCodes<Layout::kTilesI6>());
+    case Layout::kTilesI2:
+      return f(TileCodes<Layout::kTilesI2>());
+    case Layout::kTilesI3:
+      return f(TileCodes<Layout::kTilesI3>());
     default:
       return f(TileCodes<Layout::kTilesI8>());
   }
