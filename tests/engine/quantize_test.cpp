@@ -40,6 +40,7 @@ TEST_CASE("a size is never exceeded, and more of it never hurts the prediction",
   for (const int64_t size : {2'840'000, 2'950'000, 3'400'000, 9'000'000}) {
     CAPTURE(size);
     QuantizeOptions options = small_options();
+    options.profile.quantizer = "rtn";  // sizes are the same, and it is quick
     options.request.budget.file_bytes = size;
     const auto report = quantize_with(*model, folder / "out.klens", options);
     CHECK(static_cast<int64_t>(report.bytes) <= size);
@@ -60,6 +61,7 @@ TEST_CASE("a baked file runs as its plan was measured", "[quantize][long]") {
   const TemporaryFolder folder;
   QuantizeOptions options = small_options();
   options.request.budget.bpw = 4.8;
+  options.profile.formats = "int8,int4ag32,int4g64";
   const auto report = quantize_with(*model, folder / "a.klens", options);
   const auto student = open_model(folder / "a.klens");
   const std::vector<int32_t> ids = {0, 17, 300, 999, 4095, 12, 12, 77, 1500, 3};
@@ -256,6 +258,7 @@ TEST_CASE("a limit on KL is met by the measured plan", "[quantize][long]") {
   const TemporaryFolder folder;
   QuantizeOptions options = small_options();
   options.request.budget.max_kl = 0.01;
+  options.profile.formats = "int8,int6g32,int4g64";
   const auto report = quantize_with(*model, folder / "out.klens", options);
   CHECK(*report.plan.measured_kl <= 0.01);
   CHECK(report.plan.bpw < 10);
