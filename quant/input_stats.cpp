@@ -13,6 +13,7 @@ namespace {
 
 using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 constexpr float kDamping = 0.01f;
+constexpr size_t kLeastGroup = 16;
 
 // Sorts pieces of `size` columns by what they matter in all, largest first. The last piece, if it
 // is no whole one, stays the last.
@@ -37,8 +38,8 @@ std::vector<int32_t> order_of(std::span<const double> matters) {
   std::vector<int32_t> order(matters.size());
   std::iota(order.begin(), order.end(), 0);
   sort_pieces(matters, 128, order);
-  for (const size_t size : {size_t{64}, size_t{32}, size_t{1}}) {
-    const size_t piece = size == 1 ? 32 : 2 * size;
+  for (const size_t size : {size_t{64}, size_t{32}, kLeastGroup, size_t{1}}) {
+    const size_t piece = size == 1 ? kLeastGroup : 2 * size;
     for (size_t at = 0; at < order.size(); at += piece) {
       std::vector<int32_t> part(
           order.begin() + static_cast<std::ptrdiff_t>(at),
