@@ -28,6 +28,19 @@ struct RowSample {
   WeightView view;
 };
 
+// Without those that would make a unit larger, or no smaller, than it is stored, to become worse.
+std::vector<const Format*> smaller_than_stored(const StoredUnit& unit,
+                                               const std::vector<const Format*>& formats) {
+  const auto bytes = [&](const Format& format) {
+    return packed_bytes(format, unit.view.rows, unit.view.cols);
+  };
+  std::vector<const Format*> kept;
+  for (const Format* format : formats)
+    if (format == &kBaseFormat || unit.format == nullptr || bytes(*format) < bytes(*unit.format))
+      kept.push_back(format);
+  return kept;
+}
+
 std::vector<const Format*> shortlisted(const StoredUnit& unit,
                                        const std::vector<const Format*>& formats,
                                        const std::string& quantizer, const InputStats& inputs) {
@@ -63,14 +76,15 @@ std::vector<std::vector<const Format*>> candidate_formats(
     const Model& model, const std::vector<const Format*>& formats, const std::string& quantizer,
     const std::map<std::string, Choice>& pinned, const UnitInputs& inputs, Progress& progress) {
   const size_t units = model.units().size();
-  if (formats.size() <= kMostCandidates + 1)
-    return std::vector<std::vector<const Format*>>(units, formats);
   progress.stage("compare formats by what outputs lose", static_cast<double>(units));
   std::vector<std::vector<const Format*>> kept;
   for (size_t u = 0; u < units; ++u) {
     const std::string& name = model.units()[u].name;
-    kept.push_back(shortlisted(model.checkpoint().units.at(name), formats, quantizer,
-                               inputs.of(u, Choice{kBaseFormat.name, quantizer})));
+    const StoredUnit& unit = model.checkpoint().units.at(name);
+    kept.push_back(smaller_than_stored(unit, formats));
+    if (kept.back().size() > kMostCandidates + 1)
+      kept.back() = shortlisted(unit, kept.back(), quantizer,
+                                inputs.of(u, Choice{kBaseFormat.name, quantizer}));
     if (const auto pin = pinned.find(name); pin != pinned.end())
       keep(find_format(pin->second.format), formats, kept.back());
     progress.step();

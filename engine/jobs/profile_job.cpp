@@ -28,10 +28,12 @@ MetricSet parse_metrics(const std::string& list) {
   return {named.begin(), named.end()};
 }
 
-// FP16 storage of these weights changes nothing, so there is nothing to measure.
-bool lossless(const StoredUnit& unit, const Format& format) {
-  return format.layout == Layout::kTilesF16 &&
-         (unit.view.layout == Layout::kRowsF16 || unit.view.layout == Layout::kTilesF16);
+// A unit that becomes what it is, and FP16 storage of FP16 weights, change nothing: there is
+// nothing to measure.
+bool lossless(const StoredUnit& unit, const Choice& choice) {
+  return is_as_stored(unit, choice) ||
+         (find_format(choice.format)->layout == Layout::kTilesF16 &&
+          (unit.view.layout == Layout::kRowsF16 || unit.view.layout == Layout::kTilesF16));
 }
 
 void set_exact(Candidate& candidate, size_t windows) {
@@ -91,6 +93,19 @@ const char* quantizer_for(const Format& format, const Quantizer& asked) {
   return (format.group == 0 ? kQuantizers[0] : asked).name;
 }
 
+// What a unit may become: what it is already is one, if that is one of the formats.
+std::vector<Choice> choices_of(const StoredUnit& unit, const std::vector<const Format*>& formats,
+                               const Quantizer& quantizer) {
+  std::vector<Choice> choices;
+  for (const Format* format : formats)
+    choices.push_back({format->name, quantizer_for(*format, quantizer)});
+  if (unit.format == nullptr) return choices;
+  const Choice stored = choice_as_stored(unit);
+  if (std::ranges::find(choices, stored) == choices.end())
+    choices.insert(choices.begin() + 1, stored);
+  return choices;
+}
+
 // formats: of each unit.
 Prepared prepare(const Model& model, const std::vector<std::vector<const Format*>>& formats,
                  const std::string& quantizer) {
@@ -117,12 +132,14 @@ Prepared prepare(const Model& model, const std::vector<std::vector<const Format*
               .cols = spec.cols,
               .weights = {},
               .candidates = {}};
-    for (const Format* format : formats[u]) {
+    const StoredUnit& stored = checkpoint.units.at(spec.name);
+    for (const Choice& choice : choices_of(stored, formats[u], parse_quantizer(quantizer))) {
       Candidate candidate;
-      candidate.choice = {format->name, quantizer_for(*format, parse_quantizer(quantizer))};
-      candidate.bytes = static_cast<int64_t>(packed_bytes(*format, spec.rows, spec.cols));
-      if (!lossless(checkpoint.units.at(spec.name), *format)) {
-        result.students.push_back({u, candidate.choice});
+      candidate.choice = choice;
+      candidate.bytes =
+          static_cast<int64_t>(packed_bytes(*find_format(choice.format), spec.rows, spec.cols));
+      if (!lossless(stored, choice)) {
+        result.students.push_back({u, choice});
         result.places.emplace_back(u, unit.candidates.size());
       }
       unit.candidates.push_back(candidate);

@@ -1,6 +1,7 @@
 // Quantised GGUF files run, and baked, as they are.
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstring>
 #include <fstream>
 #include <ranges>
 
@@ -118,6 +119,49 @@ TEST_CASE("a quantised GGUF gives the logits of its dequantised weights", "[gguf
     CHECK(kl < 1e-5);
     CHECK(rounded < 0.02);
   }
+}
+
+TEST_CASE("what a GGUF holds is a candidate that loses nothing, and nothing larger is one",
+          "[gguf][quantize]") {
+  const TemporaryFolder folder;
+  write_small(folder / "a.gguf");
+  const auto model = open_model(folder / "a.gguf");
+  const auto held = std::ranges::find_if(model->checkpoint().units, [](const auto& unit) {
+    return unit.second.format == find_format("int4ag32");
+  });
+  REQUIRE(held != model->checkpoint().units.end());
+  QuantizeOptions options;
+  options.request.budget.file_bytes = 1 << 30;
+  options.profile.ctx = 16;
+  options.profile.windows = 1;
+  options.profile.formats = "int8,int4ag32,int4g32";
+  Progress progress(nullptr);
+  const auto choices = [&] {
+    const auto report = quantize(*model, nullptr, folder / "b.klens", options, progress);
+    for (const Unit& unit : report.profile->units) {
+      if (unit.name != held->first) continue;
+      std::vector<Choice> all;
+      for (const Candidate& candidate : unit.candidates) {
+        all.push_back(candidate.choice);
+        if (candidate.choice.quantizer == kStored) CHECK(candidate.kl == 0.0);
+      }
+      return all;
+    }
+    return std::vector<Choice>();
+  };
+  const Choice stored{"int4ag32", kStored}, smaller{"int4g32", kUsualQuantizer.name};
+  CHECK(choices() == std::vector<Choice>{{kBaseFormat.name}, stored, smaller});
+  // With room for all, it stays what it is.
+  const Checkpoint b = open_checkpoint(folder / "b.klens", true);
+  const StoredUnit &was = held->second, &is = b.units.at(held->first);
+  CHECK(is.choice == stored);
+  CHECK(std::memcmp(is.view.data, was.view.data,
+                    tiles_bytes(was.view.layout, was.view.rows, was.view.cols)) == 0);
+  // But for who asks for more.
+  options.tensor_types = "^" + held->first + "$=int8";
+  CHECK(std::ranges::count(choices(), Choice{"int8", kUsualQuantizer.name}) == 1);
+  CHECK(open_checkpoint(folder / "b.klens", true).units.at(held->first).format ==
+        find_format("int8"));
 }
 
 TEST_CASE("a GGUF that is kept is baked bit for bit", "[gguf][quantize][shared]") {
