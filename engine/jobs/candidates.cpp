@@ -85,7 +85,7 @@ std::vector<std::vector<const Format*>> candidate_formats(
     if (kept.back().size() > kMostCandidates + 1)
       kept.back() = shortlisted(unit, kept.back(), quantizer,
                                 inputs.of(u, Choice{kBaseFormat.name, quantizer}));
-    if (const auto pin = pinned.find(name); pin != pinned.end())
+    if (const auto pin = pinned.find(name); pin != pinned.end() && !is_as_stored(unit, pin->second))
       keep(find_format(pin->second.format), formats, kept.back());
     progress.step();
   }
