@@ -5,16 +5,10 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "kernels/magnitude.h"
 
 namespace klens {
 namespace {
-
-// Without a branch for each, so that compilers make vectors of it: this is done for every token.
-bool all_finite(std::span<const float> values) {
-  bool finite = true;
-  for (const float v : values) finite &= std::fabs(v) <= std::numeric_limits<float>::max();
-  return finite;
-}
 
 int64_t whole_blocks(int64_t tokens) {
   return (tokens + kSequenceBlock - 1) / kSequenceBlock * kSequenceBlock;
@@ -184,7 +178,7 @@ class SessionBatch {
     }
     give_last(ended, x, lane);
     for (const size_t i : owner_)
-      if (feeds_[i].session->has_logits_ && !all_finite(feeds_[i].session->logits_)) refuse(i);
+      if (feeds_[i].session->has_logits_ && !finite(*feeds_[i].session)) refuse(i);
   }
 
   void give_all(size_t i, const Rows& x, Lane& lane) {
@@ -211,6 +205,11 @@ class SessionBatch {
       std::copy_n(values + i * vocab, vocab, session.logits_.data());
       session.has_logits_ = true;
     }
+  }
+
+  static bool finite(const Session& session) {
+    const std::vector<float>& logits = session.logits_;
+    return std::isfinite(largest_magnitude(logits.data(), static_cast<int64_t>(logits.size())));
   }
 
   // The others are fine: they have only shared the pass.

@@ -118,10 +118,9 @@ __attribute__((always_inline)) inline void start(const Tiles<Codes>& w,
   });
 }
 
-// Tile row n, for one token. A function of its own, whatever GCC thinks, which in a larger one runs
-// out of registers.
+// Tile row n, for one token.
 template <class Codes>
-__attribute__((noinline)) void one_token(const LinearI8Args& a, int64_t n) {
+__attribute__((always_inline)) inline void one_token(const LinearI8Args& a, int64_t n) {
   const Tiles<Codes> w(a, n);
   const Rows<1, float> y(a.y, a.y_stride);
   __m256 sums[1][2] = {{_mm256_setzero_ps(), _mm256_setzero_ps()}};
@@ -145,6 +144,12 @@ __attribute__((noinline)) void one_token(const LinearI8Args& a, int64_t n) {
     if (w.minima != nullptr) add_minima<1>(x_sum, x_scale, w.min(0, g), sums);
   }
   store<1>(a, n, y, w.one_scale(0), sums);
+}
+
+// A function of its own, whatever GCC thinks, which in a larger one runs out of registers.
+template <class Codes>
+__attribute__((noinline)) void one_token(const LinearI8Args& a) {
+  for (int64_t n = a.tile_begin; n < a.tile_end; ++n) one_token<Codes>(a, n);
 }
 
 // Tile rows [n, n + rows) for T tokens from t0; rows at most kTileRows. Per group, in order of k:
@@ -374,7 +379,7 @@ inline void multiply_part(const LinearI8Args& a, int64_t t, int64_t t_end) {
 template <class Codes>
 inline void multiply_layout(const LinearI8Args& a) {
   if (a.tokens == 1) {
-    for (int64_t n = a.tile_begin; n < a.tile_end; ++n) one_token<Codes>(a, n);
+    one_token<Codes>(a);
     return;
   }
   const int64_t fit = kActivationBytes / a.x_stride / kTokens * kTokens;
