@@ -18,6 +18,14 @@ struct Shape {
   int64_t least_stride = 0;
 };
 
+// INT8 has no groups of 16.
+Shape possible(Kind kind, Shape s) {
+  if (kind.layout != Layout::kTilesI8) return s;
+  if (s.x_group == 16) s.x_group = 32;
+  if (s.w_group == 16) s.w_group = 32;
+  return s;
+}
+
 struct Case {
   Shape shape;
   RandomWeight weight;
@@ -27,27 +35,27 @@ struct Case {
   Buffer<int32_t> x_sum;
   Buffer<float> untouched;
 
-  Case(Kind kind, Shape s, Rng& rng)
-      : shape(s),
-        weight(kind, s.rows, s.cols, s.w_group, rng),
-        x_stride(std::max(s.least_stride, (s.cols + 31) / 32 * 32 + 32)),
-        y_stride(s.rows + 5),
-        x_groups((s.cols + s.x_group - 1) / s.x_group),
-        x(strided(s.tokens, (s.cols + 31) / 32 * 32, x_stride)),
-        x_scale(s.tokens * x_groups),
-        x_sum(s.tokens * x_groups),
-        untouched(strided(s.tokens, s.rows, y_stride), 1) {
+  Case(Kind kind, Shape asked, Rng& rng)
+      : shape(possible(kind, asked)),
+        weight(kind, shape.rows, shape.cols, shape.w_group, rng),
+        x_stride(std::max(shape.least_stride, (shape.cols + 31) / 32 * 32 + 32)),
+        y_stride(shape.rows + 5),
+        x_groups((shape.cols + shape.x_group - 1) / shape.x_group),
+        x(strided(shape.tokens, (shape.cols + 31) / 32 * 32, x_stride)),
+        x_scale(shape.tokens * x_groups),
+        x_sum(shape.tokens * x_groups),
+        untouched(strided(shape.tokens, shape.rows, y_stride), 1) {
     untouched.fill(kPoison);
     fill_uniform(x_scale, rng, 0.001f, 0.01f);
-    for (int64_t t = 0; t < s.tokens; ++t)
-      for (int64_t k = 0; k < s.cols; ++k) {
+    for (int64_t t = 0; t < shape.tokens; ++t)
+      for (int64_t k = 0; k < shape.cols; ++k) {
         // A byte of a draw for each of the number and of the eighths that are extreme.
         const uint32_t random = rng();
         const int q = random % 8 == 0   ? -127
                       : random % 8 == 1 ? 127
                                         : static_cast<int>((random >> 8) % 255) - 127;
         x[t * x_stride + k] = static_cast<int8_t>(q);
-        x_sum[t * x_groups + k / s.x_group] += q;
+        x_sum[t * x_groups + k / shape.x_group] += q;
       }
   }
 
@@ -280,7 +288,7 @@ TEST_CASE("linear_i8: extremes are exact", "[linear_i8]") {
                 put_integer(w, c.weight.data.data(), n, k, value);
               for (int64_t t = 0; t < tokens; ++t) {
                 c.x[t * c.x_stride + k] = static_cast<int8_t>(sign * 127);
-                c.x_sum[t * c.x_groups + k / group] += sign * 127;
+                c.x_sum[t * c.x_groups + k / c.shape.x_group] += sign * 127;
               }
             }
             rows.run(c);

@@ -292,7 +292,8 @@ TEST_CASE("what a format cannot hold is converted as it is", "[gguf]") {
   }
   SECTION("a power of two beyond FP16") {  // 2^(90 - 128)
     of(GgmlType::kMxfp4, 32, raw<uint8_t>(150) + std::string(16, '\x11'), DType::kF32);
-    const GgufTensor small = tensor_of(GgmlType::kMxfp4, {1, 32}, "Z" + std::string(16, '\x11'));
+    const std::string block = "Z" + std::string(16, '\x11');
+    const GgufTensor small = tensor_of(GgmlType::kMxfp4, {1, 32}, block);
     CHECK(convert(whole(small)).packed.empty());
   }
   SECTION("but zeros need no scale") {

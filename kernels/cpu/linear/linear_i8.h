@@ -17,9 +17,9 @@ struct LinearI8Args {
   int64_t x_stride;      // bytes, a multiple of 32
   const float* x_scale;  // [tokens][x_groups]
   const int32_t* x_sum;  // [tokens][x_groups], sum of the group's integers
-  int64_t x_group;       // columns per activation scale, 16 or a multiple of 32. Equal to w.group,
-                         // or, where W has one scale per output, any
-  float* y;              // [tokens][rows], rows y_stride floats apart
+  int64_t x_group;  // columns per activation scale, a multiple of 32, or 16 but for INT8. Equal
+                    // to w.group, or, where W has one scale per output, any
+  float* y;         // [tokens][rows], rows y_stride floats apart
   int64_t y_stride;
   int64_t tokens;
   int64_t tile_begin, tile_end;  // outputs [16 * tile_begin, min(rows, 16 * tile_end)) are written
