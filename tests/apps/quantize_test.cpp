@@ -224,7 +224,8 @@ TEST_CASE("a quantised GGUF is kept as it is") {
   const std::string gguf = folder / "small.gguf", kept = folder / "kept.klens";
   write_text(gguf, small_quantised_gguf_llama().bytes());
   REQUIRE(run({"quantize", gguf, "-o", kept, "--keep"}).code == 0);
-  for (const json& unit : run_json({"inspect", kept, "--json"})["units"]) {
+  const json after = run_json({"inspect", kept, "--json"});
+  for (const json& unit : after["units"]) {
     const bool quantised = unit["name"] == "model.layers.0.mlp.down_proj";
     CHECK(unit["format"] == (quantised ? "int4ag32" : "fp16"));
     CHECK(unit["quantizer"] == (quantised ? "stored" : "rtn"));
