@@ -17,8 +17,10 @@ namespace {
 
 using namespace klens::testing;
 
+// Quick: what is tested is seldom what quantizers do.
 QuantizeOptions small_options() {
   QuantizeOptions options;
+  options.profile.quantizer = "rtn";
   options.profile.ctx = 32;
   options.profile.windows = 8;
   return options;
@@ -40,7 +42,6 @@ TEST_CASE("a size is never exceeded, and more of it never hurts the prediction",
   for (const int64_t size : {2'840'000, 2'950'000, 3'400'000, 9'000'000}) {
     CAPTURE(size);
     QuantizeOptions options = small_options();
-    options.profile.quantizer = "rtn";  // sizes are the same, and it is quick
     options.request.budget.file_bytes = size;
     const auto report = quantize_with(*model, folder / "out.klens", options);
     CHECK(static_cast<int64_t>(report.bytes) <= size);
@@ -61,6 +62,7 @@ TEST_CASE("a baked file runs as its plan was measured", "[quantize][long]") {
   const TemporaryFolder folder;
   QuantizeOptions options = small_options();
   options.request.budget.bpw = 4.8;
+  options.profile.quantizer = kUsualQuantizer.name;
   options.profile.formats = "int8,int4ag32,int4g64";
   const auto report = quantize_with(*model, folder / "a.klens", options);
   const auto student = open_model(folder / "a.klens");
@@ -102,6 +104,9 @@ TEST_CASE("the same command twice writes the same bytes", "[quantize]") {
   const auto model = open_model(data_path("goldens/falcon_mamba"));
   const TemporaryFolder folder;
   QuantizeOptions options = small_options();
+  options.profile.quantizer = kUsualQuantizer.name;
+  options.profile.formats = "int8,int4g64";
+  options.profile.windows = 2;
   options.request.budget.bpw = 8;
   quantize_with(*model, folder / "a.klens", options);
   quantize_with(*model, folder / "b.klens", options);
@@ -120,7 +125,7 @@ TEST_CASE("formats given by name are kept, whatever else is planned", "[quantize
   }
   const auto report = quantize_with(*model, folder / "out.klens", options);
   const auto& units = report.plan.units;
-  CHECK(units.at("backbone.layers.0.mixer.x_proj") == Choice{"int8", kUsualQuantizer.name});
+  CHECK(units.at("backbone.layers.0.mixer.x_proj") == Choice{"int8", "rtn"});
   CHECK(units.at("backbone.layers.1.mixer.x_proj") == Choice{"fp16"});
   options.tensor_types = "nothing=fp16";
   CHECK_THROWS_WITH(quantize_with(*model, folder / "b.klens", options),
@@ -131,6 +136,33 @@ TEST_CASE("formats given by name are kept, whatever else is planned", "[quantize
   options.tensor_types = "x_proj(=int8";
   CHECK_THROWS_WITH(quantize_with(*model, folder / "b.klens", options),
                     Catch::Contains("bad regular expression"));
+}
+
+TEST_CASE("of more formats than are measured, those go that another makes up for", "[quantize]") {
+  const auto model = open_model(data_path("goldens/mamba"));
+  const TemporaryFolder folder;
+  QuantizeOptions options = small_options();
+  options.profile.windows = 1;
+  for (const Format& format : kFormats) options.profile.formats += std::string(",") + format.name;
+  options.request.budget.bpw = 9;
+  options.tensor_types = "layers\\.0\\..*x_proj=int2ag16";
+  const auto report = quantize_with(*model, folder / "out.klens", options);
+  size_t most = 0;
+  for (const Unit& unit : report.profile->units) {
+    CAPTURE(unit.name);
+    const bool pinned = unit.name == "backbone.layers.0.mixer.x_proj";
+    CHECK(unit.candidates.front().choice.format == kBaseFormat.name);
+    CHECK(unit.candidates.size() <= 7u + pinned);
+    most = std::max(most, unit.candidates.size());
+    // The smallest of all is one.
+    int64_t least = INT64_MAX, kept = INT64_MAX;
+    for (const Format& format : kFormats)
+      least = std::min(least, static_cast<int64_t>(packed_bytes(format, unit.rows, unit.cols)));
+    for (const Candidate& candidate : unit.candidates) kept = std::min(kept, candidate.bytes);
+    CHECK(kept == least);
+  }
+  CHECK(most >= 7);
+  CHECK(report.plan.units.at("backbone.layers.0.mixer.x_proj").format == "int2ag16");
 }
 
 TEST_CASE("a dry run says what would be written and writes nothing", "[quantize]") {
