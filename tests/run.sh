@@ -3,13 +3,13 @@
 # errors, the symbols of an unoptimised one, the tests under AddressSanitizer and UndefinedBehaviorSanitizer,
 # what runs on several threads under ThreadSanitizer, a while of fuzzing, and what has changed parsed without
 # precompiled headers (KLENS_BASE: since which commit).
-# KLENS_FUZZ_SECONDS (20) is the time per fuzz target, KLENS_JOBS (all cores) how much runs at once.
+# KLENS_FUZZ_SECONDS (12) is the time per fuzz target, KLENS_JOBS (all cores) how much runs at once.
 # shellcheck disable=SC2317  # step calls most of these functions
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 jobs=${KLENS_JOBS:-$(nproc)}
-fuzz_seconds=${KLENS_FUZZ_SECONDS:-20}
+fuzz_seconds=${KLENS_FUZZ_SECONDS:-12}
 logs=build/test-logs
 rm -rf "$logs"
 mkdir -p "$logs"
