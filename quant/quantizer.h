@@ -30,4 +30,7 @@ inline constexpr Quantizer kQuantizers[] = {
 // What units get where nobody asks for another.
 inline constexpr const Quantizer& kUsualQuantizer = kQuantizers[2];
 
+// What those that make columns' errors good do where nothing is known of inputs.
+inline constexpr const Quantizer& kUnseenQuantizer = kQuantizers[1];
+
 }  // namespace klens

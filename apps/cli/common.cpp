@@ -36,8 +36,12 @@ std::string model_path(const Arguments& arguments) {
   const std::vector<std::string>& positionals = arguments.positionals();
   if (positionals.size() > 1)
     throw UsageError("what is '" + positionals[1] + "'? There is one MODEL");
+  const auto model = arguments.text("model");
+  if (!positionals.empty() && model)
+    throw UsageError("MODEL is given twice, as '" + positionals[0] + "' and as --model '" + *model +
+                     "'");
   if (!positionals.empty()) return positionals[0];
-  if (const auto model = arguments.text("model")) return *model;
+  if (model) return *model;
   throw UsageError("MODEL is missing");
 }
 

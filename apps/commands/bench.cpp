@@ -138,7 +138,7 @@ Command bench_command() {
                         {"o,output-format,output", "FORMAT", "md (default), csv, json or jsonl"});
   output.options.push_back(quiet_option());
   return {"bench",
-          "MODEL [MODEL ...] [options]",
+          "MODEL [options], or --sweep NAME MODEL [MODEL ...]",
           "speed of prompt processing and of generation",
           "Times a prompt of -p tokens (pp) and the generation of -n tokens (tg), each -r times, "
           "against what this machine gives in the same run: memory read from end to end, and 8-bit "

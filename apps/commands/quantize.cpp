@@ -86,6 +86,10 @@ void run(const Arguments& arguments) {
   if (output.empty() && !dry_run) throw UsageError("-o OUT.klens is missing");
   const Budget budget(arguments, source);
   const std::string plan = source == "plan" ? read_file(*arguments.text("plan")) : "";
+  if (plan.find('\0') != std::string::npos)
+    throw Error(*arguments.text("plan") +
+                ": holds a byte that is zero, so it is no JSON; give what "
+                "klens plan has written");
   const Calibration calibration(arguments, output.empty() ? "" : output + ".partial");
   if (!dry_run)
     check_output(output, ".klens",
@@ -152,7 +156,8 @@ Command quantize_command() {
       "With --bpw, --size or --max-kl: measures every matrix in every candidate format on "
       "calibration text, chooses the plan with the least KL within the budget, measures the "
       "whole plan, and writes one self-contained .klens file. --plan, --uniform and --keep skip "
-      "the measuring. The file appears whole or not at all. Ctrl-C stops; --resume goes on.",
+      "the measuring; without -f nothing is then seen of what matrices are multiplied by, and they "
+      "lose more. The file appears whole or not at all. Ctrl-C stops; --resume goes on.",
       "  klens quantize MODEL -o model.klens --bpw 4.5\n"
       "  klens quantize MODEL -o model.klens --size 700M -f book.txt\n"
       "  klens quantize MODEL -o model.klens --uniform int8\n"

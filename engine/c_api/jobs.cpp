@@ -145,7 +145,11 @@ klens_status klens_quantize(klens_model* model, const char* out_path,
     const klens_quantize_options given = read_options(options);
     if (given.dry_run == 0) require(out_path, "out_path");
     QuantizeOptions run;
-    if (given.plan_json != nullptr) run.plan_json = given.plan_json;
+    if (given.plan_json != nullptr) {
+      run.plan_json = given.plan_json;
+      if (run.plan_json.empty())
+        throw Error(ErrorKind::kBadArgument, "plan: is empty; give what klens plan has written");
+    }
     const klens_plan_options plan = read_options(given.plan);
     const klens_profile_options profile = read_options(given.profile);
     run.request = plan_request(plan);

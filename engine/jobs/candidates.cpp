@@ -61,13 +61,8 @@ std::vector<const Format*> shortlisted(const StoredUnit& unit,
   return kept;
 }
 
-// Puts a format back, if it is one of `formats`, and where it was among them.
-void keep(const Format* format, const std::vector<const Format*>& formats,
-          std::vector<const Format*>& kept) {
-  const auto place = [&](const Format* f) { return std::ranges::find(formats, f); };
-  if (place(format) == formats.end() || std::ranges::find(kept, format) != kept.end()) return;
-  kept.push_back(format);
-  std::ranges::sort(kept, {}, place);
+void keep(const Format* format, std::vector<const Format*>& kept) {
+  if (std::ranges::find(kept, format) == kept.end()) kept.push_back(format);
 }
 
 }  // namespace
@@ -86,7 +81,7 @@ std::vector<std::vector<const Format*>> candidate_formats(
       kept.back() = shortlisted(unit, kept.back(), quantizer,
                                 inputs.of(u, Choice{kBaseFormat.name, quantizer}));
     if (const auto pin = pinned.find(name); pin != pinned.end() && !is_as_stored(unit, pin->second))
-      keep(find_format(pin->second.format), formats, kept.back());
+      keep(find_format(pin->second.format), kept.back());
     progress.step();
   }
   return kept;

@@ -43,6 +43,18 @@ class Racing {
   int same_ = 0;
 };
 
+void check_choice(const Choice& choice, const std::string& unit, const Model& model) {
+  if (is_as_stored(model.checkpoint().units.at(unit), choice)) return;
+  const std::string what = "the plan's choice for unit " + unit + ": ";
+  if (choice.quantizer == kStored)
+    throw Error(ErrorKind::kBadArgument,
+                what + "\"" + kStored + "\" means what a model holds already, and " +
+                    model.checkpoint().path + " does not hold it in " + choice.format +
+                    "; name a quantizer of " + names_of(kQuantizers));
+  if (const std::string why = unknown_part(choice); !why.empty())
+    throw Error(ErrorKind::kBadArgument, what + why);
+}
+
 void check_covers(const Plan& plan, const Model& model) {
   std::map<std::string, Choice> left = plan.units;
   for (const LinearSpec& unit : model.units()) {
@@ -50,8 +62,7 @@ void check_covers(const Plan& plan, const Model& model) {
     if (found == left.end())
       throw Error(ErrorKind::kBadArgument, "the plan has no format for unit " + unit.name + " of " +
                                                model.checkpoint().path);
-    if (const std::string why = unknown_part(found->second); !why.empty())
-      throw Error(ErrorKind::kBadArgument, "the plan's choice for unit " + unit.name + ": " + why);
+    check_choice(found->second, unit.name, model);
     left.erase(found);
   }
   if (!left.empty())
@@ -164,6 +175,17 @@ Quantizer::Sees sees(const Plan& plan) {
   return most;
 }
 
+// Where no inputs are seen, gptq does what search does: so the file says. Figures of a plan that
+// was measured with gptq do not hold then.
+void name_what_is_done(Plan& plan) {
+  for (auto& [name, choice] : plan.units) {
+    const Quantizer* quantizer = find_row(kQuantizers, choice.quantizer);
+    if (quantizer == nullptr || quantizer->sees != Quantizer::Sees::kFactor) continue;
+    choice.quantizer = kUnseenQuantizer.name;
+    if (plan.measured_kl || plan.predicted_kl) forget_figures(plan);
+  }
+}
+
 // A plan that is given, or needs no measurement.
 Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const QuantizeOptions& options,
                      Progress& progress) {
@@ -172,7 +194,7 @@ Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const Quant
   Made made;
   made.profile = unmeasured_profile(model, all, options.profile.quantizer);
   PlanRequest request = options.request;
-  request.pinned = pinned_choices(options.tensor_types, made.profile);
+  request.pinned = pinned_choices(options.tensor_types, made.profile, options.profile.quantizer);
   if (options.keep) {
     made.plan = kept_plan(model, request.pinned);
   } else if (options.plan_json.empty()) {
@@ -186,6 +208,7 @@ Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const Quant
   const Quantizer::Sees seen = sees(made.plan);
   if (!p.text || tokenizer == nullptr) {
     made.inputs_unknown = seen != Quantizer::Sees::kNothing;
+    name_what_is_done(made.plan);
     return made;
   }
   Calibration calibration =
@@ -205,7 +228,8 @@ Made measured_plan(const Model& model, const Tokenizer* tokenizer, const Quantiz
   PlanRequest request = options.request;
   request.pinned = pinned_choices(
       options.tensor_types,
-      unmeasured_profile(model, parse_formats(options.profile.formats), options.profile.quantizer));
+      unmeasured_profile(model, parse_formats(options.profile.formats), options.profile.quantizer),
+      options.profile.quantizer);
   ProfileOptions profile_options = options.profile;
   profile_options.held_out = kHeldOutWindows;
   profile_options.metrics.clear();
@@ -289,17 +313,17 @@ std::vector<UnitReport> unit_reports(const Model& model, const Profile& profile,
 }
 
 // A unit's candidate of a format; of one that it lacks, what it would be.
-Choice choice_of(const Unit& unit, const std::string& format) {
+Choice choice_of(const Unit& unit, const std::string& format, const std::string& quantizer) {
   for (const Candidate& candidate : unit.candidates)
     if (candidate.choice.format == format) return candidate.choice;
   const bool grid = find_format(format)->group != 0;
-  return {format, grid ? kUsualQuantizer.name : kQuantizers[0].name};
+  return {format, grid ? quantizer : kQuantizers[0].name};
 }
 
 }  // namespace
 
 std::map<std::string, Choice> pinned_choices(const std::string& tensor_types,
-                                             const Profile& profile) {
+                                             const Profile& profile, const std::string& quantizer) {
   std::map<std::string, Choice> pinned;
   for (size_t begin = 0; begin < tensor_types.size();) {
     const size_t end = std::min(tensor_types.find('\n', begin), tensor_types.size());
@@ -321,7 +345,7 @@ std::map<std::string, Choice> pinned_choices(const std::string& tensor_types,
         if (!std::regex_search(unit.name, pattern) &&
             !(name && std::regex_search(name->matrix, pattern)))
           continue;
-        pinned[unit.name] = choice_of(unit, format);
+        pinned[unit.name] = choice_of(unit, format, quantizer);
         ++matches;
       }
     } catch (const std::regex_error& error) {

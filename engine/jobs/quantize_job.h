@@ -50,8 +50,10 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
 
 // Units of a profile whose format "REGEX=FORMAT" lines give; the last line that matches counts.
 // Throws Error for a bad line, a regex that matches no unit, an unknown format.
+// A unit that has no candidate of the format gets it by `quantizer`.
 std::map<std::string, Choice> pinned_choices(const std::string& tensor_types,
-                                             const Profile& profile);
+                                             const Profile& profile,
+                                             const std::string& quantizer = kUsualQuantizer.name);
 
 // make_plan, its refusal as an Error.
 Plan plan_or_throw(const Profile& profile, const PlanRequest& request);

@@ -18,19 +18,38 @@ int64_t least_bytes(const Profile& profile) {
   return bytes;
 }
 
+// What units are pinned to is measured, whatever else is.
+void add_pinned(const std::map<std::string, Choice>& pinned, Profile& profile) {
+  for (Unit& unit : profile.units) {
+    const auto pin = pinned.find(unit.name);
+    if (pin == pinned.end()) continue;
+    const auto has = [&](const Candidate& c) { return c.choice == pin->second; };
+    if (std::any_of(unit.candidates.begin(), unit.candidates.end(), has)) continue;
+    Candidate added = unit.candidates.front();
+    added.choice = pin->second;
+    added.bytes =
+        static_cast<int64_t>(packed_bytes(*find_format(pin->second.format), unit.rows, unit.cols));
+    unit.candidates.push_back(std::move(added));
+  }
+}
+
 }  // namespace
 
 void check_request(const Model& model, const std::string& out_path,
                    const QuantizeOptions& options) {
+  const auto metrics = parse_names(options.profile.metrics, "metric", kMetrics);
+  if (const auto* why = std::get_if<std::string>(&metrics))
+    throw Error(ErrorKind::kBadArgument, *why);
   OutputCheck check{.ending = ".klens", .inputs = {model.checkpoint().path}, .bytes = 0};
   if (!out_path.empty()) check_output(out_path, check);
   if (options.keep || !options.plan_json.empty() ||
       find_row(kPlanMethods, options.request.method)->takes_format)
     return;
-  const Profile profile =
+  Profile profile =
       costless_profile(model, parse_formats(options.profile.formats), options.profile.quantizer);
   PlanRequest request = options.request;
-  request.pinned = pinned_choices(options.tensor_types, profile);
+  request.pinned = pinned_choices(options.tensor_types, profile, options.profile.quantizer);
+  add_pinned(request.pinned, profile);
   plan_or_throw(profile, request);
   if (!out_path.empty()) check_free_space(out_path, least_bytes(profile));
 }
