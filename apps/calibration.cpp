@@ -50,6 +50,9 @@ OptionGroup calibration_options() {
            {"s,seed", "N", "of sampled text (default 0)"},
            {"formats", "LIST", formats_help()},
            {"quantizer", "NAME", quantizers_help()},
+           {"measured", "N",
+            "formats of a matrix whose KL is measured; that of others is predicted by what its own "
+            "outputs lose (default 2; all: no limit)"},
            {"metrics", "LIST", "of " + names_of(metrics(), ",") + " (default: all)"},
            {"resume", "", "go on with an interrupted run of the same options"}}};
 }
@@ -62,6 +65,9 @@ Calibration::Calibration(const Arguments& arguments, std::string state_path)
       resume_(arguments.flag("resume")),
       ctx_(static_cast<int32_t>(arguments.count("ctx", 0, 2))),
       windows_(static_cast<int32_t>(arguments.count("windows", 0, 1))),
+      measured_(arguments.text_or("measured", "") == "all"
+                    ? -1
+                    : static_cast<int32_t>(arguments.count("measured", 0, 1))),
       seed_(arguments.seed()) {
   if (const auto file = arguments.text("file")) {
     text_ = read_file(*file);
@@ -86,6 +92,7 @@ klens_profile_options Calibration::options(Progress& progress) const {
   options.metrics = or_null(metrics_);
   options.state_path = or_null(state_path_);
   options.resume = resume_ ? 1 : 0;
+  options.measured = measured_;
   options.progress = Progress::callback;
   options.user = &progress;
   return options;

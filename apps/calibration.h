@@ -22,7 +22,7 @@ class Calibration {
  private:
   std::string text_, source_name_, formats_, quantizer_, metrics_, state_path_;
   bool has_text_ = false, resume_ = false;
-  int32_t ctx_ = 0, windows_ = 0;
+  int32_t ctx_ = 0, windows_ = 0, measured_ = 0;
   uint64_t seed_ = 0;
 };
 

@@ -34,6 +34,12 @@ std::optional<double> number_at(const ordered_json& json, const char* key) {
   return it->get<double>();
 }
 
+// As options name it: with what activations have, where that is not 8 bits.
+std::string format_at(const ordered_json& choice) {
+  const int64_t bits = integer_at(choice, "activation_bits", 8);
+  return text_at(choice, "format") + (bits == 8 ? "" : "@" + std::to_string(bits));
+}
+
 UnitRow row_of_unit(const ordered_json& unit) {
   const std::string& kl = metrics().front().name;
   UnitRow row;
@@ -42,7 +48,7 @@ UnitRow row_of_unit(const ordered_json& unit) {
   row.layer = layer_of(unit);
   row.rows = integer_at(unit, "rows", 0);
   row.cols = integer_at(unit, "cols", 0);
-  row.format = text_at(unit, "format");
+  row.format = format_at(unit);
   row.bytes = integer_at(unit, "bytes", 0);
   row.kl = number_at(unit, kl.c_str());
   return row;
@@ -87,7 +93,7 @@ double summed_kl(const std::vector<UnitRow>& rows) {
 std::string table_line(const std::string& name, const std::string& shape, const std::string& format,
                        int64_t bytes, double bpw, std::optional<double> kl, double all_kl) {
   std::string line =
-      formatted("  %-25s %11s  %-8s %9s %5.2f", name.c_str(), shape.c_str(), format.c_str(),
+      formatted("  %-25s %11s  %-11s %9s %5.2f", name.c_str(), shape.c_str(), format.c_str(),
                 human_bytes(static_cast<double>(bytes)).c_str(), bpw);
   if (kl) line += formatted(" %8.5f", *kl);
   if (kl && all_kl > 0) line += formatted(" %4.0f%%", 100 * *kl / all_kl);
@@ -100,7 +106,7 @@ bool is_choice(const ordered_json& candidate, const ordered_json& choice) {
     const auto it = candidate.find(key);
     if (it == candidate.end() || *it != value) return false;
   }
-  return true;
+  return format_at(candidate) == format_at(choice);
 }
 
 }  // namespace
@@ -123,7 +129,7 @@ std::vector<UnitRow> rows_of_plan(const ordered_json& profile, const ordered_jso
     UnitRow row = row_of_unit(unit);
     const auto choice = plan.at("units").find(row.name);
     if (choice == plan.at("units").end()) continue;
-    row.format = text_at(*choice, "format");
+    row.format = format_at(*choice);
     for (const ordered_json& candidate : unit.at("candidates")) {
       if (!is_choice(candidate, *choice)) continue;
       row.bytes = integer_at(candidate, "bytes", 0);
@@ -148,7 +154,7 @@ std::string unit_table(const std::vector<UnitRow>& rows, size_t most, const Styl
     shown.resize(most);
     std::sort(shown.begin(), shown.end());
   }
-  std::string out = style.bold(formatted("  %-25s %11s  %-8s %9s %5s%s", "unit", "shape", "format",
+  std::string out = style.bold(formatted("  %-25s %11s  %-11s %9s %5s%s", "unit", "shape", "format",
                                          "bytes", "bpw", measured ? "       KL share" : "")) +
                     "\n";
   if (!prefix.empty()) out += style.faint("  names without " + prefix) + "\n";
@@ -199,12 +205,12 @@ std::string format_table(const std::vector<UnitRow>& rows, const Style& style) {
     return bits_per_weight(a.second.bytes, a.second.weights) >
            bits_per_weight(b.second.bytes, b.second.weights);
   });
-  std::string out = style.bold("  format     units      bytes    bpw  share of the weights") + "\n";
+  std::string out = style.bold("  format       units      bytes    bpw  share of the weights") + "\n";
   for (const auto& [format, sum] : order) {
     const double share =
         all_weights > 0 ? static_cast<double>(sum.weights) / static_cast<double>(all_weights) : 0;
     const std::string bar(std::max(size_t{1}, static_cast<size_t>(28 * share + 0.5)), '#');
-    out += "  " + style.on(background_of(format), formatted("%-9s", format.c_str())) +
+    out += "  " + style.on(background_of(format), formatted("%-11s", format.c_str())) +
            formatted(" %6zu %10s  %5.2f %5.1f %% %s\n", sum.units,
                      human_bytes(static_cast<double>(sum.bytes)).c_str(),
                      bits_per_weight(sum.bytes, sum.weights), 100 * share, bar.c_str());

@@ -37,9 +37,11 @@ int64_t activation_group(const Format* format, Activations activations) {
 
 }  // namespace
 
-Weight make_weight(const WeightView& view, const Format* format, const Model& model) {
+Weight make_weight(const WeightView& view, const Format* format, int activation_bits,
+                   const Model& model) {
   return {.view = model.device().adopt(view),
-          .activation_group = activation_group(format, model.options().activations)};
+          .activation_group = activation_group(format, model.options().activations),
+          .activation_planes = activation_bits / 8};
 }
 
 Model::Model(Checkpoint checkpoint, const ModelOptions& options)
@@ -52,7 +54,8 @@ Model::Model(Checkpoint checkpoint, const ModelOptions& options)
   if (!options_.kv) options_.kv = default_kv(checkpoint_, options.activations);
   for (const LinearSpec& unit : units()) {
     const StoredUnit& stored = checkpoint_.units.at(unit.name);
-    weights_.push_back(make_weight(stored.view, stored.format, *this));
+    const int bits = stored.choice ? stored.choice->activation_bits : Choice().activation_bits;
+    weights_.push_back(make_weight(stored.view, stored.format, bits, *this));
   }
   std::vector<std::function<void()>> preparations;
   make_blocks(preparations);

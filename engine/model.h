@@ -109,8 +109,9 @@ class Model {
 };
 
 // A unit's weights as this model's device runs them; format: null for the checkpoint's own
-// precision.
-Weight make_weight(const WeightView& view, const Format* format, const Model& model);
+// precision; activation_bits: a Choice's.
+Weight make_weight(const WeightView& view, const Format* format, int activation_bits,
+                   const Model& model);
 
 // Room for a pass over `rows` rows.
 void make_room(const Model& model, int64_t rows, KeptPass& kept);

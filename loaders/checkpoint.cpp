@@ -178,9 +178,15 @@ Choice choice_as_stored(const StoredUnit& unit) {
   return unit.format == nullptr ? Choice{kBaseFormat.name} : Choice{unit.format->name, kStored};
 }
 
-bool is_as_stored(const StoredUnit& unit, const Choice& choice) {
-  return choice == choice_as_stored(unit) &&
+bool has_weights_of(const StoredUnit& unit, const Choice& choice) {
+  const Choice stored = choice_as_stored(unit);
+  return choice.format == stored.format && choice.quantizer == stored.quantizer &&
          (unit.format != nullptr || unit.view.layout == Layout::kRowsF16);
+}
+
+bool is_as_stored(const StoredUnit& unit, const Choice& choice) {
+  return has_weights_of(unit, choice) &&
+         choice.activation_bits == choice_as_stored(unit).activation_bits;
 }
 
 std::string quantised_formats(const Checkpoint& checkpoint) {

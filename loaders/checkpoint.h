@@ -34,7 +34,8 @@ inline constexpr const char* kStored = "stored";
 // The choice that a unit is already: what made it, or its format as it was stored, or FP16 where it
 // is in none of the formats.
 Choice choice_as_stored(const StoredUnit& unit);
-// Whether it is that bit for bit.
+// Whether the choice leaves its weights bit for bit; and its activations too.
+bool has_weights_of(const StoredUnit& unit, const Choice& choice);
 bool is_as_stored(const StoredUnit& unit, const Choice& choice);
 
 // The texts that travel with a model, verbatim; "" where the author gave none.

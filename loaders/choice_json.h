@@ -12,10 +12,13 @@ namespace klens {
 
 inline constexpr const char* kFormatKey = "format";
 inline constexpr const char* kQuantizerKey = "quantizer";
+inline constexpr const char* kActivationBitsKey = "activation_bits";
 
 inline void put_choice(const Choice& choice, nlohmann::ordered_json& to) {
   to[kFormatKey] = choice.format;
   to[kQuantizerKey] = choice.quantizer;
+  if (choice.activation_bits != Choice().activation_bits)
+    to[kActivationBitsKey] = choice.activation_bits;
 }
 
 // A choice whose format is known. A quantizer need not be: its numbers are there to be run.
@@ -26,6 +29,11 @@ inline Choice choice_from_json(const JsonObject& json) {
     json.fail(kFormatKey, "is '" + choice.format +
                               "', a format this version does not know: it knows " +
                               names_of(kFormats));
+  choice.activation_bits =
+      static_cast<int>(json.count_or(kActivationBitsKey, choice.activation_bits));
+  if (!knows_activation_bits(choice))
+    json.fail(kActivationBitsKey,
+              "is " + std::to_string(choice.activation_bits) + ": it is 8, or 16 with integers");
   return choice;
 }
 
@@ -33,6 +41,8 @@ inline Choice choice_from_json(const JsonObject& json) {
 inline Choice choice_from_json(const Config& unit) {
   Choice choice{unit.text({kFormatKey}, "")};
   choice.quantizer = unit.text({kQuantizerKey}, choice.quantizer);
+  choice.activation_bits =
+      static_cast<int>(unit.integer({kActivationBitsKey}, 1, 1024, choice.activation_bits));
   return choice;
 }
 

@@ -51,6 +51,13 @@ class JsonObject {
     return value->get<std::string>();
   }
 
+  bool flag_or(const char* key, bool otherwise) const {
+    const nlohmann::json* value = find(key);
+    if (!value) return otherwise;
+    if (!value->is_boolean()) fail(key, "is neither true nor false");
+    return value->get<bool>();
+  }
+
   int64_t count(const char* key) const {
     if (!find(key)) fail(key, "is missing");
     return integer_or(key, 0, 0);

@@ -9,7 +9,9 @@ namespace klens {
 
 // The native model file: a safetensors file whose __metadata__ holds our part under klens.*.
 // FORMAT.md beside this header is the specification.
+// The version is the least that a reader has to know.
 inline constexpr const char* kKlensFormatVersion = "1.1";
+inline constexpr const char* kKlensFormatVersionFine = "2.0";  // some activations have 16 bits
 
 // Reads a .klens file; units stay mapped where they lie. Throws Error naming file, tensor and cure.
 // verify: also the checksum of every tensor.

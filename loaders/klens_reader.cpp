@@ -96,9 +96,9 @@ class Reader {
       fail("is a safetensors file, but no klens model file; give the checkpoint's folder instead");
     const std::string version = text(klens_key::kVersion);
     const std::string major = version.substr(0, version.find('.'));
-    if (major != "1")
+    if (major != "1" && major != "2")
       throw Error(ErrorKind::kUnsupported, path_ + ": has format version " + brief(version) +
-                                               ", this klens reads version 1; update klens");
+                                               ", this klens reads versions 1 and 2; update klens");
   }
 
   void check_checksums() const {
@@ -175,6 +175,11 @@ class Reader {
       throw Error(ErrorKind::kUnsupported, path_ + ": unit " + unit.name + " has format \"" +
                                                brief(choice.format) + "\", this klens reads " +
                                                names_of(kFormats) + "; update klens");
+    if (!knows_activation_bits(choice))
+      throw Error(ErrorKind::kUnsupported,
+                  path_ + ": unit " + unit.name + " has activations of " +
+                      std::to_string(choice.activation_bits) + " bits with " + format->name +
+                      ", this klens knows 8, and 16 with integers; update klens");
     const int64_t rows = entry.integer({"rows"}, 1, INT64_MAX),
                   cols = entry.integer({"cols"}, 1, INT64_MAX);
     if (rows != unit.rows || cols != unit.cols)

@@ -93,10 +93,17 @@ std::string units_json(const ModelSpec& spec, const Plan& plan) {
   return units.dump();
 }
 
+const char* version_of(const Plan& plan) {
+  const bool fine = std::any_of(plan.units.begin(), plan.units.end(), [](const auto& unit) {
+    return unit.second.activation_bits != Choice().activation_bits;
+  });
+  return fine ? kKlensFormatVersionFine : kKlensFormatVersion;
+}
+
 std::string header_text(const Checkpoint& source, const KlensHeader& header,
                         const Checksums& checksums) {
   std::map<std::string, std::string> metadata = {
-      {klens_key::kVersion, kKlensFormatVersion},
+      {klens_key::kVersion, version_of(header.plan)},
       {klens_key::kName, source.name},
       {klens_key::kArchitecture, source.spec.architecture},
       {klens_key::kStopTokens, stop_tokens_json(source.stop_tokens)},

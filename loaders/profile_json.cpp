@@ -20,6 +20,7 @@ using nlohmann::ordered_json;
 constexpr double kHuge = 1e100;  // what a broken student's perplexity may be
 const std::string kKlStderr = std::string(kKl.name) + "_stderr";
 const std::string kKlWindows = std::string(kKl.name) + "_windows";
+constexpr const char* kPredicted = "predicted";
 constexpr int64_t kMostBytes = int64_t{1} << 52;  // sums of bytes stay exact as doubles
 
 void put(ordered_json& to, const char* key, const std::optional<double>& value) {
@@ -42,6 +43,7 @@ ordered_json candidate_to_json(const Candidate& c) {
   const auto finite = [](double x) { return std::isfinite(x); };
   if (!c.kl_windows.empty() && std::all_of(c.kl_windows.begin(), c.kl_windows.end(), finite))
     json[kKlWindows] = c.kl_windows;
+  if (c.predicted) json[kPredicted] = true;
   return json;
 }
 
@@ -70,9 +72,10 @@ Candidate candidate_from_json(const JsonObject& json) {
   c.choice = choice_from_json(json);
   c.bytes = json.count("bytes");
   for (const Metric* metric : kMetrics)
-    if (metric->of_scores != nullptr) c.value(*metric) = metric_from_json(json, *metric);
+    if (metric->of_candidates()) c.value(*metric) = metric_from_json(json, *metric);
   c.kl_stderr = json.number_from_zero(kKlStderr.c_str());
   c.kl_windows = json.numbers(kKlWindows.c_str());
+  c.predicted = json.flag_or(kPredicted, false);
   return c;
 }
 
@@ -95,7 +98,7 @@ Unit unit_from_json(JsonObject json) {
   unit.cols = json.count_or("cols", 0);
   check_rows(json, unit);
   for (const Metric* metric : kMetrics)
-    if (metric->of_weights != nullptr) unit.weights[*metric] = metric_from_json(json, *metric);
+    if (!metric->of_candidates()) unit.weights[*metric] = metric_from_json(json, *metric);
   std::set<Choice> seen;
   for (const JsonObject& item : json.objects("candidates")) {
     Candidate c = candidate_from_json(item);

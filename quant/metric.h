@@ -27,8 +27,11 @@ struct Metric {
   bool from_zero;                  // never negative, and may be large
   std::optional<double> lossless;  // of a candidate that loses nothing; none: not known then
   // One of the two: from the sums over all windows, with the vocabulary's size; from the weights.
+  // Neither: of a candidate's own outputs.
   double (*of_scores)(const WindowScore& sum, int64_t vocab) = nullptr;
   double (*of_weights)(const WeightView& weights) = nullptr;
+
+  bool of_candidates() const { return of_weights == nullptr; }
 };
 
 }  // namespace klens

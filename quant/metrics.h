@@ -7,6 +7,7 @@
 #include "quant/metrics/kl_reverse.h"
 #include "quant/metrics/kurtosis.h"
 #include "quant/metrics/mse.h"
+#include "quant/metrics/output_error.h"
 #include "quant/metrics/ppl.h"
 #include "quant/metrics/sqnr_db.h"
 #include "quant/table.h"
@@ -14,8 +15,8 @@
 namespace klens {
 
 // In the order of profile.json. The first is what plans add up.
-inline constexpr const Metric* kMetrics[] = {&kKl,     &kKlReverse, &kDeltaCe, &kMse,
-                                             &kSqnrDb, &kPpl,       &kKurtosis};
+inline constexpr const Metric* kMetrics[] = {&kKl,     &kKlReverse, &kDeltaCe,     &kMse,
+                                             &kSqnrDb, &kPpl,       &kOutputError, &kKurtosis};
 
 // A value for each metric, where there is one.
 class MetricValues {

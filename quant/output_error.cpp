@@ -37,29 +37,35 @@ double spread(const Matrix& errors, std::span<const float> squares) {
   return sum;
 }
 
+double spread(const Matrix& rows, const InputStats& inputs) {
+  return inputs.factor == nullptr ? spread(rows, inputs.squares) : spread(rows, *inputs.factor);
+}
+
+// The column at place i of what spread() takes.
+int64_t column_at(int64_t i, const InputStats& inputs) {
+  return inputs.factor == nullptr ? i : inputs.factor->order[static_cast<size_t>(i)];
+}
+
+// Rows of a matrix with their columns in that order.
+Matrix ordered(const WeightView& view, const InputStats& inputs) {
+  Matrix rows(view.rows, view.cols);
+  std::vector<float> row(static_cast<size_t>(view.cols));
+  for (int64_t r = 0; r < view.rows; ++r) {
+    expand_row(view, r, row.data());
+    for (int64_t i = 0; i < view.cols; ++i)
+      rows(r, i) = row[static_cast<size_t>(column_at(i, inputs))];
+  }
+  return rows;
+}
+
 }  // namespace
 
 double output_error(const PackedWeight& packed, const WeightView& source,
                     const InputStats& inputs) {
-  const WeightView view = packed.view();
-  Matrix was(source.rows, source.cols), lost(source.rows, source.cols);
-  std::vector<float> row(static_cast<size_t>(source.cols)), now(row.size());
-  for (int64_t r = 0; r < source.rows; ++r) {
-    expand_row(source, r, row.data());
-    expand_row(view, r, now.data());
-    for (int64_t i = 0; i < source.cols; ++i) {
-      const auto c = inputs.factor == nullptr
-                         ? static_cast<size_t>(i)
-                         : static_cast<size_t>(inputs.factor->order[static_cast<size_t>(i)]);
-      was(r, i) = row[c];
-      lost(r, i) = row[c] - now[c];
-    }
-  }
-  const auto spread_of = [&](const Matrix& rows) {
-    return inputs.factor == nullptr ? spread(rows, inputs.squares) : spread(rows, *inputs.factor);
-  };
-  const double whole = spread_of(was);
-  return whole > 0 ? spread_of(lost) / whole : 0;
+  const Matrix was = ordered(source, inputs);
+  const Matrix lost = was - ordered(packed.view(), inputs);
+  const double whole = spread(was, inputs);
+  return whole > 0 ? spread(lost, inputs) / whole : 0;
 }
 
 }  // namespace klens

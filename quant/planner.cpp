@@ -5,6 +5,8 @@
 #include <cmath>
 #include <set>
 
+#include "quant/planners/activations.h"
+
 namespace klens {
 
 int64_t unit_weights(const Profile& profile) {
@@ -46,7 +48,7 @@ std::string budget_text(const Budget& budget) {
 // "int4g64 for 30 units, fp16 for 1", most frequent first.
 std::string summary(const Selection& selection) {
   std::map<std::string, int> counts;
-  for (const Candidate* c : selection) ++counts[c->choice.format];
+  for (const Candidate* c : selection) ++counts[format_text(c->choice)];
   std::vector<std::pair<int, std::string>> sorted;
   for (const auto& [format, count] : counts) sorted.emplace_back(-count, format);
   std::sort(sorted.begin(), sorted.end());
@@ -68,7 +70,7 @@ std::string wrong_budget(const Profile& profile, const PlanMethod& method,
              kPlanMethods[0].name;
     if (request.uniform_format.empty())
       return "method " + request.method + " needs a format: one of " + names_of(kFormats);
-    if (find_format(request.uniform_format) == nullptr)
+    if (parse_format_text(request.uniform_format).format == nullptr)
       return not_one_of("format", request.uniform_format, kFormats);
     return "";
   }
@@ -101,7 +103,8 @@ int64_t bytes_within(const Profile& profile, double bpw) {
 
 std::string formats_of(const Unit& unit) {
   std::string text;
-  for (const Candidate& c : unit.candidates) text += (text.empty() ? "" : ", ") + c.choice.format;
+  for (const Candidate& c : unit.candidates)
+    text += (text.empty() ? "" : ", ") + format_text(c.choice);
   return text;
 }
 
@@ -123,7 +126,7 @@ std::variant<std::vector<const Candidate*>, std::string> open_candidates(
   // A broken student is not chosen, unlike one whose KL was not asked for.
   const bool uniform = method.takes_format;
   for (const Candidate& c : unit.candidates)
-    if (uniform ? c.choice.format == request.uniform_format : !c.kl || has_kl(c))
+    if (uniform ? format_text(c.choice) == request.uniform_format : !c.kl || has_kl(c))
       open.push_back(&c);
   if (open.empty())
     return "unit " + unit.name + " was not profiled in " +
@@ -215,7 +218,11 @@ std::variant<Plan, std::string> make_plan(const Profile& profile, const PlanRequ
     task.unit_bytes = *budget.file_bytes - profile.header_bytes - profile.fixed_bytes;
   task.max_kl = budget.max_kl;
 
-  const MethodResult result = method->plan(task);
+  if (!method->weighs_activations && !method->takes_format)
+    task.open = with_coarse_activations(task);
+  const MethodResult result = method->weighs_activations
+                                  ? plan_with_activations(task, method->plan)
+                                  : method->plan(task);
   if (const auto* missing = std::get_if<Unmeasured>(&result)) return unmeasured(request, *missing);
   if (const auto* refused = std::get_if<Unreachable>(&result))
     return unreachable(profile, request, refused->nearest);

@@ -16,6 +16,7 @@ struct PlanMethod {
   MethodResult (*plan)(const PlanningTask&);
   bool takes_format = false;  // instead of a budget: one for every unit, and nothing to measure
   bool refines = false;       // its plan is worth measuring anew around, unit by unit
+  bool weighs_activations = false;  // whether some get 16 bits; else those have 8
 };
 
 // The first is the default.
@@ -23,7 +24,8 @@ inline constexpr PlanMethod kPlanMethods[] = {
     {.name = "klens",
      .about = "exact knapsack over measured KL",
      .plan = plan_by_knapsack,
-     .refines = true},
+     .refines = true,
+     .weighs_activations = true},
     {.name = "kl-sort",
      .about = "the KL lens paper's list, least KL first",
      .plan = plan_by_kl_order},

@@ -15,6 +15,7 @@ struct Candidate {
   int64_t bytes = 0;                    // as the model file stores it
   std::optional<double> kl, kl_stderr;  // mean and standard error over windows
   std::vector<double> kl_windows;  // mean KL of each window, for paired comparisons; may be empty
+  bool predicted = false;          // the KL: not measured, but found from others of the unit
   MetricValues others;             // all metrics of candidates but kl
 
   std::optional<double>& value(const Metric& metric) {

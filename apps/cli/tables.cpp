@@ -56,6 +56,7 @@ const MethodRow& method_of_one_format() {
 }
 
 int background_of(std::string_view format) {
+  format = format.substr(0, format.find('@'));
   const auto row = std::find_if(formats().begin(), formats().end(),
                                 [&](const FormatRow& r) { return r.name == format; });
   return (row == formats().end() ? formats().front() : *row).colour;

@@ -20,7 +20,10 @@ class Projection {
   void reach(Flow& flow) const;
   int64_t rows() const { return rows_; }
   // Whether it takes its input in 8 bits.
-  bool rounds(const Pass& pass) const { return pass.weights[spec_.unit].activation_group != 0; }
+  bool rounds(const Pass& pass) const {
+    const Weight& weight = pass.weights[spec_.unit];
+    return weight.activation_group != 0 && weight.activation_planes == 1;
+  }
   // y: [tokens][rows()].
   void apply(LinearInput& x, const Rows& y, const Pass& pass) const;
   // A stage of its own: [tokens][rows()] = by * (W x + bias).

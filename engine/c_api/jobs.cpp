@@ -56,6 +56,7 @@ ProfileOptions profile_options(const klens_profile_options& given) {
   if (given.state_path != nullptr) options.state_path = given.state_path;
   options.resume = given.resume != 0;
   if (given.quantizer != nullptr) options.quantizer = given.quantizer;
+  if (given.measured != 0) options.measured = std::max(given.measured, 0);
   return options;
 }
 

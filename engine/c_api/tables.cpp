@@ -68,7 +68,7 @@ const char* klens_metrics(void) {
   try {
     static const std::string text = json_of(kMetrics, [](const Metric& row, ordered_json& json) {
       json["better"] = name_of(row.better);
-      json["of"] = row.of_weights != nullptr ? "unit" : "candidate";
+      json["of"] = row.of_candidates() ? "candidate" : "unit";
     });
     return text.c_str();
   } catch (...) {

@@ -53,9 +53,11 @@ class Executor {
 };
 
 // Working memory of one part of an operation, the calling thread's own: at least count floats,
-// uninitialised, until this thread asks again.
-inline float* thread_work(int64_t count) {
-  auto& work = thread_owned<std::vector<float>>();
+// uninitialised, until this thread asks again for the same use, which a type names.
+template <class Use = struct AnyUse>
+float* thread_work(int64_t count) {
+  struct Floats : std::vector<float> {};
+  auto& work = thread_owned<Floats>();
   if (work.size() < static_cast<size_t>(count)) work.resize(static_cast<size_t>(count));
   return work.data();
 }

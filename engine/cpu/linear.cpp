@@ -40,7 +40,9 @@ const LinearInput::Rounded* rounded(const LinearInput& x, const Weight& w) {
   if (w.activation_group == 0) return nullptr;
   const int64_t step = step_of(w);
   for (const LinearInput::Rounded& done : x.rounded)
-    if (done.group == w.activation_group && done.step == step) return &done;
+    if (done.group == w.activation_group && done.step == step &&
+        done.planes == w.activation_planes)
+      return &done;
   return nullptr;
 }
 
@@ -70,6 +72,55 @@ void add_squares(const Rows& x, const Rows& sums, const CpuLane& lane) {
   });
 }
 
+using cpu::QuantizeActivationsArgs;
+
+// x minus what its integers stand for: exact where FP32 is, within half an ulp of x otherwise.
+void subtract(const QuantizeActivationsArgs& rounded, float* x) {
+  for (int64_t c = 0; c < rounded.cols; ++c)
+    x[c] = rounded.x[c] - rounded.scale[c / rounded.step] * static_cast<float>(rounded.q[c]);
+}
+
+// One token in as many planes as there are; those of a plane follow those of the one before.
+void round_token(QuantizeActivationsArgs args, int planes) {
+  const auto run = cpu::best_variant(cpu::quantize_activations_variants(), cpu::active()).run;
+  const int64_t steps = (args.cols + args.step - 1) / args.step;
+  run(args);
+  for (int p = 1; p < planes; ++p) {
+    float* rest = thread_work<struct RestOfToken>(args.cols);
+    subtract(args, rest);
+    args.x = rest;
+    args.q += args.q_stride;
+    args.scale += steps;
+    args.sum += steps;
+    run(args);
+  }
+}
+
+// y[t] = sum over planes of the product with x's row planes t + p, some outputs at a time, so that
+// products stay in cache.
+void add_up_planes(const cpu::LinearI8Args& whole, int planes) {
+  constexpr int64_t kFew = 8, kTilesAtOnce = 4;
+  const auto run = cpu::best_variant(cpu::linear_i8_variants(), cpu::active()).run;
+  const int64_t step = whole.tokens <= kFew ? whole.tile_end : kTilesAtOnce;
+  for (int64_t tile = 0; tile < whole.tile_end; tile += step) {
+    cpu::LinearI8Args args = whole;
+    args.w = from_tile(whole.w, tile);
+    args.tile_end = std::min(step, whole.tile_end - tile);
+    args.tokens = whole.tokens * planes;
+    const int64_t outputs = std::min(args.w.rows, args.tile_end * kTileOutputs);
+    args.y = thread_work<struct PlaneProducts>(args.tokens * outputs);
+    args.y_stride = outputs;
+    run(args);
+    for (int64_t t = 0; t < whole.tokens; ++t) {
+      float* y = whole.y + t * whole.y_stride + tile * kTileOutputs;
+      const float* products = args.y + t * planes * outputs;
+      for (int64_t n = 0; n < outputs; ++n) y[n] = products[n];
+      for (int p = 1; p < planes; ++p)
+        for (int64_t n = 0; n < outputs; ++n) y[n] += products[p * outputs + n];
+    }
+  }
+}
+
 }  // namespace
 
 void round_input(const Weight& w, LinearInput& x, CpuLane& lane) {
@@ -78,27 +129,37 @@ void round_input(const Weight& w, LinearInput& x, CpuLane& lane) {
   if (!w.input_products.none()) lane.add_products(x.x, w.input_products);
   const int64_t group = w.activation_group, tokens = x.x.count(), cols = x.x.width();
   if (group == 0 || rounded(x, w) != nullptr) return;
+  const int planes = w.activation_planes;
   const int64_t step = step_of(w), stride = (cols + 31) / 32 * 32, steps = (cols + step - 1) / step;
-  auto* q = lane.take_array<int8_t>(tokens * stride);
-  auto* scale = lane.take_array<float>(tokens * steps);
-  auto* sum = lane.take_array<int32_t>(tokens * steps);
+  auto* q = lane.take_array<int8_t>(tokens * planes * stride);
+  auto* scale = lane.take_array<float>(tokens * planes * steps);
+  auto* sum = lane.take_array<int32_t>(tokens * planes * steps);
   const auto run = cpu::best_variant(cpu::quantize_activations_variants(), cpu::active()).run;
-  lane.executor().ranges(tokens, cols * 2, [&](int64_t begin, int64_t end) {
+  lane.executor().ranges(tokens, cols * 2 * planes, [&](int64_t begin, int64_t end) {
     const Timed timed = lane.timed(Step::kQuantize);
-    run({.x = floats(x.x) + begin * x.x.stride(),
-         .x_stride = x.x.stride(),
-         .tokens = end - begin,
-         .cols = cols,
-         .group = group,
-         .step = step,
-         .q = q + begin * stride,
-         .q_stride = stride,
-         .scale = scale + begin * steps,
-         .sum = sum + begin * steps});
+    QuantizeActivationsArgs args{.x = floats(x.x) + begin * x.x.stride(),
+                                 .x_stride = x.x.stride(),
+                                 .tokens = end - begin,
+                                 .cols = cols,
+                                 .group = group,
+                                 .step = step,
+                                 .q = q + begin * planes * stride,
+                                 .q_stride = stride,
+                                 .scale = scale + begin * planes * steps,
+                                 .sum = sum + begin * planes * steps};
+    if (planes == 1) return run(args);
+    for (args.tokens = 1; begin < end; ++begin) {
+      round_token(args, planes);
+      args.x += args.x_stride;
+      args.q += planes * stride;
+      args.scale += planes * steps;
+      args.sum += planes * steps;
+    }
   });
   x.rounded.push_back({.group = group,
                        .step = step,
                        .stride = stride,
+                       .planes = planes,
                        .q = reinterpret_cast<uint64_t>(q),
                        .scale = reinterpret_cast<uint64_t>(scale),
                        .sum = reinterpret_cast<uint64_t>(sum)});
@@ -111,18 +172,22 @@ void linear_part(const Weight& w, const LinearInput& input, const float* bias, f
   const int64_t tokens = part.t_end - part.t_begin, tiles = part.tile_end - part.tile_begin;
   if (const LinearInput::Rounded* x = rounded(input, w); x != nullptr) {
     const int64_t steps = (input.x.width() + x->step - 1) / x->step;
-    const auto run = cpu::best_variant(cpu::linear_i8_variants(), cpu::active()).run;
-    run({.w = view,
-         .x = pointer<int8_t>(x->q) + part.t_begin * x->stride,
-         .x_stride = x->stride,
-         .x_scale = pointer(x->scale) + part.t_begin * steps,
-         .x_sum = pointer<int32_t>(x->sum) + part.t_begin * steps,
-         .x_group = x->step,
-         .y = y,
-         .y_stride = y_stride,
-         .tokens = tokens,
-         .tile_begin = 0,
-         .tile_end = tiles});
+    const int64_t row = part.t_begin * x->planes;
+    const cpu::LinearI8Args args{.w = view,
+                                 .x = pointer<int8_t>(x->q) + row * x->stride,
+                                 .x_stride = x->stride,
+                                 .x_scale = pointer(x->scale) + row * steps,
+                                 .x_sum = pointer<int32_t>(x->sum) + row * steps,
+                                 .x_group = x->step,
+                                 .y = y,
+                                 .y_stride = y_stride,
+                                 .tokens = tokens,
+                                 .tile_begin = 0,
+                                 .tile_end = tiles};
+    if (x->planes == 1)
+      cpu::best_variant(cpu::linear_i8_variants(), cpu::active()).run(args);
+    else
+      add_up_planes(args, x->planes);
   } else {
     const auto run = cpu::best_variant(cpu::linear_f32_variants(), cpu::active()).run;
     run({.w = view,

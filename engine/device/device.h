@@ -19,6 +19,8 @@ struct Weight {
   WeightView view;
   int64_t activation_group =
       0;  // columns per activation scale on the integer path; 0: FP32 activations
+  // There, integers of 8 bits that an activation is made of: the second has what the first lost.
+  int activation_planes = 1;
   // [1][columns], to which each input adds its squares; or none.
   Rows input_squares = {};
   // [columns][columns], to whose lower triangle each input adds its products; or none.
@@ -26,13 +28,14 @@ struct Weight {
 };
 
 // The input of one or several linear layers [tokens][columns], and what a device made of it for
-// those that came before: activations in 8 bits, at most once per group and step. That lies in the
-// scratch frame that is open when the first of them runs.
+// those that came before: activations in planes of 8 bits, at most once per group, step and number
+// of planes. That lies in the scratch frame that is open when the first of them runs.
 struct LinearInput {
   explicit LinearInput(const Rows& rows) : x(rows) {}
 
   struct Rounded {
     int64_t group, step, stride;  // as quantize_activations.h has them
+    int planes;                   // of a token, one after the other in q, scale and sum
     uint64_t q, scale, sum;
   };
   Rows x;

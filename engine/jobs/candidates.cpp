@@ -41,50 +41,103 @@ std::vector<const Format*> smaller_than_stored(const StoredUnit& unit,
   return kept;
 }
 
-std::vector<const Format*> shortlisted(const StoredUnit& unit,
-                                       const std::vector<const Format*>& formats,
-                                       const std::string& quantizer, const InputStats& inputs) {
-  const RowSample sample(unit.view);
-  StoredUnit sampled;
-  sampled.view = sample.view;
-  std::vector<Option> options;
-  std::vector<const Format*> others;
-  for (const Format* format : formats) {
-    if (format == &kBaseFormat) continue;
-    const Choice choice{format->name, quantizer};
-    others.push_back(format);
-    options.push_back({static_cast<int64_t>(packed_bytes(*format, unit.view.rows, unit.view.cols)),
-                       output_error(quantise_unit(sampled, choice, inputs), sample.view, inputs)});
-  }
-  std::vector<const Format*> kept{&kBaseFormat};
-  for (const size_t i : shortlist(options, kMostCandidates)) kept.push_back(others[i]);
-  return kept;
+// Formats without a grid are only rounded to.
+const char* quantizer_for(const Format& format, const Quantizer& asked) {
+  return (format.group == 0 ? kQuantizers[0] : asked).name;
 }
 
-void keep(const Format* format, std::vector<const Format*>& kept) {
-  if (std::ranges::find(kept, format) == kept.end()) kept.push_back(format);
-}
+// A unit's candidates, found from a sample of its outputs.
+class Comparison {
+ public:
+  Comparison(const StoredUnit& unit, const Quantizer& quantizer, const InputStats& inputs)
+      : unit_(unit), quantizer_(quantizer), inputs_(inputs), sample_(unit.view) {
+    sampled_.view = sample_.view;
+  }
+
+  std::vector<Possible> run(const std::vector<const Format*>& formats, const Choice* pinned) {
+    for (const Choice& choice : possible_choices(unit_, shortlisted(formats), quantizer_))
+      add(choice);
+    const auto is_pinned = [&](const Possible& p) { return p.choice == *pinned; };
+    if (pinned != nullptr && std::ranges::none_of(possible_, is_pinned)) add(*pinned);
+    return std::move(possible_);
+  }
+
+ private:
+  void add(const Choice& choice) { possible_.push_back({choice, error_of(choice)}); }
+
+  double error_of(Choice choice) {
+    if (has_weights_of(unit_, choice)) return 0;
+    choice.activation_bits = Choice().activation_bits;
+    const auto [found, added] = errors_.try_emplace(choice, 0);
+    if (added)
+      found->second =
+          output_error(quantise_unit(sampled_, choice, inputs_), sample_.view, inputs_);
+    return found->second;
+  }
+
+  std::vector<const Format*> shortlisted(const std::vector<const Format*>& formats) {
+    if (formats.size() <= kMostCandidates + 1) return formats;
+    std::vector<Option> options;
+    std::vector<const Format*> others, kept{&kBaseFormat};
+    for (const Format* format : formats) {
+      if (format == &kBaseFormat) continue;
+      others.push_back(format);
+      options.push_back(
+          {static_cast<int64_t>(packed_bytes(*format, unit_.view.rows, unit_.view.cols)),
+           error_of({format->name, quantizer_for(*format, quantizer_)})});
+    }
+    for (const size_t i : shortlist(options, kMostCandidates)) kept.push_back(others[i]);
+    return kept;
+  }
+
+  const StoredUnit& unit_;
+  const Quantizer& quantizer_;
+  const InputStats& inputs_;
+  RowSample sample_;
+  StoredUnit sampled_;
+  std::map<Choice, double> errors_;
+  std::vector<Possible> possible_;
+};
 
 }  // namespace
 
-std::vector<std::vector<const Format*>> candidate_formats(
-    const Model& model, const std::vector<const Format*>& formats, const std::string& quantizer,
-    const std::map<std::string, Choice>& pinned, const UnitInputs& inputs, Progress& progress) {
+std::vector<Choice> possible_choices(const StoredUnit& unit,
+                                     const std::vector<const Format*>& formats,
+                                     const Quantizer& quantizer) {
+  std::vector<Choice> choices;
+  for (const Format* format : formats) {
+    Choice choice{format->name, quantizer_for(*format, quantizer)};
+    choices.push_back(choice);
+    if (format->activation_group == 0) continue;
+    choice.activation_bits = kFineActivationBits;
+    choices.push_back(choice);
+  }
+  if (unit.format == nullptr) return choices;
+  const Choice stored = choice_as_stored(unit);
+  if (std::ranges::find(choices, stored) == choices.end())
+    choices.insert(choices.begin() + 1, stored);
+  return choices;
+}
+
+std::vector<std::vector<Possible>> candidate_choices(const Model& model,
+                                                     const std::vector<const Format*>& formats,
+                                                     const Quantizer& quantizer,
+                                                     const std::map<std::string, Choice>& pinned,
+                                                     const UnitInputs& inputs, Progress& progress) {
   const size_t units = model.units().size();
   progress.stage("compare formats by what outputs lose", static_cast<double>(units));
-  std::vector<std::vector<const Format*>> kept;
+  std::vector<std::vector<Possible>> possible;
   for (size_t u = 0; u < units; ++u) {
     const std::string& name = model.units()[u].name;
     const StoredUnit& unit = model.checkpoint().units.at(name);
-    kept.push_back(smaller_than_stored(unit, formats));
-    if (kept.back().size() > kMostCandidates + 1)
-      kept.back() = shortlisted(unit, kept.back(), quantizer,
-                                inputs.of(u, Choice{kBaseFormat.name, quantizer}));
-    if (const auto pin = pinned.find(name); pin != pinned.end() && !is_as_stored(unit, pin->second))
-      keep(find_format(pin->second.format), kept.back());
+    const auto pin = pinned.find(name);
+    const InputStats stats = inputs.of(u, quantizer.sees);
+    possible.push_back(Comparison(unit, quantizer, stats)
+                           .run(smaller_than_stored(unit, formats),
+                                pin == pinned.end() ? nullptr : &pin->second));
     progress.step();
   }
-  return kept;
+  return possible;
 }
 
 }  // namespace klens

@@ -7,15 +7,29 @@
 
 namespace klens {
 
-// Candidates of a unit that a profile measures, but for the base format.
+// Formats of a unit that a profile compares, but for the base format.
 inline constexpr size_t kMostCandidates = 6;
 
-// Formats of each unit, in the order of `formats`: of a unit that is quantised already the smaller
-// ones; and, where they are more than a profile measures, those that are worth it by what the
-// unit's own outputs lose (quant/shortlist.h). That is looked at in a sample of the outputs. The
-// base format and those that units are pinned to always stay.
-std::vector<std::vector<const Format*>> candidate_formats(
-    const Model& model, const std::vector<const Format*>& formats, const std::string& quantizer,
-    const std::map<std::string, Choice>& pinned, const UnitInputs& inputs, Progress& progress);
+// What a unit may become, and what its own outputs then lose by its weights; see
+// quant/output_error.h.
+struct Possible {
+  Choice choice;
+  double output_error = 0;
+};
+
+// Every one of the formats, each with 8 and, on the integer path, 16 bits of activations, and what
+// the unit is already, if that is in one of the formats.
+std::vector<Choice> possible_choices(const StoredUnit& unit,
+                                     const std::vector<const Format*>& formats,
+                                     const Quantizer& quantizer);
+
+// Of each unit, in the order of `formats`: of one that is quantised already the smaller ones; and,
+// where they are many, those that are worth it by output error (quant/shortlist.h). The base format
+// and what units are pinned to always stay. Errors are those of a sample of the outputs.
+std::vector<std::vector<Possible>> candidate_choices(const Model& model,
+                                                     const std::vector<const Format*>& formats,
+                                                     const Quantizer& quantizer,
+                                                     const std::map<std::string, Choice>& pinned,
+                                                     const UnitInputs& inputs, Progress& progress);
 
 }  // namespace klens

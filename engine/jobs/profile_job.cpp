@@ -7,6 +7,7 @@
 #include "engine/jobs/profile_state.h"
 #include "loaders/klens_file.h"
 #include "quant/planner.h"
+#include "quant/prediction.h"
 
 namespace klens {
 namespace {
@@ -88,27 +89,10 @@ const Quantizer& parse_quantizer(const std::string& name) {
   return *row;
 }
 
-// Formats without a grid are only rounded to.
-const char* quantizer_for(const Format& format, const Quantizer& asked) {
-  return (format.group == 0 ? kQuantizers[0] : asked).name;
-}
-
-// What a unit may become: what it is already is one, if that is one of the formats.
-std::vector<Choice> choices_of(const StoredUnit& unit, const std::vector<const Format*>& formats,
-                               const Quantizer& quantizer) {
-  std::vector<Choice> choices;
-  for (const Format* format : formats)
-    choices.push_back({format->name, quantizer_for(*format, quantizer)});
-  if (unit.format == nullptr) return choices;
-  const Choice stored = choice_as_stored(unit);
-  if (std::ranges::find(choices, stored) == choices.end())
-    choices.insert(choices.begin() + 1, stored);
-  return choices;
-}
-
-// formats: of each unit.
-Prepared prepare(const Model& model, const std::vector<std::vector<const Format*>>& formats,
-                 const std::string& quantizer) {
+// A profile of units with these candidates, and the students to measure, for each unit `measured`
+// at most (0: all).
+Prepared prepare(const Model& model, const std::vector<std::vector<Possible>>& possible,
+                 size_t measured) {
   const Checkpoint& checkpoint = model.checkpoint();
   Prepared result;
   Profile& profile = result.profile;
@@ -133,35 +117,46 @@ Prepared prepare(const Model& model, const std::vector<std::vector<const Format*
               .weights = {},
               .candidates = {}};
     const StoredUnit& stored = checkpoint.units.at(spec.name);
-    for (const Choice& choice : choices_of(stored, formats[u], parse_quantizer(quantizer))) {
+    std::vector<double> errors;  // of those that can be measured
+    for (const auto& [choice, error] : possible[u]) {
       Candidate candidate;
       candidate.choice = choice;
       candidate.bytes =
           static_cast<int64_t>(packed_bytes(*find_format(choice.format), spec.rows, spec.cols));
-      if (!lossless(stored, choice)) {
-        result.students.push_back({u, choice});
-        result.places.emplace_back(u, unit.candidates.size());
-      }
+      candidate.others[kOutputError] = lossless(stored, choice) ? 0 : error;
+      // What 16 bits of activations save follows from what 8 lose.
+      errors.push_back(choice.activation_bits == Choice().activation_bits
+                           ? *candidate.others[kOutputError]
+                           : 0);
       unit.candidates.push_back(candidate);
+    }
+    for (const size_t c : worth_measuring(errors, measured)) {
+      result.students.push_back({u, unit.candidates[c].choice});
+      result.places.emplace_back(u, c);
     }
     profile.units.push_back(std::move(unit));
   }
   return result;
 }
 
-void fill_in(const Scores& scores, const Prepared& prepared, int64_t vocab,
-             const MetricSet& metrics, Profile& profile) {
+// The profile as it is after some windows.
+Profile filled_in(const Scores& scores, const Prepared& prepared, int64_t vocab,
+                  const MetricSet& metrics) {
+  Profile profile = prepared.profile;
   for (Unit& unit : profile.units)
-    for (Candidate& candidate : unit.candidates) set_exact(candidate, scores.windows.size());
+    for (Candidate& candidate : unit.candidates)
+      if (candidate.others[kOutputError] == 0.0) set_exact(candidate, scores.windows.size());
   for (size_t s = 0; s < prepared.students.size(); ++s) {
     const auto [u, c] = prepared.places[s];
     summarise(scores, s, vocab, profile.units[u].candidates[c]);
   }
+  for (Unit& unit : profile.units) predict_kls(unit);
   for (Unit& unit : profile.units)
     for (Candidate& candidate : unit.candidates) keep_metrics(metrics, candidate);
   profile.windows = static_cast<int64_t>(scores.windows.size());
   profile.tokens = 0;
   for (const WindowScore& base : scores.base) profile.tokens += base.positions;
+  return profile;
 }
 
 Calibration calibrate(const Model& model, const Tokenizer* tokenizer, const ProfileOptions& options,
@@ -191,8 +186,14 @@ std::vector<const Format*> parse_formats(const std::string& list) {
 
 Profile unmeasured_profile(const Model& model, const std::vector<const Format*>& formats,
                            const std::string& quantizer) {
-  const std::vector<std::vector<const Format*>> alike(model.units().size(), formats);
-  return prepare(model, alike, quantizer).profile;
+  std::vector<std::vector<Possible>> possible;
+  for (const LinearSpec& unit : model.units()) {
+    possible.emplace_back();
+    for (Choice& choice : possible_choices(model.checkpoint().units.at(unit.name), formats,
+                                           parse_quantizer(quantizer)))
+      possible.back().push_back({std::move(choice)});
+  }
+  return prepare(model, possible, 0).profile;
 }
 
 Profile costless_profile(const Model& model, const std::vector<const Format*>& formats,
@@ -212,8 +213,8 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   Calibration calibration = calibrate(model, tokenizer, options, progress, journal);
   UnitInputs inputs(model, calibration.windows, quantizer.sees, progress);
   Prepared prepared = prepare(
-      model, candidate_formats(model, formats, quantizer.name, options.pinned, inputs, progress),
-      quantizer.name);
+      model, candidate_choices(model, formats, quantizer, options.pinned, inputs, progress),
+      static_cast<size_t>(options.measured));
   Profile& profile = prepared.profile;
   profile.checkpoint_xxh3 = checkpoint_xxh3(model.checkpoint());
   profile.calibration_source = options.text ? options.source_name : "teacher";
@@ -237,14 +238,12 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
       if (kept.find(window, &student)) done += per_student;
   progress.stage("profile", per_window * static_cast<double>(calibration.windows.size()), done);
   const auto after_window = [&] {
-    fill_in(scores, prepared, model.spec().vocab, metrics, profile);
-    return !stop_early(profile);
+    return !stop_early(filled_in(scores, prepared, model.spec().vocab, metrics));
   };
   profile_windows(
       runner, calibration.windows, prepared.students, [&] { progress.step(per_student); },
       after_window, &kept, scores);
-  fill_in(scores, prepared, model.spec().vocab, metrics, profile);
-  return {.profile = std::move(profile),
+  return {.profile = filled_in(scores, prepared, model.spec().vocab, metrics),
           .calibration = std::move(calibration),
           .inputs = std::move(inputs),
           .students = std::move(prepared.students)};

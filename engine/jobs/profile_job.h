@@ -21,6 +21,8 @@ struct ProfileOptions {
   std::string quantizer = kUsualQuantizer.name;
   // What these units may become is measured whatever else is.
   std::map<std::string, Choice> pinned;
+  // Of each unit, at most; KLs of others are predicted (quant/prediction.h). 0: all.
+  int64_t measured = 2;
   std::string metrics;     // "": all
   std::string state_path;  // of a Journal, for an interrupted run; "": nowhere
   bool resume = false;

@@ -44,9 +44,10 @@ class Racing {
 };
 
 void check_choice(const Choice& choice, const std::string& unit, const Model& model) {
-  if (is_as_stored(model.checkpoint().units.at(unit), choice)) return;
+  if (has_weights_of(model.checkpoint().units.at(unit), choice) && knows_activation_bits(choice))
+    return;
   const std::string what = "the plan's choice for unit " + unit + ": ";
-  if (choice.quantizer == kStored)
+  if (choice.quantizer == kStored && !has_weights_of(model.checkpoint().units.at(unit), choice))
     throw Error(ErrorKind::kBadArgument,
                 what + "\"" + kStored + "\" means what a model holds already, and " +
                     model.checkpoint().path + " does not hold it in " + choice.format +
@@ -76,7 +77,7 @@ void check_reach(const Plan& plan, const Model& model) {
   for (const LinearSpec& unit : model.units()) {
     const StoredUnit& stored = model.checkpoint().units.at(unit.name);
     const Choice& choice = plan.units.at(unit.name);
-    if (is_as_stored(stored, choice)) continue;
+    if (has_weights_of(stored, choice)) continue;
     const Format& format = *find_format(choice.format);
     const float largest = largest_weight(stored.view);
     if (reaches(format, largest)) continue;
@@ -313,11 +314,13 @@ std::vector<UnitReport> unit_reports(const Model& model, const Profile& profile,
 }
 
 // A unit's candidate of a format; of one that it lacks, what it would be.
-Choice choice_of(const Unit& unit, const std::string& format, const std::string& quantizer) {
+Choice choice_of(const Unit& unit, const FormatText& wanted, const std::string& quantizer) {
+  const Format& format = *wanted.format;
+  Choice choice{format.name, format.group != 0 ? quantizer : kQuantizers[0].name};
   for (const Candidate& candidate : unit.candidates)
-    if (candidate.choice.format == format) return candidate.choice;
-  const bool grid = find_format(format)->group != 0;
-  return {format, grid ? quantizer : kQuantizers[0].name};
+    if (candidate.choice.format == format.name) choice = candidate.choice;
+  choice.activation_bits = wanted.activation_bits;
+  return choice;
 }
 
 }  // namespace
@@ -331,11 +334,12 @@ std::map<std::string, Choice> pinned_choices(const std::string& tensor_types,
     begin = end + 1;
     if (line.empty()) continue;
     const size_t equals = line.rfind('=');
-    const std::string format = equals == std::string::npos ? "" : line.substr(equals + 1);
-    if (find_format(format) == nullptr)
-      throw Error(ErrorKind::kBadArgument, "tensor type \"" + line +
-                                               "\" is not REGEX=FORMAT with a format of " +
-                                               names_of(kFormats));
+    const FormatText format =
+        parse_format_text(equals == std::string::npos ? "" : line.substr(equals + 1));
+    if (format.format == nullptr)
+      throw Error(ErrorKind::kBadArgument,
+                  "tensor type \"" + line + "\" is not REGEX=FORMAT with a format of " +
+                      names_of(kFormats) + "; @16 behind one of integers: activations of 16 bits");
     size_t matches = 0;
     try {
       const std::regex pattern(line.substr(0, equals));

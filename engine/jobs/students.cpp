@@ -32,7 +32,7 @@ PackedWeight copy_of(const StoredUnit& unit) {
 }  // namespace
 
 PackedWeight quantise_unit(const StoredUnit& unit, const Choice& choice, const InputStats& inputs) {
-  if (unit.format != nullptr && is_as_stored(unit, choice)) return copy_of(unit);
+  if (unit.format != nullptr && has_weights_of(unit, choice)) return copy_of(unit);
   if (const std::string why = unknown_part(choice); !why.empty())
     throw Error(ErrorKind::kBadArgument, why);
   // Isolated: a thread that waits here must not start another student on top of this one.
@@ -51,9 +51,11 @@ PackedUnits pack_plan(const Model& model, const Plan& plan, const UnitInputs& in
     if (found == plan.units.end())
       throw Error(ErrorKind::kBadArgument, "the plan has no format for unit " + unit.name + " of " +
                                                model.checkpoint().path);
-    packed.push_back(std::make_unique<PackedWeight>(
-        quantise_unit(model.checkpoint().units.at(unit.name), found->second,
-                      inputs.of(packed.size(), found->second))));
+    const Choice& choice = found->second;
+    packed.push_back(std::make_unique<PackedUnit>(
+        PackedUnit{quantise_unit(model.checkpoint().units.at(unit.name), choice,
+                                 inputs.of(packed.size(), choice)),
+                   choice.activation_bits}));
   }
   return packed;
 }
@@ -67,7 +69,8 @@ StudentRunner::StudentRunner(const Model& teacher, const PackedUnits* base,
   if (base == nullptr) return;
   for (size_t i = 0; i < base->size(); ++i)
     if ((*base)[i] != nullptr)
-      base_weights_[i] = make_weight((*base)[i]->view(), (*base)[i]->format, teacher);
+      base_weights_[i] = make_weight((*base)[i]->weight.view(), (*base)[i]->weight.format,
+                                     (*base)[i]->activation_bits, teacher);
 }
 
 int64_t StudentRunner::rows() const {
@@ -160,7 +163,7 @@ WindowScore StudentRunner::run_one(const Student& student, Lane& lane) const {
   const PackedWeight packed = quantise_unit(model_.checkpoint().units.at(spec.name), student.choice,
                                             inputs_.of(student.unit, student.choice));
   std::vector<Weight> weights = base_weights_;
-  weights[student.unit] = make_weight(packed.view(), packed.format, model_);
+  weights[student.unit] = make_weight(packed.view(), packed.format, student.choice.activation_bits, model_);
   SequenceState state = student_state(first_block(student.unit));
   const Sequence sequence = whole(state, rows());
   const Lane::Frame frame(lane);

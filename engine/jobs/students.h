@@ -9,8 +9,13 @@
 
 namespace klens {
 
+// A unit as a choice says.
+struct PackedUnit {
+  PackedWeight weight;
+  int activation_bits = Choice().activation_bits;
+};
 // Units packed in memory, by index in the model's order; null: as the checkpoint has it.
-using PackedUnits = std::vector<std::unique_ptr<PackedWeight>>;
+using PackedUnits = std::vector<std::unique_ptr<PackedUnit>>;
 
 // Quantises stored weights as `choice` says. Throws Error for a part of it that is unknown, and
 // kInterrupted inside parallel work that has been called off.

@@ -183,8 +183,8 @@ static void all_structs(void) {
   profiling.ctx = 2;
   profiling.windows = 1;
   profiling.formats = "int8";
-  SIZES(profile, profiling, quantizer);
-  SIZES(quantize_by_profile, profiling, quantizer);
+  SIZES(profile, profiling, measured);
+  SIZES(quantize_by_profile, profiling, measured);
   profiling.text = text;
   profiling.text_bytes = strlen(text);
   if (klens_profile(model, &profiling, &profile_json, NULL) != KLENS_OK) ++failures;

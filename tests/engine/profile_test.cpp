@@ -82,9 +82,9 @@ TEST_CASE("a student scores as the whole model with that unit replaced", "[profi
 
     // The long way: nothing kept, all of the model with one packed unit.
     PackedUnits packed(model->units().size());
-    packed[unit] = std::make_unique<PackedWeight>(
-        quantise_unit(model->checkpoint().units.at(model->units()[unit].name),
-                      {.format = "int4g32", .quantizer = "rtn"}));
+    packed[unit] = std::make_unique<PackedUnit>(
+        PackedUnit{quantise_unit(model->checkpoint().units.at(model->units()[unit].name),
+                                 {.format = "int4g32", .quantizer = "rtn"})});
     StudentRunner whole(*model, &packed, kAlike);
     const WindowScore slow = whole.begin_window(ids);
     CHECK(fast.kl == slow.kl);

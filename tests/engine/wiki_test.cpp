@@ -195,11 +195,11 @@ void check_metrics(const Candidate& c, const nlohmann::json& r) {
 // A unit in the reference's INT4: 15 levels, a scale of max|w| / 7 for 64 columns.
 Candidate in_fifteen_levels(const Model& model, size_t unit, const Windows& windows) {
   PackedUnits packed(model.units().size());
-  packed[unit] = std::make_unique<PackedWeight>(pack_integers(
+  packed[unit] = std::make_unique<PackedUnit>(PackedUnit{pack_integers(
       *find_format("int4g64"), model.checkpoint().units.at(model.units()[unit].name).view,
       [](std::span<const float> w, int64_t) {
         return Grid{largest_magnitude(w.data(), static_cast<int64_t>(w.size())) / 7};
-      }));
+      })});
   const UnitInputs alike;
   StudentRunner runner(model, &packed, alike);
   Scores scores;

@@ -359,6 +359,9 @@ typedef struct klens_profile_options {
   klens_progress_fn progress;
   void* user;
   const char* quantizer; /* of klens_quantizers(), how candidates are made; NULL: the "usual" one */
+  int32_t measured; /* formats of a unit, at most, whose KL is measured; that of others is predicted
+                       by what the unit's own outputs lose ("predicted": true in profile.json). 0:
+                       2; negative: no limit */
 } klens_profile_options;
 
 /* profile.json (schema version 1). The model's activations option says what is measured. */

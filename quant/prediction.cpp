@@ -1,0 +1,103 @@
+#include "quant/prediction.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include "quant/metrics.h"
+
+namespace klens {
+namespace {
+
+// A measured candidate: what its weights do to outputs, and the part of its KL that is theirs.
+struct Point {
+  double error, kl;
+  const Candidate* candidate;
+};
+
+std::vector<Point> points_of(const Unit& unit) {
+  std::vector<Point> points;
+  for (const Candidate& c : unit.candidates) {
+    const double error = c.others[kOutputError].value_or(0);
+    if (!c.predicted && error > 0 && c.kl && std::isfinite(*c.kl) && *c.kl > 0)
+      points.push_back({error, *c.kl, &c});
+  }
+  std::ranges::stable_sort(points, {}, &Point::error);
+  return points;
+}
+
+// The KL of activations: what is left at no error on the line through the two finest points. No
+// less than nothing, and not all that was measured.
+double take_out_activations(std::vector<Point>& points) {
+  if (points.size() < 2 || points[0].error == points[1].error) return 0;
+  const double slope = (points[1].kl - points[0].kl) / (points[1].error - points[0].error);
+  const double most = points[0].kl * (1 - 1e-6);
+  const double activations = std::clamp(points[0].kl - slope * points[0].error, 0.0, most);
+  for (Point& point : points) point.kl = std::max(point.kl - activations, 1e-6 * point.kl);
+  return activations;
+}
+
+// The KL of weights at an error: on the line through the points around it, in proportion beyond.
+double kl_at(double error, std::span<const Point> points) {
+  const auto high =
+      std::ranges::find_if(points, [&](const Point& point) { return point.error >= error; });
+  if (high == points.end()) return points.back().kl * error / points.back().error;
+  if (high == points.begin()) return high->kl * error / high->error;
+  const Point& low = *(high - 1);
+  const double along = std::log(error / low.error) / std::log(high->error / low.error);
+  return std::exp(std::log(low.kl) + along * std::log(high->kl / low.kl));
+}
+
+const Candidate& nearest(double error, std::span<const Point> points) {
+  return *std::ranges::min_element(points, {}, [&](const Point& point) {
+            return std::fabs(std::log(point.error / error));
+          })->candidate;
+}
+
+void predict(double activations, std::span<const Point> points, Candidate& candidate) {
+  const double error = *candidate.others[kOutputError];
+  const bool coarse = candidate.choice.activation_bits == Choice().activation_bits;
+  candidate.predicted = true;
+  candidate.kl = (error > 0 ? kl_at(error, points) : 0) + (coarse ? activations : 0);
+  // Windows differ as those of the nearest that was measured.
+  const Candidate& like = nearest(std::max(error, 1e-30), points);
+  const double scale = *candidate.kl / *like.kl;
+  if (like.kl_stderr) candidate.kl_stderr = scale * *like.kl_stderr;
+  candidate.kl_windows = like.kl_windows;
+  for (double& kl : candidate.kl_windows) kl *= scale;
+}
+
+}  // namespace
+
+std::vector<size_t> worth_measuring(std::span<const double> errors, size_t most) {
+  std::vector<size_t> order;
+  for (size_t i = 0; i < errors.size(); ++i)
+    if (errors[i] > 0) order.push_back(i);
+  if (most != 0 && order.size() > most) {
+    std::ranges::stable_sort(order, std::greater<>(), [&](size_t i) { return errors[i]; });
+    const double high = std::log(errors[order.front()]), low = std::log(errors[order.back()]);
+    std::vector<size_t> picked;
+    for (size_t k = 0; k < most; ++k) {
+      const double along =
+          most == 1 ? 0 : static_cast<double>(k) / static_cast<double>(most - 1);
+      const auto best = std::ranges::min_element(order, {}, [&](size_t i) {
+        return std::fabs(std::log(errors[i]) - high - along * (low - high));
+      });
+      picked.push_back(*best);
+      order.erase(best);
+    }
+    order = picked;
+  }
+  std::ranges::sort(order);
+  return order;
+}
+
+void predict_kls(Unit& unit) {
+  std::vector<Point> points = points_of(unit);
+  if (points.empty()) return;
+  const double activations = take_out_activations(points);
+  for (Candidate& c : unit.candidates)
+    if ((!c.kl || c.predicted) && c.others[kOutputError]) predict(activations, points, c);
+}
+
+}  // namespace klens
