@@ -205,7 +205,8 @@ std::string format_table(const std::vector<UnitRow>& rows, const Style& style) {
     return bits_per_weight(a.second.bytes, a.second.weights) >
            bits_per_weight(b.second.bytes, b.second.weights);
   });
-  std::string out = style.bold("  format       units      bytes    bpw  share of the weights") + "\n";
+  std::string out =
+      style.bold("  format       units      bytes    bpw  share of the weights") + "\n";
   for (const auto& [format, sum] : order) {
     const double share =
         all_weights > 0 ? static_cast<double>(sum.weights) / static_cast<double>(all_weights) : 0;

@@ -22,6 +22,17 @@ double bits_per_weight(const Profile& profile, int64_t bytes) {
              : 8 * static_cast<double>(bytes - profile.fixed_bytes) / static_cast<double>(weights);
 }
 
+double predicted_kl(const Profile& profile, const Plan& plan) {
+  double sum = 0;
+  for (const Unit& unit : profile.units) {
+    const auto choice = plan.units.find(unit.name);
+    if (choice == plan.units.end()) continue;
+    for (const Candidate& candidate : unit.candidates)
+      if (candidate.choice == choice->second) sum += candidate.kl.value_or(0);
+  }
+  return sum;
+}
+
 namespace {
 
 // The shortest text that reads back as the same number.
@@ -220,9 +231,8 @@ std::variant<Plan, std::string> make_plan(const Profile& profile, const PlanRequ
 
   if (!method->weighs_activations && !method->takes_format)
     task.open = with_coarse_activations(task);
-  const MethodResult result = method->weighs_activations
-                                  ? plan_with_activations(task, method->plan)
-                                  : method->plan(task);
+  const MethodResult result =
+      method->weighs_activations ? plan_with_activations(task, method->plan) : method->plan(task);
   if (const auto* missing = std::get_if<Unmeasured>(&result)) return unmeasured(request, *missing);
   if (const auto* refused = std::get_if<Unreachable>(&result))
     return unreachable(profile, request, refused->nearest);

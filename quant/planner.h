@@ -58,6 +58,9 @@ struct PlanRequest {
 // or unit).
 std::variant<Plan, std::string> make_plan(const Profile& profile, const PlanRequest& request);
 
+// What a profile says of a plan's choices, whichever profile it was made from: the sum over units.
+double predicted_kl(const Profile& profile, const Plan& plan);
+
 // Bits per weight of a plan of so many tensor bytes: over the weights of all units, scales and
 // padding counted. The small rest (norms, convolution, A_log, ...) is left out on both sides: no
 // plan can change it, and in small models it would drown what the plan does. 0 if the profile does

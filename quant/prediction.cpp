@@ -78,8 +78,7 @@ std::vector<size_t> worth_measuring(std::span<const double> errors, size_t most)
     const double high = std::log(errors[order.front()]), low = std::log(errors[order.back()]);
     std::vector<size_t> picked;
     for (size_t k = 0; k < most; ++k) {
-      const double along =
-          most == 1 ? 0 : static_cast<double>(k) / static_cast<double>(most - 1);
+      const double along = most == 1 ? 0 : static_cast<double>(k) / static_cast<double>(most - 1);
       const auto best = std::ranges::min_element(order, {}, [&](size_t i) {
         return std::fabs(std::log(errors[i]) - high - along * (low - high));
       });

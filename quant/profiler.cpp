@@ -10,11 +10,13 @@ void profile_windows(ProfileSubject& subject, std::span<const std::vector<int32_
   const auto find = [&](const std::vector<int32_t>& window, const Student* student) {
     return kept != nullptr ? kept->find(window, student) : std::nullopt;
   };
-  for (const std::vector<int32_t>& window : windows) {
+  for (size_t w = 0; w < windows.size(); ++w) {
+    const std::vector<int32_t>& window = windows[w];
     std::vector<WindowScore> of_students(students.size());
     std::vector<Student> missing;
     std::vector<size_t> places;
     for (size_t s = 0; s < students.size(); ++s) {
+      if (w % students[s].every != 0) continue;
       if (const auto found = find(window, &students[s])) {
         of_students[s] = *found;
       } else {
@@ -64,6 +66,7 @@ void summarise(const Scores& scores, size_t index, int64_t vocab, Candidate& can
   std::vector<WindowScore> windows;
   for (const std::vector<WindowScore>& window : scores.windows) {
     const WindowScore& score = window[index];
+    if (score.positions == 0) continue;
     windows.push_back(score);
     sum.kl += score.kl;
     sum.kl_reverse += score.kl_reverse;
@@ -79,6 +82,22 @@ void summarise(const Scores& scores, size_t index, int64_t vocab, Candidate& can
   const MeanKl kl = mean_kl(windows);
   candidate.kl_stderr = kl.stderr_of_mean;
   candidate.kl_windows = kl.windows;
+}
+
+void extend(const Scores& scores, size_t index, const Student& student, const Candidate& like,
+            Candidate& candidate) {
+  double own = 0, others = 0;
+  for (const std::vector<WindowScore>& window : scores.windows) {
+    if (window[index].positions == 0) continue;
+    own += window[index].kl;
+    others += window[student.like].kl;
+  }
+  if (!(others > 0) || !like.kl) return;
+  const double share = own / others;
+  candidate.kl = share * *like.kl;
+  if (like.kl_stderr) candidate.kl_stderr = share * *like.kl_stderr;
+  candidate.kl_windows = like.kl_windows;
+  for (double& kl : candidate.kl_windows) kl *= share;
 }
 
 }  // namespace klens

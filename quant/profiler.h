@@ -14,6 +14,10 @@ namespace klens {
 struct Student {
   size_t unit;  // index in the model's order of units
   Choice choice;
+  // It runs on the first of so many windows. On the others it is taken to lose what it does
+  // there in proportion to another student of the unit, `like`.
+  size_t every = 1;
+  size_t like = 0;
 };
 
 // All that profiling needs to see of a model; engine/ implements it.
@@ -42,8 +46,8 @@ class KeptScores {
                     const WindowScore& score) = 0;
 };
 
-// What profiling has learnt so far. windows[w][s] is student s on window w; base[w] the base
-// itself.
+// What profiling has learnt so far. windows[w][s] is student s on window w, of no positions where
+// it did not run; base[w] the base itself.
 struct Scores {
   std::vector<WindowScore> base;
   std::vector<std::vector<WindowScore>> windows;
@@ -57,9 +61,14 @@ void profile_windows(ProfileSubject& subject, std::span<const std::vector<int32_
                      std::span<const Student> students, const std::function<void()>& on_done,
                      const std::function<bool()>& after_window, KeptScores* kept, Scores& scores);
 
-// Puts student `index`'s metrics over all windows into candidate: every one that is made of scores,
-// and KL's standard error over windows and the windows' own means.
+// Puts student `index`'s metrics over the windows that it ran on into candidate: every one that is
+// made of scores, and KL's standard error over windows and the windows' own means.
 void summarise(const Scores& scores, size_t index, int64_t vocab, Candidate& candidate);
+
+// Of a student that ran on some windows only: its KL on all of them, after `like`, which ran on all
+// and whose candidate is filled in.
+void extend(const Scores& scores, size_t index, const Student& student, const Candidate& like,
+            Candidate& candidate);
 
 // Mean KL per token of a series of windows and its standard error over them (0 for one window).
 struct MeanKl {

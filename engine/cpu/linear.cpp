@@ -40,8 +40,7 @@ const LinearInput::Rounded* rounded(const LinearInput& x, const Weight& w) {
   if (w.activation_group == 0) return nullptr;
   const int64_t step = step_of(w);
   for (const LinearInput::Rounded& done : x.rounded)
-    if (done.group == w.activation_group && done.step == step &&
-        done.planes == w.activation_planes)
+    if (done.group == w.activation_group && done.step == step && done.planes == w.activation_planes)
       return &done;
   return nullptr;
 }

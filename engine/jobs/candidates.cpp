@@ -70,8 +70,7 @@ class Comparison {
     choice.activation_bits = Choice().activation_bits;
     const auto [found, added] = errors_.try_emplace(choice, 0);
     if (added)
-      found->second =
-          output_error(quantise_unit(sampled_, choice, inputs_), sample_.view, inputs_);
+      found->second = output_error(quantise_unit(sampled_, choice, inputs_), sample_.view, inputs_);
     return found->second;
   }
 
@@ -132,9 +131,9 @@ std::vector<std::vector<Possible>> candidate_choices(const Model& model,
     const StoredUnit& unit = model.checkpoint().units.at(name);
     const auto pin = pinned.find(name);
     const InputStats stats = inputs.of(u, quantizer.sees);
-    possible.push_back(Comparison(unit, quantizer, stats)
-                           .run(smaller_than_stored(unit, formats),
-                                pin == pinned.end() ? nullptr : &pin->second));
+    possible.push_back(
+        Comparison(unit, quantizer, stats)
+            .run(smaller_than_stored(unit, formats), pin == pinned.end() ? nullptr : &pin->second));
     progress.step();
   }
   return possible;

@@ -89,6 +89,27 @@ const Quantizer& parse_quantizer(const std::string& name) {
   return *row;
 }
 
+// What loses least is measured less often than what loses most: that only tells what activations
+// lose, which is a small part of most plans.
+constexpr size_t kFinestEvery = 4;
+
+// errors: of the unit's candidates that can be measured, else 0.
+void add_students(size_t u, const Unit& unit, std::span<const double> errors, size_t measured,
+                  Prepared& prepared) {
+  const std::vector<size_t> picked = worth_measuring(errors, measured);
+  const auto error_of = [&](size_t c) { return errors[c]; };
+  const size_t first = prepared.students.size();
+  for (const size_t c : picked) {
+    prepared.students.push_back({u, unit.candidates[c].choice});
+    prepared.places.emplace_back(u, c);
+  }
+  if (measured == 0 || picked.size() < 2) return;
+  const auto at = [&](auto found) { return first + static_cast<size_t>(found - picked.begin()); };
+  Student& finest = prepared.students[at(std::ranges::min_element(picked, {}, error_of))];
+  finest.every = kFinestEvery;
+  finest.like = at(std::ranges::max_element(picked, {}, error_of));
+}
+
 // A profile of units with these candidates, and the students to measure, for each unit `measured`
 // at most (0: all).
 Prepared prepare(const Model& model, const std::vector<std::vector<Possible>>& possible,
@@ -125,15 +146,11 @@ Prepared prepare(const Model& model, const std::vector<std::vector<Possible>>& p
           static_cast<int64_t>(packed_bytes(*find_format(choice.format), spec.rows, spec.cols));
       candidate.others[kOutputError] = lossless(stored, choice) ? 0 : error;
       // What 16 bits of activations save follows from what 8 lose.
-      errors.push_back(choice.activation_bits == Choice().activation_bits
-                           ? *candidate.others[kOutputError]
-                           : 0);
+      errors.push_back(
+          choice.activation_bits == Choice().activation_bits ? *candidate.others[kOutputError] : 0);
       unit.candidates.push_back(candidate);
     }
-    for (const size_t c : worth_measuring(errors, measured)) {
-      result.students.push_back({u, unit.candidates[c].choice});
-      result.places.emplace_back(u, c);
-    }
+    add_students(u, unit, errors, measured, result);
     profile.units.push_back(std::move(unit));
   }
   return result;
@@ -149,6 +166,13 @@ Profile filled_in(const Scores& scores, const Prepared& prepared, int64_t vocab,
   for (size_t s = 0; s < prepared.students.size(); ++s) {
     const auto [u, c] = prepared.places[s];
     summarise(scores, s, vocab, profile.units[u].candidates[c]);
+  }
+  for (size_t s = 0; s < prepared.students.size(); ++s) {
+    const Student& student = prepared.students[s];
+    if (student.every == 1) continue;
+    const auto [u, c] = prepared.places[s];
+    extend(scores, s, student, profile.units[u].candidates[prepared.places[student.like].second],
+           profile.units[u].candidates[c]);
   }
   for (Unit& unit : profile.units) predict_kls(unit);
   for (Unit& unit : profile.units)
@@ -212,9 +236,9 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   const Quantizer& quantizer = parse_quantizer(options.quantizer);
   Calibration calibration = calibrate(model, tokenizer, options, progress, journal);
   UnitInputs inputs(model, calibration.windows, quantizer.sees, progress);
-  Prepared prepared = prepare(
-      model, candidate_choices(model, formats, quantizer, options.pinned, inputs, progress),
-      static_cast<size_t>(options.measured));
+  Prepared prepared =
+      prepare(model, candidate_choices(model, formats, quantizer, options.pinned, inputs, progress),
+              static_cast<size_t>(options.measured));
   Profile& profile = prepared.profile;
   profile.checkpoint_xxh3 = checkpoint_xxh3(model.checkpoint());
   profile.calibration_source = options.text ? options.source_name : "teacher";
@@ -229,7 +253,8 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   StudentRunner runner(model, nullptr, inputs);
   JournalScores kept(journal, nullptr);
   double per_window = 0;
-  for (const Student& student : prepared.students) per_window += runner.cost(student);
+  for (const Student& student : prepared.students)
+    per_window += runner.cost(student) / static_cast<double>(student.every);
   const double per_student =
       per_window / static_cast<double>(std::max<size_t>(prepared.students.size(), 1));
   double done = 0;

@@ -1,6 +1,7 @@
 #include "engine/jobs/refine.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "engine/jobs/profile_state.h"
 #include "engine/jobs/quantize_job.h"
@@ -9,44 +10,54 @@ namespace klens {
 namespace {
 
 constexpr int kMaxRounds = 3;
-constexpr double kWorthIt = 0.99;       // less than a percent is not worth another round
-constexpr size_t kMarginalWindows = 8;  // paired differences are far less noisy than KLs
-constexpr double kMatters = 0.01;       // a unit that can move the plan's KL by one percent
+constexpr double kWorthIt = 0.99;    // less than a percent is not worth another round
+constexpr size_t kRefitWindows = 8;  // paired differences are far less noisy than KLs
+constexpr double kMatters = 0.002;   // a change that moves the plan's KL by less is not measured
+constexpr double kMostRefit = 4;     // more than that is chance
 
-Candidate& candidate_of(Unit& unit, const Choice& choice) {
-  return *std::find_if(unit.candidates.begin(), unit.candidates.end(),
-                       [&](const Candidate& c) { return c.choice == choice; });
-}
-
-bool matters(const Unit& unit, double plan_kl) {
-  double low = 1e300, high = 0;
-  for (const Candidate& candidate : unit.candidates) {
-    low = std::min(low, candidate.kl.value_or(0));
-    high = std::max(high, candidate.kl.value_or(0));
+// The candidate next to the chosen one in what outputs lose, activations being alike: the coarser
+// one, or the finer where there is none. Null where there is no other.
+const Candidate* neighbour(const Unit& unit, const Candidate& chosen) {
+  const Candidate *coarser = nullptr, *finer = nullptr;
+  for (const Candidate& c : unit.candidates) {
+    if (c.choice.activation_bits != chosen.choice.activation_bits || !has_kl(c)) continue;
+    if (*c.kl > *chosen.kl && (coarser == nullptr || *c.kl < *coarser->kl)) coarser = &c;
+    if (*c.kl < *chosen.kl && (finer == nullptr || *c.kl > *finer->kl)) finer = &c;
   }
-  return high - low > kMatters * plan_kl;
+  return coarser != nullptr ? coarser : finer;
 }
 
-// The profile with the KLs of units that matter replaced by what changing them alone does to the
-// plan.
-Profile marginal_profile(const Model& model, const ProfileRun& run, const Plan& plan,
-                         Progress& progress, Journal& journal) {
+const Candidate& chosen_of(const Unit& unit, const Plan& plan) {
+  return *std::ranges::find(unit.candidates, plan.units.at(unit.name), &Candidate::choice);
+}
+
+void scale(Unit& unit, double by) {
+  for (Candidate& c : unit.candidates) {
+    if (c.kl) *c.kl *= by;
+    if (c.kl_stderr) *c.kl_stderr *= by;
+    for (double& kl : c.kl_windows) kl *= by;
+  }
+}
+
+// The profile with the KLs of each unit scaled so that they say what happens to the plan when the
+// unit alone gets the format next to its own.
+Profile refitted(const Model& model, const ProfileRun& run, const Plan& plan, Progress& progress,
+                 Journal& journal) {
   Profile profile = run.profile;
   std::vector<Student> students;
-  std::vector<std::pair<size_t, size_t>> places;
+  std::vector<double> expected;
   for (size_t u = 0; u < profile.units.size(); ++u) {
-    if (!matters(profile.units[u], *plan.measured_kl)) continue;
-    for (size_t c = 0; c < profile.units[u].candidates.size(); ++c) {
-      const Choice& choice = profile.units[u].candidates[c].choice;
-      if (choice == plan.units.at(profile.units[u].name)) continue;
-      students.push_back({u, choice});
-      places.emplace_back(u, c);
-    }
+    const Candidate& chosen = chosen_of(profile.units[u], plan);
+    const Candidate* other = neighbour(profile.units[u], chosen);
+    if (other == nullptr || std::fabs(*other->kl - *chosen.kl) < kMatters * *plan.measured_kl)
+      continue;
+    students.push_back({u, other->choice});
+    expected.push_back(*other->kl - *chosen.kl);
   }
   const PackedUnits packed = pack_plan(model, plan, run.inputs);
   StudentRunner runner(model, &packed, run.inputs);
   const size_t count = std::min(
-      {kMarginalWindows, run.calibration.windows.size(), static_cast<size_t>(profile.windows)});
+      {kRefitWindows, run.calibration.windows.size(), static_cast<size_t>(profile.windows)});
   const std::span<const std::vector<int32_t>> windows(run.calibration.windows.data(), count);
   Scores scores;
   JournalScores kept(journal, &plan);
@@ -54,27 +65,14 @@ Profile marginal_profile(const Model& model, const ProfileRun& run, const Plan& 
   profile_windows(
       runner, windows, students, [&] { progress.step(); }, [] { return true; }, &kept, scores);
 
-  const MeanKl base = mean_kl(scores.base);
+  const double base = mean_kl(scores.base).mean;
   for (size_t s = 0; s < students.size(); ++s) {
-    Unit& unit = profile.units[places[s].first];
-    Candidate& candidate = unit.candidates[places[s].second];
-    summarise(scores, s, model.spec().vocab, candidate);
-    *candidate.kl -= base.mean;
-    for (size_t w = 0; w < count; ++w) candidate.kl_windows[w] -= base.windows[w];
-    Candidate& chosen = candidate_of(unit, plan.units.at(unit.name));
-    chosen.kl = chosen.kl_stderr = 0;
-    chosen.kl_windows.assign(count, 0.0);
+    Candidate measured;
+    summarise(scores, s, model.spec().vocab, measured);
+    const double by = (*measured.kl - base) / expected[s];
+    scale(profile.units[students[s].unit], std::clamp(by, 1 / kMostRefit, kMostRefit));
   }
   return profile;
-}
-
-// What the unmodified profile predicts for a plan's choices.
-double predicted(const Profile& profile, const Plan& plan) {
-  double sum = 0;
-  for (const Unit& unit : profile.units)
-    for (const Candidate& candidate : unit.candidates)
-      if (candidate.choice == plan.units.at(unit.name)) sum += candidate.kl.value_or(0);
-  return sum;
 }
 
 }  // namespace
@@ -135,10 +133,10 @@ Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& req
           *tightened.budget.max_kl * *request.budget.max_kl / *result.plan.measured_kl * 0.98;
       next = plan_or_throw(run.profile, tightened);
     } else {
-      next = plan_or_throw(marginal_profile(model, run, result.plan, progress, journal), request);
+      next = plan_or_throw(refitted(model, run, result.plan, progress, journal), request);
     }
     next.budget = plan.budget;
-    next.predicted_kl = predicted(run.profile, next);
+    next.predicted_kl = predicted_kl(run.profile, next);
     if (next.units == result.plan.units) break;
     measure(next);
     if (!by_kl && *next.measured_kl >= *result.plan.measured_kl) break;

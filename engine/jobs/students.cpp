@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <cstring>
-#include <mutex>
 
 #include "base/error.h"
 
 namespace klens {
 namespace {
+
+// Of students' units that are kept from one window to the next.
+constexpr size_t kMostPackedBytes = size_t{1} << 30;
 
 // One pass over a whole fresh sequence.
 Sequence whole(SequenceState& state, int64_t rows) {
@@ -158,12 +160,28 @@ double StudentRunner::cost(const Student& student) const {
   return cost;
 }
 
-WindowScore StudentRunner::run_one(const Student& student, Lane& lane) const {
-  const LinearSpec& spec = model_.units()[student.unit];
-  const PackedWeight packed = quantise_unit(model_.checkpoint().units.at(spec.name), student.choice,
-                                            inputs_.of(student.unit, student.choice));
+std::shared_ptr<const PackedWeight> StudentRunner::packed(const Student& student) {
+  const std::pair<size_t, Choice> key(student.unit, student.choice);
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = packed_.find(key); found != packed_.end()) return found->second;
+  }
+  const StoredUnit& unit = model_.checkpoint().units.at(model_.units()[student.unit].name);
+  const auto made = std::make_shared<const PackedWeight>(
+      quantise_unit(unit, student.choice, inputs_.of(student.unit, student.choice)));
+  const size_t bytes = made->qweight.size() + made->scale.size();
+  const std::lock_guard lock(mutex_);
+  if (packed_bytes_ + bytes > kMostPackedBytes) return made;
+  packed_bytes_ += bytes;
+  packed_.emplace(key, made);
+  return made;
+}
+
+WindowScore StudentRunner::run_one(const Student& student, Lane& lane) {
+  const std::shared_ptr<const PackedWeight> weight = packed(student);
   std::vector<Weight> weights = base_weights_;
-  weights[student.unit] = make_weight(packed.view(), packed.format, student.choice.activation_bits, model_);
+  weights[student.unit] =
+      make_weight(weight->view(), weight->format, student.choice.activation_bits, model_);
   SequenceState state = student_state(first_block(student.unit));
   const Sequence sequence = whole(state, rows());
   const Lane::Frame frame(lane);

@@ -1,5 +1,7 @@
 #pragma once
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -49,7 +51,9 @@ class StudentRunner : public ProfileSubject {
   SequenceState student_state(int64_t first) const;
   // x: [rows()][d_model], of which the window's tokens count.
   WindowScore score(const Rows& x, const std::vector<Weight>& weights, Lane& lane) const;
-  WindowScore run_one(const Student& student, Lane& lane) const;
+  WindowScore run_one(const Student& student, Lane& lane);
+  // The student's unit as it is to be; what was made for an earlier window, where it was kept.
+  std::shared_ptr<const PackedWeight> packed(const Student& student);
 
   const Model& model_;
   const UnitInputs& inputs_;
@@ -61,7 +65,10 @@ class StudentRunner : public ProfileSubject {
   KeptPass kept_;
   SequenceState state_;
   Memory teacher_memory_;
-  Rows teacher_;  // [tokens][vocab] logits
+  Rows teacher_;      // [tokens][vocab] logits
+  std::mutex mutex_;  // of what follows
+  std::map<std::pair<size_t, Choice>, std::shared_ptr<const PackedWeight>> packed_;
+  size_t packed_bytes_ = 0;
 };
 
 }  // namespace klens

@@ -1,6 +1,7 @@
 #include "quant/planners/activations.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace klens {
 namespace {
@@ -61,11 +62,20 @@ MethodResult plan_with_activations(const PlanningTask& task,
   narrowed.open = with_coarse_activations(task);
   while (true) {
     MethodResult result = plan(narrowed);
-    const Selected* selected = std::get_if<Selected>(&result);
-    if (selected == nullptr) return result;
-    const std::vector<size_t> units = worst(selected->selection, task);
-    if (units.empty()) return result;
-    for (const size_t u : units) narrowed.open[u] = fine_ones(task.open[u]);
+    std::vector<size_t> units;
+    if (const Selected* selected = std::get_if<Selected>(&result)) {
+      units = worst(selected->selection, task);
+    } else if (task.max_kl) {  // perhaps out of reach for activations alone
+      units.resize(task.open.size());
+      std::iota(units.begin(), units.end(), size_t{0});
+    }
+    bool changed = false;
+    for (const size_t u : units) {
+      Candidates fine = fine_ones(task.open[u]);
+      changed = changed || (!fine.empty() && fine != narrowed.open[u]);
+      if (!fine.empty()) narrowed.open[u] = std::move(fine);
+    }
+    if (!changed) return result;
   }
 }
 

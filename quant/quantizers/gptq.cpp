@@ -2,19 +2,17 @@
 
 #include <tbb/parallel_for.h>
 
-#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "kernels/half.h"
+#include "quant/product.h"
 #include "quant/quantizers/pack.h"
 #include "quant/quantizers/search.h"
 
 namespace klens {
 namespace {
-
-using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 // Outputs that are rounded together, so that what they lose is multiplied as matrices.
 constexpr int64_t kStrip = 8 * kTileOutputs;
@@ -31,7 +29,7 @@ class Strip {
         packer_(packer),
         first_(first),
         weights_(count, cols),
-        errors_(Matrix::Zero(count, cols)),
+        errors_(RowMatrix::Zero(count, cols)),
         codes_(static_cast<size_t>(count), packer.blank_codes()) {
     std::vector<float> room(static_cast<size_t>(cols));
     for (int64_t r = 0; r < count; ++r) {
@@ -56,32 +54,32 @@ class Strip {
 
   // What is to be rounded at places [at, at + size): the weights, and what those at [from, at) lost
   // as far as it can be made good here. `due` has that of all before `from`.
-  Matrix due_at(const Matrix& due, int64_t from, int64_t at, int64_t size) const {
-    Matrix feedback(size, at - from);
+  RowMatrix due_at(const RowMatrix& due, int64_t from, int64_t at, int64_t size) const {
+    RowMatrix feedback(size, at - from);
     for (int64_t i = 0; i < size; ++i)
       for (int64_t k = from; k < at; ++k)
         feedback(i, k - from) = bf16_to_f32(factor_.row(at + i)[k]);
-    Matrix sum = due.middleCols(at - from, size);
-    sum.noalias() += errors_.middleCols(from, at - from) * feedback.transpose();
+    RowMatrix sum = due.middleCols(at - from, size);
+    sum += times_transposed(errors_, from, feedback);
     return sum;
   }
 
   void round_group(int64_t group, int64_t begin, int64_t size) {
-    const Matrix due = due_at(weights_, 0, begin, size);
+    const RowMatrix due = due_at(weights_, 0, begin, size);
     std::vector<Grid> grids;
     for (int64_t r = 0; r < due.rows(); ++r)
       grids.push_back(packer_.put_grid(
           first_ + r, group,
           search_.best({&due(r, 0), static_cast<size_t>(size)}, factor_.d.data() + begin)));
     for (int64_t at = begin; at < begin + size; at += kBlock) {
-      const Matrix block = due_at(due, begin, at, std::min(kBlock, begin + size - at));
+      const RowMatrix block = due_at(due, begin, at, std::min(kBlock, begin + size - at));
       for (int64_t r = 0; r < block.rows(); ++r)
         round_block(r, grids[static_cast<size_t>(r)], at, block);
     }
   }
 
   // One output's weights at [begin, begin + due.cols()), in order.
-  void round_block(int64_t r, const Grid& grid, int64_t begin, const Matrix& due) {
+  void round_block(int64_t r, const Grid& grid, int64_t begin, const RowMatrix& due) {
     const Levels& levels = packer_.levels();
     uint8_t* codes = codes_[static_cast<size_t>(r)].data();
     float* lost = &errors_(r, begin);
@@ -101,7 +99,7 @@ class Strip {
   const GridSearch& search_;
   IntegerPacker& packer_;
   int64_t first_;
-  Matrix weights_, errors_;  // [outputs][cols], in the factor's order
+  RowMatrix weights_, errors_;  // [outputs][cols], in the factor's order
   std::vector<std::vector<uint8_t>> codes_;
 };
 

@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <random>
+#include <tuple>
 
 #include "base/statistics.h"
 #include "quant/format.h"
@@ -432,6 +433,65 @@ TEST_CASE("a refusal is one line that names the cure", "[planner]") {
     CHECK(c.text.find('\n') == std::string::npos);
     for (const char* part : c.parts) CHECK_THAT(c.text, Catch::Contains(part));
   }
+}
+
+namespace {
+
+// Of int8g32 and int4g32, each with activations of 8 bits, which lose `activations`, and of 16.
+Unit with_activations(const std::string& name, double weights, double activations) {
+  Unit u = unit(name, {candidate("fp16", 2000, 0)});
+  for (const auto& [format, bytes, lost] :
+       {std::tuple{"int8g32", 1000, weights / 100}, {"int4g32", 500, weights}}) {
+    u.candidates.push_back(candidate(format, bytes, lost + activations));
+    u.candidates.push_back(candidate(format, bytes, lost));
+    u.candidates.back().choice.activation_bits = 16;
+  }
+  return u;
+}
+
+int64_t in_16_bits(const Plan& plan) {
+  return std::ranges::count_if(plan.units,
+                               [](const auto& u) { return u.second.activation_bits == 16; });
+}
+
+}  // namespace
+
+TEST_CASE("as few units get activations of 16 bits as keep their share of the KL small",
+          "[planner]") {
+  const Profile p =
+      profile_of({with_activations("a", 0.01, 0.002), with_activations("b", 0.02, 0.001),
+                  with_activations("c", 0.03, 0.0005)});
+  PlanRequest request;
+  request.budget.file_bytes = 1500 + 150;  // all in 4 bits: 0.06 by weights, 0.0035 by activations
+  Plan made = plan(p, request);
+  CHECK(in_16_bits(made) == 0);
+  request.budget.file_bytes = 2000 + 150;
+  made = plan(p, request);  // c in 8 bits: 0.0303 by weights, 0.0035 by activations
+  CHECK(made.units.at("a").activation_bits == 16);
+  CHECK(in_16_bits(made) == 1);
+  CHECK(*made.predicted_kl == Approx(0.0303 + 0.0015));
+  request.budget.file_bytes = 3000 + 150;  // all in 8 bits: 0.0006 by weights
+  made = plan(p, request);
+  CHECK(in_16_bits(made) == 3);
+  CHECK(*made.predicted_kl == Approx(0.0006));
+  request.budget = {.bpw = {}, .file_bytes = {}, .max_kl = 0.0008};
+  CHECK(*plan(p, request).predicted_kl <= 0.0008);
+  // Methods of others know no such thing, and --uniform gives what it is asked for.
+  request = {.method = "kl-sort", .budget = {}, .uniform_format = {}, .pinned = {}};
+  request.budget.file_bytes = 3000 + 150;
+  CHECK(in_16_bits(plan(p, request)) == 0);
+  request = {.method = "uniform", .budget = {}, .uniform_format = "int8g32", .pinned = {}};
+  CHECK(in_16_bits(plan(p, request)) == 0);
+  request.uniform_format = "int8g32@16";
+  CHECK(in_16_bits(plan(p, request)) == 3);
+}
+
+TEST_CASE("activations that lose nothing to speak of stay in 8 bits", "[planner]") {
+  const Profile p =
+      profile_of({with_activations("a", 1e-4, 4e-5), with_activations("b", 2e-4, 4e-5)});
+  PlanRequest request;
+  request.budget.file_bytes = 2000 + 150;
+  CHECK(in_16_bits(plan(p, request)) == 0);
 }
 
 }  // namespace klens

@@ -1,0 +1,112 @@
+#include "quant/prediction.h"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+
+#include "quant/metrics.h"
+
+namespace klens {
+namespace {
+
+constexpr double kActivations = 3e-4, kSlope = 0.07;
+
+Candidate candidate(const char* format, double error, int activation_bits = 8) {
+  Candidate c;
+  c.choice = {format, "gptq", activation_bits};
+  c.others[kOutputError] = error;
+  return c;
+}
+
+void measure(Candidate& c, double kl) {
+  c.kl = kl;
+  c.kl_stderr = kl / 10;
+  c.kl_windows = {0.9 * kl, 1.1 * kl};
+}
+
+// A unit whose KL is what activations lose and a part in proportion to the error.
+Unit linear_unit() {
+  Unit unit;
+  unit.name = "unit";
+  unit.candidates = {candidate("int8g32", 1e-5), candidate("int6g32", 2e-4),
+                     candidate("int4g32", 5e-3), candidate("int3g32", 4e-2),
+                     candidate("int4g32", 5e-3, 16)};
+  return unit;
+}
+
+double kl_of(double error) { return kActivations + kSlope * error; }
+
+}  // namespace
+
+TEST_CASE("two measured candidates tell what activations lose and what weights lose",
+          "[prediction]") {
+  Unit unit = linear_unit();
+  measure(unit.candidates[0], kl_of(1e-5));
+  measure(unit.candidates[2], kl_of(5e-3));
+  predict_kls(unit);
+  CHECK(!unit.candidates[0].predicted);
+  CHECK(!unit.candidates[2].predicted);
+  for (const size_t i : {size_t{1}, size_t{3}}) {
+    const Candidate& c = unit.candidates[i];
+    CHECK(c.predicted);
+    CHECK(*c.kl == Approx(kl_of(*c.others[kOutputError])));
+    CHECK(*c.kl_stderr == Approx(*c.kl / 10));
+    CHECK(c.kl_windows[0] == Approx(0.9 * *c.kl));
+  }
+  CHECK(*unit.candidates[4].kl == Approx(kSlope * 5e-3));
+  // Again, with what is predicted in it: measured ones alone count.
+  measure(unit.candidates[2], 2 * kl_of(5e-3));
+  predict_kls(unit);
+  CHECK(*unit.candidates[1].kl > kl_of(2e-4));
+}
+
+TEST_CASE("one measured candidate gives the others in proportion", "[prediction]") {
+  Unit unit = linear_unit();
+  measure(unit.candidates[2], 1e-3);
+  predict_kls(unit);
+  CHECK(*unit.candidates[0].kl == Approx(1e-3 * 1e-5 / 5e-3));
+  CHECK(*unit.candidates[3].kl == Approx(1e-3 * 4e-2 / 5e-3));
+}
+
+TEST_CASE("a line through three measured candidates goes through all of them", "[prediction]") {
+  Unit unit = linear_unit();
+  unit.candidates.push_back(candidate("int2g32", 0.3));
+  unit.candidates.push_back(candidate("int5g32", 1e-3));
+  measure(unit.candidates[0], kl_of(1e-5));
+  measure(unit.candidates[2], kl_of(5e-3));
+  measure(unit.candidates[5], 0.2);  // far from proportional
+  predict_kls(unit);
+  CHECK(*unit.candidates[6].kl == Approx(kl_of(1e-3)));
+  CHECK(*unit.candidates[3].kl > kl_of(5e-3));
+  CHECK(*unit.candidates[3].kl < 0.2);
+}
+
+TEST_CASE("chance in what was measured makes no KL negative or infinite", "[prediction]") {
+  Unit unit = linear_unit();
+  measure(unit.candidates[0], 2e-3);  // more than the coarse one
+  measure(unit.candidates[2], 1e-3);
+  predict_kls(unit);
+  for (const Candidate& c : unit.candidates) {
+    CHECK(std::isfinite(*c.kl));
+    CHECK(*c.kl > 0);
+  }
+  Unit nothing = linear_unit();
+  predict_kls(nothing);
+  CHECK(!nothing.candidates[1].kl);
+  nothing.candidates[1].others[kOutputError] = std::nullopt;
+  measure(nothing.candidates[0], 1e-3);
+  predict_kls(nothing);
+  CHECK(!nothing.candidates[1].kl);
+}
+
+TEST_CASE("the coarsest and the finest candidates are worth measuring", "[prediction]") {
+  const std::vector<double> errors = {0, 1e-6, 0, 1e-4, 3e-3, 1e-2};
+  using List = std::vector<size_t>;
+  CHECK(worth_measuring(errors, 0) == List{1, 3, 4, 5});
+  CHECK(worth_measuring(errors, 9) == List{1, 3, 4, 5});
+  CHECK(worth_measuring(errors, 1) == List{5});
+  CHECK(worth_measuring(errors, 2) == List{1, 5});
+  CHECK(worth_measuring(errors, 3) == List{1, 3, 5});
+  CHECK(worth_measuring(std::vector<double>(3, 0.0), 2).empty());
+}
+
+}  // namespace klens
