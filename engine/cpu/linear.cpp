@@ -75,8 +75,12 @@ using cpu::QuantizeActivationsArgs;
 
 // x minus what its integers stand for: exact where FP32 is, within half an ulp of x otherwise.
 void subtract(const QuantizeActivationsArgs& rounded, float* x) {
-  for (int64_t c = 0; c < rounded.cols; ++c)
-    x[c] = rounded.x[c] - rounded.scale[c / rounded.step] * static_cast<float>(rounded.q[c]);
+  for (int64_t first = 0, step = 0; first < rounded.cols; first += rounded.step, ++step) {
+    const float scale = rounded.scale[step];
+    const int64_t end = std::min(first + rounded.step, rounded.cols);
+    for (int64_t c = first; c < end; ++c)
+      x[c] = rounded.x[c] - scale * static_cast<float>(rounded.q[c]);
+  }
 }
 
 // One token in as many planes as there are; those of a plane follow those of the one before.

@@ -41,8 +41,9 @@ Calibration calibrate_on_text(const Model& model, const Tokenizer& tokenizer, st
     result.windows.push_back(ids);
     return result;
   }
-  for (int64_t w = 0; w < std::min(whole, windows + held_out); ++w)
-    (w < windows ? result.windows : result.held_out)
+  const int64_t seen = std::max(windows, (kLeastSeenTokens - 1) / ctx + 1);
+  for (int64_t w = 0; w < std::min(whole, seen + held_out); ++w)
+    (w >= windows && w < windows + held_out ? result.held_out : result.windows)
         .emplace_back(ids.begin() + w * ctx, ids.begin() + (w + 1) * ctx);
   return result;
 }

@@ -20,8 +20,11 @@ struct Calibration {
   Windows held_out;  // may be empty: a text that is used up
 };
 
-// The first whole windows of a text, then held_out more. A text shorter than one window is one
-// short window.
+// The first whole windows of a text, then held_out more, and, where the text goes on, more for
+// quantizers to see: these are added to windows until those have kLeastSeenTokens, since with a
+// quarter of it gptq fits the sample and loses more than search (bench/RESULTS.md). A text shorter
+// than one window is one short window.
+inline constexpr int64_t kLeastSeenTokens = 8192;
 Calibration calibrate_on_text(const Model& model, const Tokenizer& tokenizer, std::string_view text,
                               int64_t ctx, int64_t windows, int64_t held_out);
 

@@ -249,6 +249,9 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
       for (Unit& unit : profile.units)
         unit.weights[*metric] = metric->of_weights(model.checkpoint().units.at(unit.name).view);
 
+  const std::span windows =
+      std::span(calibration.windows)
+          .first(std::min(calibration.windows.size(), static_cast<size_t>(options.windows)));
   Scores scores;
   StudentRunner runner(model, nullptr, inputs);
   JournalScores kept(journal, nullptr);
@@ -258,16 +261,16 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   const double per_student =
       per_window / static_cast<double>(std::max<size_t>(prepared.students.size(), 1));
   double done = 0;
-  for (const auto& window : calibration.windows)
+  for (const auto& window : windows)
     for (const Student& student : prepared.students)
       if (kept.find(window, &student)) done += per_student;
-  progress.stage("profile", per_window * static_cast<double>(calibration.windows.size()), done);
+  progress.stage("profile", per_window * static_cast<double>(windows.size()), done);
   const auto after_window = [&] {
     return !stop_early(filled_in(scores, prepared, model.spec().vocab, metrics));
   };
   profile_windows(
-      runner, calibration.windows, prepared.students, [&] { progress.step(per_student); },
-      after_window, &kept, scores);
+      runner, windows, prepared.students, [&] { progress.step(per_student); }, after_window, &kept,
+      scores);
   return {.profile = filled_in(scores, prepared, model.spec().vocab, metrics),
           .calibration = std::move(calibration),
           .inputs = std::move(inputs),

@@ -38,13 +38,13 @@ class Racing {
     if (!std::holds_alternative<Plan>(half)) return false;
     const Plan& other = std::get<Plan>(half);
     const double kl = predicted_kl(profile, all);
-    return std::fabs(predicted_kl(profile, other) - kl) <= kRegret * kl &&
+    return predicted_kl(profile, other) - kl <= kRegret * kl &&
            std::fabs(static_cast<double>(other.bytes - all.bytes)) <=
                kRegret * static_cast<double>(all.bytes);
   }
 
  private:
-  static constexpr double kRegret = 0.02;
+  static constexpr double kRegret = 0.03;
 
   // As every second window tells it.
   static Profile half_of(const Profile& profile) {

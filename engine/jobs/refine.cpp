@@ -11,9 +11,16 @@ namespace {
 
 constexpr int kMaxRounds = 3;
 constexpr double kWorthIt = 0.99;    // less than a percent is not worth another round
-constexpr size_t kRefitWindows = 8;  // paired differences are far less noisy than KLs
+constexpr size_t kRefitWindows = 4;  // paired differences are far less noisy than KLs
 constexpr double kMatters = 0.002;   // a change that moves the plan's KL by less is not measured
+constexpr double kAddsUp = 0.1;      // a plan that is as near to its promise is left alone
 constexpr double kMostRefit = 4;     // more than that is chance
+
+// Whether the plan loses what the units' own KLs promise: nothing is to be learnt from it then.
+bool adds_up(const Plan& plan) {
+  return plan.predicted_kl &&
+         std::fabs(*plan.measured_kl - *plan.predicted_kl) <= kAddsUp * *plan.predicted_kl;
+}
 
 // The candidate next to the chosen one in what outputs lose, activations being alike: the coarser
 // one, or the finer where there is none. Null where there is no other.
@@ -126,7 +133,7 @@ Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& req
   PlanRequest tightened = request;
   for (int round = 1; round <= kMaxRounds; ++round) {
     const bool by_kl = request.budget.max_kl.has_value();
-    if (by_kl && *result.plan.measured_kl <= *request.budget.max_kl) break;
+    if (by_kl ? *result.plan.measured_kl <= *request.budget.max_kl : adds_up(result.plan)) break;
     Plan next;
     if (by_kl) {
       tightened.budget.max_kl =

@@ -19,10 +19,10 @@ struct Refined {
   int rounds = 0;
 };
 
-// KLs of single units do not quite add up. Around the measured plan, every unit that matters is
-// measured anew in the format next to its own (what the plan's KL then becomes), all its KLs are
-// scaled to fit, the knapsack is solved with these, and the new plan is kept if it measures better;
-// until it does not.
+// KLs of single units do not quite add up. Where a plan measures more than a tenth off what they
+// promise, every unit that matters is measured anew in the format next to its own (what the plan's
+// KL then becomes), all its KLs are scaled to fit, the knapsack is solved with these, and the new
+// plan is kept if it measures better; until it does not.
 // A budget on KL is instead met by tightening it by what the measurement showed. profile and
 // windows are those the plan was made from.
 Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& request, Plan plan,

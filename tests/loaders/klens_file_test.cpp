@@ -118,6 +118,23 @@ TEST_CASE("a model file holds what was packed, in every format and size", "[klen
   }
 }
 
+TEST_CASE("a file with activations of 16 bits says so, and older readers refuse it",
+          "[klens-file]") {
+  const TemporaryFolder folder;
+  write_tiny_checkpoint(folder / "model", kOdd);
+  const Checkpoint source = open_checkpoint(folder / "model", false);
+  KlensHeader header = header_for(source, {"int8"});
+  header.plan.units.at("lm_head").activation_bits = 16;
+  const std::string path = folder / "model.klens";
+  write_klens_file(path, source, header, by_rtn);
+  const Checkpoint read = read_klens_file(path, true);
+  CHECK(read.plan->units == header.plan.units);
+  CHECK(read.units.at("lm_head").choice->activation_bits == 16);
+  const SafetensorsFile file = SafetensorsFile::open(path);
+  CHECK(file.metadata().at("klens.format_version") == "2.0");
+  CHECK(run_model(path).status == KLENS_OK);
+}
+
 TEST_CASE("a model file is a safetensors file as FORMAT.md says", "[klens-file]") {
   const TemporaryFolder folder;
   write_tiny_checkpoint(folder / "model", kOdd);
