@@ -1,6 +1,7 @@
 #pragma once
 #include "quant/format.h"
 #include "quant/quantizers/gptq.h"
+#include "quant/quantizers/hqq.h"
 #include "quant/quantizers/rtn.h"
 #include "quant/quantizers/search.h"
 #include "quant/table.h"
@@ -25,6 +26,8 @@ inline constexpr Quantizer kQuantizers[] = {
      quantize_search},
     {"gptq", "columns in turn, each making good what those before it lost",
      Quantizer::Sees::kFactor, quantize_gptq},
+    {"hqq", "minima that fit most weights and leave outliers", Quantizer::Sees::kNothing,
+     quantize_hqq},
 };
 
 // What units get where nobody asks for another.

@@ -151,11 +151,12 @@ TEST_CASE("lists of names are read against their table", "[tables]") {
   CHECK(names_of(kFormats) ==
         "fp16, int8g32, int8, int6g16, int6g32, int5ag32, int5g32, int4ag32, int4g32, int4g64, "
         "int4g128, int3g16, int2ag16, int3g32, int2g32");
-  CHECK(names_of(kMetrics) == "kl, kl_reverse, delta_ce, mse, sqnr_db, ppl, output_error, kurtosis");
+  CHECK(names_of(kMetrics) ==
+        "kl, kl_reverse, delta_ce, mse, sqnr_db, ppl, output_error, kurtosis");
   CHECK(names_of(kPlanMethods) == "klens, kl-sort, sqnr-sort, mse-sort, uniform");
   CHECK(unknown_part({"int8"}).empty());
   CHECK(unknown_part({"int9"}) == not_one_of("format", "int9", kFormats));
-  CHECK(unknown_part({"int8", "hqq"}) == "quantizer \"hqq\" is not one of rtn, search, gptq");
+  CHECK(unknown_part({"int8", "awq"}) == "quantizer \"awq\" is not one of rtn, search, gptq, hqq");
 }
 
 TEST_CASE("every metric is made of scores or of weights, and what loses nothing is known",
