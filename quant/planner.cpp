@@ -175,7 +175,8 @@ std::string unreachable(const Profile& profile, const PlanRequest& request,
 
 std::string unmeasured(const PlanRequest& request, const Unmeasured& missing) {
   return "method " + request.method + " needs " + missing.what + " of unit " + missing.unit +
-         " in " + missing.format + ", which the profile lacks: profile again with it, or use " +
+         " in " + missing.format +
+         ", which the profile lacks: profile again with it (and --measured all), or use " +
          (request.method == kPlanMethods[0].name ? "another method"
                                                  : std::string("method ") + kPlanMethods[0].name);
 }

@@ -14,8 +14,9 @@ struct PlanMethod {
   const char* name;
   const char* about;  // for lists of methods: one line, no full stop
   MethodResult (*plan)(const PlanningTask&);
-  bool takes_format = false;  // instead of a budget: one for every unit, and nothing to measure
-  bool refines = false;       // its plan is worth measuring anew around, unit by unit
+  bool takes_format = false;        // instead of a budget: one for every unit
+  bool unmeasured = false;          // it looks at bytes alone
+  bool refines = false;             // its plan is worth measuring anew around, unit by unit
   bool weighs_activations = false;  // whether some get 16 bits; else those have 8
 };
 
@@ -33,10 +34,21 @@ inline constexpr PlanMethod kPlanMethods[] = {
     {.name = "mse-sort",
      .about = "such a list, least squared error first",
      .plan = plan_by_mse_order},
+    {.name = "greedy",
+     .about = "upwards from the smallest, each time by the most KL for a byte",
+     .plan = plan_by_steps},
+    {.name = "kl-max",
+     .about = "the least bound on every single matrix's KL",
+     .plan = plan_by_largest_kl},
+    {.name = "rule",
+     .about = "no measurement: edges, embedding, head, values and outputs one format higher",
+     .plan = plan_by_rule,
+     .unmeasured = true},
     {.name = "uniform",
      .about = "one format for every unit",
      .plan = plan_uniform,
-     .takes_format = true},
+     .takes_format = true,
+     .unmeasured = true},
 };
 
 // Exactly one is set.

@@ -211,10 +211,14 @@ void name_what_is_done(Plan& plan) {
 // A plan that is given, or needs no measurement.
 Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const QuantizeOptions& options,
                      Progress& progress) {
-  std::vector<const Format*> all;
-  for (const Format& format : kFormats) all.push_back(&format);
+  // A plan or an option may name any format; a method chooses among those it is given.
+  const bool chosen = options.keep || !options.plan_json.empty() ||
+                      find_row(kPlanMethods, options.request.method)->takes_format;
+  const std::string formats = chosen
+                                  ? names_where(kFormats, ",", [](const Format&) { return true; })
+                                  : options.profile.formats;
   Made made;
-  made.profile = unmeasured_profile(model, all, options.profile.quantizer);
+  made.profile = unmeasured_profile(model, parse_formats(formats), options.profile.quantizer);
   PlanRequest request = options.request;
   request.pinned = pinned_choices(options.tensor_types, made.profile, options.profile.quantizer);
   if (options.keep) {
@@ -400,7 +404,7 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
                 not_one_of("planning method", options.request.method, kPlanMethods));
   check_keep(options);
   check_request(model, options.dry_run ? "" : out_path, options);
-  const bool ready = options.keep || !options.plan_json.empty() || method->takes_format;
+  const bool ready = options.keep || !options.plan_json.empty() || method->unmeasured;
   const std::unique_ptr<Journal> journal = open_journal(model, options.profile);
   Made made = ready ? unmeasured_plan(model, tokenizer, options, progress)
                     : measured_plan(model, tokenizer, options, progress, *journal);

@@ -52,6 +52,11 @@ MethodResult plan_by_kl_order(const PlanningTask& task);
 MethodResult plan_by_sqnr_order(const PlanningTask& task);
 MethodResult plan_by_mse_order(const PlanningTask& task);
 
+// Others' ways, for comparison; each file names its source.
+MethodResult plan_by_steps(const PlanningTask& task);
+MethodResult plan_by_largest_kl(const PlanningTask& task);
+MethodResult plan_by_rule(const PlanningTask& task);
+
 // One format everywhere, which is all that is open; where it was quantised in several ways, the way
 // that loses least.
 MethodResult plan_uniform(const PlanningTask& task);

@@ -415,7 +415,8 @@ TEST_CASE("a refusal is one line that names the cure", "[planner]") {
       {refusal(p, pinned), {"pin fewer", "4700 bytes"}},
       {refusal(unmeasured, request("klens", 4)), {"unit b", "int4g64", "kl", "profile again"}},
       {refusal(unmeasured, request("mse-sort", 4)), {"unit a", "int8", "mse"}},
-      {refusal(p, request("best", 4)), {"best", "klens, kl-sort, sqnr-sort, mse-sort, uniform"}},
+      {refusal(p, request("best", 4)),
+       {"best", "klens, kl-sort, sqnr-sort, mse-sort, greedy, kl-max, rule, uniform"}},
       {refusal(p, request("klens")), {"exactly one budget"}},
       {refusal(p, both), {"exactly one budget"}},
       {refusal(p, request("klens", NAN)), {"above 0"}},
@@ -492,6 +493,59 @@ TEST_CASE("activations that lose nothing to speak of stay in 8 bits", "[planner]
   PlanRequest request;
   request.budget.file_bytes = 2000 + 150;
   CHECK(in_16_bits(plan(p, request)) == 0);
+}
+
+TEST_CASE("greedy goes upwards by the most KL for a byte", "[planner]") {
+  const Profile p = small_profile();
+  CHECK(formats(p, plan(p, request("greedy", 1.8))) == "int4g64 int4g64");
+  CHECK(formats(p, plan(p, request("greedy", 2.6))) == "int4g64 int8");
+  CHECK(formats(p, plan(p, request("greedy", 3))) == "int8 int8");
+  CHECK(formats(p, plan(p, kl_request("greedy", 0.012))) == "int4g64 int8");
+  CHECK_THAT(refusal(p, request("greedy", 1.7)), Catch::Contains("cannot be met"));
+  for (uint32_t seed = 0; seed < 5; ++seed) {
+    const Profile real = realistic_profile(8, seed);
+    const double best = *plan(real, request("klens", 5)).predicted_kl;
+    CHECK(*plan(real, request("greedy", 5)).predicted_kl < 1.5 * best);
+  }
+}
+
+TEST_CASE("kl-max is the least bound on a unit's KL that fits", "[planner]") {
+  const Profile p = small_profile();
+  CHECK(formats(p, plan(p, request("kl-max", 1.8))) == "int4g64 int4g64");
+  CHECK(formats(p, plan(p, request("kl-max", 2.9))) == "int4g64 int8");
+  CHECK(formats(p, plan(p, request("kl-max", 3))) == "int8 int8");
+  CHECK(formats(p, plan(p, request("kl-max", 6))) == "fp16 fp16");
+  CHECK(formats(p, plan(p, kl_request("kl-max", 0.0125))) == "int4g64 int8");
+  CHECK(formats(p, plan(p, kl_request("kl-max", 0))) == "fp16 fp16");
+  CHECK_THAT(refusal(p, request("kl-max", 1.7)), Catch::Contains("cannot be met"));
+}
+
+TEST_CASE("the rule gives edges, values and outputs one format more, without any KL", "[planner]") {
+  Profile p;
+  for (int64_t block = 0; block < 16; ++block)
+    for (const char* kind : {"q_proj", "v_proj"}) {
+      Unit u = unit(
+          std::to_string(block) + "." + kind,
+          {candidate("fp16", 2000, 0), candidate("int8", 1000, 0), candidate("int4g64", 600, 0)});
+      for (Candidate& c : u.candidates) c.kl.reset();
+      u.kind = kind;
+      u.block = block;
+      u.rows = 1;
+      u.cols = 1000;
+      p.units.push_back(u);
+    }
+  PlanRequest r;
+  r.method = "rule";
+  r.budget.file_bytes = 32 * 1000;  // 12 of 600, 20 of 1000
+  const Plan made = plan(p, r);
+  CHECK(!made.predicted_kl);
+  for (const Unit& u : p.units) {
+    CAPTURE(u.name);
+    const bool careful = u.kind == "v_proj" || u.block < 2 || u.block >= 14;
+    CHECK(made.units.at(u.name).format == (careful ? "int8" : "int4g64"));
+  }
+  r.budget.file_bytes = 12 * 600 + 20 * 1000 - 1;
+  CHECK_THAT(refusal(p, r), Catch::Contains("cannot be met"));
 }
 
 }  // namespace klens
