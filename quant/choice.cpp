@@ -30,6 +30,11 @@ std::string text_of(const Choice& choice) {
   return format_text(choice) + " (" + choice.quantizer + ")";
 }
 
+bool rounds_activations(const Choice& choice) {
+  return choice.activation_bits == Choice().activation_bits &&
+         find_format(choice.format)->activation_group != 0;
+}
+
 bool knows_activation_bits(const Choice& choice) {
   return choice.activation_bits == Choice().activation_bits ||
          (choice.activation_bits == kFineActivationBits &&

@@ -33,6 +33,9 @@ FormatText parse_format_text(std::string_view text);
 // "int4g64 (rtn)": for messages.
 std::string text_of(const Choice& choice);
 
+// Whether activations lose something: they have 8 bits.
+bool rounds_activations(const Choice& choice);
+
 // Whether activations can have so many bits with that format, which is known.
 bool knows_activation_bits(const Choice& choice);
 

@@ -9,7 +9,8 @@
 namespace klens {
 namespace {
 
-// A measured candidate: what its weights do to outputs, and the part of its KL that is theirs.
+// A measured candidate with activations of 8 bits: what its weights do to outputs, and the part of
+// its KL that is theirs.
 struct Point {
   double error, kl;
   const Candidate* candidate;
@@ -19,7 +20,8 @@ std::vector<Point> points_of(const Unit& unit) {
   std::vector<Point> points;
   for (const Candidate& c : unit.candidates) {
     const double error = c.others[kOutputError].value_or(0);
-    if (!c.predicted && error > 0 && c.kl && std::isfinite(*c.kl) && *c.kl > 0)
+    if (!c.predicted && rounds_activations(c.choice) && error > 0 && c.kl && std::isfinite(*c.kl) &&
+        *c.kl > 0)
       points.push_back({error, *c.kl, &c});
   }
   std::ranges::stable_sort(points, {}, &Point::error);
@@ -54,11 +56,26 @@ const Candidate& nearest(double error, std::span<const Point> points) {
           })->candidate;
 }
 
+// A unit that no token came to (an expert) loses nothing, whatever it becomes.
+void predict_nothing(Unit& unit) {
+  const auto measured = std::ranges::find_if(unit.candidates, [](const Candidate& c) {
+    return !c.predicted && rounds_activations(c.choice) && c.others[kOutputError].value_or(0) > 0 &&
+           c.kl == 0.0;
+  });
+  if (measured == unit.candidates.end()) return;
+  for (Candidate& c : unit.candidates) {
+    if (c.kl && !c.predicted) continue;
+    c.predicted = true;
+    c.kl = c.kl_stderr = 0;
+    c.kl_windows = measured->kl_windows;
+  }
+}
+
 void predict(double activations, std::span<const Point> points, Candidate& candidate) {
   const double error = *candidate.others[kOutputError];
-  const bool coarse = candidate.choice.activation_bits == Choice().activation_bits;
   candidate.predicted = true;
-  candidate.kl = (error > 0 ? kl_at(error, points) : 0) + (coarse ? activations : 0);
+  candidate.kl = (error > 0 ? kl_at(error, points) : 0) +
+                 (rounds_activations(candidate.choice) ? activations : 0);
   // Windows differ as those of the nearest that was measured.
   const Candidate& like = nearest(std::max(error, 1e-30), points);
   const double scale = *candidate.kl / *like.kl;
@@ -93,7 +110,7 @@ std::vector<size_t> worth_measuring(std::span<const double> errors, size_t most)
 
 void predict_kls(Unit& unit) {
   std::vector<Point> points = points_of(unit);
-  if (points.empty()) return;
+  if (points.empty()) return predict_nothing(unit);
   const double activations = take_out_activations(points);
   for (Candidate& c : unit.candidates)
     if ((!c.kl || c.predicted) && c.others[kOutputError]) predict(activations, points, c);

@@ -72,7 +72,8 @@ Plan longest_plan(const Model& model) {
             .optimality_gap = kLongest,
             .units = {}};
   for (const LinearSpec& unit : model.units())
-    plan.units[unit.name] = {longest_name(kFormats), longest_name(kQuantizers)};
+    plan.units[unit.name] = {longest_name(kFormats), longest_name(kQuantizers),
+                             kFineActivationBits};
   return plan;
 }
 
@@ -145,9 +146,10 @@ Prepared prepare(const Model& model, const std::vector<std::vector<Possible>>& p
       candidate.bytes =
           static_cast<int64_t>(packed_bytes(*find_format(choice.format), spec.rows, spec.cols));
       candidate.others[kOutputError] = lossless(stored, choice) ? 0 : error;
-      // What 16 bits of activations save follows from what 8 lose.
-      errors.push_back(
-          choice.activation_bits == Choice().activation_bits ? *candidate.others[kOutputError] : 0);
+      // What exact activations save follows from what those of 8 bits lose.
+      const bool measurable = measured == 0 ? choice.activation_bits == Choice().activation_bits
+                                            : rounds_activations(choice);
+      errors.push_back(measurable ? *candidate.others[kOutputError] : 0);
       unit.candidates.push_back(candidate);
     }
     add_students(u, unit, errors, measured, result);

@@ -98,6 +98,27 @@ TEST_CASE("chance in what was measured makes no KL negative or infinite", "[pred
   CHECK(!nothing.candidates[1].kl);
 }
 
+TEST_CASE("a unit that no token came to loses nothing in any format", "[prediction]") {
+  Unit unit = linear_unit();
+  measure(unit.candidates[0], 0);
+  measure(unit.candidates[2], 0);
+  predict_kls(unit);
+  for (const Candidate& c : unit.candidates) CHECK(c.kl == 0.0);
+  CHECK(unit.candidates[1].predicted);
+}
+
+TEST_CASE("halves, whose activations are exact, say nothing of those of 8 bits", "[prediction]") {
+  Unit unit = linear_unit();
+  unit.candidates.push_back(candidate("fp16", 1e-8));
+  measure(unit.candidates[0], kl_of(1e-5));
+  measure(unit.candidates[2], kl_of(5e-3));
+  predict_kls(unit);
+  CHECK(*unit.candidates[5].kl == Approx(kSlope * 1e-8));
+  measure(unit.candidates[5], 0);
+  predict_kls(unit);
+  CHECK(*unit.candidates[1].kl == Approx(kl_of(2e-4)));
+}
+
 TEST_CASE("the coarsest and the finest candidates are worth measuring", "[prediction]") {
   const std::vector<double> errors = {0, 1e-6, 0, 1e-4, 3e-3, 1e-2};
   using List = std::vector<size_t>;
