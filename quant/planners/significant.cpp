@@ -10,8 +10,11 @@ namespace {
 // Standard error of a.kl - b.kl. Paired where both were measured on the same windows: the text then
 // cancels, and differences far below either mean's own error are significant. Otherwise the errors
 // are added as if independent, which is the cautious side, as the same model on other text
-// correlates. A candidate without an error counts as exact.
+// correlates. A candidate without an error counts as exact. Where it is known what the unit's own
+// outputs lose, the order of its candidates is no matter of the sample; how much a unit matters is,
+// but that is the same for all of them.
 double difference_error(const Candidate& a, const Candidate& b) {
+  if (a.others[kOutputError] && b.others[kOutputError]) return 0;
   if (const auto paired = paired_standard_error(a.kl_windows, b.kl_windows)) return *paired;
   return std::hypot(a.kl_stderr.value_or(0), b.kl_stderr.value_or(0));
 }
