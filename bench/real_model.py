@@ -24,7 +24,8 @@ import llama_cpp
 from compare import Failed, Klens, note, run
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-WINDOW = "512"
+WINDOW = "512"  # tokens that KL is measured in
+PROMPT, GEN = 512, 64  # tokens of a speed test
 
 
 class Work:
@@ -63,15 +64,14 @@ class Work:
             "quantize", "--imatrix", imatrix, self.args.model, part, kind, self.threads))
 
     def peer_kl(self, path):
-        """Its own --kl-divergence; None where it fails, as with a text too short."""
+        """Its own --kl-divergence."""
         common = ["-f", self.text, "-c", WINDOW, "-t", self.threads]
         base = self.cached("base.kld", lambda part: self.llama_run(
             "perplexity", "-m", self.args.model, *common, "--kl-divergence-base", part))
         log = self.cached(os.path.basename(path) + ".own-kl.txt", lambda part: write(part, self.llama_run(
             "perplexity", "-m", path, *common, "--kl-divergence-base", base, "--kl-divergence")))
         with open(log, "rb") as file:
-            found = re.search(rb"Mean +KLD: *(-?[0-9.]+)", file.read())
-        return float(found[1]) if found else None
+            return float(re.search(rb"Mean +KLD: *(\S+)", file.read())[1])
 
     def planned(self, name, *budget):
         """The best file within a budget. The profile is measured once; each budget is a plan from it."""
@@ -96,12 +96,11 @@ class Work:
 
     def speed(self, engine, path, number):
         """{"prefill": tok/s, "decode": tok/s} of one round."""
-        args = self.args
-
         def measure(part):
-            samples = engine.measure_file(path, args.prompt, args.gen, [args.threads], 1)
-            write(part, json.dumps({phase: samples[phase][args.threads][0] for phase in ("prefill", "decode")}).encode())
-        with open(self.cached(f"{os.path.basename(path)}.{engine.name}.{number}.speed.json", measure), encoding="utf-8") as file:
+            samples = engine.measure_file(path, PROMPT, GEN, [self.args.threads], 1)
+            write(part, json.dumps({phase: samples[phase][self.args.threads][0] for phase in ("prefill", "decode")}).encode())
+        name = f"{os.path.basename(path)}.{engine.name}{'-' + self.args.isa if self.args.isa else ''}.{number}.speed.json"
+        with open(self.cached(name, measure), encoding="utf-8") as file:
             return json.load(file)
 
 
@@ -135,8 +134,7 @@ def files_of(work, args):
 def speeds(work, pairs, alone, rounds):
     """Medians by (engine, file): each round takes every file once, a pair's one after the other."""
     order = [(engine, path) for _, peer, ours in pairs for engine, path in ((work.llama, peer), (work.klens, ours)) if path]
-    order += [(work.klens, path) for _, path in alone]
-    samples = {}
+    samples, order = {}, order + [(work.klens, path) for _, path in alone]
     for number in range(1, rounds + 1):
         for engine, path in order:
             found = attempt(f"{engine.name}'s speed of {path}", lambda: work.speed(engine, path, number))
@@ -189,14 +187,12 @@ def main():
     ap.add_argument("--text", required=True, help="what all are judged on")
     ap.add_argument("--bytes", type=int, default=60000, help="of --text")
     ap.add_argument("--klens", default=os.path.join(HERE, "../build/release/apps/klens"))
-    ap.add_argument("--isa", help="KLENS_ISA for klens's speed")
+    ap.add_argument("--isa", help="KLENS_ISA for klens's speed; --llama is then a build for the same")
     ap.add_argument("--types", default="IQ4_XS,Q4_K_M,Q5_K_M,Q6_K,Q8_0", help="of llama.cpp")
     ap.add_argument("--bpw", default="", help="budgets for klens alone")
     ap.add_argument("--uniform", default="", help="formats for klens, each for all matrices")
     ap.add_argument("--no-plans", action="store_true", help="nothing from klens at the bytes of llama.cpp's files: no profile")
     ap.add_argument("--threads", type=int, default=2)
-    ap.add_argument("--prompt", type=int, default=512)
-    ap.add_argument("--gen", type=int, default=64)
     ap.add_argument("--rounds", type=int, default=3)
     args = ap.parse_args()
     args.types, args.bpw, args.uniform = ([part for part in given.split(",") if part] for given in (args.types, args.bpw, args.uniform))
