@@ -57,10 +57,13 @@ class Klens:
             if not os.path.exists(self.file_of(shape, fmt)):
                 run([self.program, "quantize", checkpoint(), "-o", self.file_of(shape, fmt), "--uniform", fmt, "--no-measure", "-q"])
 
-    def measure(self, shape, fmt, prompt, gen, threads, repetitions):
+    def measure(self, shape, fmt, *how):
+        return self.measure_file(self.file_of(shape, fmt), *how)
+
+    def measure_file(self, path, prompt, gen, threads, repetitions):
         samples = {"prefill": {}, "decode": {}, "reports": {}}
         for count in threads:
-            report = json.loads(run([self.program, "bench", self.file_of(shape, fmt), "-p", str(prompt), "-n", str(gen), "-r",
+            report = json.loads(run([self.program, "bench", path, "-p", str(prompt), "-n", str(gen), "-r",
                                      str(repetitions), "-t", str(count), "--json", "-q"], self.env))
             samples["prefill"][count], samples["decode"][count] = (test["samples"] for test in report["tests"])
             samples["reports"][count] = [report]

@@ -48,9 +48,12 @@ class LlamaCpp:
             if os.path.exists(half):
                 os.remove(half)
 
-    def measure(self, shape, fmt, prompt, gen, threads, repetitions):
+    def measure(self, shape, fmt, *how):
+        return self.measure_file(self.file_of(shape, fmt), *how)
+
+    def measure_file(self, path, prompt, gen, threads, repetitions):
         """{"prefill": {threads: [tok/s]}, "decode": ...}"""
-        out = self.run_program([self.bin + "/llama-bench", "-m", self.file_of(shape, fmt), "-p", str(prompt), "-n", str(gen),
+        out = self.run_program([self.bin + "/llama-bench", "-m", path, "-p", str(prompt), "-n", str(gen),
                                 "-t", ",".join(map(str, threads)), "-r", str(repetitions), "-o", "json"])
         samples = {"prefill": {}, "decode": {}}
         for test in json.loads(out):
