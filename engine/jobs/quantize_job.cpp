@@ -343,7 +343,10 @@ Choice choice_of(const Unit& unit, const FormatText& wanted, const std::string& 
   const Format& format = *wanted.format;
   Choice choice{format.name, format.group != 0 ? quantizer : kQuantizers[0].name};
   for (const Candidate& candidate : unit.candidates)
-    if (candidate.choice.format == format.name) choice = candidate.choice;
+    if (candidate.choice.format == format.name) {
+      choice = candidate.choice;
+      break;
+    }
   choice.activation_bits = wanted.activation_bits;
   return choice;
 }

@@ -149,11 +149,12 @@ TEST_CASE("what a GGUF holds is a candidate that loses nothing, and nothing larg
     }
     return std::vector<Choice>();
   };
-  const Choice stored{"int4ag32", kStored}, smaller{"int2g32", kUsualQuantizer.name};
-  CHECK(choices() == std::vector<Choice>{{kBaseFormat.name}, stored, smaller});
+  const Choice stored{"int4ag32", kStored}, smaller{"int2g32", kUsualQuantizer.name},
+      fine{"int2g32", kUsualQuantizer.name, kFineActivationBits};
+  CHECK(choices() == std::vector<Choice>{{kBaseFormat.name}, stored, smaller, fine});
   // Who asks for the format that it has gets what it is.
   options.tensor_types = "^" + held->first + "$=int4ag32";
-  CHECK(choices() == std::vector<Choice>{{kBaseFormat.name}, stored, smaller});
+  CHECK(choices() == std::vector<Choice>{{kBaseFormat.name}, stored, smaller, fine});
   const Checkpoint b = open_checkpoint(folder / "b.klens", true);
   const StoredUnit &was = held->second, &is = b.units.at(held->first);
   CHECK(is.choice == stored);

@@ -97,6 +97,7 @@ const std::set<Place> kOthers = {
     {"int8", "apps/commands/plan.cpp"},
     {"int8", "apps/commands/compare.cpp"},
     // the option
+    {"greedy", "apps/generation.cpp"},  // of sampling
     {"uniform", "apps/calibration.cpp"},
     {"uniform", "apps/commands/plan.cpp"},
     {"uniform", "apps/commands/quantize.cpp"},
@@ -153,7 +154,8 @@ TEST_CASE("lists of names are read against their table", "[tables]") {
         "int4g128, int3g16, int2ag16, int3g32, int2g32");
   CHECK(names_of(kMetrics) ==
         "kl, kl_reverse, delta_ce, mse, sqnr_db, ppl, output_error, kurtosis");
-  CHECK(names_of(kPlanMethods) == "klens, kl-sort, sqnr-sort, mse-sort, greedy, kl-max, rule, uniform");
+  CHECK(names_of(kPlanMethods) ==
+        "klens, kl-sort, sqnr-sort, mse-sort, greedy, kl-max, rule, uniform");
   CHECK(unknown_part({"int8"}).empty());
   CHECK(unknown_part({"int9"}) == not_one_of("format", "int9", kFormats));
   CHECK(unknown_part({"int8", "awq"}) == "quantizer \"awq\" is not one of rtn, search, gptq, hqq");
