@@ -53,7 +53,7 @@ OptionGroup calibration_options() {
            {"measured", "N",
             "formats of a matrix whose KL is measured; that of others is predicted by what its own "
             "outputs lose (default 2; all: no limit)"},
-           {"metrics", "LIST", "of " + names_of(metrics(), ",") + " (default: all)"},
+           {"metrics", "LIST", "of " + names_of(metrics()) + " (default: all)"},
            {"resume", "", "go on with an interrupted run of the same options"}}};
 }
 

@@ -94,6 +94,14 @@ void run(std::vector<std::string> arguments, std::string& command_name) {
   close_output();
 }
 
+// Kernels put panels of weights on the stack. The first thread's grows as it is used, and where no
+// memory is left for that the system kills the process: so it grows before anything takes memory.
+void grow_stack() {
+  constexpr size_t kBytes = size_t{1} << 19, kPage = 4096;
+  [[maybe_unused]] volatile char room[kBytes];
+  for (size_t at = 0; at < kBytes; at += kPage) room[at] = 0;
+}
+
 int guarded_main(int argc, char** argv) {
   if (!can_throw()) {
     print_error(kNoMemory);
@@ -122,6 +130,7 @@ int main(int argc, char** argv) {
   klens::apps::occupy_standard_descriptors();
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is a failed write, which print() reports
   std::signal(SIGXFSZ, SIG_IGN);  // so is a file beyond `ulimit -f`
+  klens::apps::grow_stack();
   const int code = klens::apps::guarded_main(argc, argv);
   // After a failure the rest of standard output must not fail again, aloud, in exit().
   if (code != 0) std::fflush(stdout);

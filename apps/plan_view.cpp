@@ -93,7 +93,7 @@ double summed_kl(const std::vector<UnitRow>& rows) {
 std::string table_line(const std::string& name, const std::string& shape, const std::string& format,
                        int64_t bytes, double bpw, std::optional<double> kl, double all_kl) {
   std::string line =
-      formatted("  %-25s %11s  %-11s %9s %5.2f", name.c_str(), shape.c_str(), format.c_str(),
+      formatted("  %-22s %11s  %-11s %9s %5.2f", name.c_str(), shape.c_str(), format.c_str(),
                 human_bytes(static_cast<double>(bytes)).c_str(), bpw);
   if (kl) line += formatted(" %8.5f", *kl);
   if (kl && all_kl > 0) line += formatted(" %4.0f%%", 100 * *kl / all_kl);
@@ -154,7 +154,7 @@ std::string unit_table(const std::vector<UnitRow>& rows, size_t most, const Styl
     shown.resize(most);
     std::sort(shown.begin(), shown.end());
   }
-  std::string out = style.bold(formatted("  %-25s %11s  %-11s %9s %5s%s", "unit", "shape", "format",
+  std::string out = style.bold(formatted("  %-22s %11s  %-11s %9s %5s%s", "unit", "shape", "format",
                                          "bytes", "bpw", measured ? "       KL share" : "")) +
                     "\n";
   if (!prefix.empty()) out += style.faint("  names without " + prefix) + "\n";

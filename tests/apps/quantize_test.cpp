@@ -26,7 +26,7 @@ TEST_CASE("a profile has what plan needs") {
     CHECK(profile.contains(key));
   REQUIRE(profile["units"].size() == 33);
   for (const json& unit : profile["units"]) {
-    CHECK(unit["candidates"].size() == 3);  // int8, int4g64 and fp16
+    CHECK(unit["candidates"].size() == 5);  // int8 and int4g64, twice, and fp16
     for (const json& candidate : unit["candidates"]) CHECK(candidate["kl"] >= 0);
   }
 }

@@ -74,7 +74,7 @@ TEST_CASE("help and refusals list exactly the names of the tables") {
     for (const klens::Quantizer& row : klens::kQuantizers)
       CHECK_THAT(help, Catch::Contains(std::string(row.name) + ", " + row.about));
     CHECK_THAT(help, Catch::Contains("--metrics LIST of " +
-                                     klens::names_where(klens::kMetrics, ",", all) + " (default"));
+                                     klens::names_where(klens::kMetrics, ", ", all) + " (default"));
   }
   check_failure({"profile", kModel, "--json", "--formats", "int3"},
                 "format \"int3\" is not one of " + formats);
