@@ -124,7 +124,7 @@ std::vector<OptionSpec> budget_options() {
           {"method", "NAME", methods_help()},
           {"tensor-type", "REGEX=FORMAT",
            "units whose name matches get this format, whatever the "
-           "plan says; may be given again"}};
+           "plan says; may be given again; FORMAT@16 has activations of 16 bits"}};
 }
 
 Budget::Budget(const Arguments& arguments, const std::string& source)
