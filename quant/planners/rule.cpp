@@ -20,8 +20,8 @@ bool is_careful(const Unit& unit, int64_t blocks) {
 // names first.
 std::vector<const Candidate*> ladder(std::vector<const Candidate*> open) {
   std::ranges::stable_sort(open, {}, &Candidate::bytes);
-  const auto same = std::ranges::unique(open, {}, &Candidate::bytes);
-  open.erase(same.begin(), same.end());
+  const auto same = [](const Candidate* a, const Candidate* b) { return a->bytes == b->bytes; };
+  open.erase(std::unique(open.begin(), open.end(), same), open.end());
   return open;
 }
 
