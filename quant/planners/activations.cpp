@@ -1,7 +1,6 @@
 #include "quant/planners/activations.h"
 
 #include <algorithm>
-#include <numeric>
 
 namespace klens {
 namespace {
@@ -10,41 +9,46 @@ using Candidates = std::vector<const Candidate*>;
 
 bool is_fine(const Candidate* c) { return c->choice.activation_bits == kFineActivationBits; }
 
-// What the candidate loses more than with activations of 16 bits; 0 where that is not known.
-double lost_by_activations(const Candidate* chosen, const Candidates& open) {
-  Choice fine = chosen->choice;
-  fine.activation_bits = kFineActivationBits;
-  for (const Candidate* c : open)
-    if (c->choice == fine && has_kl(*c) && has_kl(*chosen)) return *chosen->kl - *c->kl;
-  return 0;
+// The same candidate with activations of so many bits; null where there is none.
+const Candidate* twin(const Candidate* c, int activation_bits, const Candidates& open) {
+  Choice wanted = c->choice;
+  wanted.activation_bits = activation_bits;
+  const auto found =
+      std::ranges::find_if(open, [&](const Candidate* other) { return other->choice == wanted; });
+  return found == open.end() ? nullptr : *found;
 }
 
-// Of units that the first plan has in 16 bits, only those.
-Candidates fine_ones(const Candidates& open) {
+// Without candidates whose activations lose something that a twin's do not.
+Candidates without_coarse_twins(const Candidates& open) {
   Candidates kept;
   for (const Candidate* c : open)
-    if (is_fine(c) || find_format(c->choice.format)->activation_group == 0) kept.push_back(c);
+    if (is_fine(c) || twin(c, kFineActivationBits, open) == nullptr) kept.push_back(c);
   return kept;
 }
 
-// The units to change, those that lose most first, until the rest lose little enough.
-std::vector<size_t> worst(const Selection& selection, const PlanningTask& task) {
-  std::vector<std::pair<double, size_t>> lost;
-  double by_activations = 0;
+// Gives units 8 bits, those that lose least by it first, as long as all of them lose no more than
+// `allowed`. Returns what they lose.
+double coarsen(double allowed, const PlanningTask& task, Selection& selection) {
+  struct Step {
+    double kl;
+    size_t unit;
+    const Candidate* to;
+  };
+  std::vector<Step> steps;
   for (size_t u = 0; u < selection.size(); ++u) {
-    lost.emplace_back(lost_by_activations(selection[u], task.open[u]), u);
-    by_activations += lost.back().first;
+    if (!is_fine(selection[u])) continue;
+    const Candidate* coarse = twin(selection[u], Choice().activation_bits, task.open[u]);
+    if (coarse != nullptr && has_kl(*coarse))
+      steps.push_back({*coarse->kl - *selection[u]->kl, u, coarse});
   }
-  const double by_weights = kl_of(selection).value_or(0) - by_activations;
-  const double allowed = std::max(kActivationShare * by_weights, kNegligibleKl);
-  std::ranges::stable_sort(lost, std::greater<>(), [](const auto& entry) { return entry.first; });
-  std::vector<size_t> units;
-  for (const auto& [kl, u] : lost) {
-    if (by_activations <= allowed || kl <= 0) break;
-    by_activations -= kl;
-    units.push_back(u);
+  std::ranges::stable_sort(steps, {}, &Step::kl);
+  double lost = 0;
+  for (const Step& step : steps) {
+    if (lost + step.kl > allowed) break;
+    lost += step.kl;
+    selection[step.unit] = step.to;
   }
-  return units;
+  return lost;
 }
 
 }  // namespace
@@ -58,25 +62,27 @@ std::vector<Candidates> with_coarse_activations(const PlanningTask& task) {
 
 MethodResult plan_with_activations(const PlanningTask& task,
                                    MethodResult (*plan)(const PlanningTask&)) {
-  PlanningTask narrowed = task;
-  narrowed.open = with_coarse_activations(task);
-  while (true) {
-    MethodResult result = plan(narrowed);
-    std::vector<size_t> units;
-    if (const Selected* selected = std::get_if<Selected>(&result)) {
-      units = worst(selected->selection, task);
-    } else if (task.max_kl) {  // perhaps out of reach for activations alone
-      units.resize(task.open.size());
-      std::iota(units.begin(), units.end(), size_t{0});
-    }
-    bool changed = false;
-    for (const size_t u : units) {
-      Candidates fine = fine_ones(task.open[u]);
-      changed = changed || (!fine.empty() && fine != narrowed.open[u]);
-      if (!fine.empty()) narrowed.open[u] = std::move(fine);
-    }
-    if (!changed) return result;
+  PlanningTask fine = task;
+  bool twins = false;
+  for (Candidates& open : fine.open) {
+    const size_t all = open.size();
+    open = without_coarse_twins(open);
+    twins = twins || open.size() < all;
   }
+  if (!twins) return plan(task);
+  if (task.max_kl) fine.max_kl = *task.max_kl / (1 + kActivationShare);
+  MethodResult result = plan(fine);
+  if (task.max_kl && std::holds_alternative<Unreachable>(result)) {
+    fine.max_kl = task.max_kl;
+    result = plan(fine);
+  }
+  if (auto* selected = std::get_if<Selected>(&result)) {
+    const double kl = kl_of(selected->selection).value_or(0);
+    const double lost =
+        coarsen(task.max_kl ? *task.max_kl - kl : kActivationShare * kl, task, selected->selection);
+    if (selected->gap && !task.max_kl) *selected->gap += std::max(lost, 0.0);
+  }
+  return result;
 }
 
 }  // namespace klens

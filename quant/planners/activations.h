@@ -6,11 +6,10 @@
 namespace klens {
 
 // Activations of 16 bits cost no bytes, but take a prompt almost twice the time. So a plan is made
-// with 8 bits everywhere first. Where those add more than kActivationShare to the rest of its KL,
-// and more than kNegligibleKl nats, the units that lose most by them get 16, as few as do, and the
-// plan is made again. All where nothing is known of 16 bits: the plan is then the first one.
+// as if all had 16 bits, and then as many units as can get 8: those that lose least by it, as long
+// as all of them together add no more than kActivationShare to the plan's KL. With a limit on the
+// KL that is kept room for. Candidates without such a twin are taken as they are.
 inline constexpr double kActivationShare = 0.10;
-inline constexpr double kNegligibleKl = 1e-4;
 
 // task.open may have candidates of both kinds.
 MethodResult plan_with_activations(const PlanningTask& task,
