@@ -41,20 +41,21 @@ std::string quantizers_help() {
 }  // namespace
 
 OptionGroup calibration_options() {
-  return {"Measuring",
-          {{"f,file", "FILE",
-            "calibration text (- reads standard input); none: sampled from the "
-            "model itself, which needs no data"},
-           {"c,ctx,ctx-size", "N", "tokens of a calibration window (default 256)"},
-           {"windows", "N", "calibration windows, the first N of the text (default 32)"},
-           {"s,seed", "N", "of sampled text (default 0)"},
-           {"formats", "LIST", formats_help()},
-           {"quantizer", "NAME", quantizers_help()},
-           {"measured", "N",
-            "formats of a matrix whose KL is measured; that of others is predicted by what its own "
-            "outputs lose (default 2; all: no limit)"},
-           {"metrics", "LIST", "of " + names_of(metrics()) + " (default: all)"},
-           {"resume", "", "go on with an interrupted run of the same options"}}};
+  return {
+      "Measuring",
+      {{"f,file", "FILE",
+        "calibration text (- reads standard input); none: sampled from the "
+        "model itself, which needs no data"},
+       {"c,ctx,ctx-size", "N", "tokens of a calibration window (default 256)"},
+       {"windows", "N", "calibration windows, the first N of the text (default 32)"},
+       {"s,seed", "N", "of sampled text (default 0)"},
+       {"formats", "LIST", formats_help()},
+       {"quantizer", "NAME", quantizers_help()},
+       {"measured", "N",
+        "formats of a matrix whose KL is measured; that of others is predicted by what its own "
+        "outputs lose, and so is always that of activations of 16 bits (default 2; all: no limit)"},
+       {"metrics", "LIST", "of " + names_of(metrics()) + " (default: all)"},
+       {"resume", "", "go on with an interrupted run of the same options"}}};
 }
 
 Calibration::Calibration(const Arguments& arguments, std::string state_path)

@@ -405,6 +405,10 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
   if (method == nullptr)
     throw Error(ErrorKind::kBadArgument,
                 not_one_of("planning method", options.request.method, kPlanMethods));
+  if (method->unmeasured && options.request.budget.max_kl)
+    throw Error(ErrorKind::kBadArgument,
+                std::string("method ") + method->name +
+                    " measures nothing, so it can keep no limit on KL: give it --bpw or --size");
   check_keep(options);
   check_request(model, options.dry_run ? "" : out_path, options);
   const bool ready = options.keep || !options.plan_json.empty() || method->unmeasured;
