@@ -14,6 +14,7 @@ Every result is a file in --work and is not made again: an interrupted run goes 
 remove what is its (*.klens*, *.json); another model or text wants another folder. The klens half is `planned`, below.
 """
 import argparse
+import fcntl
 import json
 import os
 import re
@@ -36,6 +37,11 @@ class Work:
         self.llama = llama_cpp.LlamaCpp(args.llama, args.work, run)
         self.klens = Klens(args.klens, args.work, args.isa)
         os.makedirs(args.work, exist_ok=True)
+        self.lock = os.open(args.work, os.O_RDONLY)
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # two runs would mix two engines' files
+        except BlockingIOError:
+            sys.exit(f"{args.work}: another run is at work there")
         with open(args.text, "rb") as file:
             text = file.read(args.bytes)
         # What every file here depends on.
