@@ -26,6 +26,11 @@ FormatText parse_format_text(std::string_view text) {
   return found;
 }
 
+std::string known_format_texts() {
+  return names_of(kFormats) + "; " + std::string(kFineMark) +
+         " behind one of integers: activations of 16 bits";
+}
+
 std::string text_of(const Choice& choice) {
   return format_text(choice) + " (" + choice.quantizer + ")";
 }

@@ -29,6 +29,8 @@ struct FormatText {
   int activation_bits = 8;
 };
 FormatText parse_format_text(std::string_view text);
+// What such texts may be, for messages.
+std::string known_format_texts();
 
 // "int4g64 (rtn)": for messages.
 std::string text_of(const Choice& choice);

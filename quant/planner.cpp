@@ -82,8 +82,7 @@ std::string wrong_budget(const Profile& profile, const PlanMethod& method,
     if (request.uniform_format.empty())
       return "method " + request.method + " needs a format: one of " + names_of(kFormats);
     if (parse_format_text(request.uniform_format).format == nullptr)
-      return not_one_of("format", request.uniform_format, kFormats) +
-             "; @16 behind one of integers: activations of 16 bits";
+      return "format \"" + request.uniform_format + "\" is not one of " + known_format_texts();
     return "";
   }
   if (!request.uniform_format.empty())

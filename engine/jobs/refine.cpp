@@ -77,6 +77,7 @@ Profile refitted(const Model& model, const ProfileRun& run, const Plan& plan, Pr
     Candidate measured;
     summarise(scores, s, model.spec().vocab, measured);
     const double by = (*measured.kl - base) / expected[s];
+    if (!std::isfinite(by)) continue;  // a broken student tells nothing of the others
     scale(profile.units[students[s].unit], std::clamp(by, 1 / kMostRefit, kMostRefit));
   }
   return profile;

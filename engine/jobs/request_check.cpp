@@ -18,7 +18,8 @@ int64_t least_bytes(const Profile& profile) {
   return bytes;
 }
 
-// What units are pinned to is measured, whatever else is.
+}  // namespace
+
 void add_pinned(const std::map<std::string, Choice>& pinned, Profile& profile) {
   for (Unit& unit : profile.units) {
     const auto pin = pinned.find(unit.name);
@@ -32,8 +33,6 @@ void add_pinned(const std::map<std::string, Choice>& pinned, Profile& profile) {
     unit.candidates.push_back(std::move(added));
   }
 }
-
-}  // namespace
 
 void check_request(const Model& model, const std::string& out_path,
                    const QuantizeOptions& options) {

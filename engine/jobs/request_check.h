@@ -10,4 +10,7 @@ namespace klens {
 // format, method or tensor type that is not there. out_path: "" for a dry run.
 void check_request(const Model& model, const std::string& out_path, const QuantizeOptions& options);
 
+// Makes what units are pinned to a candidate of theirs, whatever else is.
+void add_pinned(const std::map<std::string, Choice>& pinned, Profile& profile);
+
 }  // namespace klens
