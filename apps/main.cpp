@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -94,16 +95,29 @@ void run(std::vector<std::string> arguments, std::string& command_name) {
   close_output();
 }
 
+constexpr size_t kStackBytes = size_t{1} << 19, kPageBytes = 4096;
+
+// A frame of its own: inlined, it would lengthen its caller's.
+[[gnu::noinline]] void touch_stack() {
+  [[maybe_unused]] volatile char room[kStackBytes];
+  for (size_t at = kStackBytes; at >= kPageBytes; at -= kPageBytes) room[at - 1] = 0;
+}
+
 // Kernels put panels of weights on the stack. The first thread's grows as it is used, and where no
 // memory is left for that the system kills the process: so it grows before anything takes memory.
-void grow_stack() {
-  constexpr size_t kBytes = size_t{1} << 19, kPage = 4096;
-  [[maybe_unused]] volatile char room[kBytes];
-  for (size_t at = 0; at < kBytes; at += kPage) room[at] = 0;
+// False where there is not even so much.
+bool grow_stack() {
+  constexpr size_t kBytes = kStackBytes + 2 * kPageBytes;
+  void* as_much =
+      ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (as_much == MAP_FAILED) return false;
+  ::munmap(as_much, kBytes);
+  touch_stack();
+  return true;
 }
 
 int guarded_main(int argc, char** argv) {
-  if (!can_throw()) {
+  if (!grow_stack() || !can_throw()) {
     print_error(kNoMemory);
     return 1;
   }
@@ -130,7 +144,6 @@ int main(int argc, char** argv) {
   klens::apps::occupy_standard_descriptors();
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is a failed write, which print() reports
   std::signal(SIGXFSZ, SIG_IGN);  // so is a file beyond `ulimit -f`
-  klens::apps::grow_stack();
   const int code = klens::apps::guarded_main(argc, argv);
   // After a failure the rest of standard output must not fail again, aloud, in exit().
   if (code != 0) std::fflush(stdout);
