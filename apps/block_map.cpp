@@ -10,8 +10,10 @@ namespace {
 constexpr size_t kWidth = 80;
 constexpr size_t kLabelWidth = 11;  // "  embedding"
 
+// "head[0:4096]" too.
 bool outside_layers(const MapCell& cell) {
-  return cell.layer < 0 || cell.kind == "head" || cell.kind == "embedding";
+  const std::string kind = cell.kind.substr(0, cell.kind.find('['));
+  return cell.layer < 0 || kind == "head" || kind == "embedding";
 }
 
 std::string centred(const std::string& text, size_t width) {

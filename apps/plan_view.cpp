@@ -222,13 +222,16 @@ std::string format_table(const std::vector<UnitRow>& rows, const Style& style) {
 std::vector<MapCell> format_cells(const std::vector<UnitRow>& rows) {
   std::vector<MapCell> cells;
   for (const UnitRow& row : rows) {
-    MapCell cell{row.kind, row.layer, row.format, background_of(row.format)};
+    // Parts of a matrix have columns of their own, "in_proj[0:3072]".
+    const size_t part = row.name.ends_with(']') ? row.name.rfind('[') : std::string::npos;
+    MapCell cell{row.kind + (part == std::string::npos ? "" : row.name.substr(part)), row.layer,
+                 row.format, background_of(row.format)};
     const auto same_place = std::find_if(cells.begin(), cells.end(), [&](const MapCell& c) {
       return c.layer == cell.layer && c.kind == cell.kind;
     });
     if (same_place == cells.end()) {
       cells.push_back(cell);
-    } else if (same_place->text != cell.text) {  // parts of a fused matrix, or experts
+    } else if (same_place->text != cell.text) {  // experts
       same_place->text = "mixed";
       same_place->background = 252;
     }

@@ -122,7 +122,7 @@ void Model::check_ids(std::span<const int32_t> ids) const {
 // that of the unit that it resumes at. A matrix that is the embedding too changes that of the
 // first.
 int64_t Model::begin(const PassRequest& request, const Rows& x, Batch& batch, Lane& lane) const {
-  if (request.kept != nullptr && request.unit != spec().embedding) {
+  if (request.kept != nullptr && units()[request.unit].matrix != spec().embedding) {
     const int64_t block = units()[request.unit].block;
     lane.copy(request.kept->inputs[static_cast<size_t>(block)], x);
     batch.embedded = request.kept->inputs.front();
@@ -133,8 +133,8 @@ int64_t Model::begin(const PassRequest& request, const Rows& x, Batch& batch, La
   KLENS_CHECK(prefix + tokens == x.count());
   if (prefix > 0) lane.write(checkpoint_.small_values(*spec().prefix).data(), x.rows(0, prefix));
   if (tokens > 0)
-    lane.embed(request.weights[spec().embedding], request.ids, spec().embedding_scale,
-               x.rows(prefix, tokens));
+    lane.embed(units_of(spec().matrices[spec().embedding], request.weights), request.ids,
+               spec().embedding_scale, x.rows(prefix, tokens));
   if (needs_embedding_) {
     batch.embedded = lane.take(x.count(), x.width());
     lane.copy(x, batch.embedded);
@@ -149,10 +149,11 @@ void Model::run(const PassRequest& request, const Rows& x, Lane& lane) const {
     batch.ropes.push_back(make_rope_table(rope, request.sequences, lane));
   const Pass pass{lane, request.weights, batch};
   const int64_t first = begin(request, x, batch, lane);
-  const bool resumes = request.kept != nullptr && request.unit != spec().embedding;
+  const MatrixId from = units()[request.unit].matrix;
+  const bool resumes = request.kept != nullptr && from != spec().embedding;
   for (int64_t b = first; b < blocks(); ++b) {
     const size_t at = static_cast<size_t>(b);
-    Flow flow = b == first && resumes     ? Flow(lane, request.kept->stages[at], request.unit)
+    Flow flow = b == first && resumes     ? Flow(lane, request.kept->stages[at], from)
                 : request.keep != nullptr ? Flow(lane, &request.keep->stages[at])
                                           : Flow(lane, nullptr);
     if (request.keep != nullptr) lane.copy(x, request.keep->inputs[at]);
@@ -171,8 +172,15 @@ void Model::head(const Rows& x, const Rows& logits, const std::vector<Weight>& w
   const Lane::Frame frame(lane);
   LinearInput normed(lane.take(x.count(), x.width()));
   final_norm_->run(x, normed.x, {lane, weights, Batch({})});
-  lane.linear(weights[spec().head], normed, {}, logits);
+  lane.linear(units_of(spec().matrices[spec().head], weights), normed, {}, logits);
   if (spec().logit_scale != 1) lane.scale(logits, spec().logit_scale, logits);
+}
+
+void Model::look_at_head(const Rows& x, const std::vector<Weight>& weights, Lane& lane) const {
+  const Lane::Frame frame(lane);
+  LinearInput normed(lane.take(x.count(), x.width()));
+  final_norm_->run(x, normed.x, {lane, weights, Batch({})});
+  lane.look(units_of(spec().matrices[spec().head], weights), normed);
 }
 
 void make_room(const Model& model, int64_t rows, KeptPass& kept) {

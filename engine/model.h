@@ -76,6 +76,8 @@ class Model {
   // logits [rows][vocab] = head(final_norm(x)).
   void head(const Rows& x, const Rows& logits, const std::vector<Weight>& weights,
             Lane& lane) const;
+  // The head's share of what `weights` sums of inputs, without its logits.
+  void look_at_head(const Rows& x, const std::vector<Weight>& weights, Lane& lane) const;
 
   // What tells whether two models are the same: of a .klens file the checksums it holds, else
   // those of all tensors, found when first asked for.

@@ -1,4 +1,6 @@
 #pragma once
+#include <span>
+
 #include "engine/device/device.h"
 
 namespace klens {
@@ -10,5 +12,11 @@ struct Pass {
   const std::vector<Weight>& weights;
   const Batch& batch;
 };
+
+// A matrix's units among the weights.
+inline std::span<const Weight> units_of(const MatrixSpec& matrix,
+                                        const std::vector<Weight>& weights) {
+  return std::span(weights).subspan(matrix.first_unit, matrix.units);
+}
 
 }  // namespace klens

@@ -25,8 +25,7 @@ class Filler {
 
   void unit(const LinearSpec& spec) {
     const std::vector<int64_t> own = {spec.rows, spec.cols};
-    const TensorSource::Entry& entry =
-        find(spec.tensor, spec.tensor_shape.empty() ? own : spec.tensor_shape);
+    const TensorSource::Entry& entry = find(spec.tensor, spec.tensor_shape);
     const std::string where = entry.file + ": tensor " + spec.tensor;
     // A part's share of what the file holds of the whole.
     const auto rows = static_cast<size_t>(entry.view.elements() / spec.cols);
@@ -124,7 +123,7 @@ class Filler {
   bool is_embedding(const std::string& name) const {
     const TensorSource::Entry& head = tensors_.tensors.at(name);
     const ModelSpec& spec = checkpoint_.spec;
-    const TensorView& embedding = tensors_.tensors.at(spec.units[spec.head].tensor).view;
+    const TensorView& embedding = tensors_.tensors.at(spec.matrices[spec.head].tensor).view;
     const auto& a = head.view.bytes;
     const auto& b = embedding.bytes;
     const bool same_bytes =
@@ -190,13 +189,16 @@ bool is_as_stored(const StoredUnit& unit, const Choice& choice) {
 }
 
 std::string quantised_formats(const Checkpoint& checkpoint) {
-  std::map<std::string, size_t> counts;
-  for (const auto& [name, unit] : checkpoint.units)
-    if (unit.quantised) ++counts[unit.stored_type];
+  std::map<std::string, std::set<MatrixId>> counts;
+  for (const LinearSpec& spec : checkpoint.spec.units) {
+    const StoredUnit& unit = checkpoint.units.at(spec.name);
+    if (unit.quantised) counts[unit.stored_type].insert(spec.matrix);
+  }
   std::string text;
-  for (const auto& [type, count] : counts)
-    text += (text.empty() ? "" : ", ") + type + " in " + std::to_string(count) +
-            (text.empty() ? " of " + std::to_string(checkpoint.units.size()) + " matrices" : "");
+  for (const auto& [type, matrices] : counts)
+    text += (text.empty() ? "" : ", ") + type + " in " + std::to_string(matrices.size()) +
+            (text.empty() ? " of " + std::to_string(checkpoint.spec.matrices.size()) + " matrices"
+                          : "");
   // FP16 again, of what was quantised before, is no original.
   const auto before = checkpoint.provenance.find("source.formats");
   return text.empty() && before != checkpoint.provenance.end() ? before->second : text;

@@ -11,7 +11,8 @@ namespace klens {
 // FORMAT.md beside this header is the specification.
 // The version is the least that a reader has to know.
 inline constexpr const char* kKlensFormatVersion = "1.1";
-inline constexpr const char* kKlensFormatVersionFine = "2.0";  // some activations have 16 bits
+inline constexpr const char* kKlensFormatVersionNewer =
+    "2.0";  // some activations have 16 bits, or some units some of their rows
 
 // Reads a .klens file; units stay mapped where they lie. Throws Error naming file, tensor and cure.
 // verify: also the checksum of every tensor.

@@ -11,6 +11,7 @@
 #include "loaders/klens_file.h"
 #include "loaders/klens_schema.h"
 #include "loaders/profile_json.h"
+#include "quant/unit_name.h"
 
 namespace klens {
 namespace {
@@ -117,9 +118,30 @@ class Reader {
     for (const auto& [name, unit] : units_->items())
       if (unit.is_object() && unit.contains("tensor") && unit["tensor"].is_string())
         held.insert(unit["tensor"].get<std::string>());
-    return build_spec(config, [&](const std::string& name) {
+    ModelSpec spec = build_spec(config, [&](const std::string& name) {
       return held.count(name) != 0 || file_.tensors().count(name) != 0;
     });
+    cut_as_stored(spec);
+    return spec;
+  }
+
+  // Where units begin is what the file says, whatever klens would cut today.
+  void cut_as_stored(ModelSpec& spec) const {
+    std::map<std::string, std::set<int64_t>> begins;
+    for (const auto& [name, unit] : units_->items()) {
+      const std::optional<UnitName> parsed = parse_unit_name(name);
+      if (parsed && parsed->rows) begins[parsed->matrix].insert(parsed->rows->first);
+    }
+    for (MatrixSpec& matrix : spec.matrices) {
+      std::set<int64_t>& rows = begins[matrix.name];
+      rows.erase(0);
+      matrix.cuts.assign(rows.begin(), rows.end());
+      for (const int64_t row : matrix.cuts)
+        if (row >= matrix.rows || row % kTileOutputs != 0)
+          fail("klens.units cuts " + matrix.name + " at row " + std::to_string(row) +
+               ", where no unit can begin" + kAgain);
+    }
+    make_units(spec);
   }
 
   // Files from before 1.1 leave them to the texts.

@@ -13,6 +13,7 @@
 #include "loaders/klens_file.h"
 #include "loaders/klens_schema.h"
 #include "loaders/profile_json.h"
+#include "quant/unit_name.h"
 
 namespace klens {
 namespace {
@@ -94,10 +95,11 @@ std::string units_json(const ModelSpec& spec, const Plan& plan) {
 }
 
 const char* version_of(const Plan& plan) {
-  const bool fine = std::any_of(plan.units.begin(), plan.units.end(), [](const auto& unit) {
-    return unit.second.activation_bits != Choice().activation_bits;
+  const bool newer = std::any_of(plan.units.begin(), plan.units.end(), [](const auto& unit) {
+    const std::optional<UnitName> name = parse_unit_name(unit.first);
+    return unit.second.activation_bits != Choice().activation_bits || (name && name->rows);
   });
-  return fine ? kKlensFormatVersionFine : kKlensFormatVersion;
+  return newer ? kKlensFormatVersionNewer : kKlensFormatVersion;
 }
 
 std::string header_text(const Checkpoint& source, const KlensHeader& header,

@@ -8,9 +8,12 @@
 
 namespace klens {
 
-// A weight matrix W [rows outputs][cols inputs] whose format is chosen on its own: a unit.
-struct LinearSpec {
-  std::string name;    // the unit's name, in profiles, plans and model files
+using UnitId = size_t;    // index into ModelSpec::units
+using MatrixId = size_t;  // index into ModelSpec::matrices
+
+// A weight matrix W [rows outputs][cols inputs], as blocks use it.
+struct MatrixSpec {
+  std::string name;    // the checkpoint's, without ".weight"
   std::string tensor;  // where a checkpoint holds it
   std::string kind;    // in_proj, x_proj, ..., embedding, head
   int64_t rows = 0, cols = 0;
@@ -19,6 +22,22 @@ struct LinearSpec {
   // of this shape, all but its last extent taken as rows. Empty: the tensor is [rows][cols].
   int64_t first_row = 0;
   std::vector<int64_t> tensor_shape;
+  // Rows where a unit begins, row 0 apart: multiples of kTileOutputs, ascending. Empty: one unit.
+  std::vector<int64_t> cuts;
+  // Filled in by make_units: its units, one after the other.
+  UnitId first_unit = 0;
+  size_t units = 0;
+};
+
+// A matrix, or a range of its rows, whose format is chosen on its own: a unit.
+struct LinearSpec {
+  std::string name;  // a UnitName's text: in profiles, plans and model files
+  MatrixId matrix = 0;
+  std::string tensor, kind;  // the matrix's
+  int64_t rows = 0, cols = 0;
+  int64_t block = 0;                  // the matrix's
+  int64_t first_row = 0;              // in the tensor
+  std::vector<int64_t> tensor_shape;  // never empty
 };
 
 // A tensor that is never quantised: norms, convolution, A_log, D, biases, routers.
@@ -33,7 +52,6 @@ struct SmallSpec {
   }
 };
 
-using UnitId = size_t;   // index into ModelSpec::units
 using SmallId = size_t;  // index into ModelSpec::smalls
 
 // RMS norm (arXiv 1910.07467); weightless where weight is absent.
@@ -45,10 +63,10 @@ struct NormSpec {
 // y = W x + bias + up (down x): a linear layer, where given with a bias and a low-rank adapter
 // (Zamba2's, arXiv 2411.15242).
 struct ProjectionSpec {
-  UnitId unit = 0;
+  MatrixId matrix = 0;
   std::optional<SmallId> bias;
   struct Adapter {
-    UnitId down, up;
+    MatrixId down, up;
   };
   std::optional<Adapter> adapter;
 };
@@ -59,8 +77,8 @@ struct ProjectionSpec {
 // splits the channels into heads that have projections of their own.
 struct SelectiveScanSpec {
   int64_t d_inner = 0, d_state = 0, d_conv = 0, dt_rank = 0;
-  std::vector<UnitId> x_proj;   // by head: [dt_rank + 2 d_state][d_inner / heads]: dt, B, C
-  std::vector<UnitId> dt_proj;  // by head: [d_inner / heads][dt_rank]
+  std::vector<MatrixId> x_proj;   // by head: [dt_rank + 2 d_state][d_inner / heads]: dt, B, C
+  std::vector<MatrixId> dt_proj;  // by head: [d_inner / heads][dt_rank]
   std::optional<NormSpec> dt_norm, b_norm, c_norm;
   SmallId conv_weight = 0;  // [d_inner][1][d_conv]
   std::optional<SmallId> conv_bias;
@@ -210,11 +228,12 @@ struct BlockSpec {
 struct ModelSpec {
   std::string architecture;
   int64_t vocab = 0, d_model = 0;
-  std::vector<LinearSpec> units;  // in the order of execution; the head is the last
+  std::vector<MatrixSpec> matrices;  // in the order of execution; the head is the last
+  std::vector<LinearSpec> units;     // made of them, in their order
   std::vector<SmallSpec> smalls;
   std::vector<KvCacheSpec> caches;
   std::vector<RopeSpec> ropes;
-  UnitId embedding = 0, head = 0;  // [vocab][d_model]; the same unit where tied
+  MatrixId embedding = 0, head = 0;  // [vocab][d_model]; the same where tied
   std::vector<BlockSpec> blocks;
   NormSpec final_norm;
   std::optional<SmallId>
@@ -226,10 +245,13 @@ struct ModelSpec {
   int64_t prefix_rows() const { return prefix ? smalls[*prefix].shape[0] : 0; }
   int64_t parameters() const {
     int64_t count = 0;
-    for (const LinearSpec& unit : units) count += unit.rows * unit.cols;
+    for (const MatrixSpec& matrix : matrices) count += matrix.rows * matrix.cols;
     for (const SmallSpec& small : smalls) count += small.elements();
     return count;
   }
 };
+
+// Fills in the units of the matrices as these are cut.
+void make_units(ModelSpec& spec);
 
 }  // namespace klens

@@ -6,27 +6,27 @@
 
 namespace klens {
 
-// What a block left between its stages, for passes that start at one of its units.
+// What a block left between its stages, for passes that start at one of its matrices.
 struct Kept {
   Memory memory;
   Rows rows;
 };
 using KeptStages = std::vector<Kept>;
 
-// One block's pass as a sequence of stages, each beginning with the units it multiplies by. A pass
-// computes all of them, may keep what lies between them, or resumes: only the stages from the one
-// with a changed unit on are computed, all before it is read where it was kept.
+// One block's pass as a sequence of stages, each beginning with the matrices it multiplies by. A
+// pass computes all of them, may keep what lies between them, or resumes: only the stages from the
+// one with a changed matrix on are computed, all before it is read where it was kept.
 //
-// A block calls reach() for a stage's units, take() for its results, and computes them if due().
+// A block calls reach() for a stage's matrices, take() for its results, and computes them if due().
 // It must not write to what earlier stages took.
 class Flow {
  public:
   // keep: null, or where results are kept.
   Flow(Lane& lane, KeptStages* keep) : lane_(lane), keep_(keep) {}
-  Flow(Lane& lane, const KeptStages& kept, UnitId from)
+  Flow(Lane& lane, const KeptStages& kept, MatrixId from)
       : lane_(lane), kept_(&kept), from_(from), due_(false) {}
 
-  void reach(UnitId unit) { due_ = due_ || unit == from_; }
+  void reach(MatrixId matrix) { due_ = due_ || matrix == from_; }
   bool due() const { return due_; }
 
   // Room that this stage fills if it is due, and what it left there if not.
@@ -58,7 +58,7 @@ class Flow {
   Lane& lane_;
   KeptStages* keep_ = nullptr;
   const KeptStages* kept_ = nullptr;
-  UnitId from_ = 0;
+  MatrixId from_ = 0;
   bool due_ = true, joined_ = false;
   size_t taken_ = 0;
 };

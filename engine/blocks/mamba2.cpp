@@ -43,7 +43,7 @@ Mamba2::Mamba2(const Mamba2Spec& spec, const MixerContext& context)
       out_proj_(spec.out_proj, context),
       conv_(spec.conv_weight, spec.conv_bias, context),
       where_(context.checkpoint.path + ": the state of " +
-             context.checkpoint.spec.units[spec.in_proj.unit].name),
+             context.matrix(spec.in_proj.matrix).name),
       slot_(context.slot(ssd_slot(spec, context.kv))),
       dt_bias_(context.values(spec.dt_bias)),
       a_(context.constants.put(decay_rates(context.checkpoint.small_values(spec.a_log)))),

@@ -18,6 +18,7 @@ struct MixerContext {
   std::vector<std::function<void()>>& preparations;
 
   size_t slot(const StateSlot& slot) const { return states.add(slot, device.state_bytes(slot)); }
+  const MatrixSpec& matrix(MatrixId id) const { return checkpoint.spec.matrices[id]; }
   // A small tensor as one row; none where it is absent.
   Rows values(SmallId small) const { return constants.put(checkpoint.small_values(small)); }
   Rows values(const std::optional<SmallId>& small) const { return small ? values(*small) : Rows(); }

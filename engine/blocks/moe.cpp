@@ -93,7 +93,7 @@ std::vector<Moe::Work> Moe::route(const Rows& x, const Pass& pass) const {
   const Lane::Frame frame(pass.lane);
   const Rows scored = pass.lane.take(x.count(), count);
   LinearInput input(x);
-  pass.lane.linear(router_, input, {}, scored);
+  pass.lane.linear({&router_, 1}, input, {}, scored);
   const float* scores = pass.lane.host(scored);
   std::vector<Work> work(experts_.size());
   for (int64_t t = 0; t < x.count(); ++t)

@@ -14,14 +14,20 @@ Rows scaled(const Rows& x, float by, const Pass& pass) {
 }
 
 Projection::Projection(const ProjectionSpec& spec, const MixerContext& context)
-    : spec_(spec),
-      rows_(context.checkpoint.spec.units[spec.unit].rows),
-      bias_(context.values(spec.bias)) {
-  if (spec.adapter) rank_ = context.checkpoint.spec.units[spec.adapter->down].rows;
+    : spec_(spec), matrix_(context.matrix(spec.matrix)), bias_(context.values(spec.bias)) {
+  if (!spec.adapter) return;
+  down_ = context.matrix(spec.adapter->down);
+  up_ = context.matrix(spec.adapter->up);
+}
+
+bool Projection::rounds(const Pass& pass) const {
+  return std::ranges::all_of(units_of(matrix_, pass.weights), [](const Weight& weight) {
+    return weight.activation_group != 0 && weight.activation_planes == 1;
+  });
 }
 
 void Projection::reach(Flow& flow) const {
-  flow.reach(spec_.unit);
+  flow.reach(spec_.matrix);
   if (!spec_.adapter) return;
   flow.reach(spec_.adapter->down);
   flow.reach(spec_.adapter->up);
@@ -29,19 +35,19 @@ void Projection::reach(Flow& flow) const {
 
 void Projection::apply(LinearInput& x, const Rows& y, const Pass& pass) const {
   Lane& lane = pass.lane;
-  lane.linear(pass.weights[spec_.unit], x, bias_, y);
+  lane.linear(units_of(matrix_, pass.weights), x, bias_, y);
   if (!spec_.adapter) return;
   const int64_t tokens = x.x.count();
-  LinearInput low(lane.take(tokens, rank_));
-  const Rows high = lane.take(tokens, rows_);
-  lane.linear(pass.weights[spec_.adapter->down], x, {}, low.x);
-  lane.linear(pass.weights[spec_.adapter->up], low, {}, high);
+  LinearInput low(lane.take(tokens, down_.rows));
+  const Rows high = lane.take(tokens, rows());
+  lane.linear(units_of(down_, pass.weights), x, {}, low.x);
+  lane.linear(units_of(up_, pass.weights), low, {}, high);
   lane.add_scaled(high, 1, y);
 }
 
 Rows Projection::stage(const Rows& x, float by, Flow& flow, const Pass& pass) const {
   reach(flow);
-  const Rows y = flow.take(x.count(), rows_);
+  const Rows y = flow.take(x.count(), rows());
   if (!flow.due()) return y;
   const Lane::Frame frame(pass.lane);
   LinearInput input(x);

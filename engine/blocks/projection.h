@@ -18,12 +18,9 @@ class Projection {
  public:
   Projection(const ProjectionSpec& spec, const MixerContext& context);
   void reach(Flow& flow) const;
-  int64_t rows() const { return rows_; }
+  int64_t rows() const { return matrix_.rows; }
   // Whether it takes its input in 8 bits.
-  bool rounds(const Pass& pass) const {
-    const Weight& weight = pass.weights[spec_.unit];
-    return weight.activation_group != 0 && weight.activation_planes == 1;
-  }
+  bool rounds(const Pass& pass) const;
   // y: [tokens][rows()].
   void apply(LinearInput& x, const Rows& y, const Pass& pass) const;
   // A stage of its own: [tokens][rows()] = by * (W x + bias).
@@ -31,7 +28,7 @@ class Projection {
 
  private:
   ProjectionSpec spec_;
-  int64_t rows_, rank_ = 0;
+  MatrixSpec matrix_, down_, up_;  // the latter of an adapter
   Rows bias_;
 };
 

@@ -12,6 +12,8 @@ SelectiveScan::SelectiveScan(const SelectiveScanSpec& spec, const MixerContext& 
                             [&device = context.device](const Rows& a) { device.negate_exp(a); })),
       d_(context.values(spec.d)),
       dt_bias_(context.values(spec.dt_bias)) {
+  for (const MatrixId id : spec.x_proj) x_proj_.push_back(context.matrix(id));
+  for (const MatrixId id : spec.dt_proj) dt_proj_.push_back(context.matrix(id));
   if (spec.dt_norm)
     for (const NormSpec& norm : {*spec.dt_norm, *spec.b_norm, *spec.c_norm})
       bcdt_norms_.emplace_back(norm, context);
@@ -28,11 +30,11 @@ Rows SelectiveScan::run(const Rows& x, const Rows& z, Flow& flow, const Pass& pa
   const Rows xc = flow.take(rows, spec_.d_inner);
   if (flow.due()) conv_.run(x, xc, pass);
 
-  for (const UnitId unit : spec_.x_proj) flow.reach(unit);
+  for (const MatrixId id : spec_.x_proj) flow.reach(id);
   const Rows dbc = flow.take(rows, heads() * head_width());
   if (flow.due()) project(xc, dbc, pass);
 
-  for (const UnitId unit : spec_.dt_proj) flow.reach(unit);
+  for (const MatrixId id : spec_.dt_proj) flow.reach(id);
   const Rows gated = flow.take(rows, spec_.d_inner);
   if (flow.due()) scan(xc, dbc, z, gated, pass);
   return gated;
@@ -41,7 +43,7 @@ Rows SelectiveScan::run(const Rows& x, const Rows& z, Flow& flow, const Pass& pa
 void SelectiveScan::project(const Rows& xc, const Rows& dbc, const Pass& pass) const {
   for (int64_t h = 0; h < heads(); ++h) {
     LinearInput input(xc.columns(h * channels(), channels()));
-    pass.lane.linear(pass.weights[spec_.x_proj[static_cast<size_t>(h)]], input, {},
+    pass.lane.linear(units_of(x_proj_[static_cast<size_t>(h)], pass.weights), input, {},
                      dbc.columns(h * head_width(), head_width()));
     if (bcdt_norms_.empty()) continue;
     const Parts own = parts(dbc, h);
@@ -56,7 +58,7 @@ void SelectiveScan::scan(const Rows& xc, const Rows& dbc, const Rows& z, const R
   for (int64_t h = 0; h < heads(); ++h) {
     const auto own = [&](const Rows& all) { return all.columns(h * channels(), channels()); };
     const Parts part = parts(dbc, h);
-    pass.lane.selective_scan({.dt_proj = pass.weights[spec_.dt_proj[static_cast<size_t>(h)]],
+    pass.lane.selective_scan({.dt_proj = units_of(dt_proj_[static_cast<size_t>(h)], pass.weights),
                               .x = own(xc),
                               .z = own(z),
                               .dt = part.dt,

@@ -26,6 +26,7 @@ class SelectiveScan {
   int64_t head_width() const { return spec_.dt_rank + 2 * spec_.d_state; }
 
   SelectiveScanSpec spec_;
+  std::vector<MatrixSpec> x_proj_, dt_proj_;  // by head
   Conv1d conv_;
   size_t slot_;
   std::vector<Norm> bcdt_norms_;  // of dt, B, C; or empty

@@ -22,9 +22,11 @@ class CpuLane final : public Lane {
 
   const float* host(const Rows& x) override;
   void write(const float* from, const Rows& to) override;
-  void embed(const Weight& table, std::span<const int32_t> ids, float scale,
+  void embed(std::span<const Weight> table, std::span<const int32_t> ids, float scale,
              const Rows& y) override;
-  void linear(const Weight& w, LinearInput& x, const Rows& bias, const Rows& y) override;
+  void linear(std::span<const Weight> units, LinearInput& x, const Rows& bias,
+              const Rows& y) override;
+  void look(std::span<const Weight> units, LinearInput& x) override;
   void norm(const NormArgs& args) override;
   void gated_norm(const GatedNormArgs& args) override;
   void activate(const ActivateArgs& args) override;
@@ -106,8 +108,8 @@ struct LinearPart {
 // What linear() does, for operations that go on with each part while it is in their cache: look at
 // the input and round it once, and then parts from any thread. y: [tokens of the part][its
 // outputs].
-void round_input(const Weight& w, LinearInput& x, CpuLane& lane);
-void linear_part(const Weight& w, const LinearInput& x, const float* bias, float* y,
+void round_input(std::span<const Weight> units, LinearInput& x, CpuLane& lane);
+void linear_part(std::span<const Weight> units, const LinearInput& x, const float* bias, float* y,
                  int64_t y_stride, const LinearPart& part, const CpuLane& lane);
 
 // Bytes of a slot of each kind.

@@ -12,12 +12,13 @@ namespace {
 // Splits [row tiles] x [tokens] into parts for threads: by outputs where there are enough of them,
 // since each part unpacks its weights once; else by tokens too. part(LinearPart).
 template <class Part>
-void over_tiles(const WeightView& w, int64_t tokens, const Executor& executor, const Part& part) {
-  const int64_t tiles = w.row_tiles(), enough = executor.threads() * 4;
+void over_tiles(int64_t tiles, int64_t cols, int64_t tokens, const Executor& executor,
+                const Part& part) {
+  const int64_t enough = executor.threads() * 4;
   const int64_t token_parts = executor.threads() == 1 || tiles >= enough
                                   ? 1
                                   : std::min((tokens + 31) / 32, (enough + tiles - 1) / tiles);
-  const int64_t work = kTileOutputs * w.cols * std::max<int64_t>(tokens / token_parts, 1);
+  const int64_t work = kTileOutputs * cols * std::max<int64_t>(tokens / token_parts, 1);
   executor.ranges(tiles * token_parts, work, [&](int64_t begin, int64_t end) {
     // A range may run over several token parts; each is a rectangle of tiles.
     while (begin < end) {
@@ -124,12 +125,9 @@ void add_up_planes(const cpu::LinearI8Args& whole, int planes) {
   }
 }
 
-}  // namespace
-
 void round_input(const Weight& w, LinearInput& x, CpuLane& lane) {
   KLENS_CHECK(w.view.cols == x.x.width());
-  if (!w.input_squares.none()) add_squares(x.x, w.input_squares, lane);
-  if (!w.input_products.none()) lane.add_products(x.x, w.input_products);
+  lane.look({&w, 1}, x);
   const int64_t group = w.activation_group, tokens = x.x.count(), cols = x.x.width();
   if (group == 0 || rounded(x, w) != nullptr) return;
   const int planes = w.activation_planes;
@@ -168,9 +166,9 @@ void round_input(const Weight& w, LinearInput& x, CpuLane& lane) {
                        .sum = reinterpret_cast<uint64_t>(sum)});
 }
 
-void linear_part(const Weight& w, const LinearInput& input, const float* bias, float* y,
-                 int64_t y_stride, const LinearPart& part, const CpuLane& lane) {
-  const Timed timed = lane.timed(Step::kLinear);
+// A part of one unit, with its share of the bias.
+void unit_part(const Weight& w, const LinearInput& input, const float* bias, float* y,
+               int64_t y_stride, const LinearPart& part) {
   const WeightView view = from_tile(w.view, part.tile_begin);
   const int64_t tokens = part.t_end - part.t_begin, tiles = part.tile_end - part.tile_begin;
   if (const LinearInput::Rounded* x = rounded(input, w); x != nullptr) {
@@ -209,11 +207,45 @@ void linear_part(const Weight& w, const LinearInput& input, const float* bias, f
     for (int64_t n = 0; n < outputs; ++n) y[t * y_stride + n] += bias[n];
 }
 
-void CpuLane::linear(const Weight& w, LinearInput& x, const Rows& bias, const Rows& y) {
-  KLENS_CHECK(y.width() == w.view.rows && y.count() == x.x.count());
-  round_input(w, x, *this);
-  over_tiles(w.view, x.x.count(), executor_, [&](const LinearPart& part) {
-    linear_part(w, x, or_null(bias),
+}  // namespace
+
+void round_input(std::span<const Weight> units, LinearInput& x, CpuLane& lane) {
+  for (const Weight& w : units) round_input(w, x, lane);
+}
+
+void linear_part(std::span<const Weight> units, const LinearInput& x, const float* bias, float* y,
+                 int64_t y_stride, const LinearPart& part, const CpuLane& lane) {
+  const Timed timed = lane.timed(Step::kLinear);
+  int64_t first = 0;  // the unit's first tile
+  for (const Weight& w : units) {
+    const int64_t begin = std::max(part.tile_begin, first);
+    const int64_t end = std::min(part.tile_end, first + w.view.row_tiles());
+    if (begin < end)
+      unit_part(w, x, bias == nullptr ? nullptr : bias + first * kTileOutputs,
+                y + (begin - part.tile_begin) * kTileOutputs, y_stride,
+                {begin - first, end - first, part.t_begin, part.t_end});
+    first += w.view.row_tiles();
+  }
+}
+
+void CpuLane::look(std::span<const Weight> units, LinearInput& x) {
+  for (const Weight& w : units) {
+    if (!w.input_squares.none()) add_squares(x.x, w.input_squares, *this);
+    if (!w.input_products.none()) add_products(x.x, w.input_products);
+  }
+}
+
+void CpuLane::linear(std::span<const Weight> units, LinearInput& x, const Rows& bias,
+                     const Rows& y) {
+  int64_t outputs = 0, tiles = 0;
+  for (const Weight& w : units) {
+    outputs += w.view.rows;
+    tiles += w.view.row_tiles();
+  }
+  KLENS_CHECK(y.width() == outputs && y.count() == x.x.count());
+  round_input(units, x, *this);
+  over_tiles(tiles, x.x.width(), x.x.count(), executor_, [&](const LinearPart& part) {
+    linear_part(units, x, or_null(bias),
                 floats(y) + part.t_begin * y.stride() + part.tile_begin * kTileOutputs, y.stride(),
                 part, *this);
   });
@@ -249,12 +281,16 @@ void CpuLane::add_products(const Rows& x, const Rows& sums) {
   });
 }
 
-void CpuLane::embed(const Weight& table, std::span<const int32_t> ids, float scale, const Rows& y) {
-  const int64_t cols = table.view.cols;
+void CpuLane::embed(std::span<const Weight> table, std::span<const int32_t> ids, float scale,
+                    const Rows& y) {
+  const int64_t cols = table.front().view.cols;
   over_rows(static_cast<int64_t>(ids.size()), cols * 4, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       float* row = floats(y) + t * y.stride();
-      expand_row(table.view, ids[static_cast<size_t>(t)], row);
+      int64_t id = ids[static_cast<size_t>(t)];
+      auto part = table.begin();
+      for (; id >= part->view.rows; ++part) id -= part->view.rows;
+      expand_row(part->view, id, row);
       if (scale == 1) continue;
       for (int64_t i = 0; i < cols; ++i) row[i] *= scale;
     }

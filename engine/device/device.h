@@ -79,7 +79,7 @@ struct Conv1dArgs {
 // Mamba-1 between x_proj and out_proj (arXiv 2312.00752) for one head's channels: dt_proj and
 // softplus, the scan, and the gate. Carries the head's channels of a slot of kind kSelectiveScan.
 struct SelectiveScanArgs {
-  Weight dt_proj;
+  std::span<const Weight> dt_proj;
   Rows x, z;        // [rows][channels]
   Rows dt, b, c;    // [rows][dt_rank], [rows][d_state] twice
   Rows a;           // [d_state][channels]: -exp(A_log)
@@ -164,10 +164,15 @@ class Lane {
   virtual const float* host(const Rows& x) = 0;
   virtual void write(const float* from, const Rows& to) = 0;
 
-  virtual void embed(const Weight& table, std::span<const int32_t> ids, float scale,
+  // Matrices are given by their units, each some of their rows, in order; all but the last have a
+  // multiple of kTileOutputs.
+  virtual void embed(std::span<const Weight> table, std::span<const int32_t> ids, float scale,
                      const Rows& y) = 0;
   // y = W x + bias; bias [1][outputs] or none. x and y must not overlap.
-  virtual void linear(const Weight& w, LinearInput& x, const Rows& bias, const Rows& y) = 0;
+  virtual void linear(std::span<const Weight> units, LinearInput& x, const Rows& bias,
+                      const Rows& y) = 0;
+  // What linear() does to the units' sums of their inputs, and no more.
+  virtual void look(std::span<const Weight> units, LinearInput& x) = 0;
   virtual void norm(const NormArgs& args) = 0;
   virtual void gated_norm(const GatedNormArgs& args) = 0;
   virtual void activate(const ActivateArgs& args) = 0;

@@ -1,30 +1,58 @@
 #include "engine/jobs/calibration.h"
 
+#include <algorithm>
+
 #include "engine/jobs/profile_state.h"
 #include "engine/jobs/text_windows.h"
 #include "engine/sampler.h"
-#include "engine/walk.h"
 
 namespace klens {
 namespace {
 
-std::vector<int32_t> sample_window(const Model& model, int64_t ctx, uint64_t seed, Lane& lane) {
-  const ModelSpec& spec = model.spec();
-  const std::vector<StopToken>& stops = model.checkpoint().stop_tokens;
-  const int32_t start = spec.bos ? *spec.bos : stops.empty() ? 0 : stops.front().id;
-  std::vector<int32_t> ids = {start};
-  model.check_ids(ids);
-  Sampler sampler({.temperature = 1, .repeat_penalty = 1, .repeat_last_n = 0, .seed = seed});
-  Walk walk(model, ctx);
-  std::vector<float> logits(static_cast<size_t>(spec.vocab));
-  while (static_cast<int64_t>(ids.size()) < ctx) {
-    const Lane::Frame frame(lane);
-    const Rows rows = lane.take(1, spec.vocab);
-    model.head(walk.feed({&ids.back(), 1}, lane), rows, model.weights(), lane);
-    std::copy_n(lane.host(rows), logits.size(), logits.begin());
-    ids.push_back(sampler.sample(logits));
+// Sampled side by side: enough for arithmetic to take as long as reading the weights. What is lost
+// by an interruption is as many.
+constexpr size_t kSideBySide = 8;
+
+// A window that is being sampled.
+struct Sample {
+  Sample(const Model& model, uint64_t seed)
+      : sampler({.temperature = 1, .repeat_penalty = 1, .repeat_last_n = 0, .seed = seed}),
+        state(model.initial_state()) {
+    const ModelSpec& spec = model.spec();
+    const std::vector<StopToken>& stops = model.checkpoint().stop_tokens;
+    ids.push_back(spec.bos ? *spec.bos : stops.empty() ? 0 : stops.front().id);
+    model.check_ids(ids);
   }
-  return ids;
+  Sampler sampler;
+  SequenceState state;
+  std::vector<int32_t> ids;
+};
+
+// One more token for each, with the bits that it would get alone.
+void sample_next(const Model& model, int64_t ctx, std::span<Sample> samples, Lane& lane) {
+  const int64_t count = static_cast<int64_t>(samples.size()), vocab = model.spec().vocab;
+  const int64_t prefix = model.prefix_rows();
+  std::vector<int32_t> last;
+  std::vector<Sequence> sequences;
+  for (Sample& sample : samples) {
+    sequences.push_back({.state = &sample.state,
+                         .row = static_cast<int64_t>(last.size()),
+                         .tokens = 1,
+                         .position = prefix + static_cast<int64_t>(sample.ids.size()) - 1,
+                         .horizon = prefix + ctx});
+    last.push_back(sample.ids.back());
+  }
+  const Lane::Frame frame(lane);
+  const Rows x = lane.take(count, model.spec().d_model), logits = lane.take(count, vocab);
+  model.run({.ids = last, .sequences = sequences, .weights = model.weights()}, x, lane);
+  model.head(x, logits, model.weights(), lane);
+  const float* row = lane.host(logits);
+  std::vector<float> own(static_cast<size_t>(vocab));
+  for (Sample& sample : samples) {
+    std::copy_n(row, own.size(), own.begin());
+    sample.ids.push_back(sample.sampler.sample(own));
+    row += vocab;
+  }
 }
 
 }  // namespace
@@ -52,19 +80,36 @@ Calibration calibrate_on_samples(const Model& model, int64_t ctx, int64_t window
                                  uint64_t seed, Progress& progress, Journal& journal) {
   Windows sampled(static_cast<size_t>(windows + held_out));
   progress.stage("sample calibration text", static_cast<double>(sampled.size()));
-  model.device().run_jobs(windows + held_out, [&](int64_t i, Lane& lane) {
-    // An odd multiplier keeps the windows of one seed apart from each other and from those of the
-    // next.
-    const uint64_t own = seed * 0x9e3779b97f4a7c15u + static_cast<uint64_t>(i);
-    const std::string name = "sample " + std::to_string(ctx) + " " + std::to_string(own);
-    std::vector<int32_t>& window = sampled[static_cast<size_t>(i)];
-    if (const auto found = find_ids(journal, name)) {
-      window = *found;
+  // An odd multiplier keeps the windows of one seed apart from each other and from those of the
+  // next.
+  const auto seed_of = [&](size_t i) { return seed * 0x9e3779b97f4a7c15u + i; };
+  const auto name_of = [&](size_t i) {
+    return "sample " + std::to_string(ctx) + " " + std::to_string(seed_of(i));
+  };
+  std::vector<size_t> missing;
+  for (size_t i = 0; i < sampled.size(); ++i) {
+    if (const auto found = find_ids(journal, name_of(i))) {
+      sampled[i] = *found;
+      progress.step();
     } else {
-      window = sample_window(model, ctx, own, lane);
-      keep_ids(journal, name, window);
+      missing.push_back(i);
     }
-    progress.step();
+  }
+  model.device().run([&](Lane& lane) {
+    for (size_t begin = 0; begin < missing.size(); begin += kSideBySide) {
+      const auto some =
+          std::span(missing).subspan(begin, std::min(kSideBySide, missing.size() - begin));
+      std::vector<Sample> samples;
+      for (const size_t i : some) samples.emplace_back(model, seed_of(i));
+      for (int64_t length = 1; length < ctx; ++length) {
+        sample_next(model, ctx, samples, lane);
+        progress.step(static_cast<double>(some.size()) / static_cast<double>(ctx - 1));
+      }
+      for (size_t s = 0; s < some.size(); ++s) {
+        sampled[some[s]] = std::move(samples[s].ids);
+        keep_ids(journal, name_of(some[s]), sampled[some[s]]);
+      }
+    }
   });
   Calibration result;
   result.windows.assign(sampled.begin(), sampled.begin() + windows);

@@ -143,10 +143,23 @@ void forget_figures(Plan& plan) {
   plan.predicted_kl = plan.measured_kl = plan.measured_kl_stderr = plan.optimality_gap = {};
 }
 
+// A plan may choose for a matrix whose rows are several units here, as those of earlier versions
+// do: that is a choice for each of them.
+void spread_over_units(const Model& model, Plan& plan) {
+  for (const MatrixSpec& matrix : model.spec().matrices) {
+    const auto found = matrix.units > 1 ? plan.units.find(matrix.name) : plan.units.end();
+    if (found == plan.units.end()) continue;
+    for (UnitId u = matrix.first_unit; u < matrix.first_unit + matrix.units; ++u)
+      plan.units.emplace(model.units()[u].name, found->second);
+    plan.units.erase(matrix.name);
+  }
+}
+
 // A ready plan with the pinned choices in it. One whose bytes are not what it says was edited.
 Plan given_plan(const Model& model, const Profile& profile, const std::string& json,
                 const std::map<std::string, Choice>& pinned) {
   Plan plan = plan_from_json(json, "plan");
+  spread_over_units(model, plan);
   check_covers(plan, model);
   const int64_t said = plan.bytes;
   count_bytes(model, profile, plan);

@@ -138,7 +138,8 @@ WindowScore StudentRunner::score(const Rows& x, const std::vector<Weight>& weigh
 // The block whose kept input a student starts from. A matrix that is the embedding too changes that
 // of the first.
 int64_t StudentRunner::first_block(size_t unit) const {
-  return unit == model_.spec().embedding ? 0 : model_.units()[unit].block;
+  const LinearSpec& spec = model_.units()[unit];
+  return spec.matrix == model_.spec().embedding ? 0 : spec.block;
 }
 
 // Caches that a block from `first` on reads and an earlier one fills are the base's.

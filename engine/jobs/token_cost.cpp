@@ -17,7 +17,7 @@ class Tally {
     std::visit([&](const auto& mixer) { add(mixer); }, block.mixer);
   }
 
-  void add_head(UnitId id) {
+  void add_head(MatrixId id) {
     cost_.weight_bytes += bytes(id);
     cost_.head_multiply_adds += weights(id);
   }
@@ -62,24 +62,29 @@ class Tally {
     add(s.out_proj);
   }
   void add(const SelectiveScanSpec& s) {
-    for (const UnitId id : s.x_proj) add_unit(id);
-    for (const UnitId id : s.dt_proj) add_unit(id);
+    for (const MatrixId id : s.x_proj) add_matrix(id);
+    for (const MatrixId id : s.dt_proj) add_matrix(id);
   }
   void add(const ProjectionSpec& p) {
-    add_unit(p.unit);
+    add_matrix(p.matrix);
     if (!p.adapter) return;
-    add_unit(p.adapter->down);
-    add_unit(p.adapter->up);
+    add_matrix(p.adapter->down);
+    add_matrix(p.adapter->up);
   }
-  void add_unit(UnitId id) {
+  void add_matrix(MatrixId id) {
     cost_.weight_bytes += share_ * bytes(id);
     cost_.multiply_adds += share_ * weights(id);
   }
-  double bytes(UnitId id) const {
-    return static_cast<double>(model_.checkpoint().units.at(model_.units()[id].name).bytes);
+  double bytes(MatrixId id) const {
+    const MatrixSpec& matrix = model_.spec().matrices[id];
+    double bytes = 0;
+    for (UnitId u = matrix.first_unit; u < matrix.first_unit + matrix.units; ++u)
+      bytes += static_cast<double>(model_.checkpoint().units.at(model_.units()[u].name).bytes);
+    return bytes;
   }
-  double weights(UnitId id) const {
-    return static_cast<double>(model_.units()[id].rows * model_.units()[id].cols);
+  double weights(MatrixId id) const {
+    const MatrixSpec& matrix = model_.spec().matrices[id];
+    return static_cast<double>(matrix.rows * matrix.cols);
   }
 
   const Model& model_;

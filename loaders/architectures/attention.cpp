@@ -85,8 +85,8 @@ MlpSpec plain_mlp(SpecBuilder& builder, const std::string& prefix, int64_t width
 
 MlpSpec stacked_expert(SpecBuilder& builder, const StackedExperts& e, int64_t index) {
   const int64_t in_rows = e.gated ? 2 * e.d_inner : e.d_inner;
-  const auto projection = [&](UnitId unit) {
-    return ProjectionSpec{.unit = unit, .bias = std::nullopt, .adapter = std::nullopt};
+  const auto projection = [&](MatrixId matrix) {
+    return ProjectionSpec{.matrix = matrix, .bias = std::nullopt, .adapter = std::nullopt};
   };
   MlpSpec spec;
   spec.in = {projection(builder.stacked(e.in, index, e.count, in_rows, e.width,

@@ -176,6 +176,9 @@ HymbaSpec mixer(SpecBuilder& builder, const std::string& prefix, size_t layer,
   HymbaSpec spec;
   spec.in_proj =
       builder.projection(prefix + "in_proj", d_model + kv + 2 * d_inner, d_model, shape.mamba.bias);
+  if (kv > 0)  // q and k | v | x and gate
+    builder.cut(spec.in_proj.matrix, std::array{d_model + shape.kv_heads * shape.head_dim,
+                                                shape.kv_heads * shape.value_dim});
   spec.attention = attention_heads(builder, prefix, layer, shape, caches);
   spec.scan = selective_scan(builder, prefix, shape.mamba, ".0");
   if (shape.scan_norms) {

@@ -180,6 +180,7 @@ ModelSpec build_spec(const Config& config, const HasTensor& has) {
     spec.architecture = name;
     const std::vector<int32_t> bos = token_ids(config, "bos_token_id");
     if (!bos.empty()) spec.bos = bos.front();
+    make_units(spec);
     return spec;
   }
   config.unsupported("architecture " + name + " is not one that klens runs (" + known_names() +

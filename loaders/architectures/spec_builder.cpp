@@ -1,6 +1,9 @@
 #include "loaders/architectures/spec_builder.h"
 
 #include <algorithm>
+#include <array>
+
+#include "kernels/weights.h"
 
 namespace klens {
 
@@ -10,47 +13,60 @@ SpecBuilder::SpecBuilder(const Config& config, const HasTensor& has, int64_t voc
   spec_.vocab = vocab;
   spec_.d_model = d_model;
   if (!tied)
-    spec_.units.push_back({.name = embedding,
-                           .tensor = embedding + ".weight",
-                           .kind = "embedding",
-                           .rows = vocab,
-                           .cols = d_model,
-                           .block = -1,
-                           .tensor_shape = {}});
+    spec_.matrices.push_back({.name = embedding,
+                              .tensor = embedding + ".weight",
+                              .kind = "embedding",
+                              .rows = vocab,
+                              .cols = d_model,
+                              .block = -1,
+                              .tensor_shape = {},
+                              .cuts = {}});
 }
 
-UnitId SpecBuilder::unit(const std::string& name, int64_t rows, int64_t cols,
-                         const std::string& kind) {
-  return unit({.name = name,
-               .tensor = name + ".weight",
-               .kind = kind.empty() ? name.substr(name.rfind('.') + 1) : kind,
-               .rows = rows,
-               .cols = cols,
-               .tensor_shape = {}});
+MatrixId SpecBuilder::matrix(const std::string& name, int64_t rows, int64_t cols,
+                             const std::string& kind) {
+  return matrix({.name = name,
+                 .tensor = name + ".weight",
+                 .kind = kind.empty() ? name.substr(name.rfind('.') + 1) : kind,
+                 .rows = rows,
+                 .cols = cols,
+                 .tensor_shape = {},
+                 .cuts = {}});
 }
 
-UnitId SpecBuilder::unit(LinearSpec spec) {
-  const auto [known, added] = unit_ids_.emplace(spec.name, spec_.units.size());
+MatrixId SpecBuilder::matrix(MatrixSpec spec) {
+  const auto [known, added] = matrix_ids_.emplace(spec.name, spec_.matrices.size());
   if (!added) return known->second;
-  if (spec_.units.size() >= kMaxUnits) config_.unsupported("asks for too many weight matrices");
+  if (spec_.matrices.size() >= kMaxUnits) config_.unsupported("asks for too many weight matrices");
   spec.block = next_block();
-  spec_.units.push_back(std::move(spec));
-  return spec_.units.size() - 1;
+  spec_.matrices.push_back(std::move(spec));
+  return spec_.matrices.size() - 1;
 }
 
-UnitId SpecBuilder::stacked(const std::string& tensor, int64_t index, int64_t count, int64_t rows,
-                            int64_t cols, const std::string& kind) {
+MatrixId SpecBuilder::stacked(const std::string& tensor, int64_t index, int64_t count, int64_t rows,
+                              int64_t cols, const std::string& kind) {
   const std::string weight = ".weight";
   const bool ends = tensor.size() > weight.size() &&
                     tensor.compare(tensor.size() - weight.size(), weight.size(), weight) == 0;
   const std::string name = ends ? tensor.substr(0, tensor.size() - weight.size()) : tensor;
-  return unit({.name = name + "." + std::to_string(index),
-               .tensor = tensor,
-               .kind = kind,
-               .rows = rows,
-               .cols = cols,
-               .first_row = index * rows,
-               .tensor_shape = {count, rows, cols}});
+  return matrix({.name = name + "." + std::to_string(index),
+                 .tensor = tensor,
+                 .kind = kind,
+                 .rows = rows,
+                 .cols = cols,
+                 .first_row = index * rows,
+                 .tensor_shape = {count, rows, cols},
+                 .cuts = {}});
+}
+
+void SpecBuilder::cut(MatrixId id, std::span<const int64_t> parts) {
+  MatrixSpec& matrix = spec_.matrices[id];
+  matrix.cuts.clear();  // of a shared block, each time anew
+  int64_t row = 0;
+  for (const int64_t rows : parts) {
+    row += rows;
+    if (row < matrix.rows && row % kTileOutputs == 0) matrix.cuts.push_back(row);
+  }
 }
 
 SmallId SpecBuilder::small(const std::string& tensor, std::vector<int64_t> shape) {
@@ -67,15 +83,15 @@ NormSpec SpecBuilder::norm(const std::string& name, int64_t cols, float eps) {
 ProjectionSpec SpecBuilder::projection(const std::string& name, int64_t rows, int64_t cols,
                                        bool bias, const std::string& kind) {
   ProjectionSpec result{
-      .unit = unit(name, rows, cols, kind), .bias = std::nullopt, .adapter = std::nullopt};
+      .matrix = matrix(name, rows, cols, kind), .bias = std::nullopt, .adapter = std::nullopt};
   if (bias) result.bias = small(name + ".bias", {rows});
   return result;
 }
 
 ProjectionSpec::Adapter SpecBuilder::adapter(const std::string& list, int64_t rows, int64_t cols,
                                              int64_t rank) {
-  const UnitId down = unit(list + ".0", rank, cols, "adapter_down");
-  return {.down = down, .up = unit(list + ".1", rows, rank, "adapter_up")};
+  const MatrixId down = matrix(list + ".0", rank, cols, "adapter_down");
+  return {.down = down, .up = matrix(list + ".1", rows, rank, "adapter_up")};
 }
 
 size_t SpecBuilder::cache(KvCacheSpec spec) {
@@ -93,17 +109,30 @@ size_t SpecBuilder::rope(RopeSpec spec) {
 
 void SpecBuilder::add(BlockSpec block) { spec_.blocks.push_back(std::move(block)); }
 
+// Frequent ids come first in nearly all vocabularies, and rare ones need less precision: these rows
+// are a quarter of a small model's bytes. Eighths were measured (bench/RESULTS.md, "Units of
+// rows").
+void SpecBuilder::cut_by_ids(MatrixId id) {
+  constexpr int64_t kLeastIds = 2048;
+  const int64_t ids = spec_.matrices[id].rows;
+  if (ids < kLeastIds) return;
+  const int64_t first = ids / 8 / kTileOutputs * kTileOutputs;
+  cut(id, std::array{first, 3 * first});
+}
+
 ModelSpec SpecBuilder::finish(const std::string& final_norm, float eps, const std::string& head) {
   spec_.final_norm = norm(final_norm, spec_.d_model, eps);
-  spec_.units.push_back({.name = "lm_head",
-                         .tensor = tied_ ? embedding_ + ".weight" : head,
-                         .kind = "head",
-                         .rows = spec_.vocab,
-                         .cols = spec_.d_model,
-                         .block = next_block(),
-                         .tensor_shape = {}});
-  spec_.head = spec_.units.size() - 1;
+  spec_.matrices.push_back({.name = "lm_head",
+                            .tensor = tied_ ? embedding_ + ".weight" : head,
+                            .kind = "head",
+                            .rows = spec_.vocab,
+                            .cols = spec_.d_model,
+                            .block = next_block(),
+                            .tensor_shape = {},
+                            .cuts = {}});
+  spec_.head = spec_.matrices.size() - 1;
   spec_.embedding = tied_ ? spec_.head : 0;
+  for (const MatrixId id : {spec_.embedding, spec_.head}) cut_by_ids(id);
   return std::move(spec_);
 }
 

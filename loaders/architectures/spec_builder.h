@@ -1,5 +1,6 @@
 #pragma once
 #include <map>
+#include <span>
 #include <string>
 
 #include "loaders/architectures/architecture.h"
@@ -18,7 +19,7 @@ inline constexpr int64_t kMaxExperts = 4096;
 inline constexpr size_t kMaxUnits = 1 << 17;
 inline constexpr int64_t kMaxPosition = int64_t{1} << 40;
 
-// Puts a ModelSpec together: units and small tensors are declared where blocks need them, in the
+// Puts a ModelSpec together: matrices and small tensors are declared where blocks need them, in the
 // order of execution. What is declared twice under one name (a shared block) is one.
 class SpecBuilder {
  public:
@@ -31,14 +32,18 @@ class SpecBuilder {
   ModelSpec& spec() { return spec_; }
   int64_t d_model() const { return spec_.d_model; }
 
-  // The unit `name`, of tensor name + ".weight"; its kind is the name's last part unless given.
-  UnitId unit(const std::string& name, int64_t rows, int64_t cols, const std::string& kind = "");
-  // A unit whose tensor is named otherwise, or holds several matrices. `block` is filled in.
-  UnitId unit(LinearSpec spec);
-  // Matrix `index` of a tensor [count][rows][cols]: unit NAME.index, of the tensor's name but for
+  // The matrix `name`, of tensor name + ".weight"; its kind is the name's last part unless given.
+  MatrixId matrix(const std::string& name, int64_t rows, int64_t cols,
+                  const std::string& kind = "");
+  // A matrix whose tensor is named otherwise, or holds several. `block` is filled in.
+  MatrixId matrix(MatrixSpec spec);
+  // Matrix `index` of a tensor [count][rows][cols]: NAME.index, of the tensor's name but for
   // ".weight".
-  UnitId stacked(const std::string& tensor, int64_t index, int64_t count, int64_t rows,
-                 int64_t cols, const std::string& kind);
+  MatrixId stacked(const std::string& tensor, int64_t index, int64_t count, int64_t rows,
+                   int64_t cols, const std::string& kind);
+  // Parts of the matrix that differ are units of their own: `parts` are their rows, of which the
+  // last may be left out. Those that would not begin at a tile go with the part before.
+  void cut(MatrixId id, std::span<const int64_t> parts);
   SmallId small(const std::string& tensor, std::vector<int64_t> shape);
   NormSpec norm(const std::string& name, int64_t cols, float eps);  // of tensor name + ".weight"
   ProjectionSpec projection(const std::string& name, int64_t rows, int64_t cols, bool bias = false,
@@ -58,12 +63,14 @@ class SpecBuilder {
                    const std::string& head = "lm_head.weight");
 
  private:
+  void cut_by_ids(MatrixId id);
+
   const Config& config_;
   const HasTensor& has_;
   ModelSpec spec_;
   std::string embedding_;
   bool tied_;
-  std::map<std::string, UnitId> unit_ids_;
+  std::map<std::string, MatrixId> matrix_ids_;
   std::map<std::string, SmallId> small_ids_;
 };
 

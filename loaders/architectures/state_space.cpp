@@ -1,5 +1,6 @@
 // Mamba-1 and Mamba-2 mixers under the names that all architectures share.
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "loaders/architectures/spec_builder.h"
@@ -59,6 +60,7 @@ Mamba2Spec mamba2(SpecBuilder& builder, const std::string& prefix, const Mamba2S
   spec.d_conv = s.d_conv;
   spec.in_proj = builder.projection(prefix + "in_proj", s.d_inner + conv + s.heads,
                                     builder.d_model(), s.in_bias);
+  builder.cut(spec.in_proj.matrix, std::array{2 * s.d_inner, bc});  // z, x | B, C | dt
   spec.conv_weight = builder.small(prefix + "conv1d.weight", {conv, 1, s.d_conv});
   if (s.conv_bias) spec.conv_bias = builder.small(prefix + "conv1d.bias", {conv});
   spec.dt_bias = builder.small(prefix + "dt_bias", {s.heads});
@@ -149,8 +151,8 @@ SelectiveScanSpec selective_scan(SpecBuilder& builder, const std::string& prefix
   SelectiveScanSpec spec = scan_convolution(builder, prefix, s);
   const std::string dt = prefix + "dt_proj" + suffix;
   spec.x_proj = {
-      builder.unit(prefix + "x_proj" + suffix, s.dt_rank + 2 * s.d_state, s.d_inner, "x_proj")};
-  spec.dt_proj = {builder.unit(dt, s.d_inner, s.dt_rank, "dt_proj")};
+      builder.matrix(prefix + "x_proj" + suffix, s.dt_rank + 2 * s.d_state, s.d_inner, "x_proj")};
+  spec.dt_proj = {builder.matrix(dt, s.d_inner, s.dt_rank, "dt_proj")};
   spec.dt_bias = builder.small(dt + ".bias", {s.d_inner});
   spec.a_log = builder.small(prefix + "A_log" + suffix, {s.d_inner, s.d_state});
   spec.d = builder.small(prefix + "D" + suffix, {s.d_inner});

@@ -206,11 +206,8 @@ std::vector<Repacking> take_over(std::vector<const TensorRecipe*>& recipes, cons
     const auto found = units.find(recipe->name);
     const Format* format = stored_format(*recipe);
     if (format == nullptr || found == units.end()) continue;
-    const bool shapes = std::ranges::all_of(found->second, [&](const LinearSpec* unit) {
-      return recipe->shape == (unit->tensor_shape.empty()
-                                   ? std::vector<int64_t>{unit->rows, unit->cols}
-                                   : unit->tensor_shape);
-    });
+    const bool shapes = std::ranges::all_of(
+        found->second, [&](const LinearSpec* unit) { return recipe->shape == unit->tensor_shape; });
     if (shapes) all.push_back({recipe, format, found->second, {}});
   }
   tbb::parallel_for(size_t{0}, all.size(), [&](size_t i) { all[i].run(); });

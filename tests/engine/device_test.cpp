@@ -93,8 +93,8 @@ TEST_CASE("a prefix goes through shared blocks too", "[device]") {
     std::vector<float> rows(before.size() * static_cast<size_t>(d_model));
     plain->device().run([&](Lane& lane) {
       const Rows x = lane.take(static_cast<int64_t>(before.size()), d_model);
-      lane.embed(plain->weights()[plain->spec().embedding], before, plain->spec().embedding_scale,
-                 x);
+      lane.embed(units_of(plain->spec().matrices[plain->spec().embedding], plain->weights()),
+                 before, plain->spec().embedding_scale, x);
       std::copy_n(lane.host(x), rows.size(), rows.begin());
     });
     checkpoint.spec.prefix = checkpoint.spec.smalls.size();
@@ -207,7 +207,7 @@ TEST_CASE("logits of one session that are not finite reset that one alone", "[de
   // One token's embedding is broken; who is not fed it is sound.
   Checkpoint checkpoint = open_checkpoint(data_path("goldens/mistral"), true);
   REQUIRE_FALSE(checkpoint.spec.tied());
-  const LinearSpec& table = checkpoint.spec.units[checkpoint.spec.embedding];
+  const MatrixSpec& table = checkpoint.spec.matrices[checkpoint.spec.embedding];
   StoredUnit& stored = checkpoint.units.at(table.name);
   REQUIRE(stored.view.layout == Layout::kRowsF32);
   const auto* from = static_cast<const float*>(stored.view.data);

@@ -13,14 +13,17 @@ class NullLane final : public Lane {
   }
   void write(const float*, const Rows&) override {}
 
-  void embed(const Weight&, std::span<const int32_t>, float, const Rows& y) override {
+  void embed(std::span<const Weight>, std::span<const int32_t>, float, const Rows& y) override {
     count("embed", y);
   }
-  void linear(const Weight& w, LinearInput& x, const Rows&, const Rows& y) override {
-    if (w.view.cols != x.x.width() || w.view.rows != y.width() || x.x.count() != y.count())
+  void linear(std::span<const Weight> units, LinearInput& x, const Rows&, const Rows& y) override {
+    int64_t outputs = 0;
+    for (const Weight& w : units) outputs += w.view.cols == x.x.width() ? w.view.rows : -1;
+    if (outputs != y.width() || x.x.count() != y.count())
       throw std::runtime_error("shapes of a linear layer");
     count("linear", y);
   }
+  void look(std::span<const Weight>, LinearInput& x) override { count("look", x.x); }
   void norm(const NormArgs& args) override { count("norm", args.y); }
   void gated_norm(const GatedNormArgs& args) override { count("gated_norm", args.y); }
   void activate(const ActivateArgs& args) override { count("activate", args.y); }

@@ -105,7 +105,7 @@ TEST_CASE("every student's pass starts at its block", "[profile]") {
   for (size_t unit = 0; unit < model->units().size(); ++unit) {
     const LinearSpec& spec = model->units()[unit];
     CAPTURE(name, spec.name);
-    const bool embeds = unit == model->spec().embedding;
+    const bool embeds = spec.matrix == model->spec().embedding;
     const int64_t expected = embeds ? model->blocks() : model->blocks() - spec.block;
     const int64_t before = model->block_runs();
     const Student student{unit, {"int8"}};

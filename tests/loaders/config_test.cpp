@@ -26,7 +26,7 @@ TEST_CASE("a published mamba config gives its shapes", "[config]") {
   CHECK(spec.blocks.size() == 24);
   CHECK(spec.vocab == 50280);
   CHECK(spec.tied());
-  CHECK(spec.units[spec.head].tensor == "backbone.embeddings.weight");
+  CHECK(spec.matrices[spec.head].tensor == "backbone.embeddings.weight");
   CHECK(spec.bos == 0);
   CHECK(spec.final_norm.eps == 1e-5f);
   const std::string first = "backbone.layers.0.mixer.";
@@ -81,8 +81,8 @@ TEST_CASE("falcon mamba has norms of dt, B and C and a head of its own", "[confi
   CHECK(first_mixer(spec).scan.b_norm->eps == 1e-6f);
   CHECK(!first_mixer(spec).scan.b_norm->weight);
   CHECK(!spec.tied());
-  CHECK(spec.units[spec.embedding].tensor == "backbone.embeddings.weight");
-  CHECK(spec.units[spec.head].tensor == "lm_head.weight");
+  CHECK(spec.matrices[spec.embedding].tensor == "backbone.embeddings.weight");
+  CHECK(spec.matrices[spec.head].tensor == "lm_head.weight");
   CHECK(first_mixer(build(start + R"(,"mixer_rms_eps":1e-3})", kHead)).scan.c_norm->eps == 1e-3f);
   CHECK_THROWS_WITH(build(start + "}"), Catch::Contains("there is no tensor lm_head.weight"));
 }
@@ -94,7 +94,7 @@ TEST_CASE("an original state-spaces config is known without a name", "[config]")
   const ModelSpec spec = build(start + "{}" + end);
   CHECK(spec.architecture == "MambaLMHeadModel");
   CHECK(spec.vocab == 50280);  // padded to 8
-  CHECK(spec.units[spec.head].tensor == "backbone.embedding.weight");
+  CHECK(spec.matrices[spec.head].tensor == "backbone.embedding.weight");
   CHECK(first_mixer(spec).scan.dt_rank == 64);
   CHECK(first_mixer(spec).scan.d_inner == 2048);
   const ModelSpec given = build(

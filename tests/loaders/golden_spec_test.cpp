@@ -69,8 +69,8 @@ TEST_CASE("units have names of their own and kinds, and lie in the order of exec
       CHECK(unit.block >= block);
       block = unit.block;
     }
-    CHECK(spec.head + 1 == spec.units.size());
-    CHECK(spec.units[spec.head].block == static_cast<int64_t>(spec.blocks.size()));
+    CHECK(spec.head + 1 == spec.matrices.size());
+    CHECK(spec.matrices[spec.head].block == static_cast<int64_t>(spec.blocks.size()));
     for (const KvCacheSpec& cache : spec.caches) {
       CHECK(cache.first_block <= cache.last_block);
       CHECK(cache.last_block < static_cast<int64_t>(spec.blocks.size()));

@@ -16,7 +16,7 @@ std::string repeat(const std::string& text, int count) {
   return all;
 }
 
-const LinearSpec& unit_of(const ModelSpec& spec, UnitId id) { return spec.units.at(id); }
+const MatrixSpec& matrix_of(const ModelSpec& spec, MatrixId id) { return spec.matrices.at(id); }
 
 }  // namespace
 
@@ -102,25 +102,25 @@ TEST_CASE("zamba2: one transformer at six places, with adapters of their own", "
   const SharedTransformerSpec& first = *spec.blocks.at(5).shared;
   const SharedTransformerSpec& second = *spec.blocks.at(11).shared;
   // What they share is declared once, where it is first used.
-  CHECK(first.attention.o_proj.unit == second.attention.o_proj.unit);
-  CHECK(first.mlp.in[0].unit == second.mlp.in[0].unit);
+  CHECK(first.attention.o_proj.matrix == second.attention.o_proj.matrix);
+  CHECK(first.mlp.in[0].matrix == second.mlp.in[0].matrix);
   CHECK(first.input_norm.weight == second.input_norm.weight);
-  CHECK(first.linear.unit != second.linear.unit);
+  CHECK(first.linear.matrix != second.linear.matrix);
   const std::string block = "model.layers.5.shared_transformer.";
-  CHECK(unit_of(spec, second.attention.qkv[0].unit).name == block + "self_attn.q_proj");
-  CHECK(unit_of(spec, second.attention.qkv[0].unit).block == 5);
+  CHECK(matrix_of(spec, second.attention.qkv[0].matrix).name == block + "self_attn.q_proj");
+  CHECK(matrix_of(spec, second.attention.qkv[0].matrix).block == 5);
   REQUIRE(second.attention.qkv[1].adapter);
-  const LinearSpec& down = unit_of(spec, second.attention.qkv[1].adapter->down);
+  const LinearSpec& down = matrix_of(spec, second.attention.qkv[1].adapter->down);
   CHECK(down.name == block + "self_attn.linear_k_adapter_list.1.0");
   CHECK(down.kind == "adapter_down");
   CHECK(down.rows == 128);
   CHECK(down.cols == 4096);
   CHECK(down.block == 11);
-  const LinearSpec& up = unit_of(spec, second.mlp.in[0].adapter->up);
+  const LinearSpec& up = matrix_of(spec, second.mlp.in[0].adapter->up);
   CHECK(up.name == block + "feed_forward.gate_up_proj_adapter_list.1.1");
   CHECK(up.rows == 2 * 8192);
   CHECK(up.cols == 128);
-  CHECK(unit_of(spec, second.linear.unit).name == "model.layers.11.linear");
+  CHECK(matrix_of(spec, second.linear.matrix).name == "model.layers.11.linear");
   CHECK(first.mlp.activation == Activation::kGelu);
   CHECK(first.attention.core.scale == Approx(1 / std::sqrt(64.0)));
   CHECK(first.attention.core.cache != second.attention.core.cache);
@@ -140,7 +140,7 @@ TEST_CASE("zamba2: two transformers take turns", "[architectures]") {
   const ModelSpec spec = build_published("zamba2-2.7b");
   CHECK(spec.ropes.empty());
   const auto owner = [&](size_t block) {
-    return unit_of(spec, spec.blocks.at(block).shared->attention.qkv[0].unit).block;
+    return matrix_of(spec, spec.blocks.at(block).shared->attention.qkv[0].matrix).block;
   };
   CHECK(owner(6) == 6);
   CHECK(owner(12) == 12);
@@ -148,7 +148,7 @@ TEST_CASE("zamba2: two transformers take turns", "[architectures]") {
   CHECK(owner(24) == 12);
   CHECK(owner(51) == 6);
   CHECK(!spec.blocks.at(6).shared->attention.qkv[0].adapter);
-  CHECK(unit_of(spec, spec.blocks.at(24).shared->mlp.in[0].adapter->down).name ==
+  CHECK(matrix_of(spec, spec.blocks.at(24).shared->mlp.in[0].adapter->down).name ==
         "model.layers.12.shared_transformer.feed_forward.gate_up_proj_adapter_list.3.0");
   // Both spellings of kinds, and of the first configs' keys.
   const ModelSpec newer = build_published("zamba2-7b"), older = build_published("zamba2-7b-first");
@@ -187,20 +187,20 @@ TEST_CASE("zamba: heads are slices of one tensor, one transformer for all", "[ar
   const Mamba1Spec& first = mixer<Mamba1Spec>(spec, 0);
   CHECK(first.interleaved);
   REQUIRE(first.scan.x_proj.size() == 2);
-  const LinearSpec& x = unit_of(spec, first.scan.x_proj[1]);
+  const LinearSpec& x = matrix_of(spec, first.scan.x_proj[1]);
   CHECK(x.name == "model.layers.0.mamba.x_proj_weight.1");
   CHECK(x.tensor == "model.layers.0.mamba.x_proj_weight");
   CHECK(x.kind == "x_proj");
   CHECK(x.tensor_shape == Shape{2, 232 + 32, 3712});
   CHECK(x.first_row == 264);
-  CHECK(unit_of(spec, first.scan.dt_proj[1]).tensor_shape == Shape{2, 3712, 232});
+  CHECK(matrix_of(spec, first.scan.dt_proj[1]).tensor_shape == Shape{2, 3712, 232});
   CHECK(shape_of(spec, "model.layers.0.mamba.A_log") == Shape{2, 3712, 16});
   CHECK(shape_of(spec, "model.layers.2.mamba_decoder.mamba.dt_proj_bias") == Shape{2, 3712});
   CHECK(spec.ropes.empty());
   const SharedTransformerSpec& shared = *spec.blocks.at(13).shared;
-  CHECK(unit_of(spec, shared.attention.qkv[0].unit).name ==
+  CHECK(matrix_of(spec, shared.attention.qkv[0].matrix).name ==
         "model.layers.2.shared_transf.self_attn.q_proj");
-  CHECK(unit_of(spec, shared.linear.unit).name == "model.layers.13.linear");
+  CHECK(matrix_of(spec, shared.linear.matrix).name == "model.layers.13.linear");
   CHECK(shared.attention.core.scale == Approx(1 / std::sqrt(232.0)));
   CHECK_THAT(refusal([] { build_patched("zamba-7b", R"({"n_mamba_heads":3})"); }),
              Catch::Contains("n_mamba_heads"));
