@@ -65,13 +65,13 @@ TEST_CASE("mamba2: the original layout", "[architectures]") {
 
 TEST_CASE("mamba2: Codestral's sizes, wherever its tensors lie", "[architectures]") {
   const ModelSpec plain = build_published("mamba-codestral-7b", {"lm_head.weight"});
-  CHECK(unit_of(plain, plain.embedding).tensor == "backbone.embeddings.weight");
+  CHECK(matrix_of(plain, plain.embedding).tensor == "backbone.embeddings.weight");
   const Mamba2Spec& first = mixer<Mamba2Spec>(plain, 0);
   CHECK(first.norm_groups == 8);
   CHECK(!first.norm_before_gate);  // whatever the config says
   const ModelSpec moved = build_published("mamba-codestral-7b",
                                           {"model.backbone.norm_f.weight", "model.lm_head.weight"});
-  CHECK(unit_of(moved, moved.embedding).tensor == "model.backbone.embeddings.weight");
+  CHECK(matrix_of(moved, moved.embedding).tensor == "model.backbone.embeddings.weight");
   CHECK(unit(moved, "lm_head").tensor == "model.lm_head.weight");
   CHECK(has_unit(moved, "model.backbone.layers.63.mixer.out_proj"));
   CHECK(moved.parameters() == plain.parameters());
@@ -110,13 +110,13 @@ TEST_CASE("zamba2: one transformer at six places, with adapters of their own", "
   CHECK(matrix_of(spec, second.attention.qkv[0].matrix).name == block + "self_attn.q_proj");
   CHECK(matrix_of(spec, second.attention.qkv[0].matrix).block == 5);
   REQUIRE(second.attention.qkv[1].adapter);
-  const LinearSpec& down = matrix_of(spec, second.attention.qkv[1].adapter->down);
+  const MatrixSpec& down = matrix_of(spec, second.attention.qkv[1].adapter->down);
   CHECK(down.name == block + "self_attn.linear_k_adapter_list.1.0");
   CHECK(down.kind == "adapter_down");
   CHECK(down.rows == 128);
   CHECK(down.cols == 4096);
   CHECK(down.block == 11);
-  const LinearSpec& up = matrix_of(spec, second.mlp.in[0].adapter->up);
+  const MatrixSpec& up = matrix_of(spec, second.mlp.in[0].adapter->up);
   CHECK(up.name == block + "feed_forward.gate_up_proj_adapter_list.1.1");
   CHECK(up.rows == 2 * 8192);
   CHECK(up.cols == 128);
@@ -187,7 +187,7 @@ TEST_CASE("zamba: heads are slices of one tensor, one transformer for all", "[ar
   const Mamba1Spec& first = mixer<Mamba1Spec>(spec, 0);
   CHECK(first.interleaved);
   REQUIRE(first.scan.x_proj.size() == 2);
-  const LinearSpec& x = matrix_of(spec, first.scan.x_proj[1]);
+  const MatrixSpec& x = matrix_of(spec, first.scan.x_proj[1]);
   CHECK(x.name == "model.layers.0.mamba.x_proj_weight.1");
   CHECK(x.tensor == "model.layers.0.mamba.x_proj_weight");
   CHECK(x.kind == "x_proj");
