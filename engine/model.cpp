@@ -150,7 +150,8 @@ void Model::run(const PassRequest& request, const Rows& x, Lane& lane) const {
   const Pass pass{lane, request.weights, batch};
   const int64_t first = begin(request, x, batch, lane);
   const bool resumes = request.kept != nullptr && request.unit != spec().embedding;
-  for (int64_t b = first; b < blocks(); ++b) {
+  const int64_t end = request.one_block ? first + 1 : blocks();
+  for (int64_t b = first; b < end; ++b) {
     const size_t at = static_cast<size_t>(b);
     Flow flow = b == first && resumes     ? Flow(lane, request.kept->stages[at], request.unit)
                 : request.keep != nullptr ? Flow(lane, &request.keep->stages[at])
