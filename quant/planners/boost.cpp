@@ -8,12 +8,12 @@
 //
 // Theirs are HQQ's: 2, 3, 4 and 8 bits in groups of 128, 64 and 32, each group with a minimum. Of
 // our formats those with minima stand for the stops below 8 bits, and those of 8 bits, which gain
-// nothing by minima, for theirs of 8: as many as there are in the profile. A unit that lacks a
-// stop's format, as a shortlist may leave it, has the largest there that is no larger. Weights are
-// what the profile's quantizer made of them (--quantizer hqq for theirs). Theirs leave embedding
-// and head alone, and boost beyond the budget; here these have the stop of all others, and the
-// budget holds: those that stand out most are boosted first, by 3 stops, or 2 where there is no
-// room for 3.
+// nothing by minima, for theirs of 8. A unit that was not measured in a stop's format has there the
+// largest candidate that is no larger. Weights are what the profile's quantizer made of them: their
+// own are those of a profile with --quantizer hqq in the stops' formats. Theirs leave embedding and
+// head alone, and boost beyond the budget; here these have the stop of all others, and the budget
+// holds: units that stand out most are boosted first, by 3 stops, or 2 where there is no room for
+// 3.
 
 namespace klens {
 namespace {
@@ -27,27 +27,19 @@ bool is_stop(const Format& format) {
   return format.group != 0 && (format.minimum || code_bits(format.layout) == 8);
 }
 
-const Candidate* in_format(const Format& format, const Open& open) {
-  for (const Candidate* c : open)
-    if (c->choice.format == format.name) return c;
-  return nullptr;
-}
-
-// The stops that units of the profile can have, fewest bits first.
-Ladder ladder_of(const PlanningTask& task) {
+// Fewest bits first.
+Ladder make_ladder() {
   Ladder ladder;
-  for (const Format& format : kFormats) {
-    const bool held = std::ranges::any_of(
-        task.open, [&](const Open& open) { return in_format(format, open) != nullptr; });
-    if (is_stop(format) && held) ladder.push_back(&format);
-  }
+  for (const Format& format : kFormats)
+    if (is_stop(format)) ladder.push_back(&format);
   std::ranges::stable_sort(ladder, {},
                            [](const Format* format) { return bits_per_weight(*format); });
   return ladder;
 }
 
 const Candidate* at_stop(const Format& stop, const Unit& unit, const Open& open) {
-  if (const Candidate* exact = in_format(stop, open)) return exact;
+  for (const Candidate* c : open)
+    if (c->choice.format == stop.name) return c;
   const auto most = static_cast<int64_t>(packed_bytes(stop, unit.rows, unit.cols));
   return *std::ranges::min_element(open, {}, [&](const Candidate* c) {
     return c->bytes <= most ? std::pair(0, -c->bytes) : std::pair(1, c->bytes);
@@ -57,9 +49,7 @@ const Candidate* at_stop(const Format& stop, const Unit& unit, const Open& open)
 class Booster {
  public:
   Booster(const PlanningTask& task, std::vector<ModuleOutliers::Layer> outliers)
-      : task_(task), ladder_(ladder_of(task)), outliers_(std::move(outliers)) {}
-
-  const Ladder& ladder() const { return ladder_; }
+      : task_(task), outliers_(std::move(outliers)) {}
 
   MethodResult within_bytes() const {
     for (size_t stop = ladder_.size(); stop-- > 0;) {
@@ -112,15 +102,9 @@ class Booster {
   }
 
   const PlanningTask& task_;
-  Ladder ladder_;
+  const Ladder ladder_ = make_ladder();
   std::vector<ModuleOutliers::Layer> outliers_;
 };
-
-// No stop is in the profile: what is missing, for the message.
-Unmeasured without_stops(const PlanningTask& task) {
-  const auto stop = std::ranges::find_if(kFormats, is_stop);
-  return {task.profile.units.front().name, stop->name, kKl.name};
-}
 
 MethodResult plan_by_boosts(const PlanningTask& task, const OutlierRule& rule) {
   const auto scores = layer_scores(task.profile, rule);
@@ -130,7 +114,6 @@ MethodResult plan_by_boosts(const PlanningTask& task, const OutlierRule& rule) {
     outliers.insert(outliers.end(), module.layers.begin(), module.layers.end());
   std::ranges::stable_sort(outliers, std::greater(), &ModuleOutliers::Layer::z);
   const Booster booster(task, std::move(outliers));
-  if (booster.ladder().empty()) return without_stops(task);
   return task.max_kl ? booster.within_kl() : booster.within_bytes();
 }
 

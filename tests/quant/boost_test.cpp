@@ -110,9 +110,16 @@ TEST_CASE("a unit without a stop's format has the largest that is no larger",
                 [](const Candidate& c) { return c.choice.format == "int5ag32"; });
   const auto units = by_format(plan(p, size_request("sensiboost", 41 * bytes_in("int5ag32") + 50)));
   CHECK(units.at("int4ag32") == std::vector<std::string>{"model.layers.3.mlp.up_proj"});
-  // What no unit was measured in is no stop; without any there is no ladder.
-  p = layered({"fp16", "int4g32"}, kSensitivity);
-  CHECK_THAT(refusal(p, size_request("sensiboost", 1 << 30)), Catch::Contains("needs kl of unit"));
+  // As after a shortlist: other formats below each stop, and the smallest below all.
+  p = layered({"fp16", "int8g32", "int5g32", "int4g32", "int4g128"}, kSensitivity);
+  const auto formats_at = [&](const char* format) {
+    return by_format(plan(p, size_request("sensiboost", 41 * bytes_in(format) + 50)));
+  };
+  CHECK(formats_at("int4g128").at("int4g128").size() == 41);
+  CHECK(formats_at("int4g32").at("int4g32").size() == 41);
+  CHECK(formats_at("int5ag32").at("int5g32").size() == 39);
+  CHECK(formats_at("int5ag32").at("int8g32").size() == 2);
+  CHECK(formats_at("fp16").at("int8g32").size() == 41);
 }
 
 TEST_CASE("what stands out must have been measured, and pins are kept", "[planner][outliers]") {
