@@ -92,6 +92,17 @@ TEST_CASE("plan --outliers and its methods take a profile too") {
                     " has no kurtosis: profile again with it in --metrics");
 }
 
+TEST_CASE("quantize by outliers measures what that takes, or refuses before anything") {
+  for (const char* method : {"sensiboost", "kurtboost"}) {
+    const std::vector<std::string> words = {"quantize", kModel,  "--dry-run", "--no-measure",
+                                            "--json",   "--bpw", "9",         "--method",
+                                            method};
+    CHECK(run_json(words + short_run())["plan"]["method"] == method);
+    check_failure(words + short_run() + std::vector<std::string>{"--metrics", "kl"},
+                  "method " + std::string(method) + " needs the metric ");
+  }
+}
+
 TEST_CASE("profile --validate says how well metrics rank units on other text") {
   const Folder folder;
   const std::string profile = folder / "p.json", other = kModel + "/../own-text.txt";
