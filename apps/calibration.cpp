@@ -40,6 +40,10 @@ std::string quantizers_help() {
 
 }  // namespace
 
+std::string text_name(const std::string& path) {
+  return path == "-" ? "standard input" : std::filesystem::path(path).filename().string();
+}
+
 OptionGroup calibration_options() {
   return {
       "Measuring",
@@ -73,8 +77,7 @@ Calibration::Calibration(const Arguments& arguments, std::string state_path)
   if (const auto file = arguments.text("file")) {
     text_ = read_file(*file);
     has_text_ = true;
-    source_name_ =
-        *file == "-" ? "standard input" : std::filesystem::path(*file).filename().string();
+    source_name_ = text_name(*file);
     if (text_.empty()) throw Error("the calibration text " + source_name_ + " is empty");
   }
 }

@@ -26,6 +26,9 @@ class Calibration {
   uint64_t seed_ = 0;
 };
 
+// "book.txt" for a path, "standard input" for "-": what reports call a text.
+std::string text_name(const std::string& path);
+
 OptionGroup calibration_options();
 
 // One line on standard error where a model is quantised already: what is measured is not what

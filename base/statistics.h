@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -31,5 +32,22 @@ double median(std::vector<double> samples);
 
 // percent in [0, 100], of at least one sample in ascending order; interpolates between two.
 double percentile(std::span<const double> sorted, double percent);
+
+// Kendall's tau-b of two rankings of the same things (Biometrika 33, 1945): of all pairs that
+// neither ties, those ranked alike less those ranked otherwise, over the geometric mean of the
+// pairs that each does not tie. In [-1, 1]; none where one ties all, or a value is not a number.
+// n log n comparisons (Knight, 1966).
+std::optional<double> kendall_tau_b(std::span<const double> x, std::span<const double> y);
+
+// Where 95 of 100 values of a statistic lie if its sample is drawn anew from itself (Efron's
+// percentile bootstrap).
+struct Interval {
+  double low, high;
+};
+// statistic: of the samples with these indices, `count` of them, below count; none where it is not
+// defined. The same seed draws the same. None unless it is defined for half of the draws.
+std::optional<Interval> bootstrap_interval(
+    size_t count, size_t draws, uint64_t seed,
+    const std::function<std::optional<double>(std::span<const size_t>)>& statistic);
 
 }  // namespace klens

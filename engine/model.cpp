@@ -151,7 +151,8 @@ void Model::run(const PassRequest& request, const Rows& x, Lane& lane) const {
   const int64_t first = begin(request, x, batch, lane);
   const MatrixId from = units()[request.unit].matrix;
   const bool resumes = request.kept != nullptr && from != spec().embedding;
-  for (int64_t b = first; b < blocks(); ++b) {
+  const int64_t end = request.one_block ? first + 1 : blocks();
+  for (int64_t b = first; b < end; ++b) {
     const size_t at = static_cast<size_t>(b);
     Flow flow = b == first && resumes     ? Flow(lane, request.kept->stages[at], from)
                 : request.keep != nullptr ? Flow(lane, &request.keep->stages[at])

@@ -42,6 +42,7 @@ struct PassRequest {
   KeptPass* keep = nullptr;        // where to keep it
   const KeptPass* kept = nullptr;  // what to begin with, at `unit`: all before is equal
   UnitId unit = 0;
+  bool one_block = false;  // with `kept`: the unit's block, and no more
 };
 
 // A checkpoint ready to run: weights where they are mapped, blocks with their small tensors

@@ -9,7 +9,7 @@
 #include "loaders/choice_json.h"
 #include "loaders/json.h"
 #include "loaders/json_object.h"
-#include "loaders/layer.h"
+#include "quant/layer.h"
 #include "quant/unit_name.h"
 
 namespace klens {

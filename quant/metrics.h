@@ -4,19 +4,22 @@
 
 #include "quant/metrics/delta_ce.h"
 #include "quant/metrics/kl.h"
+#include "quant/metrics/kl_p999.h"
 #include "quant/metrics/kl_reverse.h"
 #include "quant/metrics/kurtosis.h"
 #include "quant/metrics/mse.h"
 #include "quant/metrics/output_error.h"
 #include "quant/metrics/ppl.h"
+#include "quant/metrics/sensitivity.h"
 #include "quant/metrics/sqnr_db.h"
 #include "quant/table.h"
 
 namespace klens {
 
 // In the order of profile.json. The first is what plans add up.
-inline constexpr const Metric* kMetrics[] = {&kKl,     &kKlReverse, &kDeltaCe,     &kMse,
-                                             &kSqnrDb, &kPpl,       &kOutputError, &kKurtosis};
+inline constexpr const Metric* kMetrics[] = {&kKl,       &kKlReverse,  &kKlP999, &kDeltaCe,
+                                             &kMse,      &kSqnrDb,     &kPpl,    &kOutputError,
+                                             &kKurtosis, &kSensitivity};
 
 // A value for each metric, where there is one.
 class MetricValues {

@@ -175,8 +175,9 @@ std::string unreachable(const Profile& profile, const PlanRequest& request,
 
 std::string unmeasured(const PlanRequest& request, const Unmeasured& missing) {
   return "method " + request.method + " needs " + missing.what + " of unit " + missing.unit +
-         " in " + missing.format +
-         ", which the profile lacks: profile again with it (and --measured all), or use " +
+         (missing.format.empty() ? "" : " in " + missing.format) +
+         ", which the profile lacks: profile again with it" +
+         (missing.format.empty() ? "" : " (and --measured all)") + ", or use " +
          (request.method == kPlanMethods[0].name ? "another method"
                                                  : std::string("method ") + kPlanMethods[0].name);
 }

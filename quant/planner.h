@@ -5,6 +5,7 @@
 
 #include "quant/plan.h"
 #include "quant/planners/methods.h"
+#include "quant/planners/outliers.h"
 #include "quant/profile.h"
 
 namespace klens {
@@ -14,10 +15,11 @@ struct PlanMethod {
   const char* name;
   const char* about;  // for lists of methods: one line, no full stop
   MethodResult (*plan)(const PlanningTask&);
-  bool takes_format = false;        // instead of a budget: one for every unit
-  bool unmeasured = false;          // it looks at bytes alone
-  bool refines = false;             // its plan is worth measuring anew around, unit by unit
-  bool weighs_activations = false;  // whether some get 16 bits; else those have 8
+  bool takes_format = false;              // instead of a budget: one for every unit
+  bool unmeasured = false;                // it looks at bytes alone
+  bool refines = false;                   // its plan is worth measuring anew around, unit by unit
+  bool weighs_activations = false;        // whether some get 16 bits; else those have 8
+  const OutlierRule* outliers = nullptr;  // by which it finds layers that stand out
 };
 
 // The first is the default.
@@ -30,6 +32,9 @@ inline constexpr PlanMethod kPlanMethods[] = {
     {.name = "kl-sort",
      .about = "the KL lens paper's list, least KL first",
      .plan = plan_by_kl_order},
+    {.name = "kl-sort-gamma",
+     .about = "that list, each step undone that leaves 1.10 times the perplexity",
+     .plan = plan_by_gamma},
     {.name = "sqnr-sort", .about = "such a list, least noise first", .plan = plan_by_sqnr_order},
     {.name = "mse-sort",
      .about = "such a list, least squared error first",
@@ -40,6 +45,14 @@ inline constexpr PlanMethod kPlanMethods[] = {
     {.name = "kl-max",
      .about = "the least bound on every single matrix's KL",
      .plan = plan_by_largest_kl},
+    {.name = "sensiboost",
+     .about = "one format, and more bits where a layer's outputs suddenly lose",
+     .plan = plan_by_sensitive_outliers,
+     .outliers = &kSensiBoost},
+    {.name = "kurtboost",
+     .about = "one format, and more bits where the weights' kurtosis jumps",
+     .plan = plan_by_kurtosis_outliers,
+     .outliers = &kKurtBoost},
     {.name = "rule",
      .about = "no measurement: edges, embedding, head, values and outputs one format higher",
      .plan = plan_by_rule,

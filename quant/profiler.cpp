@@ -68,17 +68,14 @@ void summarise(const Scores& scores, size_t index, int64_t vocab, Candidate& can
     const WindowScore& score = window[index];
     if (score.positions == 0) continue;
     windows.push_back(score);
-    sum.kl += score.kl;
-    sum.kl_reverse += score.kl_reverse;
-    sum.delta_ce += score.delta_ce;
-    sum.ce += score.ce;
-    sum.squared_error += score.squared_error;
-    sum.squared += score.squared;
-    sum.positions += score.positions;
-    sum.labels += score.labels;
+    sum += score;
   }
   for (const Metric* metric : kMetrics)
-    if (metric->of_scores != nullptr) candidate.value(*metric) = metric->of_scores(sum, vocab);
+    if (metric->of_scores != nullptr) {
+      const double value = metric->of_scores(sum, vocab);
+      // A student without finite logits keeps its KL, by which it is known.
+      if (metric == &kKl || !std::isnan(value)) candidate.value(*metric) = value;
+    }
   const MeanKl kl = mean_kl(windows);
   candidate.kl_stderr = kl.stderr_of_mean;
   candidate.kl_windows = kl.windows;

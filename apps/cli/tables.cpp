@@ -45,7 +45,8 @@ const std::vector<MetricRow>& metrics() {
 
 const std::vector<MethodRow>& plan_methods() {
   static const auto rows = rows_of<MethodRow>(klens_plan_methods(), [](const json& row) {
-    return MethodRow{row.at("name"), row.at("about"), row.at("takes") == "format"};
+    return MethodRow{row.at("name"), row.at("about"), row.at("takes") == "format",
+                     row.at("finds_outliers")};
   });
   return rows;
 }

@@ -21,7 +21,7 @@ struct MetricRow {
 };
 struct MethodRow {
   std::string name, about;
-  bool takes_format;
+  bool takes_format, finds_outliers;
 };
 
 const std::vector<FormatRow>& formats();  // most precise first

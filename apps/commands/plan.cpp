@@ -6,6 +6,7 @@
 #include "apps/cli/error.h"
 #include "apps/cli/files.h"
 #include "apps/cli/output.h"
+#include "apps/cli/tables.h"
 #include "apps/plan_view.h"
 
 namespace klens::apps {
@@ -28,8 +29,63 @@ void print_report(const ordered_json& profile, const ordered_json& plan) {
   print("\n" + block_map(format_cells(rows), style));
 }
 
+// The library has the profile's text only: the file it came from is ours to name.
+template <class Call>
+std::string text_about(const std::string& path, const Call& call) {
+  try {
+    return text_of(call);
+  } catch (const Failure& failure) {
+    const std::string what = failure.what();
+    throw Error(path + (what.starts_with("profile: ") ? what.substr(7) : ": " + what));
+  }
+}
+
+constexpr size_t kColumns = 80;
+
+// "  self_attn.q_proj          2, 31", in as many lines as that takes.
+std::string outlier_lines(const ordered_json& module) {
+  std::string lines, line = report_line(module.at("module").get<std::string>(), "");
+  line.pop_back();
+  const size_t indent = line.size();
+  const ordered_json& layers = module.at("layers");
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const std::string word =
+        std::to_string(layers[i].get<int64_t>()) + (i + 1 < layers.size() ? ", " : "");
+    if (line.size() + word.size() > kColumns && line.size() > indent) {
+      lines += line.substr(0, line.size() - 1) + "\n";
+      line = std::string(indent, ' ');
+    }
+    line += word;
+  }
+  return lines + line + (layers.empty() ? "-" : "") + "\n";
+}
+
+void list_outliers(const Arguments& arguments, const std::string& path) {
+  if (arguments.given("output")) throw UsageError("--outliers makes no plan to write: use --json");
+  const std::string source = arguments.one_of({"bpw", "size", "max-kl", "uniform"});
+  if (!source.empty()) throw UsageError("--outliers makes no plan: drop --" + source);
+  const std::string scores = read_file(path), method = arguments.text_or("method", "");
+  klens_outlier_options options{};
+  options.size = sizeof(options);
+  options.method = method.empty() ? nullptr : method.c_str();
+  options.most = static_cast<int32_t>(arguments.count("most", 0, 0));
+  const ordered_json report =
+      ordered_json::parse(text_about(path, [&](char** text, klens_error* e) {
+        return klens_outliers(scores.c_str(), &options, text, e);
+      }));
+  if (arguments.flag("json")) {
+    print_json(report);
+    return;
+  }
+  print(report_line("method", report.value("method", "")));
+  print(report_line("by", report.value("metric", "")) + "\nLayers that stand out:\n\n");
+  for (const ordered_json& module : report.at("modules")) print(outlier_lines(module));
+}
+
 void run(const Arguments& arguments) {
   const std::string path = only_positional(arguments, "PROFILE");
+  if (arguments.flag("outliers")) return list_outliers(arguments, path);
+  if (arguments.given("most")) throw UsageError("--most goes with --outliers");
   const std::string source = arguments.one_of({"bpw", "size", "max-kl", "uniform"});
   if (source.empty())
     throw UsageError("there is no budget: give --bpw, --size, --max-kl or --uniform");
@@ -39,16 +95,9 @@ void run(const Arguments& arguments) {
   if (output) check_output(*output, ".json", {path});
   const std::string profile = read_file(path);
   const klens_plan_options options = budget.options();
-  std::string plan;
-  try {
-    plan = text_of([&](char** text, klens_error* e) {
-      return klens_plan(profile.c_str(), &options, text, e);
-    });
-  } catch (const Failure& failure) {
-    // The library has the profile's text only: the file it came from is ours to name.
-    const std::string what = failure.what();
-    throw Error(path + (what.starts_with("profile: ") ? what.substr(7) : ": " + what));
-  }
+  const std::string plan = text_about(path, [&](char** text, klens_error* e) {
+    return klens_plan(profile.c_str(), &options, text, e);
+  });
   if (output) write_file(*output, plan);
   const ordered_json parsed = ordered_json::parse(plan);
   if (json) {
@@ -59,21 +108,34 @@ void run(const Arguments& arguments) {
   if (output) print("\n" + report_line("written", *output));
 }
 
+OptionGroup outlier_options() {
+  const std::string methods =
+      names_where(plan_methods(), " and ", [](const MethodRow& row) { return row.finds_outliers; });
+  return {"Outliers",
+          {{"outliers", "",
+            "no plan, but the layers that " + methods +
+                " give more bits (--method); PROFILE may also be a table of scores in CSV, whose "
+                "first line names the columns: layer, module, and the score"},
+           {"most", "M", "at most M layers of a module, those that stand out most (default all)"}}};
+}
+
 }  // namespace
 
 Command plan_command() {
   OptionGroup output = general_options();
   output.options.insert(output.options.begin(), {"o,output", "FILE", "also write the plan there"});
   return {"plan",
-          "PROFILE (--bpw B | --size S | --max-kl D | --uniform FORMAT) [options]",
+          "PROFILE (--bpw B | --size S | --max-kl D | --uniform FORMAT | --outliers) [options]",
           "choose a format for every matrix, from a profile",
           "Chooses one measured candidate per unit such that the summed KL is least within the "
           "budget: exactly, as a knapsack problem. Takes a moment and no model. The plan is what "
           "`klens quantize --plan` bakes, and may be edited by hand.",
           "  klens plan profile.json --bpw 4.5\n"
           "  klens plan profile.json --size 700M -o plan.json\n"
-          "  klens plan profile.json --bpw 5 --tensor-type 'lm_head=int8' --json\n",
-          {{"Budget", budget_options()}, output},
+          "  klens plan profile.json --bpw 5 --tensor-type 'lm_head=int8' --json\n"
+          "  klens plan profile.json --outliers\n"
+          "  klens plan scores.csv --outliers --json\n",
+          {{"Budget", budget_options()}, outlier_options(), output},
           run};
 }
 

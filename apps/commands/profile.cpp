@@ -69,6 +69,36 @@ std::vector<MapCell> sensitivity_cells(const ordered_json& profile) {
   return cells;
 }
 
+// "0.84 (0.78, 0.88)"
+std::string tau_text(const ordered_json& agreement) {
+  std::string text = number_or_dash(agreement, "tau", "%.3f");
+  if (agreement.at("low").is_number())
+    text += formatted(" (%.3f, %.3f)", agreement.at("low").get<double>(),
+                      agreement.at("high").get<double>());
+  return text;
+}
+
+void print_validation(const ordered_json& validation) {
+  print("\nHow metrics rank units, against what each does alone to " +
+        validation.value("source", "") + "\n(" + number_or_dash(validation, "windows", "%.0f") +
+        " windows, perplexity " + number_or_dash(validation, "perplexity", "%.3f") +
+        "): Kendall's tau-b, and 95 % of " + number_or_dash(validation, "draws", "%.0f") +
+        " draws\nof the windows\n");
+  std::string group;
+  for (const ordered_json& row : validation.at("agreement")) {
+    const std::string title = row.at("format").get<std::string>() +
+                              (row.at("with_head").get<bool>() ? ", the head too" : ", no head");
+    if (title != group) {
+      print("\n" + output_style().bold("  " + title) + "\n");
+      print(formatted("  %-14s %5s  %-24s %s\n", "metric", "units", "perplexity", "KL"));
+      group = title;
+    }
+    print(formatted("  %-14s %5d  %-24s %s\n", row.at("metric").get<std::string>().c_str(),
+                    row.at("units").get<int>(), tau_text(row.at("with_perplexity")).c_str(),
+                    tau_text(row.at("with_kl")).c_str()));
+  }
+}
+
 void print_report(const ordered_json& profile, const std::string& output) {
   const ordered_json& calibration = profile.at("calibration");
   print(report_line("units", std::to_string(profile.at("units").size())));
@@ -78,9 +108,11 @@ void print_report(const ordered_json& profile, const std::string& output) {
                                        number_or_dash(calibration, "window", "%.0f") + " tokens"));
   print(report_line("written", output));
   const std::vector<MapCell> cells = sensitivity_cells(profile);
-  if (cells.empty()) return;  // --metrics without kl
-  print("\nKL, in nats per token, of each unit alone in its smallest format:\n\n");
-  print(block_map(cells, output_style()));
+  if (!cells.empty()) {  // --metrics without kl
+    print("\nKL, in nats per token, of each unit alone in its smallest format:\n\n");
+    print(block_map(cells, output_style()));
+  }
+  if (profile.contains("validation")) print_validation(profile.at("validation"));
 }
 
 void run(const Arguments& arguments) {
@@ -92,14 +124,22 @@ void run(const Arguments& arguments) {
     throw UsageError("--resume needs -o FILE: the interrupted run's state lies beside it");
   const std::string state = output.empty() ? "" : output + ".partial";
   const Calibration calibration(arguments, state);
-  if (!output.empty()) check_output(output, ".json", {path, arguments.text_or("file", "")});
+  const std::string judge = arguments.text_or("validate", "");
+  if (!output.empty()) check_output(output, ".json", {path, arguments.text_or("file", ""), judge});
+  const std::string judge_text = judge.empty() ? "" : read_file(judge),
+                    judge_name = text_name(judge);
   const ModelHandle model = open_model(arguments, path);
   note_if_quantised(model.get(), path);
   warn_beyond_context(model.get(), calibration.ctx(), "calibration windows", quiet);
   std::string text;
   try {
     Progress progress(quiet, "calibration text");
-    const klens_profile_options options = calibration.options(progress);
+    klens_profile_options options = calibration.options(progress);
+    if (!judge.empty()) {
+      options.validation_text = judge_text.data();
+      options.validation_bytes = judge_text.size();
+      options.validation_name = judge_name.c_str();
+    }
     text = text_of(
         [&](char** out, klens_error* e) { return klens_profile(model.get(), &options, out, e); });
   } catch (const Failure& failure) {
@@ -123,6 +163,12 @@ Command profile_command() {
   OptionGroup output = general_options();
   output.options.insert(output.options.begin(), {"o,output", "FILE", "where profile.json goes"});
   output.options.push_back(quiet_option());
+  const OptionGroup judging{
+      "Judging",
+      {{"validate", "FILE",
+        "other text, whose first windows, as many and as long, are measured too: how well each "
+        "metric's order of units agrees with what they do to its perplexity and KL, one format at "
+        "a time, with intervals; use with --formats and --measured all"}}};
   return {"profile",
           "MODEL -o profile.json [options]",
           "measure how much each weight matrix suffers in each format",
@@ -132,8 +178,9 @@ Command profile_command() {
           "measuring again.",
           "  klens profile MODEL -o profile.json\n"
           "  klens profile MODEL -o profile.json -f book.txt --windows 64\n"
-          "  klens profile MODEL -o profile.json --resume\n",
-          {calibration_options(), model_options(), output},
+          "  klens profile MODEL -o profile.json --resume\n"
+          "  klens profile MODEL -o profile.json --measured all --validate other.txt\n",
+          {calibration_options(), judging, model_options(), output},
           run};
 }
 

@@ -2,7 +2,9 @@
 #include "engine/c_api/handles.h"
 #include "engine/c_api/reports.h"
 #include "engine/jobs/export_logits.h"
+#include "engine/jobs/profile_state.h"
 #include "loaders/profile_json.h"
+#include "loaders/score_table.h"
 
 namespace klens {
 namespace {
@@ -70,6 +72,30 @@ PlanRequest plan_request(const klens_plan_options& given) {
   return request;
 }
 
+// By name, or the first that does.
+const PlanMethod& method_with_outliers(const char* name) {
+  const auto finds = [](const PlanMethod& row) { return row.outliers != nullptr; };
+  const PlanMethod* method =
+      name != nullptr ? find_row(kPlanMethods, name)
+                      : std::find_if(std::begin(kPlanMethods), std::end(kPlanMethods), finds);
+  if (method == nullptr)
+    throw Error(ErrorKind::kBadArgument, not_one_of("planning method", name, kPlanMethods));
+  if (!finds(*method))
+    throw Error(ErrorKind::kBadArgument, "method " + std::string(method->name) +
+                                             " looks for no outliers: use " +
+                                             names_where(kPlanMethods, " or ", finds));
+  return *method;
+}
+
+std::vector<LayerScore> scores_of(std::string_view text, const OutlierRule& rule) {
+  if (is_score_table(text)) return scores_from_csv(text, "profile", rule.metric.name);
+  auto scores = layer_scores(profile_from_json(text, "profile"), rule);
+  if (const auto* missing = std::get_if<Unmeasured>(&scores))
+    throw Error(ErrorKind::kBadArgument, "unit " + missing->unit + " has no " + missing->what +
+                                             ": profile again with it in --metrics");
+  return std::get<0>(std::move(scores));
+}
+
 }  // namespace
 }  // namespace klens
 
@@ -111,16 +137,29 @@ klens_status klens_export_logits(klens_model* model, const int32_t* ids, size_t 
 }
 
 klens_status klens_profile(klens_model* model, const klens_profile_options* options,
-                           char** profile_json, klens_error* error) {
+                           char** profile_out, klens_error* error) {
   return guarded(error, [&] {
     require(model, "model");
-    require(profile_json, "profile_json");
+    require(profile_out, "profile_json");
     const klens_profile_options given = read_options(options);
+    const ProfileOptions asked = profile_options(given);
+    const Tokenizer* tokenizer =
+        tokenizer_for(model, given.text != nullptr ? given.text : given.validation_text);
     Progress progress(progress_fn(given.progress, given.user));
-    const ProfileRun run =
-        run_profile(*model->model, tokenizer_for(model, given.text), profile_options(given),
-                    progress, [](const Profile&) { return false; });
-    *profile_json = owned_text(profile_to_json(run.profile));
+    Windows held_out;
+    if (given.validation_text != nullptr)
+      held_out = validation_windows(*model->model, *tokenizer,
+                                    {given.validation_text, given.validation_bytes}, asked);
+    const std::unique_ptr<Journal> journal = open_journal(*model->model, asked);
+    const ProfileRun run = run_profile(
+        *model->model, tokenizer, asked, progress, [](const Profile&) { return false; }, *journal);
+    if (held_out.empty()) {
+      *profile_out = owned_text(profile_to_json(run.profile));
+      return;
+    }
+    const char* name = given.validation_name != nullptr ? given.validation_name : "text";
+    *profile_out = owned_text(profile_json(
+        run.profile, validate(*model->model, run, held_out, name, progress, *journal)));
   });
 }
 
@@ -134,6 +173,20 @@ klens_status klens_plan(const char* profile_json, const klens_plan_options* opti
     PlanRequest request = plan_request(given);
     if (given.tensor_types != nullptr) request.pinned = pinned_choices(given.tensor_types, profile);
     *plan_json = owned_text(plan_to_json(plan_or_throw(profile, request)));
+  });
+}
+
+klens_status klens_outliers(const char* scores, const klens_outlier_options* options, char** json,
+                            klens_error* error) {
+  return guarded(error, [&] {
+    require(scores, "scores");
+    require(json, "json");
+    const klens_outlier_options given = read_options(options);
+    if (given.most < 0) throw Error(ErrorKind::kBadArgument, "most must not be negative");
+    const PlanMethod& method = method_with_outliers(given.method);
+    *json = owned_text(report_json(
+        method, find_outliers(scores_of(scores, *method.outliers), method.outliers->change,
+                              static_cast<size_t>(given.most))));
   });
 }
 

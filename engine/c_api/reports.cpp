@@ -1,5 +1,6 @@
 #include "engine/c_api/reports.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "loaders/choice_json.h"
@@ -53,6 +54,40 @@ ordered_json to_json(const UnitReport& unit) {
 ordered_json to_json(const std::vector<UnitReport>& units) {
   ordered_json json = ordered_json::array();
   for (const UnitReport& unit : units) json.push_back(to_json(unit));
+  return json;
+}
+
+ordered_json to_json(const Agreement& agreement) {
+  ordered_json json = {{"tau", nullptr}, {"low", nullptr}, {"high", nullptr}};
+  put(json, "tau", agreement.tau);
+  if (agreement.interval) {
+    json["low"] = agreement.interval->low;
+    json["high"] = agreement.interval->high;
+  }
+  return json;
+}
+
+ordered_json to_json(const Validation& v) {
+  ordered_json json = {{"source", v.source}, {"tokens", v.tokens},       {"windows", v.windows},
+                       {"seed", v.seed},     {"draws", kBootstrapDraws}, {"perplexity", v.ppl}};
+  ordered_json candidates = ordered_json::array(), agreement = ordered_json::array();
+  for (const ValidatedCandidate& c : v.candidates) {
+    ordered_json& to = candidates.emplace_back();
+    to["unit"] = c.unit;
+    put_choice(c.choice, to);
+    to[kPpl.name] = c.ppl;
+    to[kDeltaCe.name] = c.delta_ce;
+    to[kKl.name] = c.kl;
+  }
+  for (const MetricAgreement& a : v.agreements)
+    agreement.push_back({{"format", a.format},
+                         {"with_head", a.with_head},
+                         {"metric", a.metric->name},
+                         {"units", a.units},
+                         {"with_perplexity", to_json(a.ppl)},
+                         {"with_kl", to_json(a.kl)}});
+  json["candidates"] = std::move(candidates);
+  json["agreement"] = std::move(agreement);
   return json;
 }
 
@@ -141,6 +176,29 @@ std::string report_json(const QuantizeReport& r) {
   json["seconds"] = r.seconds;
   if (r.profile) json["profile"] = ordered_json::parse(profile_to_json(*r.profile));
   return dump(json);
+}
+
+std::string report_json(const PlanMethod& method, const std::vector<ModuleOutliers>& outliers) {
+  ordered_json json = {{"method", method.name}, {"metric", method.outliers->metric.name}};
+  json["modules"] = ordered_json::array();
+  for (const ModuleOutliers& module : outliers) {
+    std::vector<ModuleOutliers::Layer> layers = module.layers;
+    std::ranges::stable_sort(layers, {}, &ModuleOutliers::Layer::layer);
+    ordered_json &to = json["modules"].emplace_back(), numbers = ordered_json::array(),
+                 z = ordered_json::array();
+    for (const ModuleOutliers::Layer& layer : layers) {
+      numbers.push_back(layer.layer);
+      z.push_back(layer.z);
+    }
+    to = {{"module", module.module}, {"layers", std::move(numbers)}, {"z", std::move(z)}};
+  }
+  return dump(json);
+}
+
+std::string profile_json(const Profile& profile, const Validation& validation) {
+  ordered_json json = ordered_json::parse(profile_to_json(profile));
+  json["validation"] = to_json(validation);
+  return json.dump(1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
 std::string report_json(const BenchReport& r) {

@@ -6,6 +6,8 @@
 #include "engine/jobs/inspect.h"
 #include "engine/jobs/perplexity.h"
 #include "engine/jobs/quantize_job.h"
+#include "engine/jobs/validate.h"
+#include "quant/planner.h"
 
 namespace klens {
 
@@ -15,5 +17,9 @@ std::string report_json(const CompareReport& report);
 std::string report_json(const InspectReport& report);
 std::string report_json(const QuantizeReport& report);
 std::string report_json(const BenchReport& report);
+// profile.json with "validation".
+std::string profile_json(const Profile& profile, const Validation& validation);
+// method: one that finds outliers.
+std::string report_json(const PlanMethod& method, const std::vector<ModuleOutliers>& outliers);
 
 }  // namespace klens

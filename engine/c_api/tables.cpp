@@ -81,6 +81,7 @@ const char* klens_plan_methods(void) {
     static const std::string text =
         json_of(kPlanMethods, [](const PlanMethod& row, ordered_json& json) {
           json["takes"] = row.takes_format ? "format" : "budget";
+          json["finds_outliers"] = row.outliers != nullptr;
         });
     return text.c_str();
   } catch (...) {

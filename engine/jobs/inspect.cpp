@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "loaders/context_length.h"
-#include "loaders/layer.h"
 #include "loaders/tokenizer/model_tokenizer.h"
+#include "quant/layer.h"
 
 namespace klens {
 namespace {

@@ -5,6 +5,7 @@
 
 #include "engine/jobs/candidates.h"
 #include "engine/jobs/profile_state.h"
+#include "engine/jobs/sensitivity.h"
 #include "loaders/klens_file.h"
 #include "quant/planner.h"
 #include "quant/prediction.h"
@@ -201,6 +202,25 @@ Calibration calibrate(const Model& model, const Tokenizer* tokenizer, const Prof
                            options.held_out);
 }
 
+// What is asked for of units whatever they become.
+void measure_units(const Model& model, const MetricSet& metrics,
+                   std::span<const std::vector<int32_t>> windows, Progress& progress,
+                   Journal& journal, Profile& profile) {
+  for (const Metric* metric : metrics)
+    if (metric->of_weights != nullptr)
+      for (Unit& unit : profile.units)
+        unit.weights[*metric] = metric->of_weights(model.checkpoint().units.at(unit.name).view);
+  if (metrics.count(&kSensitivity) == 0) return;
+  const auto found = measure_sensitivity(model, windows, progress, journal);
+  for (size_t u = 0; u < found.size(); ++u) profile.units[u].weights[kSensitivity] = found[u];
+}
+
+int64_t positions_in(std::span<const std::vector<int32_t>> windows) {
+  size_t positions = 0;
+  for (const std::vector<int32_t>& window : windows) positions += window.size();
+  return static_cast<int64_t>(positions);
+}
+
 }  // namespace
 
 std::vector<const Format*> parse_formats(const std::string& list) {
@@ -225,8 +245,11 @@ Profile unmeasured_profile(const Model& model, const std::vector<const Format*>&
 Profile costless_profile(const Model& model, const std::vector<const Format*>& formats,
                          const std::string& quantizer) {
   Profile profile = unmeasured_profile(model, formats, quantizer);
-  for (Unit& unit : profile.units)
+  for (Unit& unit : profile.units) {
     for (Candidate& candidate : unit.candidates) set_exact(candidate, 0);
+    for (const Metric* metric : kMetrics)
+      if (!metric->of_candidates()) unit.weights[*metric] = 0;
+  }
   return profile;
 }
 
@@ -246,16 +269,13 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   profile.calibration_source = options.text ? options.source_name : "teacher";
   profile.window = options.ctx;
   profile.seed = options.seed;
-  for (const Metric* metric : metrics)
-    if (metric->of_weights != nullptr)
-      for (Unit& unit : profile.units)
-        unit.weights[*metric] = metric->of_weights(model.checkpoint().units.at(unit.name).view);
-
   const std::span windows =
       std::span(calibration.windows)
           .first(std::min(calibration.windows.size(), static_cast<size_t>(options.windows)));
+  measure_units(model, metrics, windows, progress, journal, profile);
   Scores scores;
   StudentRunner runner(model, nullptr, inputs);
+  runner.keep_largest(tail_length(positions_in(windows)));
   JournalScores kept(journal, nullptr);
   double per_window = 0;
   for (const Student& student : prepared.students)

@@ -16,7 +16,7 @@
 namespace klens {
 namespace {
 
-constexpr std::string_view kHeader = "klens-profile-state 2 ";
+constexpr std::string_view kHeader = "klens-profile-state 3 ";
 constexpr const char* kCure = "; remove it, or run without --resume";
 constexpr size_t kHash = 16;
 
@@ -153,7 +153,7 @@ std::optional<WindowScore> JournalScores::find(std::span<const int32_t> window,
   const std::string* text = journal_.find(name(window, student));
   if (text == nullptr) return std::nullopt;
   const std::vector<double> v = numbers_of<double>(*text);
-  if (v.size() != 8) return std::nullopt;
+  if (v.size() < 8) return std::nullopt;
   return WindowScore{.kl = v[0],
                      .kl_reverse = v[1],
                      .delta_ce = v[2],
@@ -161,7 +161,8 @@ std::optional<WindowScore> JournalScores::find(std::span<const int32_t> window,
                      .squared_error = v[4],
                      .squared = v[5],
                      .positions = static_cast<int64_t>(v[6]),
-                     .labels = static_cast<int64_t>(v[7])};
+                     .labels = static_cast<int64_t>(v[7]),
+                     .largest = {v.begin() + 8, v.end()}};
 }
 
 void JournalScores::keep(std::span<const int32_t> window, const Student* student,
@@ -171,7 +172,21 @@ void JournalScores::keep(std::span<const int32_t> window, const Student* student
     append(text, value);  // the shortest text that reads back as the same number
   append(text, s.positions);
   append(text, s.labels);
+  for (const double kl : s.largest) append(text, kl);
   journal_.keep(name(window, student), text);
+}
+
+std::optional<double> find_number(const Journal& journal, const std::string& name) {
+  const std::string* text = journal.find(name);
+  if (text == nullptr) return std::nullopt;
+  const std::vector<double> numbers = numbers_of<double>(*text);
+  return numbers.size() == 1 ? std::optional(numbers.front()) : std::nullopt;
+}
+
+void keep_number(Journal& journal, const std::string& name, double value) {
+  std::string text;
+  append(text, value);
+  journal.keep(name, text);
 }
 
 std::optional<std::vector<int32_t>> find_ids(const Journal& journal, const std::string& name) {

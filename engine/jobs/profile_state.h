@@ -61,6 +61,10 @@ class JournalScores : public KeptScores {
   std::string base_;
 };
 
+// A number under a name.
+std::optional<double> find_number(const Journal& journal, const std::string& name);
+void keep_number(Journal& journal, const std::string& name, double value);
+
 // Token ids under a name.
 std::optional<std::vector<int32_t>> find_ids(const Journal& journal, const std::string& name);
 void keep_ids(Journal& journal, const std::string& name, std::span<const int32_t> ids);

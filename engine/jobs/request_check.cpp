@@ -44,6 +44,11 @@ void check_request(const Model& model, const std::string& out_path,
   if (options.keep || !options.plan_json.empty() ||
       find_row(kPlanMethods, options.request.method)->takes_format)
     return;
+  const OutlierRule* outliers = find_row(kPlanMethods, options.request.method)->outliers;
+  const auto& asked = std::get<0>(metrics);
+  if (outliers != nullptr && !asked.empty() && std::ranges::count(asked, &outliers->metric) == 0)
+    throw Error(ErrorKind::kBadArgument, "method " + options.request.method + " needs the metric " +
+                                             outliers->metric.name + ": name it in --metrics");
   Profile profile =
       costless_profile(model, parse_formats(options.profile.formats), options.profile.quantizer);
   PlanRequest request = options.request;

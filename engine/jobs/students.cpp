@@ -3,7 +3,9 @@
 #include <tbb/parallel_for.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <functional>
 
 #include "base/error.h"
 
@@ -29,6 +31,14 @@ PackedWeight copy_of(const StoredUnit& unit) {
   std::memcpy(copy.qweight.data(), view.data, copy.qweight.size());
   if (view.scale != nullptr) std::memcpy(copy.scale.data(), view.scale, copy.scale.size());
   return copy;
+}
+
+std::vector<double> largest_of(std::vector<double> values, size_t count) {
+  count = std::min(count, values.size());
+  const auto end = values.begin() + static_cast<std::ptrdiff_t>(count);
+  std::partial_sort(values.begin(), end, values.end(), std::greater());
+  values.erase(end, values.end());
+  return values;
 }
 
 }  // namespace
@@ -111,6 +121,7 @@ WindowScore StudentRunner::score(const Rows& x, const std::vector<Weight>& weigh
   const int64_t tokens = static_cast<int64_t>(ids_.size());
   WindowScore sum;
   std::vector<PositionScore> scores;
+  std::vector<double> kls;
   const Rows own = x.rows(model_.prefix_rows(), tokens);
   stream_logits(model_, own, weights, lane, [&](int64_t first, const Rows& student) {
     const Rows teacher = teacher_.rows(first, student.count());
@@ -120,6 +131,7 @@ WindowScore StudentRunner::score(const Rows& x, const std::vector<Weight>& weigh
     for (int64_t i = 0; i < student.count(); ++i, z += teacher.width(), zq += student.width()) {
       const PositionScore& d = scores[static_cast<size_t>(i)];
       sum.kl += d.kl;
+      kls.push_back(std::isnan(d.kl) ? INFINITY : d.kl);
       sum.kl_reverse += d.kl_reverse;
       sum.squared_error += d.squared_error;
       sum.squared += d.squared;
@@ -132,6 +144,7 @@ WindowScore StudentRunner::score(const Rows& x, const std::vector<Weight>& weigh
       ++sum.labels;
     }
   });
+  sum.largest = largest_of(std::move(kls), largest_);
   return sum;
 }
 
@@ -194,6 +207,42 @@ WindowScore StudentRunner::run_one(const Student& student, Lane& lane) {
               .unit = student.unit},
              x, lane);
   return score(x, weights, lane);
+}
+
+double StudentRunner::block_error(const BlockStudent& student, Lane& lane) const {
+  const size_t unit = student.front().first;
+  const int64_t block = model_.units()[unit].block;
+  std::vector<Weight> weights = base_weights_;
+  for (const auto& [changed, weight] : student) weights[changed] = weight;
+  SequenceState state = student_state(block);
+  const Sequence sequence = whole(state, rows());
+  const Lane::Frame frame(lane);
+  const Rows x = lane.take(rows(), model_.spec().d_model);
+  model_.run({.ids = ids_,
+              .sequences = {&sequence, 1},
+              .weights = weights,
+              .kept = &kept_,
+              .unit = unit,
+              .one_block = true},
+             x, lane);
+  const auto own = [&](const Rows& all) {
+    return all.rows(model_.prefix_rows(), static_cast<int64_t>(ids_.size()));
+  };
+  const Rows was = own(kept_.inputs[static_cast<size_t>(block) + 1]), is = own(x);
+  const float *a = lane.host(was), *b = lane.host(is);
+  const int64_t count = is.count() * is.width();
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += std::pow(double{b[i]} - double{a[i]}, 2);
+  const double scale = model_.spec().blocks[static_cast<size_t>(block)].residual_scale;
+  return sum / static_cast<double>(count) / (scale * scale);
+}
+
+std::vector<double> StudentRunner::block_errors(std::span<const BlockStudent> students) const {
+  std::vector<double> errors(students.size());
+  model_.device().run_jobs(static_cast<int64_t>(students.size()), [&](int64_t i, Lane& lane) {
+    errors[static_cast<size_t>(i)] = block_error(students[static_cast<size_t>(i)], lane);
+  });
+  return errors;
 }
 
 std::vector<WindowScore> StudentRunner::run(std::span<const Student> students,

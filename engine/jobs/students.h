@@ -27,6 +27,9 @@ PackedWeight quantise_unit(const StoredUnit& unit, const Choice& choice,
 // All units of a model in the formats of a plan. Throws Error for a unit that the plan lacks.
 PackedUnits pack_plan(const Model& model, const Plan& plan, const UnitInputs& inputs);
 
+// Units of one block, the first that it uses first, and what they become together.
+using BlockStudent = std::vector<std::pair<size_t, Weight>>;
+
 // The engine's side of profiling: suffix replay. A window's teacher pass keeps the input of every
 // block and what lies between its units; a student starts at its unit with what was kept, since all
 // before it is equal, and runs the engine's own kernels to the logits, which are reduced at once.
@@ -40,6 +43,13 @@ class StudentRunner : public ProfileSubject {
   WindowScore begin_window(std::span<const int32_t> ids) override;
   std::vector<WindowScore> run(std::span<const Student> students, const OnDone& on_done) override;
 
+  // How many of a window's largest KLs scores have, at most (WindowScore::largest).
+  void keep_largest(size_t count) { largest_ = count; }
+
+  // Mean squared difference of what the students' blocks add to the residual stream, without its
+  // scale, over the window's own tokens: each runs its block alone, whose input is the base's.
+  std::vector<double> block_errors(std::span<const BlockStudent> students) const;
+
   // Work of a student's pass, in weights multiplied per token: what progress is measured in.
   double cost(const Student& student) const;
 
@@ -51,6 +61,7 @@ class StudentRunner : public ProfileSubject {
   SequenceState student_state(int64_t first) const;
   // x: [rows()][d_model], of which the window's tokens count.
   WindowScore score(const Rows& x, const std::vector<Weight>& weights, Lane& lane) const;
+  double block_error(const BlockStudent& student, Lane& lane) const;
   WindowScore run_one(const Student& student, Lane& lane);
   // The student's unit as it is to be; what was made for an earlier window, where it was kept.
   std::shared_ptr<const PackedWeight> packed(const Student& student);
@@ -59,6 +70,7 @@ class StudentRunner : public ProfileSubject {
   const UnitInputs& inputs_;
   std::vector<Weight> base_weights_;
   bool base_is_teacher_;
+  size_t largest_ = 0;
   std::vector<int32_t> ids_;
   // Of the base: what a pass keeps, and its caches, from which blocks read that share those of an
   // earlier one.

@@ -39,7 +39,7 @@ struct Unreachable {
 };
 // Something that the method needs, such as a metric, was not measured.
 struct Unmeasured {
-  std::string unit, format, what;
+  std::string unit, format, what;  // no format: of the unit itself
 };
 using MethodResult = std::variant<Selected, Unreachable, Unmeasured>;
 
@@ -51,11 +51,15 @@ MethodResult plan_by_knapsack(const PlanningTask& task);
 MethodResult plan_by_kl_order(const PlanningTask& task);
 MethodResult plan_by_sqnr_order(const PlanningTask& task);
 MethodResult plan_by_mse_order(const PlanningTask& task);
+// The same list walked whole; steps that cost too much perplexity are undone.
+MethodResult plan_by_gamma(const PlanningTask& task);
 
 // Others' ways, for comparison; each file names its source.
 MethodResult plan_by_steps(const PlanningTask& task);
 MethodResult plan_by_largest_kl(const PlanningTask& task);
 MethodResult plan_by_rule(const PlanningTask& task);
+MethodResult plan_by_sensitive_outliers(const PlanningTask& task);
+MethodResult plan_by_kurtosis_outliers(const PlanningTask& task);
 
 // One format everywhere, which is all that is open; where it was quantised in several ways, the way
 // that loses least.

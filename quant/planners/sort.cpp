@@ -1,15 +1,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "quant/planners/methods.h"
+#include "quant/planners/sensitivity_list.h"
 
 namespace klens {
 namespace {
-
-struct Step {
-  size_t unit;
-  const Candidate* to;
-};
 
 bool is_base(const Candidate* c) { return c->choice.format == kBaseFormat.name; }
 
@@ -25,9 +20,8 @@ bool fits(const Selection& selection, const PlanningTask& task) {
   return task.unit_bytes && bytes_of(selection) <= *task.unit_bytes;
 }
 
-// "A KL Lens on Quantization": all (unit, format) pairs but FP16 in one list, least sensitive
-// first. A plan is a prefix of the list; of a unit's entries the last one counts, a unit without
-// one stays FP16, and the last entry of the list is never taken. A budget in bytes takes the
+// "A KL Lens on Quantization": a plan is a prefix of its list; of a unit's entries the last one
+// counts, and the last entry of the list is never taken. A budget in bytes takes the
 // shortest prefix that fits, one on the KL the longest that keeps it.
 //
 // With the paper's two formats, 8 before 4 bits, every entry makes its unit smaller. With several
@@ -36,25 +30,9 @@ bool fits(const Selection& selection, const PlanningTask& task) {
 // stop at the chance of a dip. So an entry that does not make its unit smaller is passed over. It
 // still counts as an entry of the list, and where the paper's order holds nothing changes.
 MethodResult plan_by_prefix(const PlanningTask& task, const Metric& metric) {
-  Selection selection;
-  std::vector<Step> steps;
-  for (size_t u = 0; u < task.open.size(); ++u) {
-    const std::vector<const Candidate*>& open = task.open[u];
-    const Candidate* start = open.size() == 1 ? open[0] : base_of(open);
-    if (!start) return Unmeasured{task.profile.units[u].name, kBaseFormat.name, "bytes"};
-    selection.push_back(start);
-    for (const Candidate* c : open) {
-      if (open.size() == 1 || is_base(c)) continue;
-      const std::optional<double>& value = c->value(metric);
-      if (!value || std::isnan(*value))
-        return Unmeasured{task.profile.units[u].name, c->choice.format, metric.name};
-      steps.push_back({u, c});
-    }
-  }
-  std::stable_sort(steps.begin(), steps.end(), [&](const Step& a, const Step& b) {
-    const double x = *a.to->value(metric), y = *b.to->value(metric);
-    return metric.better == Better::kHigher ? x > y : x < y;
-  });
+  auto listed = sensitivity_list(task, metric);
+  if (const auto* missing = std::get_if<Unmeasured>(&listed)) return *missing;
+  auto& [selection, steps] = std::get<SensitivityList>(listed);
   if (!steps.empty()) steps.pop_back();
 
   if (task.max_kl) {
@@ -63,7 +41,7 @@ MethodResult plan_by_prefix(const PlanningTask& task, const Metric& metric) {
         return Unmeasured{task.profile.units[u].name, selection[u]->choice.format, kKl.name};
     if (*kl_of(selection) > *task.max_kl) return Unreachable{selection};
   }
-  for (const Step& step : steps) {
+  for (const SensitivityList::Step& step : steps) {
     if (fits(selection, task)) break;
     const Candidate* from = selection[step.unit];
     if (step.to->bytes >= from->bytes) continue;
@@ -80,6 +58,30 @@ MethodResult plan_by_prefix(const PlanningTask& task, const Metric& metric) {
 }
 
 }  // namespace
+
+std::variant<SensitivityList, Unmeasured> sensitivity_list(const PlanningTask& task,
+                                                           const Metric& metric) {
+  SensitivityList list;
+  for (size_t u = 0; u < task.open.size(); ++u) {
+    const std::vector<const Candidate*>& open = task.open[u];
+    const Candidate* start = open.size() == 1 ? open[0] : base_of(open);
+    if (!start) return Unmeasured{task.profile.units[u].name, kBaseFormat.name, "bytes"};
+    list.start.push_back(start);
+    for (const Candidate* c : open) {
+      if (open.size() == 1 || is_base(c)) continue;
+      const std::optional<double>& value = c->value(metric);
+      if (!value || std::isnan(*value))
+        return Unmeasured{task.profile.units[u].name, c->choice.format, metric.name};
+      list.steps.push_back({u, c});
+    }
+  }
+  const auto before = [&](const SensitivityList::Step& a, const SensitivityList::Step& b) {
+    const double x = *a.to->value(metric), y = *b.to->value(metric);
+    return metric.better == Better::kHigher ? x > y : x < y;
+  };
+  std::stable_sort(list.steps.begin(), list.steps.end(), before);
+  return list;
+}
 
 MethodResult plan_by_kl_order(const PlanningTask& task) { return plan_by_prefix(task, kKl); }
 MethodResult plan_by_sqnr_order(const PlanningTask& task) { return plan_by_prefix(task, kSqnrDb); }

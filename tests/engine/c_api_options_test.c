@@ -14,6 +14,8 @@ static char* profile_json;
 static const char text[] = "The river runs past the town and on to the sea. In the spring the boats go out before the sun "
                            "is up, and the men come back in the evening with their nets full.";
 
+static const char scores[] = "layer,module,sensitivity\n0,a,1\n1,a,2\n";
+
 typedef klens_status (*call_fn)(const void* options, klens_error* error);
 
 static klens_status open_model(const void* options, klens_error* e) {
@@ -55,6 +57,12 @@ static klens_status profile(const void* options, klens_error* e) {
 static klens_status plan(const void* options, klens_error* e) {
   char* json = NULL;
   const klens_status status = klens_plan(profile_json, options, &json, e);
+  klens_string_free(json);
+  return status;
+}
+static klens_status outliers(const void* options, klens_error* e) {
+  char* json = NULL;
+  const klens_status status = klens_outliers(scores, options, &json, e);
   klens_string_free(json);
   return status;
 }
@@ -153,6 +161,7 @@ static void all_structs(void) {
   klens_text_options scoring = {0};
   klens_profile_options profiling = {0};
   klens_plan_options planning = {0};
+  klens_outlier_options looking = {0};
   klens_quantize_options quantizing;
   klens_bench_options benching = {0};
   klens_model_options opening = {0};
@@ -183,8 +192,8 @@ static void all_structs(void) {
   profiling.ctx = 2;
   profiling.windows = 1;
   profiling.formats = "int8";
-  SIZES(profile, profiling, measured);
-  SIZES(quantize_by_profile, profiling, measured);
+  SIZES(profile, profiling, validation_name);
+  SIZES(quantize_by_profile, profiling, validation_name);
   profiling.text = text;
   profiling.text_bytes = strlen(text);
   if (klens_profile(model, &profiling, &profile_json, NULL) != KLENS_OK) ++failures;
@@ -197,6 +206,10 @@ static void all_structs(void) {
   planning.method = "uniform";
   planning.uniform_format = "int8";
   SIZES(quantize_by_plan, planning, tensor_types);
+#undef OPTIONS
+#define OPTIONS klens_outlier_options
+  looking.size = sizeof looking;
+  SIZES(outliers, looking, most);
 #undef OPTIONS
 #define OPTIONS klens_quantize_options
   quantizing = dry(&planning, NULL);

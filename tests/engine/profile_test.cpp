@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "base/statistics.h"
 #include "engine/jobs/profile_job.h"
 #include "engine/jobs/profile_state.h"
 #include "engine/jobs/students.h"
@@ -247,6 +248,46 @@ TEST_CASE("what is finished when a run ends is not measured again, to the last s
   state[state.size() / 2] = static_cast<char>(state[state.size() / 2] ^ 1);
   put(state);
   CHECK_THROWS_WITH(profile_text(*model, options), Catch::Contains("is damaged; remove it"));
+}
+
+TEST_CASE("scores keep the largest KLs that they are asked for", "[profile]") {
+  const auto model = open_model(data_path("goldens/mamba"));
+  StudentRunner runner(*model, nullptr, kAlike);
+  const Student student{3, {"int4g32"}};
+  const auto score = [&](size_t largest) {
+    runner.keep_largest(largest);
+    runner.begin_window(window_ids("mamba"));
+    return runner.run({&student, 1}, [](size_t, const WindowScore&) {})[0];
+  };
+  const WindowScore none = score(0), some = score(4), all = score(1000);
+  CHECK(none.largest.empty());
+  REQUIRE(all.largest.size() == 53);
+  double sum = 0;
+  for (const double kl : all.largest) sum += kl;
+  CHECK(sum == Approx(all.kl));
+  CHECK(std::ranges::equal(some.largest, std::span(all.largest).first(4)));
+  CHECK(std::ranges::is_sorted(all.largest, std::greater()));
+}
+
+TEST_CASE("a profile's tail is the 99.9th percentile of all positions", "[profile]") {
+  const auto model = open_model(data_path("goldens/mamba"));
+  Progress progress(nullptr);
+  const ProfileRun run = run_profile(*model, nullptr, small_options(), progress, never);
+  for (const Student& student : run.students) {
+    const auto& all = run.profile.units[student.unit].candidates;
+    const Candidate& candidate = *std::ranges::find(all, student.choice, &Candidate::choice);
+    std::vector<double> kls;
+    StudentRunner runner(*model, nullptr, run.inputs);
+    runner.keep_largest(1000);
+    for (size_t w = 0; w < static_cast<size_t>(run.profile.windows); w += student.every) {
+      runner.begin_window(run.calibration.windows[w]);
+      const auto score = runner.run({&student, 1}, [](size_t, const WindowScore&) {})[0];
+      kls.insert(kls.end(), score.largest.begin(), score.largest.end());
+    }
+    std::ranges::sort(kls);
+    REQUIRE(candidate.others[kKlP999]);
+    CHECK(*candidate.others[kKlP999] == percentile(kls, 99.9));
+  }
 }
 
 TEST_CASE("any number of threads measures the same", "[profile]") {

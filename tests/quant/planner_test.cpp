@@ -301,7 +301,9 @@ TEST_CASE("a refusal is one line that names the cure", "[planner]") {
       {refusal(unmeasured, request("klens", 4)), {"unit b", "int4g64", "kl", "profile again"}},
       {refusal(unmeasured, request("mse-sort", 4)), {"unit a", "int8", "mse"}},
       {refusal(p, request("best", 4)),
-       {"best", "klens, kl-sort, sqnr-sort, mse-sort, greedy, kl-max, rule, uniform"}},
+       {"best",
+        "klens, kl-sort, kl-sort-gamma, sqnr-sort, mse-sort, greedy, kl-max, "
+        "sensiboost, kurtboost, rule, uniform"}},
       {refusal(p, request("klens")), {"exactly one budget"}},
       {refusal(p, both), {"exactly one budget"}},
       {refusal(p, request("klens", NAN)), {"above 0"}},

@@ -105,6 +105,7 @@ const std::set<Place> kOthers = {
     {"kl", "apps/commands/compare.cpp"},
     {"kl", "apps/commands/quantize.cpp"},
     {"kl", "engine/c_api/reports.cpp"},
+    {"kl_p999", "apps/commands/compare.cpp"},
     {"ppl", "apps/commands/perplexity.cpp"},
     {"ppl", "engine/c_api/reports.cpp"},
 };
@@ -153,15 +154,17 @@ TEST_CASE("lists of names are read against their table", "[tables]") {
         "fp16, int8g32, int8, int6g16, int6g32, int5ag32, int5g32, int4ag32, int4g32, int4g64, "
         "int4g128, int3g16, int2ag16, int3g32, int2g32");
   CHECK(names_of(kMetrics) ==
-        "kl, kl_reverse, delta_ce, mse, sqnr_db, ppl, output_error, kurtosis");
+        "kl, kl_reverse, kl_p999, delta_ce, mse, sqnr_db, ppl, output_error, kurtosis, "
+        "sensitivity");
   CHECK(names_of(kPlanMethods) ==
-        "klens, kl-sort, sqnr-sort, mse-sort, greedy, kl-max, rule, uniform");
+        "klens, kl-sort, kl-sort-gamma, sqnr-sort, mse-sort, greedy, kl-max, "
+        "sensiboost, kurtboost, rule, uniform");
   CHECK(unknown_part({"int8"}).empty());
   CHECK(unknown_part({"int9"}) == not_one_of("format", "int9", kFormats));
   CHECK(unknown_part({"int8", "awq"}) == "quantizer \"awq\" is not one of rtn, search, gptq, hqq");
 }
 
-TEST_CASE("every metric is made of scores or of weights, and what loses nothing is known",
+TEST_CASE("every metric is made of scores, weights or modules, and what loses nothing is known",
           "[tables]") {
   const std::vector<float> weights = {1, -1, 1, -1};
   const WeightView view{.layout = Layout::kRowsF32, .rows = 2, .cols = 2, .data = weights.data()};
@@ -170,9 +173,11 @@ TEST_CASE("every metric is made of scores or of weights, and what loses nothing 
   none.ce = 8;
   none.positions = 4;
   none.labels = 4;
+  none.largest = {0, 0, 0, 0};
   for (const Metric* metric : kMetrics) {
     CAPTURE(metric->name);
-    CHECK((metric->of_scores == nullptr || metric->of_weights == nullptr));
+    CHECK((metric->of_scores != nullptr) + (metric->of_weights != nullptr) + metric->of_modules <=
+          1);
     if (metric->of_scores == nullptr && metric->of_candidates())
       CHECK(metric->lossless == 0.0);
     else if (metric->of_weights != nullptr)

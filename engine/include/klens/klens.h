@@ -75,11 +75,11 @@ KLENS_API const char* klens_formats(void);
 /* [{"name","about","usual" (true of one: how units are made unless another is named)}]; the first
    is meant by files that name none. */
 KLENS_API const char* klens_quantizers(void);
-/* [{"name","about","better" ("lower", "higher" or "neither"),"of" ("candidate" or "unit": the
-   weights alone)}]; the first is what plans add up. */
+/* [{"name","about","better" ("lower", "higher" or "neither"),"of" ("candidate" or "unit":
+   whatever it becomes)}]; the first is what plans add up. */
 KLENS_API const char* klens_metrics(void);
-/* [{"name","about","takes" ("budget" or "format": one for every unit)}]; the first is the default.
- */
+/* [{"name","about","takes" ("budget" or "format": one for every unit),"finds_outliers" (see
+   klens_outliers)}]; the first is the default. */
 KLENS_API const char* klens_plan_methods(void);
 
 /* ---- models ---------------------------------------------------------------------------------- */
@@ -362,9 +362,17 @@ typedef struct klens_profile_options {
   int32_t measured; /* formats of a unit, at most, whose KL is measured; that of others is predicted
                        by what the unit's own outputs lose ("predicted": true in profile.json). 0:
                        2; negative: no limit */
+  const char* validation_text; /* other text, on which metrics are judged; NULL: none */
+  size_t validation_bytes;
+  const char* validation_name; /* what "validation" says the text is; NULL: "text" */
 } klens_profile_options;
 
-/* profile.json (schema version 1). The model's activations option says what is measured. */
+/* profile.json (schema version 1). The model's activations option says what is measured. With a
+   validation_text, what it measured is measured there too, over as many windows of the same
+   length: "validation": {"source","tokens","windows","seed","draws","perplexity" (of the model
+   itself),"candidates":[{"unit","format",...,"ppl","delta_ce","kl"}],"agreement":[{"format",
+   "with_head","metric","units","with_perplexity" and "with_kl" ({"tau" (Kendall's tau-b of the
+   metric and that),"low","high" (95 % of draws of the windows)}; null where not defined)}]}. */
 KLENS_API klens_status klens_profile(klens_model* model, const klens_profile_options* options,
                                      char** profile_json, klens_error* error);
 
@@ -382,6 +390,20 @@ typedef struct klens_plan_options {
 /* plan.json (schema version 1) from the text of a profile.json. */
 KLENS_API klens_status klens_plan(const char* profile_json, const klens_plan_options* options,
                                   char** plan_json, klens_error* error);
+
+typedef struct klens_outlier_options {
+  size_t size;
+  const char* method; /* of klens_plan_methods(), one that finds outliers; NULL: the first such */
+  int32_t most;       /* of a module, at most; 0: all */
+} klens_outlier_options;
+
+/* The layers that stand out by a planning method's rule, which it gives more bits. scores: the text
+   of a profile.json, or of a table of scores by layers in CSV, whose first line names the columns,
+   among them "layer", "module" and the method's metric. {"method","metric",
+   "modules":[{"module","layers","z" (of each layer: how many deviations its change is from the
+   mean one; null: infinitely many)}]} */
+KLENS_API klens_status klens_outliers(const char* scores, const klens_outlier_options* options,
+                                      char** json, klens_error* error);
 
 typedef struct klens_quantize_options {
   size_t size;
