@@ -124,6 +124,9 @@ std::vector<OptionSpec> budget_options() {
            "the whole file at most S bytes; K, M, G are powers of 1024, KB, MB, GB of "
            "1000; e.g. 2.5M"},
           {"max-kl", "D", "the smallest file with a predicted KL of at most D nats per token"},
+          {"min-tok-s", "T",
+           "the least KL that decodes at least T tokens per second on this machine, with these "
+           "threads"},
           {"uniform", "FORMAT", method_of_one_format().about + ": " + names_of(formats())},
           {"method", "NAME", methods_help()},
           {"tensor-type", "REGEX=FORMAT",
@@ -136,6 +139,7 @@ Budget::Budget(const Arguments& arguments, const std::string& source)
   if (source == "bpw") bpw_ = arguments.number("bpw", 0, 0.01, 64);
   if (source == "size") file_bytes_ = *arguments.bytes("size");
   if (source == "max-kl") max_kl_ = arguments.number("max-kl", 0, 1e-12, 1000);
+  if (source == "min-tok-s") min_tok_s_ = arguments.number("min-tok-s", 0, 1e-6, 1e9);
   if (source == "uniform") {
     uniform_ = *arguments.text("uniform");
     const std::string& method = method_of_one_format().name;
@@ -159,6 +163,7 @@ klens_plan_options Budget::options() const {
   options.bpw = bpw_;
   options.file_bytes = file_bytes_;
   options.max_kl = max_kl_;
+  options.min_tok_s = min_tok_s_;
   options.uniform_format = or_null(uniform_);
   options.tensor_types = or_null(tensor_types_);
   return options;

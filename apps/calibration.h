@@ -44,7 +44,7 @@ class Budget {
 
  private:
   std::string method_, uniform_, tensor_types_;
-  double bpw_ = 0, max_kl_ = 0;
+  double bpw_ = 0, max_kl_ = 0, min_tok_s_ = 0;
   int64_t file_bytes_ = 0;
 };
 

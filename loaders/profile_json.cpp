@@ -21,6 +21,8 @@ constexpr double kHuge = 1e100;  // what a broken student's perplexity may be
 const std::string kKlStderr = std::string(kKl.name) + "_stderr";
 const std::string kKlWindows = std::string(kKl.name) + "_windows";
 constexpr const char* kPredicted = "predicted";
+constexpr const char* kDecodeUs = "decode_us";
+constexpr double kMostUs = 1e9;                   // sums of nanoseconds fit
 constexpr int64_t kMostBytes = int64_t{1} << 52;  // sums of bytes stay exact as doubles
 
 void put(ordered_json& to, const char* key, const std::optional<double>& value) {
@@ -44,6 +46,7 @@ ordered_json candidate_to_json(const Candidate& c) {
   if (!c.kl_windows.empty() && std::all_of(c.kl_windows.begin(), c.kl_windows.end(), finite))
     json[kKlWindows] = c.kl_windows;
   if (c.predicted) json[kPredicted] = true;
+  put(json, kDecodeUs, c.decode_us);
   return json;
 }
 
@@ -76,6 +79,7 @@ Candidate candidate_from_json(const JsonObject& json) {
   c.kl_stderr = json.number_from_zero(kKlStderr.c_str());
   c.kl_windows = json.numbers(kKlWindows.c_str());
   c.predicted = json.flag_or(kPredicted, false);
+  c.decode_us = json.number_from_zero(kDecodeUs, kMostUs);
   return c;
 }
 
@@ -133,7 +137,7 @@ void calibration_from_json(const JsonObject& json, Profile& profile) {
   profile.activations = json.text_or("activations", "");
 }
 
-// "4.5 bpw", "2400000 bytes", "kl 0.02", or nothing where there was no budget.
+// "4.5 bpw", "2400000 bytes", "kl 0.02", "20 tok/s", or nothing where there was no budget.
 bool is_budget(const std::string& text) {
   std::string number;
   bool whole = false;
@@ -143,6 +147,8 @@ bool is_budget(const std::string& text) {
   } else if (text.ends_with(" bytes")) {
     number = text.substr(0, text.size() - 6);
     whole = true;
+  } else if (text.ends_with(" tok/s")) {
+    number = text.substr(0, text.size() - 6);
   } else if (text.starts_with("kl ")) {
     number = text.substr(3);
   }
@@ -167,6 +173,8 @@ std::string profile_to_json(const Profile& profile) {
                          {"activations", profile.activations}};
   json["fixed_bytes"] = profile.fixed_bytes;
   if (profile.header_bytes != 0) json["header_bytes"] = profile.header_bytes;
+  if (profile.decode_rest_us)
+    json["times"] = {{"decode_rest_us", *profile.decode_rest_us}, {"on", profile.timed_on}};
   json["units"] = ordered_json::array();
   for (const Unit& unit : profile.units) json["units"].push_back(unit_to_json(unit));
   return dump(json);
@@ -190,6 +198,11 @@ Profile profile_from_json(std::string_view text, const std::string& name) {
   if (json.has("calibration")) calibration_from_json(json.object("calibration"), profile);
   profile.fixed_bytes = json.count("fixed_bytes");
   profile.header_bytes = json.count_or("header_bytes", 0);
+  if (json.has("times")) {
+    const JsonObject times = json.object("times");
+    profile.decode_rest_us = times.number_from_zero("decode_rest_us", kMostUs);
+    profile.timed_on = times.text_or("on", "");
+  }
   std::set<std::string> names;
   std::map<std::string, std::vector<RowRange>> parts;  // of matrices
   int64_t largest = profile.fixed_bytes + profile.header_bytes;
@@ -217,6 +230,7 @@ std::string plan_to_json(const Plan& plan) {
   put(json, "predicted_kl", plan.predicted_kl);
   put(json, "measured_kl", plan.measured_kl);
   put(json, "measured_kl_stderr", plan.measured_kl_stderr);
+  put(json, "predicted_tok_s", plan.predicted_tok_s);
   put(json, "optimality_gap", plan.optimality_gap);
   json["units"] = ordered_json::object();
   for (const auto& [name, choice] : plan.units) put_choice(choice, json["units"][name]);
@@ -235,12 +249,14 @@ Plan plan_from_json(std::string_view text, const std::string& name) {
   plan.budget = json.text_or("budget", "");
   if (!is_budget(plan.budget))
     json.fail("budget",
-              "is '" + plan.budget + "', which is none of '4.5 bpw', '2400000 bytes', 'kl 0.02'");
+              "is '" + plan.budget +
+                  "', which is none of '4.5 bpw', '2400000 bytes', 'kl 0.02', '20 tok/s'");
   plan.bytes = json.count_or("bytes", 0);
   plan.bpw = json.number_from_zero("bpw").value_or(0);
   plan.predicted_kl = json.number("predicted_kl");
   plan.measured_kl = json.number("measured_kl");
   plan.measured_kl_stderr = json.number_from_zero("measured_kl_stderr");
+  plan.predicted_tok_s = json.number_from_zero("predicted_tok_s", kHuge);
   plan.optimality_gap = json.number_from_zero("optimality_gap");
   const JsonObject units = json.object("units");
   for (const std::string& unit : units.keys()) {

@@ -33,6 +33,19 @@ double predicted_kl(const Profile& profile, const Plan& plan) {
   return sum;
 }
 
+std::optional<double> predicted_tok_s(const Profile& profile, const Plan& plan) {
+  if (!profile.decode_rest_us) return std::nullopt;
+  double us = *profile.decode_rest_us;
+  for (const Unit& unit : profile.units) {
+    const auto choice = plan.units.find(unit.name);
+    if (choice == plan.units.end()) return std::nullopt;
+    const auto found = std::ranges::find(unit.candidates, choice->second, &Candidate::choice);
+    if (found == unit.candidates.end() || !found->decode_us) return std::nullopt;
+    us += *found->decode_us;
+  }
+  return us > 0 ? std::optional(1e6 / us) : std::nullopt;
+}
+
 namespace {
 
 // The shortest text that reads back as the same number.
@@ -53,6 +66,7 @@ std::string budget_text(const Budget& budget) {
   if (budget.bpw) return shortest(*budget.bpw) + " bpw";
   if (budget.file_bytes) return std::to_string(*budget.file_bytes) + " bytes";
   if (budget.max_kl) return "kl " + shortest(*budget.max_kl);
+  if (budget.min_tok_s) return shortest(*budget.min_tok_s) + " tok/s";
   return "";
 }
 
@@ -70,11 +84,23 @@ std::string summary(const Selection& selection) {
   return text;
 }
 
+// Why a profile has no times to plan by; "" where it has.
+std::string untimed(const Profile& profile) {
+  const std::string cure = ": profile again with --times, on the machine that is to run the model";
+  if (!profile.decode_rest_us)
+    return "the profile has no times to plan tokens per second by" + cure;
+  for (const Unit& unit : profile.units)
+    for (const Candidate& c : unit.candidates)
+      if (!c.decode_us)
+        return "unit " + unit.name + " was not timed in " + format_text(c.choice) + cure;
+  return "";
+}
+
 std::string wrong_budget(const Profile& profile, const PlanMethod& method,
                          const PlanRequest& request) {
   const Budget& budget = request.budget;
-  const int set =
-      budget.bpw.has_value() + budget.file_bytes.has_value() + budget.max_kl.has_value();
+  const int set = budget.bpw.has_value() + budget.file_bytes.has_value() +
+                  budget.max_kl.has_value() + budget.min_tok_s.has_value();
   if (method.takes_format) {
     if (set != 0)
       return "method " + request.method + " takes no budget: drop it, or use method " +
@@ -90,7 +116,7 @@ std::string wrong_budget(const Profile& profile, const PlanMethod& method,
            names_where(kPlanMethods, " or ", [](const PlanMethod& m) { return m.takes_format; });
   if (set != 1)
     return "method " + request.method +
-           " needs exactly one budget: bits per weight, file size or KL";
+           " needs exactly one budget: bits per weight, file size, KL or tokens per second";
   if (budget.bpw && !(std::isfinite(*budget.bpw) && *budget.bpw > 0))
     return "a budget in bits per weight is a number above 0, such as 4.5";
   if (budget.bpw && unit_weights(profile) <= 0)
@@ -100,6 +126,9 @@ std::string wrong_budget(const Profile& profile, const PlanMethod& method,
     return "a file size is a number of bytes above 0";
   if (budget.max_kl && !(std::isfinite(*budget.max_kl) && *budget.max_kl >= 0))
     return "a KL budget is a number of nats per token, 0 or more, such as 0.02";
+  if (budget.min_tok_s && !(std::isfinite(*budget.min_tok_s) && *budget.min_tok_s > 0))
+    return "a budget in tokens per second is a number above 0, such as 20";
+  if (budget.min_tok_s) return untimed(profile);
   return "";
 }
 
@@ -166,6 +195,12 @@ std::string unreachable(const Profile& profile, const PlanRequest& request,
   const std::string what = "budget " + budget_text(request.budget) + " cannot be met: ";
   const std::string plan = " (" + summary(nearest) + "); ";
   const std::string pins = request.pinned.empty() ? "" : " or pin fewer units";
+  if (request.budget.min_tok_s)  // bytes are nanoseconds here
+    return what + "the fastest plan of method " + request.method + " decodes " +
+           rounded(1e9 /
+                   std::max(1e3 * *profile.decode_rest_us + static_cast<double>(bytes_of(nearest)),
+                            1.0)) +
+           " tok/s" + plan + "ask for less speed, or measure smaller --formats" + pins;
   if (request.budget.max_kl)
     return what + "the least KL that method " + request.method + " reaches is " +
            rounded(kl_of(nearest).value_or(0)) + " with " + size + plan + "allow more KL" + pins;
@@ -192,6 +227,7 @@ Plan plan_of(const Profile& profile, const PlanRequest& request, const Selected&
   plan.optimality_gap = selected.gap;
   for (size_t u = 0; u < profile.units.size(); ++u)
     plan.units[profile.units[u].name] = selected.selection[u]->choice;
+  plan.predicted_tok_s = predicted_tok_s(profile, plan);
   return plan;
 }
 
@@ -212,16 +248,23 @@ std::optional<double> kl_of(const Selection& selection) {
   return kl;
 }
 
-std::variant<Plan, std::string> make_plan(const Profile& profile, const PlanRequest& request) {
-  const PlanMethod* method = find_row(kPlanMethods, request.method);
-  if (method == nullptr) return not_one_of("planning method", request.method, kPlanMethods);
-  if (profile.units.empty()) return "the profile has no units: profile the model again";
-  if (std::string why = wrong_budget(profile, *method, request); !why.empty()) return why;
-  if (std::string why = unknown_pins(profile, request); !why.empty()) return why;
+namespace {
 
+// The profile with nanoseconds of decoding in the place of bytes: what methods then keep within a
+// limit is time.
+Profile in_nanoseconds(Profile profile) {
+  for (Unit& unit : profile.units)
+    for (Candidate& c : unit.candidates)
+      c.bytes = static_cast<int64_t>(std::ceil(1e3 * *c.decode_us));
+  return profile;
+}
+
+// A plan by a method that is known and a budget that is sound.
+std::variant<Plan, std::string> plan_within(const Profile& profile, const PlanMethod& method,
+                                            const PlanRequest& request) {
   PlanningTask task{.profile = profile, .open = {}, .unit_bytes = {}, .max_kl = {}};
   for (const Unit& unit : profile.units) {
-    auto open = open_candidates(unit, *method, request);
+    auto open = open_candidates(unit, method, request);
     if (auto* why = std::get_if<std::string>(&open)) return *why;
     task.open.push_back(std::get<std::vector<const Candidate*>>(std::move(open)));
   }
@@ -229,16 +272,38 @@ std::variant<Plan, std::string> make_plan(const Profile& profile, const PlanRequ
   if (budget.bpw) task.unit_bytes = bytes_within(profile, *budget.bpw) - profile.fixed_bytes;
   if (budget.file_bytes)
     task.unit_bytes = *budget.file_bytes - profile.header_bytes - profile.fixed_bytes;
+  if (budget.min_tok_s)
+    task.unit_bytes = static_cast<int64_t>(
+        std::floor(std::min(1e9 / *budget.min_tok_s, 9e15) - 1e3 * *profile.decode_rest_us));
   task.max_kl = budget.max_kl;
 
-  if (!method->weighs_activations && !method->takes_format)
-    task.open = with_coarse_activations(task);
+  if (!method.weighs_activations && !method.takes_format) task.open = with_coarse_activations(task);
   const MethodResult result =
-      method->weighs_activations ? plan_with_activations(task, method->plan) : method->plan(task);
+      method.weighs_activations ? plan_with_activations(task, method.plan) : method.plan(task);
   if (const auto* missing = std::get_if<Unmeasured>(&result)) return unmeasured(request, *missing);
   if (const auto* refused = std::get_if<Unreachable>(&result))
     return unreachable(profile, request, refused->nearest);
   return plan_of(profile, request, std::get<Selected>(result));
+}
+
+}  // namespace
+
+std::variant<Plan, std::string> make_plan(const Profile& profile, const PlanRequest& request) {
+  const PlanMethod* method = find_row(kPlanMethods, request.method);
+  if (method == nullptr) return not_one_of("planning method", request.method, kPlanMethods);
+  if (profile.units.empty()) return "the profile has no units: profile the model again";
+  if (std::string why = wrong_budget(profile, *method, request); !why.empty()) return why;
+  if (std::string why = unknown_pins(profile, request); !why.empty()) return why;
+  if (!request.budget.min_tok_s) return plan_within(profile, *method, request);
+  auto result = plan_within(in_nanoseconds(profile), *method, request);
+  if (Plan* plan = std::get_if<Plan>(&result)) {
+    plan->bytes = profile.fixed_bytes;
+    for (const Unit& unit : profile.units)
+      plan->bytes +=
+          std::ranges::find(unit.candidates, plan->units.at(unit.name), &Candidate::choice)->bytes;
+    plan->bpw = bits_per_weight(profile, plan->bytes);
+  }
+  return result;
 }
 
 }  // namespace klens

@@ -69,6 +69,7 @@ struct Budget {
   std::optional<double> bpw;          // bits_per_weight of the plan, at most
   std::optional<int64_t> file_bytes;  // size of the whole file (tensors + header_bytes), at most
   std::optional<double> max_kl;       // predicted KL, at most; bytes are minimised
+  std::optional<double> min_tok_s;  // decoded tokens per second, at least, as the profile was timed
 };
 
 struct PlanRequest {
@@ -82,6 +83,9 @@ struct PlanRequest {
 // smallest possible one, a metric the method needs but the profile lacks, an unknown method, format
 // or unit).
 std::variant<Plan, std::string> make_plan(const Profile& profile, const PlanRequest& request);
+
+// Decoded tokens per second of a plan, from the times in the profile; none where it has none.
+std::optional<double> predicted_tok_s(const Profile& profile, const Plan& plan);
 
 // What a profile says of a plan's choices, whichever profile it was made from: the sum over units.
 double predicted_kl(const Profile& profile, const Plan& plan);

@@ -14,9 +14,10 @@ struct Candidate {
   Choice choice;
   int64_t bytes = 0;                    // as the model file stores it
   std::optional<double> kl, kl_stderr;  // mean and standard error over windows
-  std::vector<double> kl_windows;  // mean KL of each window, for paired comparisons; may be empty
-  bool predicted = false;          // the KL: not measured, but found from others of the unit
-  MetricValues others;             // all metrics of candidates but kl
+  std::vector<double> kl_windows;   // mean KL of each window, for paired comparisons; may be empty
+  std::optional<double> decode_us;  // that a decoded token spends on it, on one machine
+  bool predicted = false;           // the KL: not measured, but found from others of the unit
+  MetricValues others;              // all metrics of candidates but kl
 
   std::optional<double>& value(const Metric& metric) {
     return &metric == &kKl ? kl : others[metric];
@@ -47,6 +48,9 @@ struct Profile {
   int64_t fixed_bytes = 0;  // tensor bytes that no plan can change
   int64_t header_bytes =
       0;  // upper bound of the file's header, for a budget on the whole file; 0: unknown
+  // Where candidates were timed: what a decoded token spends beside the units, and on what machine.
+  std::optional<double> decode_rest_us;
+  std::string timed_on;
   std::vector<Unit> units;
 };
 

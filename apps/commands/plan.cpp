@@ -24,6 +24,9 @@ void print_report(const ordered_json& profile, const ordered_json& plan) {
                                    number_or_dash(plan, "bpw", "%.3f") + " bits per weight"));
   print(report_line("predicted KL",
                     number_or_dash(plan, "predicted_kl", "%.6f") + " nats per token"));
+  if (plan.contains("predicted_tok_s"))
+    print(report_line("predicted speed", number_or_dash(plan, "predicted_tok_s", "%.1f") +
+                                             " decoded tokens per second"));
   print("\n" + unit_table(rows, SIZE_MAX, style));
   print("\n" + format_table(rows, style));
   print("\n" + block_map(format_cells(rows), style));
@@ -62,7 +65,7 @@ std::string outlier_lines(const ordered_json& module) {
 
 void list_outliers(const Arguments& arguments, const std::string& path) {
   if (arguments.given("output")) throw UsageError("--outliers makes no plan to write: use --json");
-  const std::string source = arguments.one_of({"bpw", "size", "max-kl", "uniform"});
+  const std::string source = arguments.one_of({"bpw", "size", "max-kl", "min-tok-s", "uniform"});
   if (!source.empty()) throw UsageError("--outliers makes no plan: drop --" + source);
   const std::string scores = read_file(path), method = arguments.text_or("method", "");
   klens_outlier_options options{};
@@ -86,9 +89,9 @@ void run(const Arguments& arguments) {
   const std::string path = only_positional(arguments, "PROFILE");
   if (arguments.flag("outliers")) return list_outliers(arguments, path);
   if (arguments.given("most")) throw UsageError("--most goes with --outliers");
-  const std::string source = arguments.one_of({"bpw", "size", "max-kl", "uniform"});
+  const std::string source = arguments.one_of({"bpw", "size", "max-kl", "min-tok-s", "uniform"});
   if (source.empty())
-    throw UsageError("there is no budget: give --bpw, --size, --max-kl or --uniform");
+    throw UsageError("there is no budget: give --bpw, --size, --max-kl, --min-tok-s or --uniform");
   const Budget budget(arguments, source);
   const bool json = arguments.flag("json");
   const auto output = arguments.text("output");
@@ -125,7 +128,8 @@ Command plan_command() {
   OptionGroup output = general_options();
   output.options.insert(output.options.begin(), {"o,output", "FILE", "also write the plan there"});
   return {"plan",
-          "PROFILE (--bpw B | --size S | --max-kl D | --uniform FORMAT | --outliers) [options]",
+          "PROFILE (--bpw B | --size S | --max-kl D | --min-tok-s T | --uniform FORMAT | "
+          "--outliers) [options]",
           "choose a format for every matrix, from a profile",
           "Chooses one measured candidate per unit such that the summed KL is least within the "
           "budget: exactly, as a knapsack problem. Takes a moment and no model. The plan is what "

@@ -135,6 +135,7 @@ void run(const Arguments& arguments) {
   try {
     Progress progress(quiet, "calibration text");
     klens_profile_options options = calibration.options(progress);
+    options.times = arguments.flag("times") ? 1 : 0;
     if (!judge.empty()) {
       options.validation_text = judge_text.data();
       options.validation_bytes = judge_text.size();
@@ -163,6 +164,10 @@ Command profile_command() {
   OptionGroup output = general_options();
   output.options.insert(output.options.begin(), {"o,output", "FILE", "where profile.json goes"});
   output.options.push_back(quiet_option());
+  OptionGroup measuring = calibration_options();
+  measuring.options.push_back(
+      {"times", "",
+       "also time every format on this machine, for plans by speed (klens plan --min-tok-s)"});
   const OptionGroup judging{
       "Judging",
       {{"validate", "FILE",
@@ -179,8 +184,9 @@ Command profile_command() {
           "  klens profile MODEL -o profile.json\n"
           "  klens profile MODEL -o profile.json -f book.txt --windows 64\n"
           "  klens profile MODEL -o profile.json --resume\n"
+          "  klens profile MODEL -o profile.json --times\n"
           "  klens profile MODEL -o profile.json --measured all --validate other.txt\n",
-          {calibration_options(), judging, model_options(), output},
+          {measuring, judging, model_options(), output},
           run};
 }
 

@@ -61,6 +61,11 @@ void print_summary(const ordered_json& before, const ordered_json& report) {
   if (report.contains("measured_kl"))
     line("KL measured", "", number_or_dash(report, "measured_kl", "%.6f"),
          "whole plan, calibration windows");
+  const ordered_json& plan = report.at("plan");
+  if (plan.contains("predicted_tok_s"))
+    line("tok/s", "", number_or_dash(plan, "predicted_tok_s", "%.1f"), "decoding, predicted");
+  if (report.contains("measured_tok_s"))
+    line("tok/s", "", number_or_dash(report, "measured_tok_s", "%.1f"), "decoding, measured");
 }
 
 void print_report(const ordered_json& before, const ordered_json& report,
@@ -77,11 +82,14 @@ void print_report(const ordered_json& before, const ordered_json& report,
 
 void run(const Arguments& arguments) {
   const std::string path = model_path(arguments);
-  const std::string source = arguments.one_of({"bpw", "size", "max-kl", "uniform", "plan", "keep"});
+  const std::string source =
+      arguments.one_of({"bpw", "size", "max-kl", "min-tok-s", "uniform", "plan", "keep"});
   const bool dry_run = arguments.flag("dry-run"), json = arguments.flag("json");
   const bool quiet = arguments.flag("quiet");
   if (source.empty())
-    throw UsageError("there is no aim: give --bpw, --size, --max-kl, --uniform, --plan or --keep");
+    throw UsageError(
+        "there is no aim: give --bpw, --size, --max-kl, --min-tok-s, --uniform, --plan "
+        "or --keep");
   std::string output = arguments.text_or("output", "");
   if (output.empty() && !dry_run) throw UsageError("-o OUT.klens is missing");
   const Budget budget(arguments, source);
@@ -137,7 +145,7 @@ void run(const Arguments& arguments) {
 }  // namespace
 
 Command quantize_command() {
-  OptionGroup aim{"Aim (one of the first six)", budget_options()};
+  OptionGroup aim{"Aim (one of the first seven)", budget_options()};
   aim.options.insert(
       aim.options.begin() + 4,
       {{"plan", "FILE", "the plan of `klens plan`, as it is"},

@@ -59,6 +59,7 @@ ProfileOptions profile_options(const klens_profile_options& given) {
   options.resume = given.resume != 0;
   if (given.quantizer != nullptr) options.quantizer = given.quantizer;
   if (given.measured != 0) options.measured = std::max(given.measured, 0);
+  options.times = given.times != 0;
   return options;
 }
 
@@ -69,6 +70,7 @@ PlanRequest plan_request(const klens_plan_options& given) {
   if (given.bpw != 0) request.budget.bpw = given.bpw;
   if (given.file_bytes != 0) request.budget.file_bytes = given.file_bytes;
   if (given.max_kl != 0) request.budget.max_kl = given.max_kl;
+  if (given.min_tok_s != 0) request.budget.min_tok_s = given.min_tok_s;
   return request;
 }
 

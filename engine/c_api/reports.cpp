@@ -168,6 +168,7 @@ std::string report_json(const QuantizeReport& r) {
   }
   if (!r.source_formats.empty()) json["source_formats"] = r.source_formats;
   json["rounds"] = r.rounds;
+  if (r.measured_tok_s) json["measured_tok_s"] = *r.measured_tok_s;
   if (r.inputs_unknown) json["inputs_unknown"] = true;
   put(json, "predicted_kl", r.plan.predicted_kl);
   put(json, "measured_kl", r.plan.measured_kl);

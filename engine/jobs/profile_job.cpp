@@ -4,6 +4,7 @@
 #include <set>
 
 #include "engine/jobs/candidates.h"
+#include "engine/jobs/decode_times.h"
 #include "engine/jobs/profile_state.h"
 #include "engine/jobs/sensitivity.h"
 #include "loaders/klens_file.h"
@@ -272,6 +273,7 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   const std::span windows =
       std::span(calibration.windows)
           .first(std::min(calibration.windows.size(), static_cast<size_t>(options.windows)));
+  if (options.times) measure_decode_times(model, profile, progress);
   measure_units(model, metrics, windows, progress, journal, profile);
   Scores scores;
   StudentRunner runner(model, nullptr, inputs);

@@ -26,6 +26,7 @@ struct ProfileOptions {
   std::string metrics;     // "": all
   std::string state_path;  // of a Journal, for an interrupted run; "": nowhere
   bool resume = false;
+  bool times = false;  // also what a decoded token spends on each candidate, on this machine
 };
 
 struct ProfileRun {

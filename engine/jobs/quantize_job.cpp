@@ -8,6 +8,7 @@
 #include <numeric>
 #include <regex>
 
+#include "engine/jobs/decode_times.h"
 #include "engine/jobs/profile_state.h"
 #include "engine/jobs/refine.h"
 #include "engine/jobs/request_check.h"
@@ -194,7 +195,7 @@ void check_keep(const QuantizeOptions& options) {
   const PlanRequest& request = options.request;
   const Budget& budget = request.budget;
   if (!options.keep || (options.plan_json.empty() && request.uniform_format.empty() &&
-                        !budget.bpw && !budget.file_bytes && !budget.max_kl))
+                        !budget.bpw && !budget.file_bytes && !budget.max_kl && !budget.min_tok_s))
     return;
   throw Error(ErrorKind::kBadArgument,
               "what the model holds is kept, or changed by a plan, a format or a budget: give one "
@@ -263,6 +264,16 @@ Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const Quant
   return made;
 }
 
+// All that cost nothing beside the passes, and what the method goes by.
+std::string metrics_for(const PlanMethod& method) {
+  std::string names;
+  for (const Metric* metric : kMetrics)
+    if (metric != &kSensitivity ||
+        (method.outliers != nullptr && &method.outliers->metric == metric))
+      names += (names.empty() ? "" : ",") + std::string(metric->name);
+  return names;
+}
+
 Made measured_plan(const Model& model, const Tokenizer* tokenizer, const QuantizeOptions& options,
                    Progress& progress, Journal& journal) {
   PlanRequest request = options.request;
@@ -272,8 +283,9 @@ Made measured_plan(const Model& model, const Tokenizer* tokenizer, const Quantiz
       options.profile.quantizer);
   ProfileOptions profile_options = options.profile;
   profile_options.held_out = kHeldOutWindows;
-  profile_options.metrics.clear();
+  profile_options.metrics = metrics_for(*find_row(kPlanMethods, request.method));
   profile_options.pinned = request.pinned;
+  profile_options.times = request.budget.min_tok_s.has_value();
   Racing racing(request);
   ProfileRun run = run_profile(
       model, tokenizer, profile_options, progress,
@@ -419,10 +431,10 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
   if (method == nullptr)
     throw Error(ErrorKind::kBadArgument,
                 not_one_of("planning method", options.request.method, kPlanMethods));
-  if (method->unmeasured && options.request.budget.max_kl)
-    throw Error(ErrorKind::kBadArgument,
-                std::string("method ") + method->name +
-                    " measures nothing, so it can keep no limit on KL: give it --bpw or --size");
+  if (method->unmeasured && (options.request.budget.max_kl || options.request.budget.min_tok_s))
+    throw Error(ErrorKind::kBadArgument, std::string("method ") + method->name +
+                                             " measures nothing, so it can keep no limit on KL or "
+                                             "speed: give it --bpw or --size");
   check_keep(options);
   check_request(model, options.dry_run ? "" : out_path, options);
   const bool ready = options.keep || !options.plan_json.empty() || method->unmeasured;
@@ -454,6 +466,9 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
           progress.step(static_cast<double>(unit.view.rows * unit.view.cols));
           return quantise_unit(unit, choice, made.inputs.of(next++, choice));
         });
+    if (options.request.budget.min_tok_s)
+      report.measured_tok_s =
+          measure_decode_speed(Model(open_checkpoint(out_path, false), model.options()));
     std::error_code ec;
     if (!options.profile.state_path.empty())
       std::filesystem::remove(options.profile.state_path, ec);

@@ -39,6 +39,7 @@ struct QuantizeReport {
   bool inputs_unknown = false;
   Plan plan;
   std::vector<UnitReport> units;
+  std::optional<double> measured_tok_s;  // of the file, where the budget is a speed
   double seconds = 0;
   std::optional<Profile> profile;  // where one was measured
 };

@@ -54,7 +54,7 @@ void check_request(const Model& model, const std::string& out_path,
   PlanRequest request = options.request;
   request.pinned = pinned_choices(options.tensor_types, profile, options.profile.quantizer);
   add_pinned(request.pinned, profile);
-  plan_or_throw(profile, request);
+  if (!request.budget.min_tok_s) plan_or_throw(profile, request);  // nothing is timed yet
   if (!out_path.empty()) check_free_space(out_path, least_bytes(profile));
 }
 

@@ -5,8 +5,9 @@ namespace {
 
 class Tally {
  public:
-  explicit Tally(const Model& model) : model_(model) {}
+  explicit Tally(const Model& model) : model_(model), uses_(model.spec().matrices.size()) {}
   const TokenCost& cost() const { return cost_; }
+  const std::vector<double>& uses() const { return uses_; }  // by matrix
 
   void add(const BlockSpec& block) {
     if (block.shared) {
@@ -18,6 +19,7 @@ class Tally {
   }
 
   void add_head(MatrixId id) {
+    uses_[id] += 1;
     cost_.weight_bytes += bytes(id);
     cost_.head_multiply_adds += weights(id);
   }
@@ -72,6 +74,7 @@ class Tally {
     add_matrix(p.adapter->up);
   }
   void add_matrix(MatrixId id) {
+    uses_[id] += share_;
     cost_.weight_bytes += share_ * bytes(id);
     cost_.multiply_adds += share_ * weights(id);
   }
@@ -89,19 +92,29 @@ class Tally {
 
   const Model& model_;
   TokenCost cost_;
+  std::vector<double> uses_;
   double share_ = 1;  // of the tokens that go through what is being added
 };
 
-}  // namespace
-
-TokenCost token_cost(const Model& model) {
+Tally tally_of(const Model& model) {
   const ModelSpec& spec = model.spec();
   Tally tally(model);
   for (const BlockSpec& block : spec.blocks) tally.add(block);
   tally.add_head(spec.head);
   for (SmallId id = 0; id < spec.smalls.size(); ++id)
     if (id != spec.prefix) tally.add_small(spec.smalls[id]);
-  return tally.cost();
+  return tally;
+}
+
+}  // namespace
+
+TokenCost token_cost(const Model& model) { return tally_of(model).cost(); }
+
+std::vector<double> uses_of_units(const Model& model) {
+  const Tally tally = tally_of(model);
+  std::vector<double> uses;
+  for (const LinearSpec& unit : model.units()) uses.push_back(tally.uses()[unit.matrix]);
+  return uses;
 }
 
 }  // namespace klens

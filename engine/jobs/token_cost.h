@@ -14,4 +14,8 @@ struct TokenCost {
 
 TokenCost token_cost(const Model& model);
 
+// How often a decoded token multiplies by each unit: of experts its share on average, of blocks
+// that several places share as often as it meets them, of an embedding of its own not at all.
+std::vector<double> uses_of_units(const Model& model);
+
 }  // namespace klens

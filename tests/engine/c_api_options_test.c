@@ -192,8 +192,8 @@ static void all_structs(void) {
   profiling.ctx = 2;
   profiling.windows = 1;
   profiling.formats = "int8";
-  SIZES(profile, profiling, validation_name);
-  SIZES(quantize_by_profile, profiling, validation_name);
+  SIZES(profile, profiling, times);
+  SIZES(quantize_by_profile, profiling, times);
   profiling.text = text;
   profiling.text_bytes = strlen(text);
   if (klens_profile(model, &profiling, &profile_json, NULL) != KLENS_OK) ++failures;
@@ -201,11 +201,11 @@ static void all_structs(void) {
 #define OPTIONS klens_plan_options
   planning.size = sizeof planning;
   planning.bpw = 9;
-  SIZES(plan, planning, tensor_types);
+  SIZES(plan, planning, min_tok_s);
   planning.bpw = 0;
   planning.method = "uniform";
   planning.uniform_format = "int8";
-  SIZES(quantize_by_plan, planning, tensor_types);
+  SIZES(quantize_by_plan, planning, min_tok_s);
 #undef OPTIONS
 #define OPTIONS klens_outlier_options
   looking.size = sizeof looking;

@@ -365,6 +365,9 @@ typedef struct klens_profile_options {
   const char* validation_text; /* other text, on which metrics are judged; NULL: none */
   size_t validation_bytes;
   const char* validation_name; /* what "validation" says the text is; NULL: "text" */
+  int32_t times; /* not 0: candidates also tell what a decoded token spends on them on this machine,
+                    with the model's threads ("decode_us", and "times" for the rest of a token):
+                    what klens_plan needs for min_tok_s */
 } klens_profile_options;
 
 /* profile.json (schema version 1). The model's activations option says what is measured. With a
@@ -380,11 +383,13 @@ typedef struct klens_plan_options {
   size_t size;
   const char* method; /* of klens_plan_methods(); NULL: the first */
   double bpw;         /* one of bpw (bits per weight over the weights of all units, scales counted),
-                         file_bytes, max_kl; 0: not given */
+                         file_bytes, max_kl, min_tok_s; 0: not given */
   int64_t file_bytes;
   double max_kl;
   const char* uniform_format; /* for a method that takes a format instead of a budget */
   const char* tensor_types;   /* lines "REGEX=FORMAT": units whose format is given; NULL: none */
+  double min_tok_s; /* another budget: decoded tokens per second, at least, of one sequence on the
+                       machine where the profile was made, with "times" in it */
 } klens_plan_options;
 
 /* plan.json (schema version 1) from the text of a profile.json. */
@@ -427,7 +432,8 @@ typedef struct klens_quantize_options {
    "source_formats" (of a model that is quantised already: with it, not with the model it was
    made from, all figures compare),"inputs_unknown" (true: the plan was given, and no text; its
    quantizers would have lost less if they had seen inputs),"predicted_kl","measured_kl",
-   "rounds","plan","units":[as inspect, with "kl"],"seconds","profile"} */
+   "rounds","measured_tok_s" (of the file, where the plan asked for
+   min_tok_s),"plan","units":[as inspect, with "kl"],"seconds","profile"} */
 KLENS_API klens_status klens_quantize(klens_model* model, const char* out_path,
                                       const klens_quantize_options* options, char** json,
                                       klens_error* error);
