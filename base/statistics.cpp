@@ -60,6 +60,21 @@ double median(std::vector<double> samples) {
   return percentile(samples, 50);
 }
 
+std::optional<double> kendall_tau_b(std::span<const double> a, std::span<const double> b) {
+  if (a.size() != b.size()) return std::nullopt;
+  int64_t agree = 0, untied_a = 0, untied_b = 0;
+  for (size_t i = 0; i < a.size(); ++i)
+    for (size_t j = i + 1; j < a.size(); ++j) {
+      const int by_a = (a[i] > a[j]) - (a[i] < a[j]), by_b = (b[i] > b[j]) - (b[i] < b[j]);
+      agree += by_a * by_b;
+      untied_a += by_a != 0;
+      untied_b += by_b != 0;
+    }
+  if (untied_a == 0 || untied_b == 0) return std::nullopt;
+  return static_cast<double>(agree) /
+         std::sqrt(static_cast<double>(untied_a) * static_cast<double>(untied_b));
+}
+
 double percentile(std::span<const double> sorted, double percent) {
   const double at = percent / 100 * static_cast<double>(sorted.size() - 1);
   const size_t low = static_cast<size_t>(at), high = std::min(low + 1, sorted.size() - 1);

@@ -29,6 +29,11 @@ double standard_deviation(std::span<const double> samples);
 // Of at least one sample; of an even number, the mean of the middle two.
 double median(std::vector<double> samples);
 
+// Kendall's tau-b of pairs (a[i], b[i]): whether both put the same things first. 1: the same order;
+// -1: the opposite; ties count for neither. None where one of them has a single value, or unless
+// there are equally many of both and at least two. Takes n^2 / 2 comparisons.
+std::optional<double> kendall_tau_b(std::span<const double> a, std::span<const double> b);
+
 // percent in [0, 100], of at least one sample in ascending order; interpolates between two.
 double percentile(std::span<const double> sorted, double percent);
 

@@ -35,4 +35,18 @@ TEST_CASE("deviation, median and percentiles", "[statistics]") {
   CHECK(percentile(sorted, 90) == Approx(36));
 }
 
+TEST_CASE("Kendall's tau-b", "[statistics]") {
+  const std::vector<double> a = {1, 2, 3, 4};
+  CHECK(*kendall_tau_b(a, a) == 1);
+  CHECK(*kendall_tau_b(a, std::vector<double>{9, 7, 5, 1}) == -1);
+  // One of six pairs is the other way round.
+  CHECK(*kendall_tau_b(a, std::vector<double>{1, 2, 4, 3}) == Approx(4.0 / 6));
+  // scipy.stats.kendalltau([12, 2, 1, 12, 2], [1, 4, 7, 1, 0]).
+  CHECK(*kendall_tau_b(std::vector<double>{12, 2, 1, 12, 2}, std::vector<double>{1, 4, 7, 1, 0}) ==
+        Approx(-0.4714045207910316));
+  CHECK_FALSE(kendall_tau_b(a, std::vector<double>{5, 5, 5, 5}));
+  CHECK_FALSE(kendall_tau_b(a, std::vector<double>{1, 2, 3}));
+  CHECK_FALSE(kendall_tau_b({}, {}));
+}
+
 }  // namespace klens
