@@ -6,6 +6,7 @@
 #include "engine/jobs/inspect.h"
 #include "engine/jobs/perplexity.h"
 #include "engine/jobs/quantize_job.h"
+#include "engine/jobs/sweep.h"
 
 namespace klens {
 
@@ -15,5 +16,8 @@ std::string report_json(const CompareReport& report);
 std::string report_json(const InspectReport& report);
 std::string report_json(const QuantizeReport& report);
 std::string report_json(const BenchReport& report);
+std::string report_json(const SweepReport& report);
+// Of klens_rank_agreement.
+std::string agreement_json(const Profile& profile);
 
 }  // namespace klens

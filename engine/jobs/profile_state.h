@@ -3,7 +3,9 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "engine/jobs/calibration.h"
 #include "quant/plan.h"
@@ -43,7 +45,9 @@ class Journal {
 };
 
 // The journal of a profile's options; "" as their state path gives one that keeps nothing.
-std::unique_ptr<Journal> open_journal(const Model& model, const ProfileOptions& options);
+// more: what else the run depends on.
+std::unique_ptr<Journal> open_journal(const Model& model, const ProfileOptions& options,
+                                      const std::string& more = "");
 
 // Scores by window and student, around a plan or, without one, the model itself.
 class JournalScores : public KeptScores {
@@ -60,6 +64,11 @@ class JournalScores : public KeptScores {
   Journal& journal_;
   std::string base_;
 };
+
+// Numbers under a name; none where there are not `count` of them.
+std::optional<std::vector<double>> find_numbers(const Journal& journal, const std::string& name,
+                                                size_t count);
+void keep_numbers(Journal& journal, const std::string& name, std::span<const double> numbers);
 
 // Token ids under a name.
 std::optional<std::vector<int32_t>> find_ids(const Journal& journal, const std::string& name);

@@ -40,6 +40,10 @@ class StudentRunner : public ProfileSubject {
   WindowScore begin_window(std::span<const int32_t> ids) override;
   std::vector<WindowScore> run(std::span<const Student> students, const OnDone& on_done) override;
 
+  // A whole pass over the window that was begun, with these weights, judged by the teacher. From
+  // several threads at once, each with its lane.
+  WindowScore run_whole(const std::vector<Weight>& weights, Lane& lane) const;
+
   // Work of a student's pass, in weights multiplied per token: what progress is measured in.
   double cost(const Student& student) const;
 
