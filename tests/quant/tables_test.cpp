@@ -106,6 +106,9 @@ const std::set<Place> kOthers = {
     {"kl", "apps/commands/quantize.cpp"},
     {"kl", "engine/c_api/reports.cpp"},
     {"ppl", "apps/commands/perplexity.cpp"},
+    {"ppl", "apps/commands/sweep.cpp"},
+    {"ppl", "apps/report/points.cpp"},
+    {"ppl", "apps/sweep_view.cpp"},
     {"ppl", "engine/c_api/reports.cpp"},
 };
 
