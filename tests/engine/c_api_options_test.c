@@ -230,7 +230,7 @@ static void all_structs(void) {
   sweeping.points = 1;
   sweeping.windows = 1;
   sweeping.generate = -1;
-  sweeping.methods = "rule";
+  sweeping.methods = "klens";
   SIZES(sweep, sweeping, packed_bytes);
 #undef OPTIONS
 #define OPTIONS klens_output_options
