@@ -9,10 +9,9 @@ using namespace klens::testing;
 
 namespace {
 
-const std::vector<std::string> kCommands = {"generate", "chat",     "perplexity", "compare",
-                                            "profile",  "plan",     "quantize",   "sweep",
-                                            "report",   "inspect",  "bench",      "tokenize",
-                                            "logits"};
+const std::vector<std::string> kCommands = {
+    "generate", "chat",   "perplexity", "compare", "profile",  "plan",  "quantize",
+    "sweep",    "report", "inspect",    "bench",   "tokenize", "logits"};
 
 }  // namespace
 
