@@ -4,6 +4,7 @@
 #include <map>
 #include <numeric>
 
+#include "apps/cli/fields.h"
 #include "apps/cli/output.h"
 #include "apps/cli/tables.h"
 
@@ -18,28 +19,6 @@ bool in_a_block(const UnitRow& row) {
   return row.layer >= 0 && row.kind != "head" && row.kind != "embedding";
 }
 
-std::string text_at(const ordered_json& json, const char* key) {
-  const auto it = json.find(key);
-  return it != json.end() && it->is_string() ? it->get<std::string>() : "";
-}
-
-int64_t integer_at(const ordered_json& json, const char* key, int64_t otherwise) {
-  const auto it = json.find(key);
-  return it != json.end() && it->is_number() ? it->get<int64_t>() : otherwise;
-}
-
-std::optional<double> number_at(const ordered_json& json, const char* key) {
-  const auto it = json.find(key);
-  if (it == json.end() || !it->is_number()) return std::nullopt;
-  return it->get<double>();
-}
-
-// As options name it: with what activations have, where that is not 8 bits.
-std::string format_at(const ordered_json& choice) {
-  const int64_t bits = integer_at(choice, "activation_bits", 8);
-  return text_at(choice, "format") + (bits == 8 ? "" : "@" + std::to_string(bits));
-}
-
 UnitRow row_of_unit(const ordered_json& unit) {
   const std::string& kl = metrics().front().name;
   UnitRow row;
@@ -50,7 +29,7 @@ UnitRow row_of_unit(const ordered_json& unit) {
   row.cols = integer_at(unit, "cols", 0);
   row.format = format_at(unit);
   row.bytes = integer_at(unit, "bytes", 0);
-  row.kl = number_at(unit, kl.c_str());
+  row.kl = number_at(unit, kl);
   return row;
 }
 
@@ -111,6 +90,11 @@ bool is_choice(const ordered_json& candidate, const ordered_json& choice) {
 
 }  // namespace
 
+std::string format_at(const ordered_json& choice) {
+  const int64_t bits = integer_at(choice, "activation_bits", 8);
+  return text_at(choice, "format") + (bits == 8 ? "" : "@" + std::to_string(bits));
+}
+
 // Profiles of earlier versions know residual steps only.
 int64_t layer_of(const ordered_json& unit) {
   return integer_at(unit, "layer", integer_at(unit, "block", -1));
@@ -133,7 +117,7 @@ std::vector<UnitRow> rows_of_plan(const ordered_json& profile, const ordered_jso
     for (const ordered_json& candidate : unit.at("candidates")) {
       if (!is_choice(candidate, *choice)) continue;
       row.bytes = integer_at(candidate, "bytes", 0);
-      row.kl = number_at(candidate, kl.c_str());
+      row.kl = number_at(candidate, kl);
     }
     rows.push_back(row);
   }

@@ -23,6 +23,9 @@ struct UnitRow {
 // first.
 int64_t layer_of(const nlohmann::ordered_json& unit);
 
+// A choice as options name it: with what activations have, where that is not 8 bits.
+std::string format_at(const nlohmann::ordered_json& choice);
+
 // From the "units" of a quantize or inspect report.
 std::vector<UnitRow> rows_of_report(const nlohmann::ordered_json& units);
 // A plan's choices, with what the profile says of each.

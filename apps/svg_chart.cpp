@@ -37,23 +37,6 @@ text { fill: #e6edf3; }
 </style>
 )";
 
-// Letters of a text in an SVG element or attribute.
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '&') {
-      out += "&amp;";
-    } else if (c == '<') {
-      out += "&lt;";
-    } else if (c == '"') {
-      out += "&quot;";
-    } else if (static_cast<unsigned char>(c) >= 0x20) {  // XML has no control characters
-      out += c;
-    }
-  }
-  return out;
-}
-
 std::string text_at(double x, double y, const char* anchor, const std::string& text,
                     const char* more = "") {
   return formatted("<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\"%s>", x, y, anchor, more) +
@@ -132,6 +115,26 @@ std::string drawn(const Chart& chart, double left) {
 }
 
 }  // namespace
+
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '&') {
+      out += "&amp;";
+    } else if (c == '<') {
+      out += "&lt;";
+    } else if (c == '>') {
+      out += "&gt;";
+    } else if (c == '"') {
+      out += "&quot;";
+    } else if (c == '\'') {
+      out += "&#39;";
+    } else if (static_cast<unsigned char>(c) >= 0x20) {  // XML has no control characters
+      out += c;
+    }
+  }
+  return out;
+}
 
 double tick_step(double most, int ticks) {
   const double power = std::pow(10, std::floor(std::log10(most / ticks)));

@@ -21,6 +21,9 @@ struct Chart {
 // has it. Series of the same place have the same colour; the legend names those of the first chart.
 std::string svg_of(const std::vector<Chart>& charts);
 
+// A text in an element or a quoted attribute of XML or HTML: what files say is never markup.
+std::string escaped(const std::string& text);
+
 // The least of 1, 2, 2.5 or 5 times a power of ten that divides `most` into at most `ticks` steps.
 double tick_step(double most, int ticks);
 // "0", "250", "1.5", "4k" for 4096 where `binary`, "20k" for 20000 else.

@@ -102,7 +102,8 @@ double percentile(std::span<const double> sorted, double percent) {
 }
 
 std::optional<double> kendall_tau_b(std::span<const double> x, std::span<const double> y) {
-  const size_t n = std::min(x.size(), y.size());
+  if (x.size() != y.size()) return std::nullopt;
+  const size_t n = x.size();
   const auto is_nan = [](double value) { return std::isnan(value); };
   if (std::ranges::any_of(x, is_nan) || std::ranges::any_of(y, is_nan)) return std::nullopt;
   std::vector<size_t> order(n);

@@ -35,7 +35,8 @@ double percentile(std::span<const double> sorted, double percent);
 
 // Kendall's tau-b of two rankings of the same things (Biometrika 33, 1945): of all pairs that
 // neither ties, those ranked alike less those ranked otherwise, over the geometric mean of the
-// pairs that each does not tie. In [-1, 1]; none where one ties all, or a value is not a number.
+// pairs that each does not tie. In [-1, 1]; none where one ties all, a value is not a number, or
+// there are not equally many of both.
 // n log n comparisons (Knight, 1966).
 std::optional<double> kendall_tau_b(std::span<const double> x, std::span<const double> y);
 

@@ -7,8 +7,11 @@ namespace klens {
 class Walk {
  public:
   // length: tokens that will be fed in all.
-  Walk(const Model& model, int64_t length)
+  Walk(const Model& model, int64_t length) : Walk(model, length, model.weights()) {}
+  // With other weights, which outlive this.
+  Walk(const Model& model, int64_t length, const std::vector<Weight>& weights)
       : model_(model),
+        weights_(weights),
         state_(model.initial_state()),
         position_(model.prefix_rows()),
         horizon_(position_ + length) {}
@@ -19,13 +22,14 @@ class Walk {
     const Sequence sequence{
         .state = &state_, .row = 0, .tokens = tokens, .position = position_, .horizon = horizon_};
     const Rows x = lane.take(tokens, model_.spec().d_model);
-    model_.run({.ids = ids, .sequences = {&sequence, 1}, .weights = model_.weights()}, x, lane);
+    model_.run({.ids = ids, .sequences = {&sequence, 1}, .weights = weights_}, x, lane);
     position_ += tokens;
     return x;
   }
 
  private:
   const Model& model_;
+  const std::vector<Weight>& weights_;
   SequenceState state_;
   int64_t position_, horizon_;
 };

@@ -22,7 +22,7 @@ constexpr int kMostLinks = 40;  // as the kernel allows
 
 // Endings that say what a file is. A session file is a safetensors file by its make.
 constexpr const char* kEndings[] = {".klens", ".gguf", ".safetensors", ".bin", ".pt",
-                                    ".pth",   ".onnx", ".json",        ".svg"};
+                                    ".pth",   ".onnx", ".json",        ".svg", ".html"};
 
 std::string folder_of(const std::string& path) {
   const std::string folder = fs::path(path).parent_path().string();

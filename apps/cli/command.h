@@ -41,6 +41,8 @@ Command logits_command();
 Command profile_command();
 Command plan_command();
 Command quantize_command();
+Command sweep_command();
+Command report_command();
 Command inspect_command();
 Command bench_command();
 

@@ -38,7 +38,7 @@ const std::vector<QuantizerRow>& quantizers() {
 
 const std::vector<MetricRow>& metrics() {
   static const auto rows = rows_of<MetricRow>(klens_metrics(), [](const json& row) {
-    return MetricRow{row.at("name"), row.at("about")};
+    return MetricRow{row.at("name"), row.at("about"), row.at("better"), row.at("of") == "unit"};
   });
   return rows;
 }

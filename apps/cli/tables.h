@@ -18,6 +18,8 @@ struct QuantizerRow {
 };
 struct MetricRow {
   std::string name, about;
+  std::string better;  // "lower", "higher" or "neither"
+  bool of_unit;        // of the weights alone; else of a candidate
 };
 struct MethodRow {
   std::string name, about;

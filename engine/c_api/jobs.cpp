@@ -98,6 +98,33 @@ std::vector<LayerScore> scores_of(std::string_view text, const OutlierRule& rule
   return std::get<0>(std::move(scores));
 }
 
+SweepOptions sweep_options(const klens_sweep_options& given, const klens_profile_options& profile) {
+  if (given.points < 0 || given.windows < 0 || given.repetitions < 0 || given.packed_bytes < 0)
+    throw Error(ErrorKind::kBadArgument, "counts and sizes of a sweep must not be negative");
+  SweepOptions options;
+  if (given.profile_json != nullptr) {
+    options.profile_json = given.profile_json;
+    if (options.profile_json.empty())
+      throw Error(ErrorKind::kBadArgument,
+                  "profile: is empty; give what klens profile has written");
+  }
+  options.profile = profile_options(profile);
+  if (given.methods != nullptr) options.methods = given.methods;
+  if (given.bpw_count > 0) require(given.bpw, "bpw");
+  for (size_t i = 0; i < given.bpw_count; ++i) options.budgets.emplace_back().bpw = given.bpw[i];
+  if (given.file_bytes_count > 0) require(given.file_bytes, "file_bytes");
+  for (size_t i = 0; i < given.file_bytes_count; ++i)
+    options.budgets.emplace_back().file_bytes = given.file_bytes[i];
+  if (given.points != 0) options.points = given.points;
+  if (given.text != nullptr) options.text = std::string(given.text, given.text_bytes);
+  if (given.text_name != nullptr) options.text_name = given.text_name;
+  if (given.windows != 0) options.windows = given.windows;
+  if (given.generate != 0) options.generate = std::max(given.generate, 0);
+  if (given.repetitions != 0) options.repetitions = given.repetitions;
+  if (given.packed_bytes != 0) options.packed_bytes = given.packed_bytes;
+  return options;
+}
+
 }  // namespace
 }  // namespace klens
 
@@ -217,6 +244,28 @@ klens_status klens_quantize(klens_model* model, const char* out_path,
     Progress progress(progress_fn(profile.progress, profile.user));
     *json = owned_text(report_json(quantize(*model->model, tokenizer_for(model, profile.text),
                                             out_path == nullptr ? "" : out_path, run, progress)));
+  });
+}
+
+klens_status klens_rank_agreement(const char* profile_json, char** json, klens_error* error) {
+  return guarded(error, [&] {
+    require(profile_json, "profile_json");
+    require(json, "json");
+    *json = owned_text(agreement_json(profile_from_json(profile_json, "profile")));
+  });
+}
+
+klens_status klens_sweep(klens_model* model, const klens_sweep_options* options, char** json,
+                         klens_error* error) {
+  return guarded(error, [&] {
+    require(model, "model");
+    require(json, "json");
+    const klens_sweep_options given = read_options(options);
+    const klens_profile_options profile = read_options(given.profile);
+    const bool text = profile.text != nullptr || given.text != nullptr;
+    Progress progress(progress_fn(profile.progress, profile.user));
+    *json = owned_text(report_json(sweep(*model->model, text ? &tokenizer_of(model) : nullptr,
+                                         sweep_options(given, profile), progress)));
   });
 }
 

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "engine/version.h"
 #include "loaders/choice_json.h"
 #include "loaders/profile_json.h"
+#include "quant/agreement.h"
 
 namespace klens {
 namespace {
@@ -224,6 +226,71 @@ std::string report_json(const BenchReport& r) {
                              {"stddev", test.stddev},
                              {"samples", test.samples},
                              {"shares", std::move(shares)}});
+  }
+  return dump(json);
+}
+
+std::string report_json(const SweepReport& r) {
+  // The head of profile.json as it is there.
+  Profile head = r.profile;
+  head.units.clear();
+  const ordered_json profile = ordered_json::parse(profile_to_json(head));
+  ordered_json json = {{"klens_sweep", 1},
+                       {"tool", std::string("klens ") + kVersion},
+                       {"model", profile.at("model")},
+                       {"calibration", profile.at("calibration")},
+                       {"evaluation",
+                        {{"text", r.text},
+                         {"windows", r.windows},
+                         {"window", r.profile.window},
+                         {"tokens", r.tokens},
+                         {kPpl.name, r.ppl}}},
+                       {"machine",
+                        {{"device", r.device},
+                         {"isa", r.level},
+                         {"threads", r.threads},
+                         {"generate", r.generate},
+                         {"repetitions", r.repetitions}}}};
+  if (!r.quantised_from.empty()) json["source_formats"] = r.quantised_from;
+  json["methods"] = r.methods;
+  json["points"] = ordered_json::array();
+  for (const SweepPoint& point : r.points) {
+    ordered_json& to = json["points"].emplace_back(
+        ordered_json{{"method", point.method}, {"budget", point.budget}});
+    if (!point.refused.empty()) {
+      to["refused"] = point.refused;
+      continue;
+    }
+    const PlanFigures& plan = r.plans[point.plan];
+    to["bpw"] = plan.plan.bpw;
+    to["bytes"] = plan.bytes;
+    to["predicted_kl"] = point.predicted_kl;
+    put(to, kKl.name, plan.kl);
+    to[kPpl.name] = plan.ppl;
+    put(to, "tok_s", plan.tok_s);
+    put(to, "tok_s_stddev", plan.tok_s_stddev);
+    to["plan"] = point.plan;
+  }
+  if (r.profiled) json["profile"] = ordered_json::parse(profile_to_json(r.profile));
+  return dump(json);
+}
+
+std::string agreement_json(const Profile& profile) {
+  const RankAgreement agreement = rank_agreement(profile);
+  ordered_json json = {{"units", agreement.units},
+                       {"metrics", ordered_json::array()},
+                       {"tau", ordered_json::array()},
+                       {"candidates", ordered_json::array()}};
+  for (const Metric* metric : agreement.metrics) json["metrics"].push_back(metric->name);
+  for (const auto& row : agreement.tau) {
+    ordered_json& to = json["tau"].emplace_back(ordered_json::array());
+    for (const std::optional<double>& tau : row)
+      to.push_back(tau ? ordered_json(*tau) : ordered_json());
+  }
+  for (const Unit& unit : profile.units) {
+    const Candidate* ranked = ranked_candidate(unit);
+    json["candidates"].push_back(ranked == nullptr ? ordered_json()
+                                                   : ordered_json(ranked - unit.candidates.data()));
   }
   return dump(json);
 }

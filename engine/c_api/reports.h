@@ -8,6 +8,7 @@
 #include "engine/jobs/quantize_job.h"
 #include "engine/jobs/validate.h"
 #include "quant/planner.h"
+#include "engine/jobs/sweep.h"
 
 namespace klens {
 
@@ -21,5 +22,8 @@ std::string report_json(const BenchReport& report);
 std::string profile_json(const Profile& profile, const Validation& validation);
 // method: one that finds outliers.
 std::string report_json(const PlanMethod& method, const std::vector<ModuleOutliers>& outliers);
+std::string report_json(const SweepReport& report);
+// Of klens_rank_agreement.
+std::string agreement_json(const Profile& profile);
 
 }  // namespace klens

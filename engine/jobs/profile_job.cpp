@@ -123,7 +123,7 @@ Prepared prepare(const Model& model, const std::vector<std::vector<Possible>>& p
   profile.model_name = checkpoint.name;
   profile.architecture = checkpoint.spec.architecture;
   profile.parameters = checkpoint.spec.parameters();
-  profile.activations = model.options().activations == Activations::kInt8 ? "int8" : "f32";
+  profile.activations = activations_name(model.options().activations);
   profile.fixed_bytes = static_cast<int64_t>(klens_fixed_bytes(checkpoint));
   int64_t provenance = 1024;  // more than quantize ever writes there, but for the source's own
   for (const auto& [key, value] : checkpoint.provenance)
@@ -224,6 +224,10 @@ int64_t positions_in(std::span<const std::vector<int32_t>> windows) {
 
 }  // namespace
 
+const char* activations_name(Activations activations) {
+  return activations == Activations::kInt8 ? "int8" : "f32";
+}
+
 std::vector<const Format*> parse_formats(const std::string& list) {
   std::vector<const Format*> formats = named_rows(list, "format", kFormats);
   std::erase(formats, &kBaseFormat);
@@ -267,7 +271,7 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
               static_cast<size_t>(options.measured));
   Profile& profile = prepared.profile;
   profile.checkpoint_xxh3 = checkpoint_xxh3(model.checkpoint());
-  profile.calibration_source = options.text ? options.source_name : "teacher";
+  profile.calibration_source = options.text ? options.source_name : kSampledSource;
   profile.window = options.ctx;
   profile.seed = options.seed;
   const std::span windows =

@@ -10,6 +10,9 @@
 
 namespace klens {
 
+// A profile's source where its text was sampled from the model.
+inline constexpr const char* kSampledSource = "teacher";
+
 struct ProfileOptions {
   std::optional<std::string> text;  // calibration text; none: sampled from the model
   std::string source_name = "text";
@@ -56,6 +59,9 @@ Profile unmeasured_profile(const Model& model, const std::vector<const Format*>&
 // The same as if nothing lost anything: whether a budget can be met is a matter of bytes.
 Profile costless_profile(const Model& model, const std::vector<const Format*>& formats,
                          const std::string& quantizer);
+
+// As a profile says what activations were measured in.
+const char* activations_name(Activations activations);
 
 // "int8,int4g64" to formats, kBaseFormat always first among them. Throws Error for an unknown name.
 std::vector<const Format*> parse_formats(const std::string& list);

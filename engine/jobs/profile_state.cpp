@@ -120,7 +120,8 @@ void Journal::keep(const std::string& name, const std::string& value) {
   write(line_of(name, value));
 }
 
-std::unique_ptr<Journal> open_journal(const Model& model, const ProfileOptions& options) {
+std::unique_ptr<Journal> open_journal(const Model& model, const ProfileOptions& options,
+                                      const std::string& more) {
   if (options.state_path.empty()) return std::make_unique<Journal>("", "", false);
   std::string run = std::string(kVersion) + " " + model.device().name() + " " +
                     model.device().level() + " " + checkpoint_xxh3(model.checkpoint()) + " " +
@@ -132,6 +133,7 @@ std::unique_ptr<Journal> open_journal(const Model& model, const ProfileOptions& 
   for (const Format* format : parse_formats(options.formats))
     run += std::string(" ") + format->name;
   run += " " + options.quantizer;
+  if (!more.empty()) run += " " + hash_of(more);
   return std::make_unique<Journal>(options.state_path, hash_of(run), options.resume);
 }
 
@@ -176,16 +178,18 @@ void JournalScores::keep(std::span<const int32_t> window, const Student* student
   journal_.keep(name(window, student), text);
 }
 
-std::optional<double> find_number(const Journal& journal, const std::string& name) {
+std::optional<std::vector<double>> find_numbers(const Journal& journal, const std::string& name,
+                                                size_t count) {
   const std::string* text = journal.find(name);
   if (text == nullptr) return std::nullopt;
-  const std::vector<double> numbers = numbers_of<double>(*text);
-  return numbers.size() == 1 ? std::optional(numbers.front()) : std::nullopt;
+  std::vector<double> numbers = numbers_of<double>(*text);
+  if (numbers.size() != count) return std::nullopt;
+  return numbers;
 }
 
-void keep_number(Journal& journal, const std::string& name, double value) {
+void keep_numbers(Journal& journal, const std::string& name, std::span<const double> numbers) {
   std::string text;
-  append(text, value);
+  for (const double number : numbers) append(text, number);
   journal.keep(name, text);
 }
 

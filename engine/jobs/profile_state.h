@@ -3,7 +3,9 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "engine/jobs/calibration.h"
 #include "quant/plan.h"
@@ -43,7 +45,9 @@ class Journal {
 };
 
 // The journal of a profile's options; "" as their state path gives one that keeps nothing.
-std::unique_ptr<Journal> open_journal(const Model& model, const ProfileOptions& options);
+// more: what else the run depends on.
+std::unique_ptr<Journal> open_journal(const Model& model, const ProfileOptions& options,
+                                      const std::string& more = "");
 
 // Scores by window and student, around a plan or, without one, the model itself.
 class JournalScores : public KeptScores {
@@ -61,9 +65,10 @@ class JournalScores : public KeptScores {
   std::string base_;
 };
 
-// A number under a name.
-std::optional<double> find_number(const Journal& journal, const std::string& name);
-void keep_number(Journal& journal, const std::string& name, double value);
+// Numbers under a name; none where there are not `count` of them.
+std::optional<std::vector<double>> find_numbers(const Journal& journal, const std::string& name,
+                                                size_t count);
+void keep_numbers(Journal& journal, const std::string& name, std::span<const double> numbers);
 
 // Token ids under a name.
 std::optional<std::vector<int32_t>> find_ids(const Journal& journal, const std::string& name);

@@ -94,30 +94,6 @@ void check_covers(const Plan& plan, const Model& model) {
                                              " does not have; it was made for another model");
 }
 
-// A plan whose formats cannot hold a unit's weights is refused, not clipped.
-void check_reach(const Plan& plan, const Model& model) {
-  for (const LinearSpec& unit : model.units()) {
-    const StoredUnit& stored = model.checkpoint().units.at(unit.name);
-    const Choice& choice = plan.units.at(unit.name);
-    if (has_weights_of(stored, choice)) continue;
-    const Format& format = *find_format(choice.format);
-    const float largest = largest_weight(stored.view);
-    if (reaches(format, largest)) continue;
-    char magnitude[32];
-    std::snprintf(magnitude, sizeof magnitude, "%.4g", static_cast<double>(largest));
-    const auto* other =
-        std::find_if(std::begin(kFormats), std::end(kFormats),
-                     [&](const Format& candidate) { return reaches(candidate, largest); });
-    throw Error(
-        ErrorKind::kUnsupported,
-        model.checkpoint().path + ": unit " + unit.name + " has weights up to " + magnitude +
-            ", more than " + format.name + " holds" +
-            (other == std::end(kFormats) ? ", and so have all other formats: it cannot be quantised"
-                                         : "; give it another format: --tensor-type \"^" +
-                                               unit.name + "$=" + other->name + "\""));
-  }
-}
-
 // The bytes of a plan whose formats may have been changed by hand.
 void count_bytes(const Model& model, const Profile& profile, Plan& plan) {
   plan.bytes = profile.fixed_bytes;
@@ -200,15 +176,6 @@ void check_keep(const QuantizeOptions& options) {
   throw Error(ErrorKind::kBadArgument,
               "what the model holds is kept, or changed by a plan, a format or a budget: give one "
               "of both, not keep and the other");
-}
-
-// The most that any quantizer of a plan looks at.
-Quantizer::Sees sees(const Plan& plan) {
-  Quantizer::Sees most = Quantizer::Sees::kNothing;
-  for (const auto& [name, choice] : plan.units)
-    if (const Quantizer* row = find_row(kQuantizers, choice.quantizer); row != nullptr)
-      most = std::max(most, row->sees);
-  return most;
 }
 
 // Where no inputs are seen, gptq does what search does: so the file says. Figures of a plan that
@@ -415,6 +382,49 @@ std::map<std::string, Choice> pinned_choices(const std::string& tensor_types,
                   "tensor type \"" + line + "\" matches no unit; klens inspect lists them");
   }
   return pinned;
+}
+
+void check_reach(const Plan& plan, const Model& model) {
+  for (const LinearSpec& unit : model.units()) {
+    const StoredUnit& stored = model.checkpoint().units.at(unit.name);
+    const Choice& choice = plan.units.at(unit.name);
+    if (has_weights_of(stored, choice)) continue;
+    const Format& format = *find_format(choice.format);
+    const float largest = largest_weight(stored.view);
+    if (reaches(format, largest)) continue;
+    char magnitude[32];
+    std::snprintf(magnitude, sizeof magnitude, "%.4g", static_cast<double>(largest));
+    const auto* other =
+        std::find_if(std::begin(kFormats), std::end(kFormats),
+                     [&](const Format& candidate) { return reaches(candidate, largest); });
+    throw Error(
+        ErrorKind::kUnsupported,
+        model.checkpoint().path + ": unit " + unit.name + " has weights up to " + magnitude +
+            ", more than " + format.name + " holds" +
+            (other == std::end(kFormats) ? ", and so have all other formats: it cannot be quantised"
+                                         : "; give it another format: --tensor-type \"^" +
+                                               unit.name + "$=" + other->name + "\""));
+  }
+}
+
+Quantizer::Sees sees(const Plan& plan) {
+  Quantizer::Sees most = Quantizer::Sees::kNothing;
+  for (const auto& [name, choice] : plan.units)
+    if (const Quantizer* row = find_row(kQuantizers, choice.quantizer); row != nullptr)
+      most = std::max(most, row->sees);
+  return most;
+}
+
+size_t baked_bytes(const Model& model, const Profile& profile, const Plan& plan) {
+  Profile given;  // one that was not measured here, as of a plan that is given
+  given.model_name = profile.model_name;
+  given.checkpoint_xxh3 = profile.checkpoint_xxh3;
+  given.activations = profile.activations;
+  QuantizeReport report;
+  report.source_formats = quantised_formats(model.checkpoint());
+  return klens_header_bytes(model.checkpoint(),
+                            {.plan = plan, .provenance = provenance(given, model, report)}) +
+         static_cast<size_t>(plan.bytes);
 }
 
 Plan plan_or_throw(const Profile& profile, const PlanRequest& request) {

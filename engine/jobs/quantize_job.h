@@ -56,6 +56,15 @@ std::map<std::string, Choice> pinned_choices(const std::string& tensor_types,
                                              const Profile& profile,
                                              const std::string& quantizer = kUsualQuantizer.name);
 
+// A plan whose formats cannot hold a unit's weights is refused, not clipped: throws Error.
+void check_reach(const Plan& plan, const Model& model);
+
+// The most that any quantizer of a plan looks at.
+Quantizer::Sees sees(const Plan& plan);
+
+// The file that quantize makes of this plan where it is given and not measured.
+size_t baked_bytes(const Model& model, const Profile& profile, const Plan& plan);
+
 // make_plan, its refusal as an Error.
 Plan plan_or_throw(const Profile& profile, const PlanRequest& request);
 

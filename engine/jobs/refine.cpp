@@ -85,6 +85,20 @@ Profile refitted(const Model& model, const ProfileRun& run, const Plan& plan, Pr
 
 }  // namespace
 
+PlanScore plan_score(std::span<const WindowScore> scores) {
+  PlanScore result{.kl = mean_kl(scores)};
+  double ce = 0, delta = 0;
+  int64_t labels = 0;
+  for (const WindowScore& score : scores) {
+    ce += score.ce;
+    delta += score.delta_ce;
+    labels += score.labels;
+  }
+  result.ce_student = ce / static_cast<double>(labels);
+  result.ce_teacher = (ce - delta) / static_cast<double>(labels);
+  return result;
+}
+
 PlanScore measure_plan(const Model& model, const Plan& plan, const UnitInputs& inputs,
                        std::span<const std::vector<int32_t>> windows, Progress& progress,
                        Journal& journal) {
@@ -106,17 +120,7 @@ PlanScore measure_plan(const Model& model, const Plan& plan, const UnitInputs& i
     scores.push_back(*score);
     progress.step();
   }
-  PlanScore result{.kl = mean_kl(scores)};
-  double ce = 0, delta = 0;
-  int64_t labels = 0;
-  for (const WindowScore& score : scores) {
-    ce += score.ce;
-    delta += score.delta_ce;
-    labels += score.labels;
-  }
-  result.ce_student = ce / static_cast<double>(labels);
-  result.ce_teacher = (ce - delta) / static_cast<double>(labels);
-  return result;
+  return plan_score(scores);
 }
 
 Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& request, Plan plan,

@@ -10,6 +10,8 @@ struct PlanScore {
   MeanKl kl;
   double ce_teacher = 0, ce_student = 0;
 };
+// Of the scores of its windows.
+PlanScore plan_score(std::span<const WindowScore> scores);
 PlanScore measure_plan(const Model& model, const Plan& plan, const UnitInputs& inputs,
                        std::span<const std::vector<int32_t>> windows, Progress& progress,
                        Journal& journal);

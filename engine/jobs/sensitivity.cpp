@@ -103,8 +103,8 @@ std::vector<std::optional<double>> measure_sensitivity(
     for (const size_t unit : group) result[unit] = error;
   };
   for (const UnitGroup& group : groups_of(model)) {
-    if (const auto found = find_number(journal, journal_name(model, group)))
-      put(group, *found);
+    if (const auto found = find_numbers(journal, journal_name(model, group), 1))
+      put(group, found->front());
     else
       missing.push_back(group);
   }
@@ -118,7 +118,7 @@ std::vector<std::optional<double>> measure_sensitivity(
     const std::vector<double> errors = measure(model, part, windows, progress);
     for (size_t i = 0; i < part.size(); ++i) {
       put(part[i], errors[i]);
-      keep_number(journal, journal_name(model, part[i]), errors[i]);
+      keep_numbers(journal, journal_name(model, part[i]), {&errors[i], 1});
     }
     first = end;
   }

@@ -191,6 +191,15 @@ std::shared_ptr<const PackedWeight> StudentRunner::packed(const Student& student
   return made;
 }
 
+WindowScore StudentRunner::run_whole(const std::vector<Weight>& weights, Lane& lane) const {
+  SequenceState state = model_.transient_state();
+  const Sequence sequence = whole(state, rows());
+  const Lane::Frame frame(lane);
+  const Rows x = lane.take(rows(), model_.spec().d_model);
+  model_.run({.ids = ids_, .sequences = {&sequence, 1}, .weights = weights}, x, lane);
+  return score(x, weights, lane);
+}
+
 WindowScore StudentRunner::run_one(const Student& student, Lane& lane) {
   const std::shared_ptr<const PackedWeight> weight = packed(student);
   std::vector<Weight> weights = base_weights_;

@@ -50,6 +50,10 @@ class StudentRunner : public ProfileSubject {
   // scale, over the window's own tokens: each runs its block alone, whose input is the base's.
   std::vector<double> block_errors(std::span<const BlockStudent> students) const;
 
+  // A whole pass over the window that was begun, with these weights, judged by the teacher. From
+  // several threads at once, each with its lane.
+  WindowScore run_whole(const std::vector<Weight>& weights, Lane& lane) const;
+
   // Work of a student's pass, in weights multiplied per token: what progress is measured in.
   double cost(const Student& student) const;
 

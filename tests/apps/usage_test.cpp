@@ -9,9 +9,9 @@ using namespace klens::testing;
 
 namespace {
 
-const std::vector<std::string> kCommands = {"generate", "chat",     "perplexity", "compare",
-                                            "profile",  "plan",     "quantize",   "inspect",
-                                            "bench",    "tokenize", "logits"};
+const std::vector<std::string> kCommands = {
+    "generate", "chat",   "perplexity", "compare", "profile",  "plan",  "quantize",
+    "sweep",    "report", "inspect",    "bench",   "tokenize", "logits"};
 
 }  // namespace
 
@@ -107,6 +107,15 @@ TEST_CASE("wrong calls are told apart from failures") {
   check_usage_error({"quantize", kModel, "--bpw", "5"}, "-o");
   check_usage_error({"quantize", kModel, "-o", "x.klens", "--bpw", "5", "--size", "3M"}, "exclude");
   check_usage_error({"plan", "p.json"}, "--bpw");
+  check_usage_error({"sweep", kModel}, "-o");
+  check_usage_error({"sweep", kModel, "-o", "x.json", "--bpw", "4,five"}, "five");
+  check_usage_error({"sweep", kModel, "-o", "x.json", "--sizes", "3M,"}, "--sizes");
+  check_usage_error({"sweep", kModel, "-o", "x.json", "--bpw", "4", "--points", "3"}, "--points");
+  check_usage_error({"sweep", kModel, "-o", "x.json", "--profile", "p.json", "--windows", "3"},
+                    "--windows");
+  check_usage_error({"sweep", kModel, "--json", "--resume"}, "-o");
+  check_usage_error({"report", "p.json"}, "-o");
+  check_usage_error({"report", "-o", "x.html"}, "FILE");
   check_usage_error({"logits", kModel, "-o", "x"}, "--ids");
   check_usage_error({"bench", kModel, "-p", "0", "-n", "0"});
   check_usage_error({"bench", kModel, kModel});

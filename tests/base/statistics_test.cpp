@@ -63,6 +63,7 @@ TEST_CASE("Kendall's tau-b, with ties", "[statistics]") {
   CHECK(*kendall_tau_b(V{1, 2, 2, 3, 4}, V{1, 1, 3, 3, 2}) == Approx((5 - 2) / std::sqrt(9.0 * 8)));
   CHECK_FALSE(kendall_tau_b(V{}, V{}));
   CHECK_FALSE(kendall_tau_b(V{1}, V{1}));
+  CHECK_FALSE(kendall_tau_b(V{1, 2}, V{1, 2, 3}));
   CHECK_FALSE(kendall_tau_b(V{1, 1, 1}, V{1, 2, 3}));
   CHECK_FALSE(kendall_tau_b(V{1, 2, NAN}, V{1, 2, 3}));
   std::mt19937 random(5);

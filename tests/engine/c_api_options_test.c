@@ -72,6 +72,12 @@ static klens_status quantize(const void* options, klens_error* e) {
   klens_string_free(json);
   return status;
 }
+static klens_status sweep(const void* options, klens_error* e) {
+  char* json = NULL;
+  const klens_status status = klens_sweep(model, options, &json, e);
+  klens_string_free(json);
+  return status;
+}
 static klens_status bench(const void* options, klens_error* e) {
   char* json = NULL;
   const klens_status status = klens_bench(model, options, &json, e);
@@ -164,6 +170,7 @@ static void all_structs(void) {
   klens_outlier_options looking = {0};
   klens_quantize_options quantizing;
   klens_bench_options benching = {0};
+  klens_sweep_options sweeping = {0};
   klens_model_options opening = {0};
   klens_output_options writing = {0};
 #define OPTIONS klens_model_options
@@ -224,6 +231,20 @@ static void all_structs(void) {
   benching.generate = 1;
   benching.repetitions = 1;
   SIZES(bench, benching, batch);
+#undef OPTIONS
+#define OPTIONS klens_sweep_options
+  sweeping.size = sizeof sweeping;
+  sweeping.profile_json = profile_json;
+  sweeping.profile = &profiling;
+  profiling.text = text;
+  profiling.text_bytes = strlen(text);
+  sweeping.text = text;
+  sweeping.text_bytes = strlen(text);
+  sweeping.points = 1;
+  sweeping.windows = 1;
+  sweeping.generate = -1;
+  sweeping.methods = "klens";
+  SIZES(sweep, sweeping, packed_bytes);
 #undef OPTIONS
 #define OPTIONS klens_output_options
   writing.size = sizeof writing;

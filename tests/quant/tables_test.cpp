@@ -107,6 +107,9 @@ const std::set<Place> kOthers = {
     {"kl", "engine/c_api/reports.cpp"},
     {"kl_p999", "apps/commands/compare.cpp"},
     {"ppl", "apps/commands/perplexity.cpp"},
+    {"ppl", "apps/commands/sweep.cpp"},
+    {"ppl", "apps/report/points.cpp"},
+    {"ppl", "apps/sweep_view.cpp"},
     {"ppl", "engine/c_api/reports.cpp"},
 };
 

@@ -410,6 +410,14 @@ typedef struct klens_outlier_options {
 KLENS_API klens_status klens_outliers(const char* scores, const klens_outlier_options* options,
                                       char** json, klens_error* error);
 
+/* What orders units are put into by the metrics of a profile.json, which is checked:
+   {"units" (that were measured),"metrics":[names],"tau":[[1,...],...] (Kendall's tau-b of each with
+   each over units, signs turned such that worse is more; null: one of them tells nothing apart),
+   "candidates":[for each unit the place of the candidate that it is ranked by: the smallest that
+   was measured; null: none was]} */
+KLENS_API klens_status klens_rank_agreement(const char* profile_json, char** json,
+                                            klens_error* error);
+
 typedef struct klens_quantize_options {
   size_t size;
   const char* plan_json;                /* a ready plan; or NULL and plan below */
@@ -437,6 +445,40 @@ typedef struct klens_quantize_options {
 KLENS_API klens_status klens_quantize(klens_model* model, const char* out_path,
                                       const klens_quantize_options* options, char** json,
                                       klens_error* error);
+
+typedef struct klens_sweep_options {
+  size_t size;
+  const char* profile_json; /* a profile of this model; NULL: measured as `profile` says */
+  /* How to measure, the journal (state_path, resume), and progress. With a profile that is given,
+     its text is the one that it was made from, if it was; else the text to judge by. */
+  const klens_profile_options* profile;
+  const char* methods; /* of klens_plan_methods(), comma-separated; NULL: all that take a budget */
+  const double* bpw;   /* budgets: [bpw_count] bits per weight, then [file_bytes_count] sizes */
+  size_t bpw_count;
+  const int64_t* file_bytes;
+  size_t file_bytes_count;
+  int32_t points; /* where no budgets are given: so many, evenly in bits per weight from the smallest
+                     plan to the "base" format; 0: 12 */
+  const char* text; /* text to judge plans by; NULL: windows that the profile did not use */
+  size_t text_bytes;
+  const char* text_name; /* what the report says the text is */
+  int32_t windows;       /* to judge plans by, of the profile's length; 0: 16 */
+  int32_t generate;      /* tokens decoded to time a plan; 0: 32, negative: not timed */
+  int32_t repetitions;   /* 0: 3; the median counts */
+  int64_t packed_bytes;  /* memory for packed units that plans share; 0: 1 GiB */
+} klens_sweep_options;
+
+/* Makes a plan for each method and budget, and measures it packed in memory. Points that are the
+   same plan are measured once; all that is finished is kept in the profile's state_path, which the
+   caller removes. {"klens_sweep": 1 (schema version), "tool","model" (as in profile.json),
+   "calibration" (as in profile.json),"evaluation":{"text","windows","window","tokens","ppl" (of
+   the model itself)},"machine":{"device","isa","threads","generate","repetitions"},
+   "source_formats" (as klens_quantize),"methods","points":[{"method","budget","bpw","bytes" (of the
+   whole file),"predicted_kl","kl","kl_stderr","ppl","tok_s","tok_s_stddev","plan" (a number; the
+   same for points that are the same plan)}, or {"method","budget","refused" (why)}],
+   "profile" (where it was measured here)} */
+KLENS_API klens_status klens_sweep(klens_model* model, const klens_sweep_options* options,
+                                   char** json, klens_error* error);
 
 typedef struct klens_bench_options {
   size_t size;

@@ -1,0 +1,295 @@
+#include "engine/jobs/sweep.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "engine/jobs/profile_state.h"
+#include "engine/jobs/quantize_job.h"
+#include "loaders/profile_json.h"
+
+namespace klens {
+namespace {
+
+// What plans are made from and judged by.
+struct Ground {
+  Profile profile;
+  Windows windows;   // to judge by
+  std::string text;  // what they are
+  // What quantizers see: known, or found from the windows that the profile was made from.
+  std::optional<UnitInputs> inputs;
+  Windows calibration;
+};
+
+std::vector<const PlanMethod*> parse_methods(const std::string& list) {
+  auto named = parse_names(list, "planning method", kPlanMethods);
+  if (const auto* why = std::get_if<std::string>(&named))
+    throw Error(ErrorKind::kBadArgument, *why);
+  std::vector<const PlanMethod*> methods = std::get<0>(std::move(named));
+  for (const PlanMethod* method : methods)
+    if (method->takes_format)
+      throw Error(ErrorKind::kBadArgument,
+                  std::string("method ") + method->name +
+                      " takes a format and no budget, so it has no frontier: leave it out");
+  if (methods.empty())
+    for (const PlanMethod& method : kPlanMethods)
+      if (!method.takes_format) methods.push_back(&method);
+  return methods;
+}
+
+// A given profile must be of this model, as it runs here.
+void check_same_model(const Profile& profile, const Model& model) {
+  const std::string& path = model.checkpoint().path;
+  const auto fail = [&](const std::string& what) {
+    throw Error(ErrorKind::kBadArgument,
+                "profile: " + what + "; profile " + path + " itself, or leave the profile out");
+  };
+  std::map<std::string, const Unit*> units;
+  for (const Unit& unit : profile.units) units[unit.name] = &unit;
+  for (const LinearSpec& spec : model.units()) {
+    const auto found = units.find(spec.name);
+    if (found == units.end())
+      fail("is of another model: it lacks unit " + spec.name + " of " + path);
+    if (found->second->rows != spec.rows || found->second->cols != spec.cols)
+      fail("is of another model: unit " + spec.name + " has another shape in " + path);
+  }
+  if (units.size() != model.units().size())
+    fail("is of another model: it has " + std::to_string(units.size()) + " units, " + path + " " +
+         std::to_string(model.units().size()));
+  if (!profile.checkpoint_xxh3.empty() &&
+      profile.checkpoint_xxh3 != checkpoint_xxh3(model.checkpoint()))
+    fail("is of other weights (" + profile.checkpoint_xxh3 + ") than those of " + path);
+  const char* activations = activations_name(model.options().activations);
+  if (!profile.activations.empty() && profile.activations != activations)
+    fail("was measured with activations in " + profile.activations + ", not in " + activations);
+}
+
+Windows text_windows(const Model& model, const Tokenizer* tokenizer, const std::string& text,
+                     int64_t ctx, int64_t count) {
+  if (tokenizer == nullptr)
+    throw Error(ErrorKind::kBadFile,
+                model.checkpoint().path + ": holds no tokenizer.json, which a text needs");
+  Windows windows = calibrate_on_text(model, *tokenizer, text, ctx, count, 0).windows;
+  windows.resize(std::min(windows.size(), static_cast<size_t>(count)));
+  return windows;
+}
+
+// The text goes on behind what the profile is made from.
+Calibration calibrate_with_rest(const Model& model, const Tokenizer* tokenizer,
+                                const SweepOptions& options) {
+  const ProfileOptions& p = options.profile;
+  if (tokenizer == nullptr) text_windows(model, tokenizer, *p.text, p.ctx, 1);  // refuses
+  Calibration calibration = calibrate_on_text(model, *tokenizer, *p.text, p.ctx, p.windows,
+                                              options.text ? 0 : options.windows);
+  if (!options.text && calibration.held_out.empty())
+    throw Error(ErrorKind::kBadArgument,
+                p.source_name + ": is used up by the " + std::to_string(p.windows) +
+                    " windows of the profile, so nothing is left to judge plans by; give another "
+                    "text to judge by, a longer one, or fewer windows");
+  return calibration;
+}
+
+std::string rest_of(const std::string& source) { return source + ", behind the profile's windows"; }
+constexpr const char* kSamples = "sampled from the model";
+
+// Of a profile that is given: its windows again, which quantizers look at, and others.
+Ground ground_of(Profile profile, const Model& model, const Tokenizer* tokenizer,
+                 const SweepOptions& options, Progress& progress, Journal& journal) {
+  const ProfileOptions& p = options.profile;
+  Ground ground;
+  ground.profile = std::move(profile);
+  Calibration calibration;
+  std::optional<std::string> text = options.text;
+  ground.text = options.text_name;
+  if (ground.profile.calibration_source == kSampledSource) {
+    if (!text && p.text) {
+      text = p.text;
+      ground.text = p.source_name;
+    }
+    calibration = calibrate_on_samples(model, p.ctx, p.windows, text ? 0 : options.windows, p.seed,
+                                       progress, journal);
+    if (!text) ground.text = kSamples;
+  } else {
+    if (!p.text)
+      throw Error(ErrorKind::kBadArgument,
+                  "profile: was made from the text " + ground.profile.calibration_source +
+                      ", which quantizers look at too: give that text again (-f)");
+    calibration = calibrate_with_rest(model, tokenizer, options);
+    if (!text) ground.text = rest_of(p.source_name);
+  }
+  ground.calibration = std::move(calibration.windows);
+  ground.windows = text ? text_windows(model, tokenizer, *text, p.ctx, options.windows)
+                        : std::move(calibration.held_out);
+  return ground;
+}
+
+Ground measured_ground(const Model& model, const Tokenizer* tokenizer, const SweepOptions& options,
+                       Progress& progress, Journal& journal) {
+  ProfileOptions p = options.profile;
+  p.held_out = options.text ? 0 : options.windows;
+  Ground ground;
+  if (options.text)
+    ground.windows = text_windows(model, tokenizer, *options.text, p.ctx, options.windows);
+  if (p.text) calibrate_with_rest(model, tokenizer, options);  // before hours of measuring
+  ProfileRun run = run_profile(
+      model, tokenizer, p, progress, [](const Profile&) { return false; }, journal);
+  ground.profile = std::move(run.profile);
+  ground.inputs = std::move(run.inputs);
+  ground.text = options.text ? options.text_name : p.text ? rest_of(p.source_name) : kSamples;
+  if (!options.text) ground.windows = std::move(run.calibration.held_out);
+  return ground;
+}
+
+// From the smallest plan to the base format; in thousandths, rounded up, so that both can be met.
+std::vector<Budget> even_budgets(const Profile& profile, int64_t points) {
+  int64_t least = profile.fixed_bytes, most = profile.fixed_bytes;
+  for (const Unit& unit : profile.units) {
+    least += std::ranges::min_element(unit.candidates, {}, &Candidate::bytes)->bytes;
+    for (const Candidate& c : unit.candidates)
+      if (c.choice.format == kBaseFormat.name) most += c.bytes;
+  }
+  const double low = bits_per_weight(profile, least);
+  const double high = std::max(low, bits_per_weight(profile, most));
+  std::vector<Budget> budgets;
+  for (int64_t i = 0; i < points; ++i) {
+    const double part = points > 1 ? static_cast<double>(i) / static_cast<double>(points - 1) : 0.0;
+    budgets.emplace_back().bpw = std::ceil((low + part * (high - low)) * 1000 - 1e-6) / 1000;
+  }
+  return budgets;
+}
+
+std::string text_of(const Budget& budget) {
+  return budget.bpw ? number_text(*budget.bpw) + " bpw"
+                    : std::to_string(budget.file_bytes.value_or(0)) + " bytes";
+}
+
+// Each method's plan for each budget, no two plans alike.
+void make_plans(const Model& model, const std::vector<const PlanMethod*>& methods,
+                const std::vector<Budget>& budgets, SweepReport& report) {
+  std::map<std::map<std::string, Choice>, size_t> known;
+  for (const PlanMethod* method : methods) {
+    report.methods.push_back(method->name);
+    for (const Budget& budget : budgets) {
+      SweepPoint point;
+      point.method = method->name;
+      point.budget = text_of(budget);
+      PlanRequest request;
+      request.method = method->name;
+      request.budget = budget;
+      auto made = make_plan(report.profile, request);
+      if (auto* why = std::get_if<std::string>(&made)) {
+        point.refused = std::move(*why);
+      } else {
+        Plan& plan = std::get<Plan>(made);
+        point.predicted_kl = predicted_kl(report.profile, plan);
+        const auto [at, fresh] = known.try_emplace(plan.units, report.plans.size());
+        point.plan = at->second;
+        if (fresh) {
+          check_reach(plan, model);
+          report.plans.emplace_back().plan = std::move(plan);
+        }
+      }
+      report.points.push_back(std::move(point));
+    }
+  }
+  if (report.plans.empty()) throw Error(ErrorKind::kBadArgument, report.points.front().refused);
+}
+
+// Small plans first: neighbours share most of their units.
+void order_by_bytes(SweepReport& report) {
+  std::vector<size_t> order(report.plans.size()), place(report.plans.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::ranges::stable_sort(order, {}, [&](size_t i) { return report.plans[i].plan.bytes; });
+  std::vector<PlanFigures> sorted;
+  for (const size_t i : order) {
+    place[i] = sorted.size();
+    sorted.push_back(std::move(report.plans[i]));
+  }
+  report.plans = std::move(sorted);
+  for (SweepPoint& point : report.points) point.plan = place[point.plan];
+}
+
+void check_counts(const SweepOptions& options) {
+  const auto require = [](bool good, const char* what) {
+    if (!good) throw Error(ErrorKind::kBadArgument, what);
+  };
+  require(options.points >= 1, "a sweep has at least 1 budget");
+  require(options.windows >= 1, "plans are judged by at least 1 window");
+  require(options.generate >= 0 && options.repetitions >= 1, "speed is timed at least once");
+  for (const Budget& budget : options.budgets)
+    require(budget.bpw ? std::isfinite(*budget.bpw) && *budget.bpw > 0
+                       : budget.file_bytes && *budget.file_bytes > 0,
+            "a budget of a sweep is bits per weight or a file size, above 0");
+}
+
+// Budgets of which the shapes say that none can be met are refused before anything is measured.
+void check_budgets(const Model& model, const SweepOptions& options) {
+  if (options.budgets.empty() || !options.profile_json.empty()) return;
+  const Profile profile =
+      costless_profile(model, parse_formats(options.profile.formats), options.profile.quantizer);
+  std::string refused;
+  for (const Budget& budget : options.budgets) {
+    PlanRequest request;
+    request.budget = budget;
+    const auto made = make_plan(profile, request);
+    const std::string* why = std::get_if<std::string>(&made);
+    if (why == nullptr) return;
+    if (refused.empty()) refused = *why;
+  }
+  throw Error(ErrorKind::kBadArgument, refused);
+}
+
+}  // namespace
+
+SweepReport sweep(const Model& model, const Tokenizer* tokenizer, const SweepOptions& options,
+                  Progress& progress) {
+  check_counts(options);
+  const std::vector<const PlanMethod*> methods = parse_methods(options.methods);
+  check_budgets(model, options);
+  SweepOptions run = options;
+  const bool given = !options.profile_json.empty();
+  Profile profile;
+  if (given) {
+    profile = profile_from_json(options.profile_json, "profile");
+    check_same_model(profile, model);
+    run.profile.ctx = std::max<int64_t>(profile.window, 2);
+    run.profile.windows = std::max<int64_t>(profile.windows, 1);
+    run.profile.seed = profile.seed;
+  }
+  const std::unique_ptr<Journal> journal = open_journal(model, run.profile, options.profile_json);
+  Ground ground = given ? ground_of(std::move(profile), model, tokenizer, run, progress, *journal)
+                        : measured_ground(model, tokenizer, run, progress, *journal);
+  SweepReport report;
+  report.profile = ground.profile;
+  report.profiled = !given;
+  report.text = ground.text;
+  report.windows = static_cast<int64_t>(ground.windows.size());
+  report.device = model.device().name();
+  report.level = model.device().level();
+  report.threads = model.options().threads;
+  report.generate = options.generate;
+  report.repetitions = options.repetitions;
+  report.quantised_from = quantised_formats(model.checkpoint());
+  make_plans(
+      model, methods,
+      options.budgets.empty() ? even_budgets(ground.profile, options.points) : options.budgets,
+      report);
+  order_by_bytes(report);
+  if (!ground.inputs) {
+    Quantizer::Sees most = Quantizer::Sees::kNothing;
+    for (const PlanFigures& figures : report.plans) most = std::max(most, sees(figures.plan));
+    ground.inputs = UnitInputs(model, ground.calibration, most, progress);
+  }
+  for (PlanFigures& figures : report.plans)
+    figures.bytes = baked_bytes(model, ground.profile, figures.plan);
+  const TextFigures text = measure_plans(model, ground.windows, *ground.inputs,
+                                         {.generate = options.generate,
+                                          .repetitions = options.repetitions,
+                                          .packed_bytes = options.packed_bytes},
+                                         progress, *journal, report.plans);
+  report.ppl = text.ppl;
+  report.tokens = text.tokens;
+  return report;
+}
+
+}  // namespace klens
