@@ -38,18 +38,36 @@ std::string quantizers_help() {
   return help;
 }
 
+// One for each text, or none.
+std::vector<double> weights_of(const Arguments& arguments) {
+  const std::vector<double> weights = arguments.numbers("weights", 1e-6, 1e6);
+  const size_t files = arguments.texts("file").size();
+  if (!weights.empty() && weights.size() != files)
+    throw UsageError("--weights has " + std::to_string(weights.size()) + " numbers for " +
+                     std::to_string(files) + " texts (-f)");
+  return weights;
+}
+
 }  // namespace
 
 std::string text_name(const std::string& path) {
   return path == "-" ? "standard input" : std::filesystem::path(path).filename().string();
 }
 
+std::vector<std::string> input_files(const Arguments& arguments, std::vector<std::string> others) {
+  for (const std::string& file : arguments.texts("file")) others.push_back(file);
+  return others;
+}
+
 OptionGroup calibration_options() {
   return {
       "Measuring",
       {{"f,file", "FILE",
-        "calibration text (- reads standard input); none: sampled from the "
+        "calibration text (- reads standard input); may be given again; none: sampled from the "
         "model itself, which needs no data"},
+       {"weights", "LIST",
+        "how many windows come from each of several texts, in proportion, such as 3,1 (default: "
+        "alike)"},
        {"c,ctx,ctx-size", "N", "tokens of a calibration window (default 256)"},
        {"windows", "N", "calibration windows, the first N of the text (default 32)"},
        {"s,seed", "N", "of sampled text (default 0)"},
@@ -74,20 +92,29 @@ Calibration::Calibration(const Arguments& arguments, std::string state_path)
                     ? -1
                     : static_cast<int32_t>(arguments.count("measured", 0, 1))),
       seed_(arguments.seed()) {
-  if (const auto file = arguments.text("file")) {
-    text_ = read_file(*file);
-    has_text_ = true;
-    source_name_ = text_name(*file);
-    if (text_.empty()) throw Error("the calibration text " + source_name_ + " is empty");
+  const std::vector<double> weights = weights_of(arguments);
+  for (const std::string& file : arguments.texts("file")) {
+    Text text{read_file(file), text_name(file)};
+    if (text.text.empty()) throw Error("the calibration text " + text.name + " is empty");
+    if (!weights.empty()) text.weight = weights[texts_.size()];
+    texts_.push_back(std::move(text));
   }
+  for (size_t i = 1; i < texts_.size(); ++i)
+    more_.push_back(
+        {texts_[i].text.data(), texts_[i].text.size(), texts_[i].name.c_str(), texts_[i].weight});
 }
 
 klens_profile_options Calibration::options(Progress& progress) const {
   klens_profile_options options{};
   options.size = sizeof(options);
-  options.text = has_text_ ? text_.data() : nullptr;
-  options.text_bytes = text_.size();
-  options.source_name = or_null(source_name_);
+  if (!texts_.empty()) {
+    options.text = texts_.front().text.data();
+    options.text_bytes = texts_.front().text.size();
+    options.source_name = texts_.front().name.c_str();
+    options.text_weight = texts_.front().weight;
+    options.more_texts = more_.data();
+    options.more_count = more_.size();
+  }
   options.ctx = ctx_;
   options.windows = windows_;
   options.seed = seed_;

@@ -20,8 +20,14 @@ class Calibration {
   [[noreturn]] void rethrow(const Failure& failure) const;
 
  private:
-  std::string text_, source_name_, formats_, quantizer_, metrics_, state_path_;
-  bool has_text_ = false, resume_ = false;
+  struct Text {
+    std::string text, name;
+    double weight = 1;
+  };
+  std::vector<Text> texts_;
+  std::vector<klens_calibration_text> more_;  // all but the first
+  std::string formats_, quantizer_, metrics_, state_path_;
+  bool resume_ = false;
   int32_t ctx_ = 0, windows_ = 0, measured_ = 0;
   uint64_t seed_ = 0;
 };
@@ -30,6 +36,9 @@ class Calibration {
 std::string text_name(const std::string& path);
 
 OptionGroup calibration_options();
+
+// What is read: the calibration texts and these.
+std::vector<std::string> input_files(const Arguments& arguments, std::vector<std::string> others);
 
 // One line on standard error where a model is quantised already: what is measured is not what
 // users of the first model lose.

@@ -128,6 +128,9 @@ std::string wrong_budget(const Profile& profile, const PlanMethod& method,
     return "a KL budget is a number of nats per token, 0 or more, such as 0.02";
   if (budget.min_tok_s && !(std::isfinite(*budget.min_tok_s) && *budget.min_tok_s > 0))
     return "a budget in tokens per second is a number above 0, such as 20";
+  if (budget.min_tok_s && method.unmeasured)
+    return "method " + request.method + " looks at bytes alone, so it can keep no speed: give it " +
+           "bits per weight or a file size";
   if (budget.min_tok_s) return untimed(profile);
   return "";
 }

@@ -183,6 +183,23 @@ double Arguments::number(const std::string& name, double otherwise, double least
   return *number;
 }
 
+std::vector<double> Arguments::numbers(const std::string& name, double least, double most) const {
+  std::vector<double> numbers;
+  const Given* given = find(name);
+  if (given == nullptr) return numbers;
+  for (const std::string& word : words_of(given->values.back())) {
+    const std::optional<double> number = parse_number(word);
+    if (!number || *number < least || *number > most) {
+      std::ostringstream range;
+      range << least << " to " << most;
+      throw UsageError(given->spelled + " takes numbers from " + range.str() +
+                       " with commas, not '" + word + "'");
+    }
+    numbers.push_back(*number);
+  }
+  return numbers;
+}
+
 uint64_t Arguments::seed() const { return static_cast<uint64_t>(count("seed", 0, 0, INT64_MAX)); }
 
 std::optional<int64_t> Arguments::bytes(const std::string& name) const {
@@ -210,6 +227,16 @@ std::string Arguments::one_of(std::initializer_list<const char*> names) const {
     chosen_name = name;
   }
   return chosen_name;
+}
+
+std::vector<std::string> words_of(const std::string& list) {
+  std::vector<std::string> words;
+  for (size_t begin = 0; begin <= list.size();) {
+    const size_t end = std::min(list.find(',', begin), list.size());
+    words.push_back(list.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return words;
 }
 
 std::optional<int64_t> parse_integer(const std::string& text) {

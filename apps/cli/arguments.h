@@ -27,6 +27,8 @@ class Arguments {
   int64_t count(const std::string& name, int64_t otherwise, int64_t least,
                 int64_t most = INT32_MAX) const;
   double number(const std::string& name, double otherwise, double least, double most) const;
+  // "3,1": numbers with commas; empty where the option is not given.
+  std::vector<double> numbers(const std::string& name, double least, double most) const;
   uint64_t seed() const;
   // "2500000", "2.5M", ...: see parse_bytes.
   std::optional<int64_t> bytes(const std::string& name) const;
@@ -47,6 +49,8 @@ class Arguments {
 };
 
 // The whole text as a number, or nothing: no spaces, no sign where unsigned, no NaN or infinity.
+// "a,b" to "a" and "b".
+std::vector<std::string> words_of(const std::string& list);
 std::optional<int64_t> parse_integer(const std::string& text);
 std::optional<double> parse_number(const std::string& text);
 // GNU's convention: K, M, G, T (and KiB, ...) are powers of 1024, KB, MB, ... powers of 1000. A

@@ -125,7 +125,7 @@ void run(const Arguments& arguments) {
   const std::string state = output.empty() ? "" : output + ".partial";
   const Calibration calibration(arguments, state);
   const std::string judge = arguments.text_or("validate", "");
-  if (!output.empty()) check_output(output, ".json", {path, arguments.text_or("file", ""), judge});
+  if (!output.empty()) check_output(output, ".json", input_files(arguments, {path, judge}));
   const std::string judge_text = judge.empty() ? "" : read_file(judge),
                     judge_name = text_name(judge);
   const ModelHandle model = open_model(arguments, path);

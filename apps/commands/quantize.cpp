@@ -100,8 +100,8 @@ void run(const Arguments& arguments) {
                 "klens plan has written");
   const Calibration calibration(arguments, output.empty() ? "" : output + ".partial");
   if (!dry_run)
-    check_output(output, ".klens",
-                 {path, arguments.text_or("file", ""), arguments.text_or("plan", "")}, false);
+    check_output(output, ".klens", input_files(arguments, {path, arguments.text_or("plan", "")}),
+                 false);
 
   const ModelHandle model = open_model(arguments, path);
   // A ready plan and --uniform are measured at the end alone, --keep where it changes something.

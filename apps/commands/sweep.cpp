@@ -16,30 +16,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-std::vector<std::string> words_of(const std::string& list) {
-  std::vector<std::string> words;
-  for (size_t begin = 0; begin <= list.size();) {
-    const size_t end = std::min(list.find(',', begin), list.size());
-    words.push_back(list.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return words;
-}
-
-std::vector<double> read_bpw(const Arguments& arguments) {
-  std::vector<double> budgets;
-  const auto list = arguments.text("bpw");
-  if (!list) return budgets;
-  for (const std::string& word : words_of(*list)) {
-    const auto value = parse_number(word);
-    if (!value || !(*value >= 0.01 && *value <= 64))
-      throw UsageError("--bpw takes bits per weight from 0.01 to 64 with commas, not '" + word +
-                       "'");
-    budgets.push_back(*value);
-  }
-  return budgets;
-}
-
 std::vector<int64_t> read_sizes(const Arguments& arguments) {
   std::vector<int64_t> budgets;
   const auto list = arguments.text("sizes");
@@ -57,7 +33,7 @@ std::vector<int64_t> read_sizes(const Arguments& arguments) {
 class Sweep {
  public:
   explicit Sweep(const Arguments& arguments)
-      : bpw_(read_bpw(arguments)),
+      : bpw_(arguments.numbers("bpw", 0.01, 64)),
         sizes_(read_sizes(arguments)),
         methods_(arguments.text_or("methods", "")),
         profile_path_(arguments.text_or("profile", "")),
@@ -148,8 +124,8 @@ void run(const Arguments& arguments) {
   const std::string state = output.empty() ? "" : output + ".partial";
   const Sweep sweep(arguments);
   const Calibration calibration(arguments, state);
-  const std::vector<std::string> inputs = {path, arguments.text_or("file", ""),
-                                           sweep.profile_path(), sweep.test_path()};
+  const std::vector<std::string> inputs =
+      input_files(arguments, {path, sweep.profile_path(), sweep.test_path()});
   if (!output.empty()) check_output(output, ".json", inputs);
   if (!profile_output.empty()) check_output(profile_output, ".json", inputs);
   const ModelHandle model = open_model(arguments, path);

@@ -48,8 +48,19 @@ ProfileOptions profile_options(const klens_profile_options& given) {
   if (given.ctx < 0 || given.windows < 0)
     throw Error(ErrorKind::kBadArgument, "-c and --windows must not be negative");
   ProfileOptions options;
-  if (given.text != nullptr) options.text = std::string(given.text, given.text_bytes);
-  if (given.source_name != nullptr) options.source_name = given.source_name;
+  if (given.text != nullptr)
+    options.texts.push_back({std::string(given.text, given.text_bytes),
+                             given.source_name != nullptr ? given.source_name : "text",
+                             given.text_weight != 0 ? given.text_weight : 1});
+  if (given.more_count > 0) require(given.more_texts, "more_texts");
+  for (size_t i = 0; i < given.more_count; ++i) {
+    const klens_calibration_text& more = given.more_texts[i];
+    require(given.text, "text");
+    require(more.text, "text of more_texts");
+    options.texts.push_back({std::string(more.text, more.text_bytes),
+                             more.name != nullptr ? more.name : "text",
+                             more.weight != 0 ? more.weight : 1});
+  }
   if (given.ctx != 0) options.ctx = given.ctx;
   if (given.windows != 0) options.windows = given.windows;
   options.seed = given.seed;

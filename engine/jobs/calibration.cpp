@@ -1,10 +1,12 @@
 #include "engine/jobs/calibration.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "engine/jobs/profile_state.h"
 #include "engine/jobs/text_windows.h"
 #include "engine/sampler.h"
+#include "loaders/profile_json.h"
 
 namespace klens {
 namespace {
@@ -55,24 +57,68 @@ void sample_next(const Model& model, int64_t ctx, std::span<Sample> samples, Lan
   }
 }
 
+// A text's ids and its turn.
+struct Share {
+  std::vector<int32_t> ids;
+  double weight, due = 0;  // in windows
+  size_t at = 0;
+
+  bool used_up(int64_t ctx) const { return ids.size() - at < static_cast<size_t>(ctx); }
+  std::vector<int32_t> take(int64_t ctx) {
+    const auto first = ids.begin() + static_cast<std::ptrdiff_t>(at);
+    at += static_cast<size_t>(ctx);
+    return {first, first + ctx};
+  }
+};
+
+// Whose part is most behind.
+Share& next_of(std::vector<Share>& shares, double weights) {
+  for (Share& share : shares) share.due += share.weight / weights;
+  Share& next = *std::ranges::max_element(shares, {}, &Share::due);
+  next.due -= 1;
+  return next;
+}
+
 }  // namespace
 
-Calibration calibrate_on_text(const Model& model, const Tokenizer& tokenizer, std::string_view text,
-                              int64_t ctx, int64_t windows, int64_t held_out) {
-  const std::vector<int32_t> ids = text_ids(model, tokenizer, text);
+std::string source_name(std::span<const CalibrationText> texts) {
+  if (texts.size() == 1) return texts.front().name;
+  std::string all;
+  for (const CalibrationText& text : texts)
+    all += (all.empty() ? "" : " + ") + number_text(text.weight) + " " + text.name;
+  return all;
+}
+
+Calibration calibrate_on_texts(const Model& model, const Tokenizer& tokenizer,
+                               std::span<const CalibrationText> texts, int64_t ctx, int64_t windows,
+                               int64_t held_out) {
   Calibration result;
-  const int64_t whole = static_cast<int64_t>(ids.size()) / ctx;
-  if (whole == 0) {
-    if (ids.size() < 2)
+  std::vector<Share> shares;
+  double weights = 0;
+  for (const CalibrationText& text : texts) {
+    if (!(text.weight > 0) || !std::isfinite(text.weight))
       throw Error(ErrorKind::kBadArgument,
-                  "the calibration text has fewer than 2 tokens; give a longer one");
-    result.windows.push_back(ids);
+                  "the weight of calibration text " + text.name + " is not a number above 0");
+    weights += text.weight;
+    shares.push_back({text_ids(model, tokenizer, text.text), text.weight});
+    const size_t tokens = shares.back().ids.size(), whole = static_cast<size_t>(ctx);
+    if (tokens >= whole) continue;
+    if (tokens < 2 || texts.size() > 1)
+      throw Error(ErrorKind::kBadArgument,
+                  "calibration text " + text.name + " has " + std::to_string(tokens) +
+                      " tokens, fewer than " +
+                      (texts.size() > 1 ? "a window of " + std::to_string(ctx) : "2") +
+                      "; give a longer one");
+    result.windows.push_back(shares.back().ids);
     return result;
   }
   const int64_t seen = std::max(windows, (kLeastSeenTokens - 1) / ctx + 1);
-  for (int64_t w = 0; w < std::min(whole, seen + held_out); ++w)
+  for (int64_t w = 0; w < seen + held_out; ++w) {
+    Share& next = next_of(shares, weights);
+    if (next.used_up(ctx)) break;
     (w >= windows && w < windows + held_out ? result.held_out : result.windows)
-        .emplace_back(ids.begin() + w * ctx, ids.begin() + (w + 1) * ctx);
+        .push_back(next.take(ctx));
+  }
   return result;
 }
 

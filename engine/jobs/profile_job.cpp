@@ -192,15 +192,15 @@ Calibration calibrate(const Model& model, const Tokenizer* tokenizer, const Prof
   if (options.ctx < 2)
     throw Error(ErrorKind::kBadArgument, "-c must be at least 2: one token and its next");
   if (options.windows < 1) throw Error(ErrorKind::kBadArgument, "--windows must be at least 1");
-  if (!options.text)
+  if (options.texts.empty())
     return calibrate_on_samples(model, options.ctx, options.windows, options.held_out, options.seed,
                                 progress, journal);
   if (tokenizer == nullptr)
     throw Error(ErrorKind::kBadFile, model.checkpoint().path +
                                          ": holds no tokenizer.json, so a text cannot be used; "
                                          "leave out -f to calibrate on samples of the model");
-  return calibrate_on_text(model, *tokenizer, *options.text, options.ctx, options.windows,
-                           options.held_out);
+  return calibrate_on_texts(model, *tokenizer, options.texts, options.ctx, options.windows,
+                            options.held_out);
 }
 
 // What is asked for of units whatever they become.
@@ -271,7 +271,7 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
               static_cast<size_t>(options.measured));
   Profile& profile = prepared.profile;
   profile.checkpoint_xxh3 = checkpoint_xxh3(model.checkpoint());
-  profile.calibration_source = options.text ? options.source_name : kSampledSource;
+  profile.calibration_source = options.texts.empty() ? kSampledSource : source_name(options.texts);
   profile.window = options.ctx;
   profile.seed = options.seed;
   const std::span windows =

@@ -14,8 +14,7 @@ namespace klens {
 inline constexpr const char* kSampledSource = "teacher";
 
 struct ProfileOptions {
-  std::optional<std::string> text;  // calibration text; none: sampled from the model
-  std::string source_name = "text";
+  std::vector<CalibrationText> texts;  // none: sampled from the model
   int64_t ctx = 256;
   int64_t windows = 32;
   int64_t held_out = 0;  // further windows to judge a plan by

@@ -12,6 +12,7 @@
 #include "engine/version.h"
 #include "loaders/checksum.h"
 #include "loaders/mapped_file.h"
+#include "loaders/profile_json.h"
 
 namespace klens {
 namespace {
@@ -127,7 +128,9 @@ std::unique_ptr<Journal> open_journal(const Model& model, const ProfileOptions& 
                     model.device().level() + " " + checkpoint_xxh3(model.checkpoint()) + " " +
                     std::to_string(static_cast<int>(model.options().activations)) + " " +
                     std::to_string(static_cast<int>(model.kv_type())) + " " +
-                    (options.text ? hash_of(*options.text) : "sampled");
+                    (options.texts.empty() ? "sampled" : "");
+  for (const CalibrationText& text : options.texts)
+    run += " " + hash_of(text.text) + " " + number_text(text.weight);
   for (const int64_t number : {options.ctx, options.windows}) run += " " + std::to_string(number);
   run += " " + std::to_string(options.seed);
   for (const Format* format : parse_formats(options.formats))

@@ -214,13 +214,13 @@ Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const Quant
   const ProfileOptions& p = options.profile;
   if (changes_nothing(made.plan, model)) return made;
   const Quantizer::Sees seen = sees(made.plan);
-  if (!p.text || tokenizer == nullptr) {
+  if (p.texts.empty() || tokenizer == nullptr) {
     made.inputs_unknown = seen != Quantizer::Sees::kNothing;
     name_what_is_done(made.plan);
     return made;
   }
   Calibration calibration =
-      calibrate_on_text(model, *tokenizer, *p.text, p.ctx, p.windows, kHeldOutWindows);
+      calibrate_on_texts(model, *tokenizer, p.texts, p.ctx, p.windows, kHeldOutWindows);
   made.inputs = UnitInputs(model, calibration.windows, seen, progress);
   if (!options.measure) return made;
   const bool left = !calibration.held_out.empty();

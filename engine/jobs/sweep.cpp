@@ -64,12 +64,12 @@ void check_same_model(const Profile& profile, const Model& model) {
     fail("was measured with activations in " + profile.activations + ", not in " + activations);
 }
 
-Windows text_windows(const Model& model, const Tokenizer* tokenizer, const std::string& text,
-                     int64_t ctx, int64_t count) {
+Windows text_windows(const Model& model, const Tokenizer* tokenizer,
+                     std::span<const CalibrationText> texts, int64_t ctx, int64_t count) {
   if (tokenizer == nullptr)
     throw Error(ErrorKind::kBadFile,
                 model.checkpoint().path + ": holds no tokenizer.json, which a text needs");
-  Windows windows = calibrate_on_text(model, *tokenizer, text, ctx, count, 0).windows;
+  Windows windows = calibrate_on_texts(model, *tokenizer, texts, ctx, count, 0).windows;
   windows.resize(std::min(windows.size(), static_cast<size_t>(count)));
   return windows;
 }
@@ -78,12 +78,12 @@ Windows text_windows(const Model& model, const Tokenizer* tokenizer, const std::
 Calibration calibrate_with_rest(const Model& model, const Tokenizer* tokenizer,
                                 const SweepOptions& options) {
   const ProfileOptions& p = options.profile;
-  if (tokenizer == nullptr) text_windows(model, tokenizer, *p.text, p.ctx, 1);  // refuses
-  Calibration calibration = calibrate_on_text(model, *tokenizer, *p.text, p.ctx, p.windows,
-                                              options.text ? 0 : options.windows);
+  if (tokenizer == nullptr) text_windows(model, tokenizer, p.texts, p.ctx, 1);  // refuses
+  Calibration calibration = calibrate_on_texts(model, *tokenizer, p.texts, p.ctx, p.windows,
+                                               options.text ? 0 : options.windows);
   if (!options.text && calibration.held_out.empty())
     throw Error(ErrorKind::kBadArgument,
-                p.source_name + ": is used up by the " + std::to_string(p.windows) +
+                source_name(p.texts) + ": is used up by the " + std::to_string(p.windows) +
                     " windows of the profile, so nothing is left to judge plans by; give another "
                     "text to judge by, a longer one, or fewer windows");
   return calibration;
@@ -99,27 +99,24 @@ Ground ground_of(Profile profile, const Model& model, const Tokenizer* tokenizer
   Ground ground;
   ground.profile = std::move(profile);
   Calibration calibration;
-  std::optional<std::string> text = options.text;
-  ground.text = options.text_name;
+  std::vector<CalibrationText> judges;
+  if (options.text) judges.push_back({*options.text, options.text_name});
   if (ground.profile.calibration_source == kSampledSource) {
-    if (!text && p.text) {
-      text = p.text;
-      ground.text = p.source_name;
-    }
-    calibration = calibrate_on_samples(model, p.ctx, p.windows, text ? 0 : options.windows, p.seed,
-                                       progress, journal);
-    if (!text) ground.text = kSamples;
+    if (judges.empty()) judges = p.texts;
+    calibration = calibrate_on_samples(
+        model, p.ctx, p.windows, judges.empty() ? options.windows : 0, p.seed, progress, journal);
+    ground.text = judges.empty() ? kSamples : source_name(judges);
   } else {
-    if (!p.text)
+    if (p.texts.empty())
       throw Error(ErrorKind::kBadArgument,
                   "profile: was made from the text " + ground.profile.calibration_source +
                       ", which quantizers look at too: give that text again (-f)");
     calibration = calibrate_with_rest(model, tokenizer, options);
-    if (!text) ground.text = rest_of(p.source_name);
+    ground.text = judges.empty() ? rest_of(source_name(p.texts)) : source_name(judges);
   }
   ground.calibration = std::move(calibration.windows);
-  ground.windows = text ? text_windows(model, tokenizer, *text, p.ctx, options.windows)
-                        : std::move(calibration.held_out);
+  ground.windows = judges.empty() ? std::move(calibration.held_out)
+                                  : text_windows(model, tokenizer, judges, p.ctx, options.windows);
   return ground;
 }
 
@@ -129,13 +126,18 @@ Ground measured_ground(const Model& model, const Tokenizer* tokenizer, const Swe
   p.held_out = options.text ? 0 : options.windows;
   Ground ground;
   if (options.text)
-    ground.windows = text_windows(model, tokenizer, *options.text, p.ctx, options.windows);
-  if (p.text) calibrate_with_rest(model, tokenizer, options);  // before hours of measuring
+    ground.windows = text_windows(model, tokenizer,
+                                  std::vector<CalibrationText>{{*options.text, options.text_name}},
+                                  p.ctx, options.windows);
+  if (!p.texts.empty())
+    calibrate_with_rest(model, tokenizer, options);  // before hours of measuring
   ProfileRun run = run_profile(
       model, tokenizer, p, progress, [](const Profile&) { return false; }, journal);
   ground.profile = std::move(run.profile);
   ground.inputs = std::move(run.inputs);
-  ground.text = options.text ? options.text_name : p.text ? rest_of(p.source_name) : kSamples;
+  ground.text = options.text      ? options.text_name
+                : p.texts.empty() ? kSamples
+                                  : rest_of(source_name(p.texts));
   if (!options.text) ground.windows = std::move(run.calibration.held_out);
   return ground;
 }

@@ -199,8 +199,8 @@ static void all_structs(void) {
   profiling.ctx = 2;
   profiling.windows = 1;
   profiling.formats = "int8";
-  SIZES(profile, profiling, times);
-  SIZES(quantize_by_profile, profiling, times);
+  SIZES(profile, profiling, more_count);
+  SIZES(quantize_by_profile, profiling, more_count);
   profiling.text = text;
   profiling.text_bytes = strlen(text);
   if (klens_profile(model, &profiling, &profile_json, NULL) != KLENS_OK) ++failures;

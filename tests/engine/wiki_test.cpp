@@ -222,7 +222,7 @@ TEST_CASE("single-unit KLs equal the reference", "[slow][wiki]") {
 
   const auto model = open_model(path, 2, Activations::kF32);
   ProfileOptions options;
-  options.text = read_text(text_path);
+  options.texts = {{.text = read_text(text_path)}};
   options.ctx = units["window"];
   options.windows = units["windows"];
   options.formats = "int8";
@@ -279,7 +279,7 @@ TEST_CASE("calibration without data ranks units as a text does", "[slow][wiki]")
     return kl;
   };
   const Profile sampled = run();
-  options.text = read_text(text_path);
+  options.texts = {{.text = read_text(text_path)}};
   const Profile read = run();
   const double int8 = kendall(ranks(sampled, "int8"), ranks(read, "int8"));
   const double int4 = kendall(ranks(sampled, "int4g64"), ranks(read, "int4g64"));

@@ -89,6 +89,10 @@ TEST_CASE("every method that takes a budget keeps to a speed", "[planner]") {
     PlanRequest request = at_least(9000);
     request.method = method.name;
     const auto result = make_plan(profile, request);
+    if (method.unmeasured) {
+      CHECK_THAT(std::get<std::string>(result), Catch::Contains("it can keep no speed"));
+      continue;
+    }
     if (const auto* why = std::get_if<std::string>(&result)) FAIL(*why);
     CHECK(*std::get<Plan>(result).predicted_tok_s >= 9000);
   }

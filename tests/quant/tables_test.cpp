@@ -96,6 +96,9 @@ const std::set<Place> kOthers = {
     {"int8", "apps/commands/quantize.cpp"},
     {"int8", "apps/commands/plan.cpp"},
     {"int8", "apps/commands/compare.cpp"},
+    // a section of the page
+    {"sensitivity", "apps/report/maps.cpp"},
+    {"sensitivity", "apps/report/page.cpp"},
     // the option
     {"greedy", "apps/generation.cpp"},  // of sampling
     {"uniform", "apps/calibration.cpp"},

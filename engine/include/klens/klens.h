@@ -341,6 +341,14 @@ KLENS_API klens_status klens_compare(klens_model* a, klens_model* b,
 KLENS_API klens_status klens_export_logits(klens_model* model, const int32_t* ids, size_t count,
                                            const char* path, klens_error* error);
 
+/* One of several texts to calibrate on. This struct does not grow. */
+typedef struct klens_calibration_text {
+  const char* text;
+  size_t text_bytes;
+  const char* name; /* what the profile says it is; NULL: "text" */
+  double weight;    /* windows come from it in proportion; 0: 1 */
+} klens_calibration_text;
+
 typedef struct klens_profile_options {
   size_t size;
   const char* text; /* calibration text; NULL: sampled from the model itself */
@@ -368,6 +376,10 @@ typedef struct klens_profile_options {
   int32_t times; /* not 0: candidates also tell what a decoded token spends on them on this machine,
                     with the model's threads ("decode_us", and "times" for the rest of a token):
                     what klens_plan needs for min_tok_s */
+  double text_weight; /* of text beside more_texts; 0: 1 */
+  const klens_calibration_text* more_texts; /* further calibration texts; their windows and those of
+                                               text take turns by weight, until one is used up */
+  size_t more_count;
 } klens_profile_options;
 
 /* profile.json (schema version 1). The model's activations option says what is measured. With a
