@@ -120,7 +120,7 @@ TEST_CASE("profile --validate says how well metrics rank units on other text") {
   const json whole = json::parse(read_text(profile)), &validation = whole["validation"];
   CHECK(validation["source"] == "own-text.txt");
   CHECK(validation["windows"] == whole["calibration"]["windows"]);
-  CHECK(validation["candidates"].size() == 66);
+  CHECK(validation["candidates"].size() == 70);
   for (const json& candidate : validation["candidates"])
     CHECK(std::log(candidate["ppl"].get<double>() / validation["perplexity"].get<double>()) ==
           Approx(candidate["delta_ce"].get<double>()).margin(1e-9));

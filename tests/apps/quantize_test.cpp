@@ -24,7 +24,7 @@ TEST_CASE("a profile has what plan needs") {
   CHECK(profile["klens_profile"] == 1);
   for (const char* key : {"model", "calibration", "fixed_bytes", "units"})
     CHECK(profile.contains(key));
-  REQUIRE(profile["units"].size() == 33);
+  REQUIRE(profile["units"].size() == 35);
   for (const json& unit : profile["units"]) {
     CHECK(unit["candidates"].size() == 5);  // int8 and int4g64, twice, and fp16
     for (const json& candidate : unit["candidates"]) CHECK(candidate["kl"] >= 0);
@@ -38,7 +38,7 @@ TEST_CASE("plan prints a table and a map, or plan.json") {
   CHECK(plan == json::parse(read_text(folder / "plan.json")));
   CHECK(plan["klens_plan"] == 1);
   CHECK(plan["bpw"] <= 6);
-  CHECK(plan["units"].size() == 33);
+  CHECK(plan["units"].size() == 35);
   const Outcome plain = run({"plan", profile, "--bpw", "6"});
   CHECK(plain.code == 0);
   CHECK_THAT(plain.out, Catch::Contains("lm_head") && Catch::Contains("dt_proj") &&
@@ -52,7 +52,7 @@ TEST_CASE("plan prints a table and a map, or plan.json") {
   CHECK(run({"plan", profile, "--bpw", "0.5"}).code == 1);
   const json pinned = run_json({"plan", profile, "--bpw", "8", "--tensor-type", "lm_head=int4g64",
                                 "--tensor-type", "layers[.]0[.].*=fp16", "--json"});
-  CHECK(pinned["units"]["lm_head"]["format"] == "int4g64");
+  CHECK(pinned["units"]["lm_head[0:512]"]["format"] == "int4g64");
   CHECK(pinned["units"]["backbone.layers.0.mixer.in_proj"]["format"] == "fp16");
 }
 

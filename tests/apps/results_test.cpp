@@ -203,7 +203,7 @@ TEST_CASE("logits writes a safetensors file of the promised shape") {
 TEST_CASE("inspect says what a checkpoint holds") {
   const json r = run_json({"inspect", kModel, "--json"});
   check_keys(r, {"architecture", "parameters", "bytes", "bpw", "units", "plan", "provenance"});
-  CHECK(r["units"].size() == 33);
+  CHECK(r["units"].size() == 35);
   for (const json& unit : r["units"])
     check_keys(unit, {"name", "kind", "layer", "block", "rows", "cols", "format", "bytes"});
   const Outcome plain = run({"inspect", kModel});

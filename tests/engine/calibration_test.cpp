@@ -28,7 +28,7 @@ TEST_CASE("windows of several texts take turns by weight", "[calibration]") {
   const auto model = open_model(demo_model());
   const Tokenizer tokenizer =
       Tokenizer::from_json(model->checkpoint().texts.tokenizer, "tokenizer.json");
-  const std::string all = read_text(demo_model() + "/own-text.txt");
+  const std::string all = read_text(demo_model() + "/../own-text.txt");
   const CalibrationText a{all.substr(0, all.size() / 2), "a.txt", 3},
       b{all.substr(all.size() / 2), "b.txt", 1};
   const auto windows_of = [&](std::vector<CalibrationText> texts, int64_t windows) {

@@ -44,7 +44,7 @@ std::shared_ptr<const Model> dequantised(const std::string& path) {
       AlignedBuffer values(static_cast<size_t>(spec.rows) * cols * sizeof(float));
       auto* to = reinterpret_cast<float*>(values.data());
       for (int64_t row = 0; row < spec.rows; ++row) {
-        const RecipeRows::Row from = rows.at(row);
+        const RecipeRows::Row from = rows.at(spec.first_row + row);
         dequantize_row(from.part->tensor->type, from.bytes.data(), spec.cols,
                        to + static_cast<size_t>(row) * cols);
       }

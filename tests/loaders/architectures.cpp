@@ -44,17 +44,17 @@ std::string refusal(const std::function<void()>& build) {
   return "";
 }
 
-const LinearSpec& unit(const ModelSpec& spec, const std::string& name) {
-  const auto found = std::find_if(spec.units.begin(), spec.units.end(),
-                                  [&](const LinearSpec& one) { return one.name == name; });
+const MatrixSpec& matrix(const ModelSpec& spec, const std::string& name) {
+  const auto found = std::find_if(spec.matrices.begin(), spec.matrices.end(),
+                                  [&](const MatrixSpec& one) { return one.name == name; });
   INFO(name);
-  REQUIRE(found != spec.units.end());
+  REQUIRE(found != spec.matrices.end());
   return *found;
 }
 
-bool has_unit(const ModelSpec& spec, const std::string& name) {
-  return std::any_of(spec.units.begin(), spec.units.end(),
-                     [&](const LinearSpec& one) { return one.name == name; });
+bool has_matrix(const ModelSpec& spec, const std::string& name) {
+  return std::any_of(spec.matrices.begin(), spec.matrices.end(),
+                     [&](const MatrixSpec& one) { return one.name == name; });
 }
 
 const SmallSpec* find_small(const ModelSpec& spec, const std::string& tensor) {

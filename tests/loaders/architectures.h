@@ -19,9 +19,9 @@ ModelSpec build_patched(const std::string& name, const std::string& patch,
 // What refusing it says; "" if it is not refused.
 std::string refusal(const std::function<void()>& build);
 
-const LinearSpec& unit(const ModelSpec& spec, const std::string& name);  // or fails the test
+const MatrixSpec& matrix(const ModelSpec& spec, const std::string& name);  // or fails the test
 const SmallSpec* find_small(const ModelSpec& spec, const std::string& tensor);
-bool has_unit(const ModelSpec& spec, const std::string& name);
+bool has_matrix(const ModelSpec& spec, const std::string& name);
 std::vector<int64_t> shape_of(const ModelSpec& spec, const std::string& tensor);
 template <class Mixer>
 const Mixer& mixer(const ModelSpec& spec, size_t block) {

@@ -30,10 +30,10 @@ TEST_CASE("a published mamba config gives its shapes", "[config]") {
   CHECK(spec.bos == 0);
   CHECK(spec.final_norm.eps == 1e-5f);
   const std::string first = "backbone.layers.0.mixer.";
-  CHECK(unit(spec, first + "in_proj").rows == 3072);
-  CHECK(unit(spec, first + "in_proj").cols == 768);
-  CHECK(unit(spec, first + "x_proj").rows == 48 + 2 * 16);
-  CHECK(unit(spec, first + "dt_proj").cols == 48);
+  CHECK(matrix(spec, first + "in_proj").rows == 3072);
+  CHECK(matrix(spec, first + "in_proj").cols == 768);
+  CHECK(matrix(spec, first + "x_proj").rows == 48 + 2 * 16);
+  CHECK(matrix(spec, first + "dt_proj").cols == 48);
   CHECK(shape_of(spec, first + "conv1d.weight") == std::vector<int64_t>{1536, 1, 4});
   CHECK(shape_of(spec, first + "A_log") == std::vector<int64_t>{1536, 16});
   CHECK(!first_mixer(spec).scan.dt_norm);

@@ -38,7 +38,7 @@ TEST_CASE("jamba: attention, experts and MLPs in turn", "[architectures]") {
   CHECK(moe.experts.size() == 16);
   CHECK(!moe.shared);
   CHECK(spec.smalls.at(moe.router).shape == Shape{16, 4096});
-  CHECK(unit(spec, "model.layers.1.feed_forward.experts.15.down_proj").cols == 14336);
+  CHECK(matrix(spec, "model.layers.1.feed_forward.experts.15.down_proj").cols == 14336);
   const AttentionSpec& attention = mixer<AttentionSpec>(spec, 8);
   CHECK(!attention.core.rope);
   CHECK(attention.core.scale == Approx(1 / std::sqrt(128.0)));
@@ -47,8 +47,8 @@ TEST_CASE("jamba: attention, experts and MLPs in turn", "[architectures]") {
   const ModelSpec stacked =
       build_published("jamba-v0.1", {"lm_head.weight", stack + "gate_up_proj"});
   CHECK(stacked.parameters() == spec.parameters());
-  CHECK(unit(stacked, stack + "gate_up_proj.3").first_row == 3 * 2 * 14336);
-  CHECK(unit(stacked, stack + "down_proj.3").tensor_shape == Shape{16, 4096, 14336});
+  CHECK(matrix(stacked, stack + "gate_up_proj.3").first_row == 3 * 2 * 14336);
+  CHECK(matrix(stacked, stack + "down_proj.3").tensor_shape == Shape{16, 4096, 14336});
   // One expert is none.
   CHECK(blocks_of(build_patched("jamba-v0.1", R"({"num_experts":1,"num_experts_per_tok":1})"))
             .find('E') == std::string::npos);
@@ -77,7 +77,7 @@ TEST_CASE("granite: multipliers, with and without experts", "[architectures]") {
   CHECK(dense.ropes.empty());
   for (const BlockSpec& block : dense.blocks) CHECK(block.residual_scale == 0.22f);
   CHECK(mixer<AttentionSpec>(dense, 10).core.scale == 0.015625f);
-  CHECK(unit(dense, "model.layers.0.shared_mlp.input_linear").rows == 2 * 8192);
+  CHECK(matrix(dense, "model.layers.0.shared_mlp.input_linear").rows == 2 * 8192);
   const ModelSpec sparse = build_published("granite-4.0-h-tiny");
   CHECK(blocks_of(sparse).substr(0, 14) == "MEMEMEMEME*EME");
   const MoeSpec& moe = mixer<MoeSpec>(sparse, 1);
@@ -87,15 +87,15 @@ TEST_CASE("granite: multipliers, with and without experts", "[architectures]") {
   REQUIRE(moe.shared);
   CHECK(moe.shared->d_inner == 1024);
   const std::string experts = "model.layers.0.block_sparse_moe.";
-  const LinearSpec& in = unit(sparse, experts + "input_linear.63");
+  const MatrixSpec& in = matrix(sparse, experts + "input_linear.63");
   CHECK(in.tensor == experts + "input_linear.weight");
   CHECK(in.kind == "gate_up_proj");
   CHECK(in.tensor_shape == Shape{64, 1024, 1536});
   CHECK(in.first_row == 63 * 1024);
-  CHECK(unit(sparse, experts + "output_linear.0").tensor_shape == Shape{64, 1536, 512});
+  CHECK(matrix(sparse, experts + "output_linear.0").tensor_shape == Shape{64, 1536, 512});
   CHECK(sparse.smalls.at(moe.router).tensor == experts + "router.layer.weight");
   const ModelSpec newer = build_published("granite-4.0-h-tiny", {experts + "experts.gate_up_proj"});
-  CHECK(unit(newer, experts + "experts.down_proj.1").first_row == 1536);
+  CHECK(matrix(newer, experts + "experts.down_proj.1").first_row == 1536);
   CHECK(newer.parameters() == sparse.parameters());
   const ModelSpec rotated =
       build_patched("granite-4.0-h-micro", R"({"position_embedding_type":"rope"})");
@@ -151,10 +151,10 @@ TEST_CASE("nemotron-h: blocks by letters", "[architectures]") {
   CHECK(!mixer<MlpSpec>(spec, 1).gated);
   CHECK(mixer<MlpSpec>(spec, 1).activation == Activation::kRelu2);
   CHECK(spec.caches.at(0).k_dim == 128);
-  CHECK(has_unit(spec, "backbone.layers.7.mixer.q_proj"));
+  CHECK(has_matrix(spec, "backbone.layers.7.mixer.q_proj"));
   const ModelSpec newer =
       build_published("nemotron-h-8b", {"lm_head.weight", "model.norm_f.weight"});
-  CHECK(has_unit(newer, "model.layers.7.mixer.q_proj"));
+  CHECK(has_matrix(newer, "model.layers.7.mixer.q_proj"));
   CHECK(spec.parameters() == newer.parameters());
   const ModelSpec listed = build_patched("nemotron-h-8b", R"({"hybrid_override_pattern":null,
       "layers_block_type":["mamba","mlp","attention","moe"],"num_hidden_layers":null})");
@@ -177,19 +177,19 @@ TEST_CASE("nemotron-h: experts", "[architectures]") {
   CHECK(!moe.latent);
   CHECK(!moe.experts[0].gated);
   const std::string prefix = "backbone.layers.1.mixer.";
-  CHECK(unit(spec, prefix + "experts.127.up_proj").cols == 2688);
+  CHECK(matrix(spec, prefix + "experts.127.up_proj").cols == 2688);
   const ModelSpec stacked =
       build_published("nemotron-3-nano-30b", {"lm_head.weight", prefix + "experts.up_proj"});
-  CHECK(unit(stacked, prefix + "experts.up_proj.2").tensor_shape == Shape{128, 1856, 2688});
+  CHECK(matrix(stacked, prefix + "experts.up_proj.2").tensor_shape == Shape{128, 1856, 2688});
   CHECK(stacked.parameters() == spec.parameters());
   const ModelSpec latent =
       build_patched("nemotron-3-nano-30b", R"({"moe_latent_size":64,"n_group":8,"topk_group":4})");
   const MoeSpec& small = mixer<MoeSpec>(latent, 1);
   REQUIRE(small.latent);
-  CHECK(unit(latent, prefix + "fc1_latent_proj").rows == 64);
-  CHECK(unit(latent, prefix + "fc2_latent_proj").cols == 64);
-  CHECK(unit(latent, prefix + "experts.0.down_proj").rows == 64);
-  CHECK(unit(latent, prefix + "shared_experts.up_proj").cols == 2688);
+  CHECK(matrix(latent, prefix + "fc1_latent_proj").rows == 64);
+  CHECK(matrix(latent, prefix + "fc2_latent_proj").cols == 64);
+  CHECK(matrix(latent, prefix + "experts.0.down_proj").rows == 64);
+  CHECK(matrix(latent, prefix + "shared_experts.up_proj").cols == 2688);
   CHECK(small.groups == 8);
   CHECK(small.top_groups == 4);
 }

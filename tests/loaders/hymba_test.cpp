@@ -24,8 +24,8 @@ TEST_CASE("hymba: producers, consumers, windows and learned tokens", "[architect
   const HymbaSpec& global = mixer<HymbaSpec>(spec, 0);
   const HymbaSpec& producer = mixer<HymbaSpec>(spec, 2);
   const HymbaSpec& consumer = mixer<HymbaSpec>(spec, 4);
-  CHECK(unit(spec, "model.layers.1.mamba.in_proj").rows == 8960);
-  CHECK(unit(spec, "model.layers.2.mamba.in_proj").rows == 8000);
+  CHECK(matrix(spec, "model.layers.1.mamba.in_proj").rows == 8960);
+  CHECK(matrix(spec, "model.layers.2.mamba.in_proj").rows == 8000);
   CHECK(producer.attention.makes_kv);
   CHECK(!consumer.attention.makes_kv);
   CHECK(consumer.attention.cache == producer.attention.cache);
@@ -41,8 +41,8 @@ TEST_CASE("hymba: producers, consumers, windows and learned tokens", "[architect
   CHECK(spec.caches.at(mixer<HymbaSpec>(spec, 32).attention.cache).last_block == 36);  // 16, 17, 18
   CHECK(global.attention.scale == 0.125f);
   CHECK(global.scan.dt_rank == 100);
-  CHECK(unit(spec, "model.layers.0.mamba.x_proj.0").kind == "x_proj");
-  CHECK(unit(spec, "model.layers.0.mamba.dt_proj.0").kind == "dt_proj");
+  CHECK(matrix(spec, "model.layers.0.mamba.x_proj.0").kind == "x_proj");
+  CHECK(matrix(spec, "model.layers.0.mamba.dt_proj.0").kind == "dt_proj");
   CHECK(shape_of(spec, "model.layers.0.mamba.A_log.0") == Shape{3200, 16});
   CHECK(shape_of(spec, "model.layers.0.mamba.pre_avg_layernorm2.weight") == Shape{3200});
   REQUIRE(spec.ropes.size() == 1);
@@ -59,7 +59,7 @@ TEST_CASE("hymba: variants that configs may ask for", "[architectures]") {
   const ModelSpec plain = build_patched("hymba-1.5b", R"({"mlp_hidden_act":"relu2"})");
   CHECK(!mixer<MlpSpec>(plain, 1).gated);
   CHECK(mixer<MlpSpec>(plain, 1).activation == Activation::kRelu2);
-  CHECK(!has_unit(plain, "model.layers.0.moe.experts.0.gate_proj"));
+  CHECK(!has_matrix(plain, "model.layers.0.moe.experts.0.gate_proj"));
   CHECK(!build_patched("hymba-1.5b", R"({"num_memory_tokens":0})").prefix);
   const ModelSpec wide = build_patched("hymba-1.5b", R"({"sliding_window":null})");
   CHECK(wide.caches.at(1).reach == std::numeric_limits<int64_t>::max());

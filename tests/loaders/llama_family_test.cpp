@@ -30,7 +30,7 @@ TEST_CASE("llama: attention and MLP in turn", "[architectures]") {
   CHECK(spec.ropes[0].inv_freq.front() == 1);
   CHECK(spec.ropes[0].inv_freq.back() == Approx(std::pow(500000.0, -62.0 / 64) / 32));
   CHECK(mixer<MlpSpec>(spec, 1).gated);
-  CHECK(unit(spec, "model.layers.0.mlp.down_proj").cols == 8192);
+  CHECK(matrix(spec, "model.layers.0.mlp.down_proj").cols == 8192);
   CHECK(find_small(build_patched("llama-3.2-1b", R"({"mlp_bias":true,"attention_bias":true})"),
                    "model.layers.0.self_attn.o_proj.bias"));
 }
@@ -52,7 +52,7 @@ TEST_CASE("mistral and qwen: windows, biases, norms", "[architectures]") {
   const ModelSpec qwen3 = build_published("qwen3-0.6b");
   REQUIRE(mixer<AttentionSpec>(qwen3, 0).core.q_norm);
   CHECK(shape_of(qwen3, "model.layers.0.self_attn.k_norm.weight") == std::vector<int64_t>{128});
-  CHECK(unit(qwen3, "model.layers.0.self_attn.q_proj").rows == 16 * 128);
+  CHECK(matrix(qwen3, "model.layers.0.self_attn.q_proj").rows == 16 * 128);
   CHECK(!find_small(qwen3, "model.layers.0.self_attn.q_proj.bias"));
 }
 

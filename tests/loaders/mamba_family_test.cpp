@@ -25,7 +25,7 @@ TEST_CASE("mamba2: the original layout", "[architectures]") {
   CHECK(spec.architecture == "MambaLMHeadModel");
   CHECK(spec.vocab == 50288);
   CHECK(blocks_of(spec) == std::string(24, 'M'));
-  CHECK(unit(spec, "lm_head").tensor == "backbone.embedding.weight");
+  CHECK(matrix(spec, "lm_head").tensor == "backbone.embedding.weight");
   const Mamba2Spec& first = mixer<Mamba2Spec>(spec, 0);
   CHECK(first.d_inner == 1536);
   CHECK(first.heads == 24);
@@ -38,7 +38,7 @@ TEST_CASE("mamba2: the original layout", "[architectures]") {
   CHECK(!first.norm_before_gate);
   CHECK(first.dt_min == 0);
   CHECK(std::isinf(first.dt_max));
-  CHECK(unit(spec, "backbone.layers.0.mixer.in_proj").rows == 2 * 1536 + 2 * 128 + 24);
+  CHECK(matrix(spec, "backbone.layers.0.mixer.in_proj").rows == 2 * 1536 + 2 * 128 + 24);
   CHECK(shape_of(spec, "backbone.layers.23.mixer.dt_bias") == Shape{24});
 
   const ModelSpec odd = build_patched("mamba2-130m", R"({"ssm_cfg":{"headdim":32,"ngroups":2,
@@ -72,8 +72,8 @@ TEST_CASE("mamba2: Codestral's sizes, wherever its tensors lie", "[architectures
   const ModelSpec moved = build_published("mamba-codestral-7b",
                                           {"model.backbone.norm_f.weight", "model.lm_head.weight"});
   CHECK(matrix_of(moved, moved.embedding).tensor == "model.backbone.embeddings.weight");
-  CHECK(unit(moved, "lm_head").tensor == "model.lm_head.weight");
-  CHECK(has_unit(moved, "model.backbone.layers.63.mixer.out_proj"));
+  CHECK(matrix(moved, "lm_head").tensor == "model.lm_head.weight");
+  CHECK(has_matrix(moved, "model.backbone.layers.63.mixer.out_proj"));
   CHECK(moved.parameters() == plain.parameters());
   CHECK_THAT(refusal([] { build_published("mamba-codestral-7b"); }),
              Catch::Contains("there is no tensor lm_head.weight"));
@@ -128,8 +128,8 @@ TEST_CASE("zamba2: one transformer at six places, with adapters of their own", "
   CHECK(spec.caches.at(0).kv_heads == 32);
   CHECK(spec.caches.at(0).k_dim == 128);
   CHECK(shape_of(spec, block + "input_layernorm.weight") == Shape{4096});
-  CHECK(has_unit(spec, "model.layers.5.mamba_decoder.mamba.in_proj"));
-  CHECK(has_unit(spec, "model.layers.6.mamba.in_proj"));
+  CHECK(has_matrix(spec, "model.layers.5.mamba_decoder.mamba.in_proj"));
+  CHECK(has_matrix(spec, "model.layers.6.mamba.in_proj"));
   const Mamba2Spec& mamba = mixer<Mamba2Spec>(spec, 5);
   CHECK(mamba.dt_min == 0);  // time_step_limit null, whatever time_step_min is
   CHECK(mamba.norm->eps == 1e-5f);
