@@ -47,6 +47,8 @@ int cores_kept_back(const cpu_set_t& used) {
 RankTeam::RankTeam() : launch_(launched()) {
   if (alone()) return;
   mpi_begin(launch_);
+  ::setenv("NO_COLOR", "1",
+           0);  // mpirun gives its processes a terminal, whatever its own output is
   ranks_.size = sizeof ranks_;
   ranks_.rank = launch_.rank;
   ranks_.count = launch_.count;
