@@ -16,6 +16,7 @@
 #include "apps/cli/error.h"
 #include "apps/cli/help.h"
 #include "apps/cli/output.h"
+#include "apps/ranks/team.h"
 #include "klens/klens.h"
 
 namespace klens::apps {
@@ -67,6 +68,9 @@ void run_command(const Command& command, const std::vector<std::string>& rest) {
   const Arguments arguments(command, rest);
   if (arguments.flag("help")) {
     print(command_help(command));
+  } else if (launched().count > 1 && !command.shared) {
+    throw UsageError(std::string(command.name) + " is one process's job, not that of " +
+                     std::to_string(launched().count) + ": start it without mpirun");
   } else {
     command.run(arguments);
   }
@@ -126,7 +130,9 @@ int guarded_main(int argc, char** argv) {
   try {
     run(std::vector<std::string>(argv + (argc > 0), argv + argc), command);  // argc may be 0
     return 0;
+  } catch (const ToldByFirst&) {
   } catch (const UsageError& e) {
+    if (launched().rank > 0) return 2;  // the first of several says it
     print_error(e.what());
     std::fprintf(stderr, "Try 'klens%s --help'.\n", command.c_str());
     return 2;

@@ -14,14 +14,14 @@ esac
 packages=(g++ cmake ninja-build pkg-config libtbb-dev nlohmann-json3-dev libcxxopts-dev libpcre2-dev
           libutf8proc-dev libxxhash-dev libedit-dev libeigen3-dev)
 if [[ $with_tests == yes ]]; then
-  packages+=(catch2 libbenchmark-dev clang valgrind)
+  packages+=(catch2 libbenchmark-dev clang valgrind openmpi-bin libopenmpi-dev)
 fi
 
 explain() {
   cat >&2 <<'TEXT'
 klens needs: a C++20 compiler (GCC 12 or Clang 14 and later), CMake 3.25 and later, Ninja, pkg-config, oneTBB,
 nlohmann-json 3.11, cxxopts 3, PCRE2, utf8proc, xxHash, libedit and Eigen 3, with their headers;
-its tests also Catch2 version 2, Google Benchmark, Valgrind, and Clang with its sanitizer and fuzzer runtimes.
+its tests also Catch2 version 2, Google Benchmark, Valgrind, Open MPI (skipped without it), and Clang with its sanitizer and fuzzer runtimes.
 TEXT
 }
 

@@ -29,6 +29,7 @@ struct Command {
   const char* examples;
   std::vector<OptionGroup> groups;
   void (*run)(const Arguments& arguments);
+  bool shared = false;  // several processes may run it as one job: see ranks/team.h
 };
 
 // One per file in apps/commands/.

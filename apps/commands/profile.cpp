@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "apps/calibration.h"
 #include "apps/cli/command.h"
@@ -12,6 +13,7 @@
 #include "apps/cli/output.h"
 #include "apps/cli/tables.h"
 #include "apps/plan_view.h"
+#include "apps/ranks/team.h"
 
 namespace klens::apps {
 namespace {
@@ -115,46 +117,82 @@ void print_report(const ordered_json& profile, const std::string& output) {
   if (profile.contains("validation")) print_validation(profile.at("validation"));
 }
 
-void run(const Arguments& arguments) {
-  const std::string path = model_path(arguments);
-  const bool json = arguments.flag("json"), quiet = arguments.flag("quiet");
-  const std::string output = arguments.text_or("output", "");
-  if (output.empty() && !json) throw UsageError("-o FILE is missing");
-  if (output.empty() && arguments.flag("resume"))
-    throw UsageError("--resume needs -o FILE: the interrupted run's state lies beside it");
-  const std::string state = output.empty() ? "" : output + ".partial";
-  const Calibration calibration(arguments, state);
-  const std::string judge = arguments.text_or("validate", "");
-  if (!output.empty()) check_output(output, ".json", input_files(arguments, {path, judge}));
-  const std::string judge_text = judge.empty() ? "" : read_file(judge),
-                    judge_name = text_name(judge);
-  const ModelHandle model = open_model(arguments, path);
-  note_if_quantised(model.get(), path);
-  warn_beyond_context(model.get(), calibration.ctx(), "calibration windows", quiet);
-  std::string text;
-  try {
-    Progress progress(quiet, "calibration text");
-    klens_profile_options options = calibration.options(progress);
-    options.times = arguments.flag("times") ? 1 : 0;
-    if (!judge.empty()) {
-      options.validation_text = judge_text.data();
-      options.validation_bytes = judge_text.size();
-      options.validation_name = judge_name.c_str();
-    }
-    text = text_of(
-        [&](char** out, klens_error* e) { return klens_profile(model.get(), &options, out, e); });
-  } catch (const Failure& failure) {
-    calibration.rethrow(failure);
+// What is measured, and where the result goes.
+struct Job {
+  explicit Job(const Arguments& arguments)
+      : path(model_path(arguments)),
+        output(arguments.text_or("output", "")),
+        state(output.empty() ? "" : output + ".partial"),
+        json(arguments.flag("json")),
+        quiet(arguments.flag("quiet")),
+        judge(arguments.text_or("validate", "")) {
+    if (output.empty() && !json) throw UsageError("-o FILE is missing");
+    if (output.empty() && arguments.flag("resume"))
+      throw UsageError("--resume needs -o FILE: the interrupted run's state lies beside it");
   }
-  if (!output.empty()) {
-    write_file(output, text);
-    ::unlink(state.c_str());  // the whole profile is safe now
+
+  std::string path, output, state;
+  bool json, quiet;
+  std::string judge;
+};
+
+// profile.json. The same on all ranks, and fails on all.
+std::string measure(const Arguments& arguments, const Job& job, const RankTeam& team) {
+  std::optional<Calibration> calibration;
+  std::string judge_text;
+  ModelHandle model;
+  klens_model_options options = read_model_options(arguments);
+  if (options.threads == 0) options.threads = team.threads(job.quiet);
+  team.together([&] {
+    calibration.emplace(arguments, team.first() ? job.state : "");
+    if (team.first() && !job.output.empty())
+      check_output(job.output, ".json", input_files(arguments, {job.path, job.judge}));
+    if (!job.judge.empty()) judge_text = read_file(job.judge);
+    model = open_model(arguments, job.path, options);
+  });
+  if (team.first()) {
+    note_if_quantised(model.get(), job.path);
+    warn_beyond_context(model.get(), calibration->ctx(), "calibration windows", job.quiet);
+  }
+  const std::string judge_name = text_name(job.judge);
+  try {
+    Progress progress(job.quiet || !team.first(), "calibration text");
+    klens_profile_options measuring = calibration->options(progress);
+    measuring.ranks = team.ranks();
+    measuring.times = arguments.flag("times") ? 1 : 0;
+    if (!job.judge.empty()) {
+      measuring.validation_text = judge_text.data();
+      measuring.validation_bytes = judge_text.size();
+      measuring.validation_name = judge_name.c_str();
+    }
+    return text_of(
+        [&](char** out, klens_error* e) { return klens_profile(model.get(), &measuring, out, e); });
+  } catch (const Failure& failure) {
+    if (!team.first()) throw ToldByFirst();
+    calibration->rethrow(failure);
+  }
+}
+
+void run(const Arguments& arguments) {
+  const Job job(arguments);
+  const RankTeam team;
+  const std::vector<std::string> files = input_files(arguments, {});
+  if (!team.alone() && std::ranges::count(files, "-") > 0)
+    throw UsageError("-f - is standard input, which one of several processes has: give a file");
+  if (!team.alone() && arguments.flag("times"))
+    throw UsageError(
+        "--times times one process that has the machine: leave out mpirun, or --times");
+  const std::string text = measure(arguments, job, team);
+  if (!team.first()) return;
+  if (!job.output.empty()) {
+    write_file(job.output, text);
+    ::unlink(job.state.c_str());  // the whole profile is safe now
   }
   const ordered_json profile = ordered_json::parse(text);
-  if (json) {
+  if (job.json) {
     print_json(profile);
   } else {
-    print_report(profile, output);
+    print_report(profile, job.output);
   }
 }
 
@@ -180,14 +218,16 @@ Command profile_command() {
           "Runs the model with one matrix at a time in one format at a time and measures how far "
           "its predictions move: KL divergence in nats per token, and other metrics. Ctrl-C stops; "
           "--resume goes on. `klens plan` turns the profile into a plan for any budget without "
-          "measuring again.",
+          "measuring again. `mpirun -n 4 --bind-to none klens profile ...` shares the work out to "
+          "processes, on as many machines as mpirun is told, and gives the same file.",
           "  klens profile MODEL -o profile.json\n"
           "  klens profile MODEL -o profile.json -f book.txt --windows 64\n"
           "  klens profile MODEL -o profile.json --resume\n"
           "  klens profile MODEL -o profile.json --times\n"
           "  klens profile MODEL -o profile.json --measured all --validate other.txt\n",
           {measuring, judging, model_options(), output},
-          run};
+          run,
+          true};
 }
 
 }  // namespace klens::apps

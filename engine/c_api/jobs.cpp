@@ -74,6 +74,41 @@ ProfileOptions profile_options(const klens_profile_options& given) {
   return options;
 }
 
+Ranks read_ranks(const klens_ranks* ranks) {
+  if (ranks == nullptr) return {};
+  const klens_ranks given = read_options(ranks);
+  if (given.count == 0 && given.rank == 0) return {};
+  if (given.rank < 0 || given.rank >= given.count || given.all_gather == nullptr)
+    throw Error(ErrorKind::kBadArgument,
+                "ranks: rank must be 0 to count - 1, and all_gather a function");
+  if (given.count == 1) return {};
+  return {static_cast<size_t>(given.rank), static_cast<size_t>(given.count),
+          [given](const void* own, size_t bytes, void* all) {
+            return given.all_gather(given.user, own, bytes, all);
+          }};
+}
+
+std::string profile(const klens_model* model, const klens_profile_options& given, Ranks& ranks) {
+  const ProfileOptions asked = profile_options(given);
+  const Tokenizer* tokenizer =
+      tokenizer_for(model, given.text != nullptr ? given.text : given.validation_text);
+  Progress progress(progress_fn(given.progress, given.user));
+  Windows held_out;
+  std::string_view judge;
+  if (given.validation_text != nullptr) {
+    judge = {given.validation_text, given.validation_bytes};
+    held_out = validation_windows(*model->model, *tokenizer, judge, asked);
+  }
+  const std::unique_ptr<Journal> journal = open_journal(*model->model, asked, ranks);
+  check_alike(ranks, judge, "text to validate on");
+  const ProfileRun run = run_profile(
+      *model->model, tokenizer, asked, progress, [](const Profile&) { return false; }, *journal);
+  if (held_out.empty()) return profile_to_json(run.profile);
+  const char* name = given.validation_name != nullptr ? given.validation_name : "text";
+  return profile_json(run.profile,
+                      validate(*model->model, run, held_out, name, progress, *journal));
+}
+
 PlanRequest plan_request(const klens_plan_options& given) {
   PlanRequest request;
   if (given.method != nullptr) request.method = given.method;
@@ -182,24 +217,10 @@ klens_status klens_profile(klens_model* model, const klens_profile_options* opti
     require(model, "model");
     require(profile_out, "profile_json");
     const klens_profile_options given = read_options(options);
-    const ProfileOptions asked = profile_options(given);
-    const Tokenizer* tokenizer =
-        tokenizer_for(model, given.text != nullptr ? given.text : given.validation_text);
-    Progress progress(progress_fn(given.progress, given.user));
-    Windows held_out;
-    if (given.validation_text != nullptr)
-      held_out = validation_windows(*model->model, *tokenizer,
-                                    {given.validation_text, given.validation_bytes}, asked);
-    const std::unique_ptr<Journal> journal = open_journal(*model->model, asked);
-    const ProfileRun run = run_profile(
-        *model->model, tokenizer, asked, progress, [](const Profile&) { return false; }, *journal);
-    if (held_out.empty()) {
-      *profile_out = owned_text(profile_to_json(run.profile));
-      return;
-    }
-    const char* name = given.validation_name != nullptr ? given.validation_name : "text";
-    *profile_out = owned_text(profile_json(
-        run.profile, validate(*model->model, run, held_out, name, progress, *journal)));
+    Ranks ranks = read_ranks(given.ranks);
+    std::string text;
+    together(ranks, [&] { text = profile(model, given, ranks); });
+    *profile_out = owned_text(text);
   });
 }
 
@@ -249,6 +270,10 @@ klens_status klens_quantize(klens_model* model, const char* out_path,
     run.request = plan_request(plan);
     if (plan.tensor_types != nullptr) run.tensor_types = plan.tensor_types;
     run.profile = profile_options(profile);
+    if (profile.ranks != nullptr)
+      throw Error(
+          ErrorKind::kBadArgument,
+          "quantize is one process's: profile with ranks, plan, and quantize with the plan");
     run.dry_run = given.dry_run != 0;
     run.measure = given.no_measure == 0;
     run.keep = given.keep != 0;

@@ -141,22 +141,31 @@ Calibration calibrate_on_samples(const Model& model, int64_t ctx, int64_t window
       missing.push_back(i);
     }
   }
-  model.device().run([&](Lane& lane) {
-    for (size_t begin = 0; begin < missing.size(); begin += kSideBySide) {
-      const auto some =
-          std::span(missing).subspan(begin, std::min(kSideBySide, missing.size() - begin));
-      std::vector<Sample> samples;
-      for (const size_t i : some) samples.emplace_back(model, seed_of(i));
-      for (int64_t length = 1; length < ctx; ++length) {
+  // Ranks sample next to each other, as many each.
+  const Ranks& ranks = journal.ranks();
+  for (size_t begin = 0; begin < missing.size();) {
+    const size_t left = missing.size() - begin;
+    const size_t each = std::min(kSideBySide, (left - 1) / ranks.count() + 1);
+    const std::span all = std::span(missing).subspan(begin, std::min(each * ranks.count(), left));
+    const size_t first = std::min(each * ranks.index(), all.size());
+    const std::span own = all.subspan(first, std::min(each, all.size() - first));
+    std::vector<Sample> samples;
+    for (const size_t i : own) samples.emplace_back(model, seed_of(i));
+    model.device().run([&](Lane& lane) {
+      for (int64_t length = 1; length < ctx && !samples.empty(); ++length) {
         sample_next(model, ctx, samples, lane);
-        progress.step(static_cast<double>(some.size()) / static_cast<double>(ctx - 1));
+        progress.step(static_cast<double>(all.size()) / static_cast<double>(ctx - 1));
       }
-      for (size_t s = 0; s < some.size(); ++s) {
-        sampled[some[s]] = std::move(samples[s].ids);
-        keep_ids(journal, name_of(some[s]), sampled[some[s]]);
-      }
+    });
+    for (size_t s = 0; s < own.size(); ++s) {
+      sampled[own[s]] = std::move(samples[s].ids);
+      keep_ids(journal, name_of(own[s]), sampled[own[s]]);
     }
-  });
+    journal.share();
+    for (const size_t i : all)
+      if (sampled[i].empty()) sampled[i] = *find_ids(journal, name_of(i));
+    begin += all.size();
+  }
   Calibration result;
   result.windows.assign(sampled.begin(), sampled.begin() + windows);
   result.held_out.assign(sampled.begin() + windows, sampled.end());

@@ -7,6 +7,7 @@
 #include "engine/jobs/decode_times.h"
 #include "engine/jobs/profile_state.h"
 #include "engine/jobs/sensitivity.h"
+#include "engine/jobs/shared_runner.h"
 #include "loaders/klens_file.h"
 #include "quant/planner.h"
 #include "quant/prediction.h"
@@ -292,12 +293,13 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   for (const auto& window : windows)
     for (const Student& student : prepared.students)
       if (kept.find(window, &student)) done += per_student;
+  SharedRunner shared(runner, journal, kept);
   progress.stage("profile", per_window * static_cast<double>(windows.size()), done);
   const auto after_window = [&] {
     return !stop_early(filled_in(scores, prepared, model.spec().vocab, metrics));
   };
   profile_windows(
-      runner, windows, prepared.students, [&] { progress.step(per_student); }, after_window, &kept,
+      shared, windows, prepared.students, [&] { progress.step(per_student); }, after_window, &kept,
       scores);
   return {.profile = filled_in(scores, prepared, model.spec().vocab, metrics),
           .calibration = std::move(calibration),

@@ -40,7 +40,8 @@ struct ProfileRun {
 
 // Measures every unit in every format: quant/profiler over a StudentRunner. tokenizer may be null
 // where there is no text. stop_early is asked after each window with the profile so far; true ends
-// the run there. What the journal has is not measured again.
+// the run there. What the journal has is not measured again. Where it is several ranks' they share
+// out what they sample and measure, and all return the same profile, that of one alone.
 ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
                        const ProfileOptions& options, Progress& progress,
                        const std::function<bool(const Profile&)>& stop_early, Journal& journal);

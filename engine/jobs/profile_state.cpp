@@ -53,9 +53,15 @@ std::vector<Number> numbers_of(const std::string& text) {
 
 }  // namespace
 
-Journal::Journal(std::string path, std::string run, bool resume)
-    : path_(std::move(path)), run_(std::move(run)) {
+Ranks& Journal::no_others() {
+  static Ranks alone;  // has nothing that changes
+  return alone;
+}
+
+Journal::Journal(std::string path, std::string run, bool resume, Ranks& ranks)
+    : path_(ranks.index() == 0 ? std::move(path) : ""), run_(std::move(run)), ranks_(ranks) {
   if (!path_.empty() && resume && file_exists(path_)) load();
+  if (!ranks_.alone()) share();
 }
 
 Journal::~Journal() {
@@ -83,6 +89,7 @@ void Journal::load() {
       fail("is damaged");
     found_[std::string(line.substr(kHash + 1, kHash))] = line.substr(2 * kHash + 2);
   }
+  if (!ranks_.alone()) unshared_ = text.substr(header.size());
   open(false);
   if (::ftruncate(fd_, static_cast<off_t>(text.size())) != 0)
     throw Error(ErrorKind::kIo, path_ + ": cannot write: " + std::strerror(errno) + kCure);
@@ -109,21 +116,58 @@ void Journal::write(const std::string& line) {
 }
 
 const std::string* Journal::find(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
   if (found_.empty()) return nullptr;
   const auto at = found_.find(hash_of(name));
   return at == found_.end() ? nullptr : &at->second;
 }
 
 void Journal::keep(const std::string& name, const std::string& value) {
-  if (path_.empty()) return;
+  if (path_.empty() && ranks_.alone()) return;
   const std::lock_guard lock(mutex_);
+  const std::string line = line_of(name, value);
+  if (!ranks_.alone()) {
+    if (!found_.try_emplace(hash_of(name), value).second) return;  // a rank's, or all ranks' alike
+    unshared_ += line;
+  }
+  if (!path_.empty()) put(line);
+}
+
+void Journal::put(const std::string& line) {
   if (fd_ < 0) open(true);
-  write(line_of(name, value));
+  write(line);
+}
+
+void Journal::share() {
+  if (ranks_.alone()) return;
+  std::string own;
+  {
+    const std::lock_guard lock(mutex_);
+    own.swap(unshared_);
+  }
+  const std::vector<std::string> given = ranks_.exchange(own);
+  const std::lock_guard lock(mutex_);
+  for (const std::string& lines : given)
+    for (size_t begin = 0; begin < lines.size();) {
+      const size_t end = lines.find('\n', begin) + 1;
+      const std::string line = lines.substr(begin, end - begin);
+      begin = end;
+      const auto [at, added] = found_.try_emplace(line.substr(kHash + 1, kHash));
+      if (!added) continue;
+      at->second = line.substr(2 * kHash + 2, line.size() - 2 * kHash - 3);
+      if (!path_.empty()) put(line);
+    }
 }
 
 std::unique_ptr<Journal> open_journal(const Model& model, const ProfileOptions& options,
                                       const std::string& more) {
-  if (options.state_path.empty()) return std::make_unique<Journal>("", "", false);
+  static Ranks alone;
+  return open_journal(model, options, alone, more);
+}
+
+std::unique_ptr<Journal> open_journal(const Model& model, const ProfileOptions& options,
+                                      Ranks& ranks, const std::string& more) {
+  if (options.state_path.empty() && ranks.alone()) return std::make_unique<Journal>("", "", false);
   std::string run = std::string(kVersion) + " " + model.device().name() + " " +
                     model.device().level() + " " + checkpoint_xxh3(model.checkpoint()) + " " +
                     std::to_string(static_cast<int>(model.options().activations)) + " " +
@@ -137,7 +181,12 @@ std::unique_ptr<Journal> open_journal(const Model& model, const ProfileOptions& 
     run += std::string(" ") + format->name;
   run += " " + options.quantizer;
   if (!more.empty()) run += " " + hash_of(more);
-  return std::make_unique<Journal>(options.state_path, hash_of(run), options.resume);
+  run = hash_of(run);
+  check_alike(ranks, std::string(model.device().name()) + " " + model.device().level(),
+              "instruction set (KLENS_ISA lowers it)");
+  check_alike(ranks, run + " " + options.metrics + " " + std::to_string(options.measured),
+              "model, calibration text or other options");
+  return std::make_unique<Journal>(options.state_path, run, options.resume, ranks);
 }
 
 JournalScores::JournalScores(Journal& journal, const Plan* base) : journal_(journal) {

@@ -98,15 +98,17 @@ std::vector<std::optional<double>> measure_sensitivity(
     const Model& model, std::span<const std::vector<int32_t>> windows, Progress& progress,
     Journal& journal) {
   std::vector<std::optional<double>> result(model.units().size());
-  std::vector<UnitGroup> missing;
+  const std::vector<UnitGroup> groups = groups_of(model);
+  std::vector<UnitGroup> missing, others;  // `others`: of other ranks
+  size_t left = 0;
   const auto put = [&](const UnitGroup& group, double error) {
     for (const size_t unit : group) result[unit] = error;
   };
-  for (const UnitGroup& group : groups_of(model)) {
+  for (const UnitGroup& group : groups) {
     if (const auto found = find_numbers(journal, journal_name(model, group), 1))
       put(group, found->front());
     else
-      missing.push_back(group);
+      (journal.ranks().mine(left++) ? missing : others).push_back(group);
   }
   windows = windows.first(std::min(windows.size(), kSensitivityWindows));
   progress.stage("see what modules lose", static_cast<double>(missing.size()));
@@ -122,6 +124,9 @@ std::vector<std::optional<double>> measure_sensitivity(
     }
     first = end;
   }
+  journal.share();
+  for (const UnitGroup& group : others)
+    put(group, find_numbers(journal, journal_name(model, group), 1)->front());
   return result;
 }
 

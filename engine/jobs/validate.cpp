@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "engine/jobs/profile_state.h"
+#include "engine/jobs/shared_runner.h"
 #include "engine/jobs/text_windows.h"
 
 namespace klens {
@@ -112,10 +113,11 @@ Validation validate(const Model& model, const ProfileRun& run, const Windows& wi
   for (Student& student : students) student.every = 1;
   StudentRunner runner(model, nullptr, run.inputs);
   JournalScores kept(journal, nullptr);
+  SharedRunner shared(runner, journal, kept);
   Scores scores;
   progress.stage("validate", static_cast<double>(students.size() * windows.size()));
   profile_windows(
-      runner, windows, students, [&] { progress.step(); }, [] { return true; }, &kept, scores);
+      shared, windows, students, [&] { progress.step(); }, [] { return true; }, &kept, scores);
 
   Validation result{.source = source,
                     .windows = windows.size(),

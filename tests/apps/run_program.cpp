@@ -60,7 +60,7 @@ struct Pipe {
     ::setrlimit(RLIMIT_CORE, &no_core);
     ::setrlimit(RLIMIT_AS, &memory);
   }
-  ::execv(KLENS_PROGRAM, argv.data());
+  ::execvp(call.program.c_str(), argv.data());
   std::_Exit(127);
 }
 

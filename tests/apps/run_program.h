@@ -11,6 +11,7 @@ namespace klens::testing {
 
 struct Call {
   std::vector<std::string> arguments = {};
+  std::string program = KLENS_PROGRAM;                                // or one that runs it
   std::string input = {};                                             // standard input
   std::vector<std::pair<std::string, std::string>> environment = {};  // beyond this process's
   std::string output_to = {};      // standard output goes to this file, e.g. /dev/full

@@ -54,6 +54,20 @@ static klens_status profile(const void* options, klens_error* e) {
   klens_string_free(json);
   return status;
 }
+static int gather_alone(void* user, const void* own, size_t bytes, void* all) {
+  (void)user;
+  memcpy(all, own, bytes);
+  return 0;
+}
+static klens_status profile_with_ranks(const void* ranks, klens_error* e) {
+  klens_profile_options options = {0};
+  options.size = sizeof options;
+  options.ctx = 2;
+  options.windows = 1;
+  options.formats = "int8";
+  options.ranks = ranks;
+  return profile(&options, e);
+}
 static klens_status plan(const void* options, klens_error* e) {
   char* json = NULL;
   const klens_status status = klens_plan(profile_json, options, &json, e);
@@ -166,6 +180,7 @@ static void all_structs(void) {
   klens_sampler_options sampler = {0};
   klens_text_options scoring = {0};
   klens_profile_options profiling = {0};
+  klens_ranks sharing = {0};
   klens_plan_options planning = {0};
   klens_outlier_options looking = {0};
   klens_quantize_options quantizing;
@@ -199,11 +214,19 @@ static void all_structs(void) {
   profiling.ctx = 2;
   profiling.windows = 1;
   profiling.formats = "int8";
-  SIZES(profile, profiling, more_count);
-  SIZES(quantize_by_profile, profiling, more_count);
+  SIZES(profile, profiling, ranks);
+  SIZES(quantize_by_profile, profiling, ranks);
   profiling.text = text;
   profiling.text_bytes = strlen(text);
   if (klens_profile(model, &profiling, &profile_json, NULL) != KLENS_OK) ++failures;
+#undef OPTIONS
+#define OPTIONS klens_ranks
+  sharing.size = sizeof sharing;
+  sharing.count = 1;
+  sharing.all_gather = gather_alone;
+  SIZES(profile_with_ranks, sharing, user);
+  sharing.rank = 1;
+  expect("ranks", "rank as large as count", profile_with_ranks, &sharing, KLENS_BAD_ARGUMENT, "0 to count - 1");
 #undef OPTIONS
 #define OPTIONS klens_plan_options
   planning.size = sizeof planning;

@@ -349,6 +349,20 @@ typedef struct klens_calibration_text {
   double weight;    /* windows come from it in proportion; 0: 1 */
 } klens_calibration_text;
 
+/* Processes that share a job, as MPI's ranks do: each calls the same function with the same options
+   on the same model, does its share, and gets the result that one alone would get, bit for bit. */
+typedef struct klens_ranks {
+  size_t size;
+  int32_t rank;  /* of this process, 0 to count - 1 */
+  int32_t count; /* 0 and 1: it is alone */
+  /* Takes `bytes` bytes from each rank, as many from all, to all of them: all [count][bytes], by
+     rank; waits until every rank has called it, as MPI_Allgather does. Called by the thread that
+     called the job, about twice a second. Anything but 0 says that a rank is gone: the job ends
+     with KLENS_IO. Where a rank fails, all do, with a message that names it. */
+  int (*all_gather)(void* user, const void* own, size_t bytes, void* all);
+  void* user;
+} klens_ranks;
+
 typedef struct klens_profile_options {
   size_t size;
   const char* text; /* calibration text; NULL: sampled from the model itself */
@@ -380,6 +394,9 @@ typedef struct klens_profile_options {
   const klens_calibration_text* more_texts; /* further calibration texts; their windows and those of
                                                text take turns by weight, until one is used up */
   size_t more_count;
+  const klens_ranks* ranks;    /* processes that share the run: klens_profile alone takes them. Only
+                                  rank 0 has a state, of what all have measured: any number may go on
+                                  from it. NULL: none */
 } klens_profile_options;
 
 /* profile.json (schema version 1). The model's activations option says what is measured. With a
@@ -439,10 +456,10 @@ typedef struct klens_quantize_options {
   int32_t dry_run;                      /* not 0: everything but writing the file */
   int32_t no_measure; /* not 0: the finished plan is not measured, and "kl", "kl_stderr",
                          "ppl_before", "ppl_after" and "evaluation" are left out */
-  int32_t keep; /* not 0, and no plan_json, budget or uniform format: units that are in one of
-                   klens_formats() keep their bytes, as those of a GGUF in Q4_0, Q4_1, Q5_0, Q5_1,
-                   Q8_0 are ("quantizer": "stored"); others become FP16, but for tensor_types. A
-                   model that this leaves as it is is not measured */
+  int32_t keep;       /* not 0, and no plan_json, budget or uniform format: units that are in one of
+                         klens_formats() keep their bytes, as those of a GGUF in Q4_0, Q4_1, Q5_0, Q5_1,
+                         Q8_0 are ("quantizer": "stored"); others become FP16, but for tensor_types. A
+                         model that this leaves as it is is not measured */
 } klens_quantize_options;
 
 /* Profiles, plans, measures the whole plan, re-measures around it, and writes the model file
