@@ -294,8 +294,19 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
     for (const Student& student : prepared.students)
       if (kept.find(window, &student)) done += per_student;
   SharedRunner shared(runner, journal, kept);
-  progress.stage("profile", per_window * static_cast<double>(windows.size()), done);
+  size_t promised = options.likely == 0
+                        ? windows.size()
+                        : std::min(windows.size(), static_cast<size_t>(options.likely));
+  const auto promise = [&](double finished) {
+    progress.stage("profile", per_window * static_cast<double>(promised), finished);
+  };
+  promise(done);
   const auto after_window = [&] {
+    if (const size_t ended = scores.windows.size();
+        ended >= promised && promised < windows.size()) {
+      promised = std::min(windows.size(), 2 * promised);
+      promise(per_window * static_cast<double>(ended));
+    }
     return !stop_early(filled_in(scores, prepared, model.spec().vocab, metrics));
   };
   profile_windows(

@@ -17,6 +17,7 @@ struct ProfileOptions {
   std::vector<CalibrationText> texts;  // none: sampled from the model
   int64_t ctx = 256;
   int64_t windows = 32;
+  int64_t likely = 0;    // of these, where the run may end early: what progress promises; 0: all
   int64_t held_out = 0;  // further windows to judge a plan by
   uint64_t seed = 0;
   std::string formats = default_formats();  // kBaseFormat is one in any case

@@ -241,6 +241,9 @@ std::string metrics_for(const PlanMethod& method) {
   return names;
 }
 
+// After so many, plans seldom change.
+constexpr int64_t kLikelyWindows = 8;
+
 Made measured_plan(const Model& model, const Tokenizer* tokenizer, const QuantizeOptions& options,
                    Progress& progress, Journal& journal) {
   PlanRequest request = options.request;
@@ -252,6 +255,7 @@ Made measured_plan(const Model& model, const Tokenizer* tokenizer, const Quantiz
   profile_options.held_out = kHeldOutWindows;
   profile_options.metrics = metrics_for(*find_row(kPlanMethods, request.method));
   profile_options.pinned = request.pinned;
+  profile_options.likely = kLikelyWindows;
   profile_options.times = request.budget.min_tok_s.has_value();
   Racing racing(request);
   ProfileRun run = run_profile(
