@@ -6,38 +6,13 @@
 #include "engine/session.h"
 #include "loaders/klens_file.h"
 #include "loaders/profile_json.h"
+#include "tests/engine/cuts.h"
 #include "tests/testing.h"
 
 namespace klens {
 namespace {
 
 using namespace klens::testing;
-
-// The checkpoint with its matrices cut anew, whatever they were: rows follow each other.
-Checkpoint cut(Checkpoint checkpoint, const std::vector<int64_t>& at) {
-  ModelSpec& spec = checkpoint.spec;
-  const ModelSpec before = spec;
-  for (MatrixSpec& matrix : spec.matrices) {
-    matrix.cuts.clear();
-    for (const int64_t row : at)
-      if (row < matrix.rows) matrix.cuts.push_back(row);
-  }
-  make_units(spec);
-  std::map<std::string, StoredUnit> units;
-  for (const LinearSpec& unit : spec.units) {
-    const MatrixSpec& old = before.matrices[unit.matrix];
-    StoredUnit stored = checkpoint.units.at(before.units[old.first_unit].name);
-    const int64_t row = unit.first_row - old.first_row;
-    stored.view.rows = old.rows;
-    stored.view = from_tile(stored.view, row / kTileOutputs);
-    stored.view.rows = unit.rows;
-    stored.bytes =
-        static_cast<size_t>(unit.rows * unit.cols * row_layout_bytes(stored.view.layout));
-    units[unit.name] = stored;
-  }
-  checkpoint.units = std::move(units);
-  return checkpoint;
-}
 
 std::vector<float> logits_of(const std::shared_ptr<const Model>& model) {
   Session session(model, 64);
