@@ -72,6 +72,7 @@ Plan longest_plan(const Model& model) {
             .predicted_kl = kLongest,
             .measured_kl = kLongest,
             .measured_kl_stderr = kLongest,
+            .predicted_tok_s = kLongest,
             .optimality_gap = kLongest,
             .units = {}};
   for (const LinearSpec& unit : model.units())
