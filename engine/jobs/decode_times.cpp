@@ -94,9 +94,9 @@ double choice_us(const Model& model, int64_t rows, int64_t cols, const Choice& c
                  int64_t in_all) {
   const Format& format = *find_format(choice.format);
   const size_t bytes = packed_bytes(format, rows, cols);
-  const double bits = 8.0 * static_cast<double>(bytes) / static_cast<double>(rows * cols);
-  const size_t reach =
-      std::min(kMostBytes, static_cast<size_t>(bits / 8 * static_cast<double>(in_all)));
+  const double whole =
+      static_cast<double>(bytes) * static_cast<double>(in_all) / static_cast<double>(rows * cols);
+  const size_t reach = std::min(kMostBytes, static_cast<size_t>(whole));
   const size_t copies = std::max<size_t>(1, (reach + bytes - 1) / bytes);
   // Speed does not depend on the weights: zeros will do, and scales of one.
   const size_t weight = weight_bytes(format, rows, cols);

@@ -200,22 +200,28 @@ WindowScore StudentRunner::run_whole(const std::vector<Weight>& weights, Lane& l
   return score(x, weights, lane);
 }
 
-WindowScore StudentRunner::run_one(const Student& student, Lane& lane) {
-  const std::shared_ptr<const PackedWeight> weight = packed(student);
-  std::vector<Weight> weights = base_weights_;
-  weights[student.unit] =
-      make_weight(weight->view(), weight->format, student.choice.activation_bits, model_);
-  SequenceState state = student_state(first_block(student.unit));
+Rows StudentRunner::resume(size_t unit, const std::vector<Weight>& weights, bool one_block,
+                           Lane& lane) const {
+  SequenceState state = student_state(first_block(unit));
   const Sequence sequence = whole(state, rows());
-  const Lane::Frame frame(lane);
   const Rows x = lane.take(rows(), model_.spec().d_model);
   model_.run({.ids = ids_,
               .sequences = {&sequence, 1},
               .weights = weights,
               .kept = &kept_,
-              .unit = student.unit},
+              .unit = unit,
+              .one_block = one_block},
              x, lane);
-  return score(x, weights, lane);
+  return x;
+}
+
+WindowScore StudentRunner::run_one(const Student& student, Lane& lane) {
+  const std::shared_ptr<const PackedWeight> weight = packed(student);
+  std::vector<Weight> weights = base_weights_;
+  weights[student.unit] =
+      make_weight(weight->view(), weight->format, student.choice.activation_bits, model_);
+  const Lane::Frame frame(lane);
+  return score(resume(student.unit, weights, false, lane), weights, lane);
 }
 
 double StudentRunner::block_error(const BlockStudent& student, Lane& lane) const {
@@ -223,17 +229,8 @@ double StudentRunner::block_error(const BlockStudent& student, Lane& lane) const
   const int64_t block = model_.units()[unit].block;
   std::vector<Weight> weights = base_weights_;
   for (const auto& [changed, weight] : student) weights[changed] = weight;
-  SequenceState state = student_state(block);
-  const Sequence sequence = whole(state, rows());
   const Lane::Frame frame(lane);
-  const Rows x = lane.take(rows(), model_.spec().d_model);
-  model_.run({.ids = ids_,
-              .sequences = {&sequence, 1},
-              .weights = weights,
-              .kept = &kept_,
-              .unit = unit,
-              .one_block = true},
-             x, lane);
+  const Rows x = resume(unit, weights, true, lane);
   const auto own = [&](const Rows& all) {
     return all.rows(model_.prefix_rows(), static_cast<int64_t>(ids_.size()));
   };
