@@ -40,7 +40,7 @@ void Ranks::gather(const void* own, size_t bytes) {
 std::vector<std::string> Ranks::exchange(std::string_view own) {
   if (alone()) return {std::string(own)};
   Message message{.failed = 0, .unused = 0, .bytes = own.size(), .first = {}};
-  std::memcpy(message.first, own.data(), std::min(own.size(), kFirstBytes));
+  own.copy(message.first, kFirstBytes);
   gather(&message, sizeof message);
   std::vector<std::string> given(count_);
   std::vector<size_t> sizes(count_);
@@ -74,7 +74,7 @@ void Ranks::fail(ErrorKind kind, std::string_view why) noexcept {
                   .unused = 0,
                   .bytes = std::min(why.size(), kFirstBytes),
                   .first = {}};
-  std::memcpy(message.first, why.data(), message.bytes);
+  why.copy(message.first, message.bytes);
   try {
     gather_(&message, sizeof message, all_.data());
   } catch (...) {

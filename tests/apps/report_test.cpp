@@ -110,7 +110,8 @@ TEST_CASE("report draws a profile, plans, a sweep and other engines' points on o
   // Every unit is in the tables, every method in the legend, every peer by its name.
   for (const json& unit : profile["units"])
     CHECK(count_of(page, unit["name"].get<std::string>()) >= 2 + 2);
-  for (const json& method : example.sweep()["methods"])
+  const json sweep = example.sweep();
+  for (const json& method : sweep["methods"])
     CHECK_THAT(page, Catch::Contains("</svg> " + method.get<std::string>() + "</li>") ||
                          Catch::Contains("no plan"));
   CHECK_THAT(page, Catch::Contains("Q4_K_M") && Catch::Contains("llama.cpp"));
