@@ -48,7 +48,7 @@ TEST_CASE("as few units get activations of 16 bits as keep their share of the KL
   made = plan(p, request);
   CHECK(in_16_bits(made) == 3);
   CHECK(*made.predicted_kl == Approx(0.0006));
-  request.budget = {.bpw = {}, .file_bytes = {}, .max_kl = 0.0008};
+  request.budget = {.max_kl = 0.0008};
   CHECK(*plan(p, request).predicted_kl <= 0.0008);
   // Methods of others know no such thing, and --uniform gives what it is asked for.
   request = {.method = "kl-sort", .budget = {}, .uniform_format = {}, .pinned = {}};
@@ -68,7 +68,7 @@ TEST_CASE("a plan is no worse than 16 bits everywhere, but for the share that 8 
   request.budget.file_bytes = 2000 + 150;
   const double uniform = 3e-6;  // int8g32@16
   CHECK(*plan(p, request).predicted_kl <= (1 + kActivationShare) * uniform);
-  request.budget = {.bpw = {}, .file_bytes = {}, .max_kl = (1 + kActivationShare) * uniform};
+  request.budget = {.max_kl = (1 + kActivationShare) * uniform};
   CHECK(plan(p, request).bytes == 2000 + 100);
   CHECK(*plan(p, request).optimality_gap == 0);
 }

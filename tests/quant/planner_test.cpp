@@ -258,7 +258,7 @@ TEST_CASE("a candidate whose student broke is not chosen", "[planner]") {
   CHECK_THAT(refusal(p, r), Catch::Contains("kl of unit a in int4g64"));
   r.method = "kl-sort";
   CHECK_FALSE(plan(p, r).predicted_kl);
-  r.budget = {.bpw = {}, .file_bytes = {}, .max_kl = 1};
+  r.budget = {.max_kl = 1};
   CHECK_THAT(refusal(p, r), Catch::Contains("kl of unit a in int4g64"));
 }
 
