@@ -74,11 +74,6 @@ struct Budget {
   std::optional<double> max_kl = {};
   // decoded tokens per second, at least, as the profile was timed
   std::optional<double> min_tok_s = {};
-};                                       // bits_per_weight of the plan, at most
-std::optional<int64_t> file_bytes = {};  // size of the whole file (tensors + header_bytes), at most
-std::optional<double> max_kl = {};       // predicted KL, at most; bytes are minimised
-std::optional<double> min_tok_s =
-    {};  // decoded tokens per second, at least, as the profile was timed
 };
 
 struct PlanRequest {
