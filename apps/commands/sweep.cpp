@@ -42,6 +42,7 @@ class Sweep {
         generate_(static_cast<int32_t>(arguments.count("n-gen", 32, 0, 1 << 20))),
         repetitions_(static_cast<int32_t>(arguments.count("repetitions", 0, 1, 1 << 20))),
         packed_bytes_(arguments.bytes("packed").value_or(0)),
+        refine_(arguments.flag("refine")),
         test_path_(arguments.text_or("test", "")) {
     if (points_ != 0 && !(bpw_.empty() && sizes_.empty()))
       throw UsageError(
@@ -80,6 +81,7 @@ class Sweep {
     options.generate = generate_ == 0 ? -1 : generate_;
     options.repetitions = repetitions_;
     options.packed_bytes = packed_bytes_;
+    options.refine = refine_ ? 1 : 0;
     return options;
   }
 
@@ -89,6 +91,7 @@ class Sweep {
   std::string methods_, profile_path_, profile_;
   int32_t points_, windows_, generate_, repetitions_;
   int64_t packed_bytes_;
+  bool refine_;
   std::string test_path_, test_, test_name_;
 };
 
@@ -171,6 +174,7 @@ OptionGroup frontier_options() {
                 names_where(plan_methods(), ", ",
                             [](const MethodRow& row) { return !row.takes_format; }) +
                 " (default: all)"},
+           {"refine", "", "measure around klens's plans, as `klens quantize` does"},
            {"bpw", "LIST", "budgets in bits per weight, with commas"},
            {"sizes", "LIST", "budgets as sizes of the whole file, with commas"},
            {"points", "N",
@@ -204,8 +208,9 @@ Command sweep_command() {
           "KL, perplexity, bytes and speed over budgets and methods",
           "Makes a plan for every budget and planning method, packs it in memory, and measures KL "
           "and perplexity on text that the plan was not made from, the bytes of the whole file, "
-          "and decoding speed. Plans are those of `klens plan`; `klens quantize` goes on from "
-          "there and measures around them. A plan that several points share is measured once. "
+          "and decoding speed. Plans are those of `klens plan`; with --refine, klens's are then "
+          "measured around, as `klens quantize` does. A plan that several points share is measured "
+          "once. "
           "Without --profile all formats of a matrix are measured, since some methods go by "
           "metrics that are never predicted (--measured 2: as in `klens profile`). With a "
           "--profile that was made from a text, give that text with -f. Ctrl-C stops; --resume "

@@ -168,6 +168,7 @@ SweepOptions sweep_options(const klens_sweep_options& given, const klens_profile
   if (given.generate != 0) options.generate = std::max(given.generate, 0);
   if (given.repetitions != 0) options.repetitions = given.repetitions;
   if (given.packed_bytes != 0) options.packed_bytes = given.packed_bytes;
+  options.refine = given.refine != 0;
   return options;
 }
 

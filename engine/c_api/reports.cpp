@@ -265,6 +265,7 @@ std::string report_json(const SweepReport& r) {
     to["bpw"] = plan.plan.bpw;
     to["bytes"] = plan.bytes;
     to["predicted_kl"] = point.predicted_kl;
+    if (point.rounds) to["refined"] = *point.rounds;
     put(to, kKl.name, plan.kl);
     to[kPpl.name] = plan.ppl;
     put(to, "tok_s", plan.tok_s);

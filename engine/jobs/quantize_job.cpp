@@ -213,7 +213,8 @@ Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const Quant
   check_reach(made.plan, model);
   const ProfileOptions& p = options.profile;
   if (changes_nothing(made.plan, model)) return made;
-  const Quantizer::Sees seen = sees(made.plan);
+  Quantizer::Sees seen = Quantizer::Sees::kNothing;
+  for (const auto& [name, choice] : made.plan.units) seen = std::max(seen, sees(choice));
   if (p.texts.empty() || tokenizer == nullptr) {
     made.inputs_unknown = seen != Quantizer::Sees::kNothing;
     name_what_is_done(made.plan);
@@ -411,12 +412,9 @@ void check_reach(const Plan& plan, const Model& model) {
   }
 }
 
-Quantizer::Sees sees(const Plan& plan) {
-  Quantizer::Sees most = Quantizer::Sees::kNothing;
-  for (const auto& [name, choice] : plan.units)
-    if (const Quantizer* row = find_row(kQuantizers, choice.quantizer); row != nullptr)
-      most = std::max(most, row->sees);
-  return most;
+Quantizer::Sees sees(const Choice& choice) {
+  const Quantizer* row = find_row(kQuantizers, choice.quantizer);
+  return row == nullptr ? Quantizer::Sees::kNothing : row->sees;
 }
 
 size_t baked_bytes(const Model& model, const Profile& profile, const Plan& plan) {

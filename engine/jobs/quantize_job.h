@@ -59,8 +59,8 @@ std::map<std::string, Choice> pinned_choices(const std::string& tensor_types,
 // A plan whose formats cannot hold a unit's weights is refused, not clipped: throws Error.
 void check_reach(const Plan& plan, const Model& model);
 
-// The most that any quantizer of a plan looks at.
-Quantizer::Sees sees(const Plan& plan);
+// What the quantizer of a choice looks at.
+Quantizer::Sees sees(const Choice& choice);
 
 // The file that quantize makes of this plan where it is given and not measured.
 size_t baked_bytes(const Model& model, const Profile& profile, const Plan& plan);

@@ -66,8 +66,8 @@ class StudentRunner : public ProfileSubject {
   // x: [rows()][d_model], of which the window's tokens count.
   WindowScore score(const Rows& x, const std::vector<Weight>& weights, Lane& lane) const;
   double block_error(const BlockStudent& student, Lane& lane) const;
-  // What a pass that begins at a unit leaves, [rows()][d_model] in the lane's open frame; one_block:
-  // after the unit's block alone.
+  // What a pass that begins at a unit leaves, [rows()][d_model] in the lane's open frame;
+  // one_block: after the unit's block alone.
   Rows resume(size_t unit, const std::vector<Weight>& weights, bool one_block, Lane& lane) const;
   WindowScore run_one(const Student& student, Lane& lane);
   // The student's unit as it is to be; what was made for an earlier window, where it was kept.

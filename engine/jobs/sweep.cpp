@@ -6,6 +6,7 @@
 
 #include "engine/jobs/profile_state.h"
 #include "engine/jobs/quantize_job.h"
+#include "engine/jobs/refine.h"
 #include "loaders/profile_json.h"
 
 namespace klens {
@@ -13,12 +14,10 @@ namespace {
 
 // What plans are made from and judged by.
 struct Ground {
-  Profile profile;
-  Windows windows;   // to judge by
-  std::string text;  // what they are
-  // What quantizers see: known, or found from the windows that the profile was made from.
-  std::optional<UnitInputs> inputs;
-  Windows calibration;
+  ProfileRun run;       // its inputs once `looked`
+  bool looked = false;  // at the windows that the profile was made from
+  Windows windows;      // to judge by
+  std::string text;     // what they are
 };
 
 std::vector<const PlanMethod*> parse_methods(const std::string& list) {
@@ -97,11 +96,12 @@ Ground ground_of(Profile profile, const Model& model, const Tokenizer* tokenizer
                  const SweepOptions& options, Progress& progress, Journal& journal) {
   const ProfileOptions& p = options.profile;
   Ground ground;
-  ground.profile = std::move(profile);
-  Calibration calibration;
+  ground.run.profile = std::move(profile);
+  Calibration& calibration = ground.run.calibration;
   std::vector<CalibrationText> judges;
   if (options.text) judges.push_back({*options.text, options.text_name});
-  if (ground.profile.calibration_source == kSampledSource) {
+  const std::string& source = ground.run.profile.calibration_source;
+  if (source == kSampledSource) {
     if (judges.empty()) judges = p.texts;
     calibration = calibrate_on_samples(
         model, p.ctx, p.windows, judges.empty() ? options.windows : 0, p.seed, progress, journal);
@@ -109,12 +109,11 @@ Ground ground_of(Profile profile, const Model& model, const Tokenizer* tokenizer
   } else {
     if (p.texts.empty())
       throw Error(ErrorKind::kBadArgument,
-                  "profile: was made from the text " + ground.profile.calibration_source +
+                  "profile: was made from the text " + source +
                       ", which quantizers look at too: give that text again (-f)");
     calibration = calibrate_with_rest(model, tokenizer, options);
     ground.text = judges.empty() ? rest_of(source_name(p.texts)) : source_name(judges);
   }
-  ground.calibration = std::move(calibration.windows);
   ground.windows = judges.empty() ? std::move(calibration.held_out)
                                   : text_windows(model, tokenizer, judges, p.ctx, options.windows);
   return ground;
@@ -131,14 +130,13 @@ Ground measured_ground(const Model& model, const Tokenizer* tokenizer, const Swe
                                   p.ctx, options.windows);
   if (!p.texts.empty())
     calibrate_with_rest(model, tokenizer, options);  // before hours of measuring
-  ProfileRun run = run_profile(
+  ground.run = run_profile(
       model, tokenizer, p, progress, [](const Profile&) { return false; }, journal);
-  ground.profile = std::move(run.profile);
-  ground.inputs = std::move(run.inputs);
+  ground.looked = true;
   ground.text = options.text      ? options.text_name
                 : p.texts.empty() ? kSamples
                                   : rest_of(source_name(p.texts));
-  if (!options.text) ground.windows = std::move(run.calibration.held_out);
+  if (!options.text) ground.windows = std::move(ground.run.calibration.held_out);
   return ground;
 }
 
@@ -165,9 +163,23 @@ std::string text_of(const Budget& budget) {
                     : std::to_string(budget.file_bytes.value_or(0)) + " bytes";
 }
 
+// The method's plan for the budget, measured around if it is to be; or why there is none.
+std::variant<Plan, std::string> plan_of(const Model& model, const ProfileRun& run,
+                                        const PlanMethod& method, const PlanRequest& request,
+                                        bool refined, SweepPoint& point, Progress& progress,
+                                        Journal& journal) {
+  auto made = make_plan(run.profile, request);
+  Plan* plan = std::get_if<Plan>(&made);
+  if (plan == nullptr || !refined || !method.refines) return made;
+  Refined better = refine(model, run, request, std::move(*plan), progress, journal);
+  point.rounds = better.rounds;
+  return std::move(better.plan);
+}
+
 // Each method's plan for each budget, no two plans alike.
-void make_plans(const Model& model, const std::vector<const PlanMethod*>& methods,
-                const std::vector<Budget>& budgets, SweepReport& report) {
+void make_plans(const Model& model, const ProfileRun& run,
+                const std::vector<const PlanMethod*>& methods, const std::vector<Budget>& budgets,
+                bool refined, Progress& progress, Journal& journal, SweepReport& report) {
   std::map<std::map<std::string, Choice>, size_t> known;
   for (const PlanMethod* method : methods) {
     report.methods.push_back(method->name);
@@ -178,12 +190,12 @@ void make_plans(const Model& model, const std::vector<const PlanMethod*>& method
       PlanRequest request;
       request.method = method->name;
       request.budget = budget;
-      auto made = make_plan(report.profile, request);
+      auto made = plan_of(model, run, *method, request, refined, point, progress, journal);
       if (auto* why = std::get_if<std::string>(&made)) {
         point.refused = std::move(*why);
       } else {
         Plan& plan = std::get<Plan>(made);
-        point.predicted_kl = predicted_kl(report.profile, plan);
+        point.predicted_kl = predicted_kl(run.profile, plan);
         const auto [at, fresh] = known.try_emplace(plan.units, report.plans.size());
         point.plan = at->second;
         if (fresh) {
@@ -195,6 +207,16 @@ void make_plans(const Model& model, const std::vector<const PlanMethod*>& method
     }
   }
   if (report.plans.empty()) throw Error(ErrorKind::kBadArgument, report.points.front().refused);
+}
+
+// What the quantizers of a profile's candidates look at, where it was measured elsewhere.
+void look(const Model& model, Ground& ground, Progress& progress) {
+  if (ground.looked) return;
+  Quantizer::Sees most = Quantizer::Sees::kNothing;
+  for (const Unit& unit : ground.run.profile.units)
+    for (const Candidate& c : unit.candidates) most = std::max(most, sees(c.choice));
+  ground.run.inputs = UnitInputs(model, ground.run.calibration.windows, most, progress);
+  ground.looked = true;
 }
 
 // Small plans first: neighbours share most of their units.
@@ -261,8 +283,8 @@ SweepReport sweep(const Model& model, const Tokenizer* tokenizer, const SweepOpt
   const std::unique_ptr<Journal> journal = open_journal(model, run.profile, options.profile_json);
   Ground ground = given ? ground_of(std::move(profile), model, tokenizer, run, progress, *journal)
                         : measured_ground(model, tokenizer, run, progress, *journal);
+  look(model, ground, progress);
   SweepReport report;
-  report.profile = ground.profile;
   report.profiled = !given;
   report.text = ground.text;
   report.windows = static_cast<int64_t>(ground.windows.size());
@@ -273,24 +295,20 @@ SweepReport sweep(const Model& model, const Tokenizer* tokenizer, const SweepOpt
   report.repetitions = options.repetitions;
   report.quantised_from = quantised_formats(model.checkpoint());
   make_plans(
-      model, methods,
-      options.budgets.empty() ? even_budgets(ground.profile, options.points) : options.budgets,
-      report);
+      model, ground.run, methods,
+      options.budgets.empty() ? even_budgets(ground.run.profile, options.points) : options.budgets,
+      options.refine, progress, *journal, report);
   order_by_bytes(report);
-  if (!ground.inputs) {
-    Quantizer::Sees most = Quantizer::Sees::kNothing;
-    for (const PlanFigures& figures : report.plans) most = std::max(most, sees(figures.plan));
-    ground.inputs = UnitInputs(model, ground.calibration, most, progress);
-  }
   for (PlanFigures& figures : report.plans)
-    figures.bytes = baked_bytes(model, ground.profile, figures.plan);
-  const TextFigures text = measure_plans(model, ground.windows, *ground.inputs,
+    figures.bytes = baked_bytes(model, ground.run.profile, figures.plan);
+  const TextFigures text = measure_plans(model, ground.windows, ground.run.inputs,
                                          {.generate = options.generate,
                                           .repetitions = options.repetitions,
                                           .packed_bytes = options.packed_bytes},
                                          progress, *journal, report.plans);
   report.ppl = text.ppl;
   report.tokens = text.tokens;
+  report.profile = std::move(ground.run.profile);
   return report;
 }
 

@@ -24,14 +24,18 @@ struct SweepOptions {
   int64_t repetitions = 3;  // of that; the median counts
   // Memory for packed units that several plans share. One plan has as much as it needs.
   int64_t packed_bytes = int64_t{1} << 30;
+  // Plans of a method that refines are measured around, on the profile's windows, as `quantize`
+  // does.
+  bool refine = false;
 };
 
 // What a method makes of a budget.
 struct SweepPoint {
   std::string method, budget;
-  std::string refused;      // why there is no plan; "": there is one
-  size_t plan = 0;          // of SweepReport::plans
-  double predicted_kl = 0;  // by the profile
+  std::string refused;        // why there is no plan; "": there is one
+  size_t plan = 0;            // of SweepReport::plans
+  double predicted_kl = 0;    // by the profile
+  std::optional<int> rounds;  // in which measuring around it made it another; none: not asked
 };
 
 struct SweepReport {

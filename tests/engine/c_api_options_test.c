@@ -65,6 +65,8 @@ static klens_status profile_with_ranks(const void* ranks, klens_error* e) {
   options.ctx = 2;
   options.windows = 1;
   options.formats = "int8";
+  options.quantizer = "rtn";
+  options.metrics = "kl";
   options.ranks = ranks;
   return profile(&options, e);
 }
@@ -214,6 +216,8 @@ static void all_structs(void) {
   profiling.ctx = 2;
   profiling.windows = 1;
   profiling.formats = "int8";
+  profiling.quantizer = "rtn"; /* every size of the options runs the job again */
+  profiling.metrics = "kl";
   SIZES(profile, profiling, ranks);
   SIZES(quantize_by_profile, profiling, ranks);
   profiling.text = text;
@@ -267,7 +271,7 @@ static void all_structs(void) {
   sweeping.windows = 1;
   sweeping.generate = -1;
   sweeping.methods = "klens";
-  SIZES(sweep, sweeping, packed_bytes);
+  SIZES(sweep, sweeping, refine);
 #undef OPTIONS
 #define OPTIONS klens_output_options
   writing.size = sizeof writing;

@@ -106,6 +106,40 @@ TEST_CASE("a plan of a sweep is measured as it would be alone", "[sweep]") {
   }
 }
 
+TEST_CASE("a sweep that refines has the plans that quantize goes on to", "[sweep]") {
+  const auto model = open_model(data_path("goldens/zamba2"));
+  SweepOptions options = small_options();
+  options.profile.formats = "int4g64,int3g32,int2ag16";  // whose KLs add up least
+  options.methods = std::string(kPlanMethods[0].name) + ",greedy";
+  Progress progress(nullptr);
+  Journal none("", "", false);
+  const ProfileRun run =
+      run_profile(*model, nullptr, options.profile, progress, [](const Profile&) { return false; });
+  options.profile_json = profile_to_json(run.profile);
+  const SweepReport plain = sweep_with(*model, options);
+  options.refine = true;
+  const SweepReport report = sweep_with(*model, options);
+  REQUIRE(report.points.size() == 8);
+  int rounds = 0;
+  for (size_t i = 0; i < 8; ++i) {
+    const SweepPoint &point = report.points[i], &before = plain.points[i];
+    const Plan &plan = report.plans[point.plan].plan, &unrefined = plain.plans[before.plan].plan;
+    CHECK_FALSE(before.rounds);
+    REQUIRE(point.rounds.has_value() == (i < 4));
+    if (i >= 4) {
+      CHECK(plan.units == unrefined.units);
+      continue;
+    }
+    PlanRequest request;
+    request.budget.bpw = std::stod(point.budget);
+    const Refined alone = refine(*model, run, request, unrefined, progress, none);
+    CHECK(plan.units == alone.plan.units);
+    CHECK(*point.rounds == alone.rounds);
+    rounds += *point.rounds;
+  }
+  CHECK(rounds > 0);
+}
+
 TEST_CASE("the bytes of a point are those of the file", "[sweep]") {
   const auto model = open_model(data_path("goldens/jamba"));
   const TemporaryFolder folder;

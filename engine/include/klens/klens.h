@@ -390,13 +390,13 @@ typedef struct klens_profile_options {
   int32_t times; /* not 0: candidates also tell what a decoded token spends on them on this machine,
                     with the model's threads ("decode_us", and "times" for the rest of a token):
                     what klens_plan needs for min_tok_s */
-  double text_weight; /* of text beside more_texts; 0: 1 */
+  double text_weight;                       /* of text beside more_texts; 0: 1 */
   const klens_calibration_text* more_texts; /* further calibration texts; their windows and those of
                                                text take turns by weight, until one is used up */
   size_t more_count;
-  const klens_ranks* ranks;    /* processes that share the run: klens_profile alone takes them. Only
-                                  rank 0 has a state, of what all have measured: any number may go on
-                                  from it. NULL: none */
+  const klens_ranks* ranks; /* processes that share the run: klens_profile alone takes them. Only
+                               rank 0 has a state, of what all have measured: any number may go on
+                               from it. NULL: none */
 } klens_profile_options;
 
 /* profile.json (schema version 1). The model's activations option says what is measured. With a
@@ -486,8 +486,8 @@ typedef struct klens_sweep_options {
   size_t bpw_count;
   const int64_t* file_bytes;
   size_t file_bytes_count;
-  int32_t points; /* where no budgets are given: so many, evenly in bits per weight from the smallest
-                     plan to the "base" format; 0: 12 */
+  int32_t points;   /* where no budgets are given: so many, evenly in bits per weight from the
+                       smallest   plan to the "base" format; 0: 12 */
   const char* text; /* text to judge plans by; NULL: windows that the profile did not use */
   size_t text_bytes;
   const char* text_name; /* what the report says the text is */
@@ -495,6 +495,7 @@ typedef struct klens_sweep_options {
   int32_t generate;      /* tokens decoded to time a plan; 0: 32, negative: not timed */
   int32_t repetitions;   /* 0: 3; the median counts */
   int64_t packed_bytes;  /* memory for packed units that plans share; 0: 1 GiB */
+  int32_t refine;        /* not 0: plans that klens_quantize would measure around are, as it does */
 } klens_sweep_options;
 
 /* Makes a plan for each method and budget, and measures it packed in memory. Points that are the
@@ -503,9 +504,10 @@ typedef struct klens_sweep_options {
    "calibration" (as in profile.json),"evaluation":{"text","windows","window","tokens","ppl" (of
    the model itself)},"machine":{"device","isa","threads","generate","repetitions"},
    "source_formats" (as klens_quantize),"methods","points":[{"method","budget","bpw","bytes" (of the
-   whole file),"predicted_kl","kl","kl_stderr","ppl","tok_s","tok_s_stddev","plan" (a number; the
-   same for points that are the same plan)}, or {"method","budget","refused" (why)}],
-   "profile" (where it was measured here)} */
+   whole file),"predicted_kl","refined" (times that measuring around it made it another plan; only
+   where that was asked),"kl","kl_stderr","ppl","tok_s","tok_s_stddev","plan" (a number; the same
+   for points that are the same plan)}, or {"method","budget","refused" (why)}], "profile" (where it
+   was measured here)} */
 KLENS_API klens_status klens_sweep(klens_model* model, const klens_sweep_options* options,
                                    char** json, klens_error* error);
 
