@@ -79,6 +79,26 @@ Share& next_of(std::vector<Share>& shares, double weights) {
   return next;
 }
 
+// What is measured, what quantizers see, and what is held out, of windows that may be fewer.
+Calibration parted(Windows all, int64_t windows, int64_t seen, int64_t held_out) {
+  const auto left = [&](int64_t wanted) {
+    return std::min(static_cast<int64_t>(all.size()), wanted);
+  };
+  const auto take_last = [&](int64_t count) {
+    Windows taken(std::make_move_iterator(all.end() - count), std::make_move_iterator(all.end()));
+    all.resize(all.size() - static_cast<size_t>(count));
+    return taken;
+  };
+  Calibration result;
+  const int64_t measured = left(windows);
+  result.held_out = take_last(std::min(left(held_out), left(windows + held_out) - measured));
+  result.seen = take_last(static_cast<int64_t>(all.size()) - measured);
+  result.windows = std::move(all);
+  for (const std::vector<int32_t>& window : result.windows)
+    if (static_cast<int64_t>(result.seen.size()) < seen) result.seen.push_back(window);
+  return result;
+}
+
 }  // namespace
 
 std::string source_name(std::span<const CalibrationText> texts) {
@@ -92,7 +112,6 @@ std::string source_name(std::span<const CalibrationText> texts) {
 Calibration calibrate_on_texts(const Model& model, const Tokenizer& tokenizer,
                                std::span<const CalibrationText> texts, int64_t ctx, int64_t windows,
                                int64_t held_out) {
-  Calibration result;
   std::vector<Share> shares;
   double weights = 0;
   for (const CalibrationText& text : texts) {
@@ -109,22 +128,21 @@ Calibration calibrate_on_texts(const Model& model, const Tokenizer& tokenizer,
                       " tokens, fewer than " +
                       (texts.size() > 1 ? "a window of " + std::to_string(ctx) : "2") +
                       "; give a longer one");
-    result.windows.push_back(shares.back().ids);
-    return result;
+    return parted({shares.back().ids}, 1, 1, 0);
   }
   const int64_t seen = std::max(windows, (kLeastSeenTokens - 1) / ctx + 1);
-  for (int64_t w = 0; w < seen + held_out; ++w) {
+  Windows all;
+  while (static_cast<int64_t>(all.size()) < windows + seen + held_out) {
     Share& next = next_of(shares, weights);
     if (next.used_up(ctx)) break;
-    (w >= windows && w < windows + held_out ? result.held_out : result.windows)
-        .push_back(next.take(ctx));
+    all.push_back(next.take(ctx));
   }
-  return result;
+  return parted(std::move(all), windows, seen, held_out);
 }
 
-Calibration calibrate_on_samples(const Model& model, int64_t ctx, int64_t windows, int64_t held_out,
-                                 uint64_t seed, Progress& progress, Journal& journal) {
-  Windows sampled(static_cast<size_t>(windows + held_out));
+Windows sample_windows(const Model& model, int64_t ctx, int64_t count, uint64_t seed,
+                       Progress& progress, Journal& journal) {
+  Windows sampled(static_cast<size_t>(count));
   progress.stage("sample calibration text", static_cast<double>(sampled.size()));
   // An odd multiplier keeps the windows of one seed apart from each other and from those of the
   // next.
@@ -166,10 +184,13 @@ Calibration calibrate_on_samples(const Model& model, int64_t ctx, int64_t window
       if (sampled[i].empty()) sampled[i] = *find_ids(journal, name_of(i));
     begin += all.size();
   }
-  Calibration result;
-  result.windows.assign(sampled.begin(), sampled.begin() + windows);
-  result.held_out.assign(sampled.begin() + windows, sampled.end());
-  return result;
+  return sampled;
+}
+
+Calibration calibrate_on_samples(const Model& model, int64_t ctx, int64_t windows, int64_t held_out,
+                                 uint64_t seed, Progress& progress, Journal& journal) {
+  return parted(sample_windows(model, ctx, 2 * windows + held_out, seed, progress, journal),
+                windows, windows, held_out);
 }
 
 }  // namespace klens

@@ -23,19 +23,21 @@ struct CalibrationText {
 // What profiles say they were made from: "a.txt", or "3 a.txt + 1 b.txt".
 std::string source_name(std::span<const CalibrationText> texts);
 
-// Calibration windows of ctx tokens, and further ones to judge a plan by that nothing was chosen
-// on.
+// Calibration windows of ctx tokens.
 struct Calibration {
-  Windows windows;
-  Windows held_out;  // may be empty: a text that is used up
+  Windows windows;  // that candidates are measured on
+  // That quantizers see: others, since gptq fits what it sees, and loses there a quarter to a third
+  // less than elsewhere (bench/RESULTS.md).
+  Windows seen;
+  Windows held_out;  // to judge a plan by; may be empty: a text that is used up
 };
 
-// The first whole windows of a text, then held_out more, and, where the text goes on, more for
-// quantizers to see: these are added to windows until those have kLeastSeenTokens, since with a
-// quarter of it gptq fits the sample and loses more than search (bench/RESULTS.md). A text shorter
-// than one window is one short window. Windows of several texts take turns by weight, so that any
-// first few are mixed alike, until one is used up; each has one at least. Throws Error for a weight
-// that is none, and a text too short for its part.
+// The first whole windows of a text; then those that quantizers see, as many, but at least
+// kLeastSeenTokens, since with a quarter of it gptq loses more than search; then held_out more. Of
+// a text that is used up held_out comes before what is seen, and what is measured is seen too. A
+// text shorter than one window is one short window. Windows of several texts take turns by weight,
+// so that any first few are mixed alike, until one is used up; each has one at least. Throws Error
+// for a weight that is none, and a text too short for its part.
 inline constexpr int64_t kLeastSeenTokens = 8192;
 Calibration calibrate_on_texts(const Model& model, const Tokenizer& tokenizer,
                                std::span<const CalibrationText> texts, int64_t ctx, int64_t windows,
@@ -44,6 +46,9 @@ Calibration calibrate_on_texts(const Model& model, const Tokenizer& tokenizer,
 // Sampled from the model itself, each window from a beginning-of-text token at temperature 1. For
 // text that is distributed as the teacher, KL is exactly the rise of log perplexity: H(p, q) = H(p)
 // + KL(p || q). Window i depends on (seed, i) alone, and is kept in the journal when it is whole.
+Windows sample_windows(const Model& model, int64_t ctx, int64_t count, uint64_t seed,
+                       Progress& progress, Journal& journal);
+// Such windows, as many more that quantizers see, and held_out.
 Calibration calibrate_on_samples(const Model& model, int64_t ctx, int64_t windows, int64_t held_out,
                                  uint64_t seed, Progress& progress, Journal& journal);
 

@@ -267,7 +267,7 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   const std::vector<const Format*> formats = parse_formats(options.formats);
   const Quantizer& quantizer = parse_quantizer(options.quantizer);
   Calibration calibration = calibrate(model, tokenizer, options, progress, journal);
-  UnitInputs inputs(model, calibration.windows, quantizer.sees, progress);
+  UnitInputs inputs(model, calibration.seen, quantizer.sees, progress);
   Prepared prepared =
       prepare(model, candidate_choices(model, formats, quantizer, options.pinned, inputs, progress),
               static_cast<size_t>(options.measured));
@@ -276,9 +276,7 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   profile.calibration_source = options.texts.empty() ? kSampledSource : source_name(options.texts);
   profile.window = options.ctx;
   profile.seed = options.seed;
-  const std::span windows =
-      std::span(calibration.windows)
-          .first(std::min(calibration.windows.size(), static_cast<size_t>(options.windows)));
+  const Windows& windows = calibration.windows;
   if (options.times) measure_decode_times(model, profile, progress);
   measure_units(model, metrics, windows, progress, journal, profile);
   Scores scores;

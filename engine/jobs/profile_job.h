@@ -35,7 +35,7 @@ struct ProfileOptions {
 struct ProfileRun {
   Profile profile;
   Calibration calibration;
-  UnitInputs inputs;              // seen on the calibration windows
+  UnitInputs inputs;              // of calibration.seen
   std::vector<Student> students;  // in the order of profile.units and their candidates
 };
 

@@ -222,7 +222,7 @@ Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const Quant
   }
   Calibration calibration =
       calibrate_on_texts(model, *tokenizer, p.texts, p.ctx, p.windows, kHeldOutWindows);
-  made.inputs = UnitInputs(model, calibration.windows, seen, progress);
+  made.inputs = UnitInputs(model, calibration.seen, seen, progress);
   if (!options.measure) return made;
   const bool left = !calibration.held_out.empty();
   made.windows = std::move(left ? calibration.held_out : calibration.windows);
@@ -279,10 +279,9 @@ QuantizeReport::Evaluation measured(const Model& model, const Made& made,
                                     const ProfileOptions& options, Progress& progress,
                                     Journal& journal) {
   const bool given = !made.windows.empty();
-  const Windows sampled = given ? Windows()
-                                : calibrate_on_samples(model, options.ctx, kHeldOutWindows, 0,
-                                                       ~options.seed, progress, journal)
-                                      .windows;
+  const Windows sampled =
+      given ? Windows()
+            : sample_windows(model, options.ctx, kHeldOutWindows, ~options.seed, progress, journal);
   const PlanScore score = measure_plan(model, made.plan, made.inputs,
                                        given ? made.windows : sampled, progress, journal);
   return {.kl = {score.kl.mean, score.kl.stderr_of_mean},

@@ -63,8 +63,7 @@ Profile refitted(const Model& model, const ProfileRun& run, const Plan& plan, Pr
   }
   const PackedUnits packed = pack_plan(model, plan, run.inputs);
   StudentRunner runner(model, &packed, run.inputs);
-  const size_t count = std::min(
-      {kRefitWindows, run.calibration.windows.size(), static_cast<size_t>(profile.windows)});
+  const size_t count = std::min(kRefitWindows, static_cast<size_t>(profile.windows));
   const std::span<const std::vector<int32_t>> windows(run.calibration.windows.data(), count);
   Scores scores;
   JournalScores kept(journal, &plan);

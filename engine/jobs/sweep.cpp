@@ -68,9 +68,7 @@ Windows text_windows(const Model& model, const Tokenizer* tokenizer,
   if (tokenizer == nullptr)
     throw Error(ErrorKind::kBadFile,
                 model.checkpoint().path + ": holds no tokenizer.json, which a text needs");
-  Windows windows = calibrate_on_texts(model, *tokenizer, texts, ctx, count, 0).windows;
-  windows.resize(std::min(windows.size(), static_cast<size_t>(count)));
-  return windows;
+  return calibrate_on_texts(model, *tokenizer, texts, ctx, count, 0).windows;
 }
 
 // The text goes on behind what the profile is made from.
@@ -215,7 +213,7 @@ void look(const Model& model, Ground& ground, Progress& progress) {
   Quantizer::Sees most = Quantizer::Sees::kNothing;
   for (const Unit& unit : ground.run.profile.units)
     for (const Candidate& c : unit.candidates) most = std::max(most, sees(c.choice));
-  ground.run.inputs = UnitInputs(model, ground.run.calibration.windows, most, progress);
+  ground.run.inputs = UnitInputs(model, ground.run.calibration.seen, most, progress);
   ground.looked = true;
 }
 

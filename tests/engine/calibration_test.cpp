@@ -19,7 +19,7 @@ constexpr int64_t kCtx = 16;
 Windows sampled(const Model& model, int64_t windows) {
   Progress progress(nullptr);
   Journal nowhere("", "", false);
-  return calibrate_on_samples(model, kCtx, windows, 0, 5, progress, nowhere).windows;
+  return sample_windows(model, kCtx, windows, 5, progress, nowhere);
 }
 
 }  // namespace
@@ -64,6 +64,48 @@ TEST_CASE("windows of several texts take turns by weight", "[calibration]") {
                     Catch::Contains("little.txt") && Catch::Contains("give a longer one"));
   little.weight = -1;
   CHECK_THROWS_WITH(windows_of({a, little}, 8), Catch::Contains("weight"));
+}
+
+TEST_CASE("quantizers see windows that are not measured, as long as there are any",
+          "[calibration]") {
+  const auto model = open_model(demo_model());
+  const Tokenizer tokenizer =
+      Tokenizer::from_json(model->checkpoint().texts.tokenizer, "tokenizer.json");
+  const std::string all = read_text(demo_model() + "/../own-text.txt");
+  const auto windows_of = [&](size_t bytes, int64_t ctx) {
+    const std::vector<CalibrationText> text = {{all.substr(0, bytes)}};
+    return calibrate_on_texts(*model, tokenizer, text, ctx, 2, 2);
+  };
+  const Calibration found = windows_of(all.size(), kCtx);
+  CHECK(found.windows.size() == 2);
+  CHECK(found.seen.size() == kLeastSeenTokens / kCtx);
+  CHECK(found.held_out.size() == 2);
+  std::vector<int32_t> in_turn;
+  for (const Windows& part : {found.windows, found.seen, found.held_out})
+    for (const std::vector<int32_t>& window : part)
+      in_turn.insert(in_turn.end(), window.begin(), window.end());
+  const std::vector<int32_t> ids = text_ids(*model, tokenizer, all);
+  REQUIRE(ids.size() >= in_turn.size());
+  CHECK(std::equal(in_turn.begin(), in_turn.end(), ids.begin()));
+
+  // One window is left to judge by, and none to see.
+  const auto three =
+      static_cast<int64_t>(text_ids(*model, tokenizer, all.substr(0, 200)).size() / 3);
+  const Calibration short_text = windows_of(200, three);
+  CHECK(short_text.windows.size() == 2);
+  CHECK(short_text.held_out.size() == 1);
+  CHECK(short_text.seen == short_text.windows);
+  const Calibration one = windows_of(12, kCtx);
+  CHECK(one.windows == one.seen);
+  CHECK(one.held_out.empty());
+
+  Progress progress(nullptr);
+  Journal nowhere("", "", false);
+  const Calibration drawn = calibrate_on_samples(*model, kCtx, 3, 1, 5, progress, nowhere);
+  CHECK(drawn.windows == sampled(*model, 3));
+  CHECK(drawn.seen.size() == 3);
+  for (const std::vector<int32_t>& window : drawn.seen)
+    CHECK(std::ranges::count(drawn.windows, window) == 0);
 }
 
 TEST_CASE("a sampled window is the same whatever others are sampled beside it", "[calibration]") {

@@ -70,7 +70,7 @@ TEST_CASE("a baked file runs as its plan was measured", "[quantize][long]") {
   Progress progress(nullptr);
   const auto journal = open_journal(*model, options.profile);
   const UnitInputs inputs(*model,
-                          calibrate_on_samples(*model, 32, 8, 0, 0, progress, *journal).windows,
+                          calibrate_on_samples(*model, 32, 8, 0, 0, progress, *journal).seen,
                           Quantizer::Sees::kFactor, progress);
   PackedUnits packed = pack_plan(*model, *student->checkpoint().plan, inputs);
   StudentRunner in_memory(*model, &packed, inputs);
