@@ -69,7 +69,9 @@ OptionGroup calibration_options() {
         "how many windows come from each of several texts, in proportion, such as 3,1 (default: "
         "alike)"},
        {"c,ctx,ctx-size", "N", "tokens of a calibration window (default 256)"},
-       {"windows", "N", "calibration windows, the first N of the text (default 32)"},
+       {"windows", "N",
+        "calibration windows, the first N of the text (default 32); quantizers see others, behind "
+        "them"},
        {"s,seed", "N", "of sampled text (default 0)"},
        {"formats", "LIST", formats_help()},
        {"quantizer", "NAME", quantizers_help()},

@@ -92,7 +92,7 @@ TEST_CASE("plan --outliers and its methods take a profile too") {
                     " has no kurtosis: profile again with it in --metrics");
 }
 
-TEST_CASE("quantize by outliers measures what that takes, or refuses before anything") {
+TEST_CASE("quantize by outliers measures what that takes, or refuses before anything", "[long]") {
   for (const char* method : {"sensiboost", "kurtboost"}) {
     const std::vector<std::string> words = {"quantize", kModel,  "--dry-run", "--no-measure",
                                             "--json",   "--bpw", "9",         "--method",
@@ -103,7 +103,7 @@ TEST_CASE("quantize by outliers measures what that takes, or refuses before anyt
   }
 }
 
-TEST_CASE("profile --validate says how well metrics rank units on other text") {
+TEST_CASE("profile --validate says how well metrics rank units on other text", "[long]") {
   const Folder folder;
   const std::string profile = folder / "p.json", other = kModel + "/../own-text.txt";
   const std::vector<std::string> call =
