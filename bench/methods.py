@@ -86,7 +86,7 @@ def ratios(others, ours):
     return [(method, list(pairs.values())) for method, pairs in by_method.items()]
 
 
-def report(model_ppl, others, ours, nominal):
+def report(model_ppl, others, ours):
     print("| against | plans | KL ratio, geometric mean | worst |\n|---|---:|---:|---|")
     for method, pairs in ratios(others, ours):
         found = [(mine["kl"] / point["kl"], point) for point, mine in pairs]
@@ -96,7 +96,7 @@ def report(model_ppl, others, ours, nominal):
               f"{worst:.3f} at {where['bytes']:,} bytes, KL {where['kl']:.5f} |")
     print("\n| klens | bytes | bpw | predicted KL | measured KL | off | measured around | perplexity |\n" + "|---" + "|---:" * 7 + "|")
     for point in sorted(ours, key=lambda p: p["bytes"]):
-        if point["budget"] in nominal:
+        if point["budget"].endswith(" bpw"):
             print(f"| {point['budget']} | {point['bytes']:,} | {point['bpw']:.3f} | {point['predicted_kl']:.5f} | {point['kl']:.5f} | "
                   f"{100 * (point['kl'] / point['predicted_kl'] - 1):+.0f} % | {point['refined']} times | "
                   f"{100 * (point['ppl'] / model_ppl - 1):+.2f} % |")
@@ -132,7 +132,7 @@ def main():
     sizes = ",".join(str(size) for size in sorted({point["bytes"] for point in others}))
     ours = work.sweep("ours.json", profile, "--methods", OURS, "--refine", "--bpw", args.bpw, "--sizes", sizes)
     with open(os.path.join(args.work, "ours.json"), encoding="utf-8") as file:
-        report(json.load(file)["evaluation"]["ppl"], others, ours, {f"{bpw} bpw" for bpw in args.bpw.split(",")})
+        report(json.load(file)["evaluation"]["ppl"], others, ours)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ namespace {
 
 using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 constexpr float kDamping = 0.01f;
+constexpr float kShrinkage = 0.1f;
 constexpr size_t kLeastGroup = 16;
 
 // Sorts pieces of `size` columns by what they matter in all, largest first. The last piece, if it
@@ -69,7 +70,8 @@ std::shared_ptr<const InputFactor> factor_inputs(std::span<float> h, int64_t col
     for (int64_t k = i; k < cols; ++k) {
       const auto [low, high] =
           std::minmax(factor.order[static_cast<size_t>(i)], factor.order[static_cast<size_t>(k)]);
-      backwards(cols - 1 - i, cols - 1 - k) = scale * lower(high, low);
+      backwards(cols - 1 - i, cols - 1 - k) =
+          scale * lower(high, low) * (i == k ? 1 : 1 - kShrinkage);
     }
   backwards.diagonal().array() += kDamping;
   const Eigen::LLT<Eigen::Ref<Matrix>, Eigen::Lower> cholesky(backwards);  // in place

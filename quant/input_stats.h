@@ -21,9 +21,11 @@ struct InputFactor {
 };
 
 // From H times any factor [cols][cols], whose lower triangle counts; what it holds is lost. Damped
-// by a hundredth of the mean of the diagonal, as in the paper (arXiv 2210.17323). Columns that
-// matter most come first, but those of a group stay together, whatever power of two from 16 to 128
-// it has. Null where H is zero, or not finite.
+// by a hundredth of the mean of the diagonal, as in the paper (arXiv 2210.17323), and, as some
+// thousand tokens tell less of how columns go together than of their own size, shrunk: what is off
+// the diagonal counts nine tenths (bench/RESULTS.md, "GPTQ"; the idea is Ledoit and Wolf's, 2004).
+// Columns that matter most come first, but those of a group stay together, whatever power of two
+// from 16 to 128 it has. Null where H is zero, or not finite.
 std::shared_ptr<const InputFactor> factor_inputs(std::span<float> h, int64_t cols);
 
 // What the columns of a unit were multiplied by, as far as was seen.

@@ -46,7 +46,8 @@ TEST_CASE("what outputs lose is told by inputs", "[shortlist]") {
   const InputStats together{{}, factor_inputs(h, kCols)};
   const double apart = output_error(packed, source, {});
   CHECK(apart == Approx(2 * 0.0625 / (kCols * 0.25)));
-  CHECK(output_error(packed, source, together) < 0.02 * apart);
+  // As far as that is believed: a tenth counts as if they were independent.
+  CHECK(output_error(packed, source, together) == Approx(0.1 * apart).epsilon(0.15));
   // The same by squares alone: those columns count for nothing, or for all.
   std::vector<float> squares(kCols, 1.0f);
   squares[0] = squares[1] = 0;
