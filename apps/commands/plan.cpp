@@ -97,6 +97,11 @@ void run(const Arguments& arguments) {
   const auto output = arguments.text("output");
   if (output) check_output(*output, ".json", {path});
   const std::string profile = read_file(path);
+  if (path.ends_with(".csv"))
+    throw UsageError(
+        path +
+        " is a table of scores, which tells outliers (--outliers) but no plan: a plan needs what "
+        "klens profile has written");
   const klens_plan_options options = budget.options();
   const std::string plan = text_about(path, [&](char** text, klens_error* e) {
     return klens_plan(profile.c_str(), &options, text, e);
