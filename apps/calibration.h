@@ -26,7 +26,7 @@ class Calibration {
   };
   std::vector<Text> texts_;
   std::vector<klens_calibration_text> more_;  // all but the first
-  std::string formats_, quantizer_, metrics_, state_path_;
+  std::string formats_, quantizer_, metrics_, suffix_, state_path_;
   bool resume_ = false;
   int32_t ctx_ = 0, windows_ = 0, measured_ = 0;
   uint64_t seed_ = 0;

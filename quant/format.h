@@ -52,6 +52,8 @@ inline constexpr Format kFormats[] = {
 
 // What a unit has before anything is decided: a candidate of every unit, asked for or not.
 inline constexpr const Format& kBaseFormat = kFormats[0];
+// The least that integers lose.
+inline constexpr const Format& kFinestIntegers = kFormats[1];
 
 // Null for an unknown name.
 constexpr const Format* find_format(std::string_view name) { return find_row(kFormats, name); }

@@ -108,6 +108,21 @@ std::vector<size_t> worth_measuring(std::span<const double> errors, size_t most)
   return order;
 }
 
+void take_out_reference(Unit& unit, double error) {
+  const std::vector<Point> points = points_of(unit);
+  if (points.size() < 2 || !(points.back().error > points.front().error)) return;
+  const double slope =
+      (points.back().kl - points.front().kl) / (points.back().error - points.front().error);
+  const double added = std::max(slope * error, 0.0);
+  for (Candidate& c : unit.candidates) {
+    if (!c.kl || c.predicted || !(*c.kl > 0)) continue;
+    const double part = std::max(1 - added / *c.kl, 0.5);  // it is an estimate
+    *c.kl *= part;
+    if (c.kl_stderr) *c.kl_stderr *= part;
+    for (double& kl : c.kl_windows) kl *= part;
+  }
+}
+
 void predict_kls(Unit& unit) {
   std::vector<Point> points = points_of(unit);
   if (points.empty()) return predict_nothing(unit);

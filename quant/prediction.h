@@ -19,6 +19,11 @@ namespace klens {
 // measured.
 std::vector<size_t> worth_measuring(std::span<const double> errors, size_t most);
 
+// Of a unit whose measured candidates were compared not with the unit itself but with one that
+// loses `error` at its outputs: takes what that adds to their KLs out of them, in proportion to
+// errors. Nothing where fewer than two were measured.
+void take_out_reference(Unit& unit, double error);
+
 // Fills in KLs, their errors and windows, of candidates that have an output error and were not
 // measured, and marks them as predicted. Nothing, if nothing was measured.
 void predict_kls(Unit& unit);

@@ -71,6 +71,7 @@ ProfileOptions profile_options(const klens_profile_options& given) {
   if (given.quantizer != nullptr) options.quantizer = given.quantizer;
   if (given.measured != 0) options.measured = std::max(given.measured, 0);
   options.times = given.times != 0;
+  if (given.suffix != nullptr) options.suffix = given.suffix;
   return options;
 }
 

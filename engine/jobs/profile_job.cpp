@@ -9,6 +9,7 @@
 #include "engine/jobs/sensitivity.h"
 #include "engine/jobs/shared_runner.h"
 #include "loaders/klens_file.h"
+#include "quant/output_error.h"
 #include "quant/planner.h"
 #include "quant/prediction.h"
 
@@ -85,7 +86,42 @@ struct Prepared {
   Profile profile;
   std::vector<Student> students;
   std::vector<std::pair<size_t, size_t>> places;  // of students: unit, candidate
+  std::vector<double> reference;  // output errors of units that candidates are compared with, or
+                                  // none: they are the checkpoint's
 };
+
+// What surrounds a unit that is measured, and what it is compared with: all units in the finest
+// integers with the finest activations. Its noise is on both sides, and small.
+struct Reference {
+  PackedUnits units;  // none: the checkpoint's own
+  std::vector<double> errors;
+};
+
+bool may_be_rounded(const Model& model) {
+  return model.options().activations == Activations::kInt8 &&
+         std::ranges::all_of(model.checkpoint().units,
+                             [](const auto& unit) { return unit.second.format == nullptr; });
+}
+
+Reference reference_of(const Model& model, const std::string& suffix, const Quantizer& quantizer,
+                       const UnitInputs& inputs, Progress& progress) {
+  const Suffix* row = suffix.empty() ? &kExactSuffix : find_row(kSuffixes, suffix);
+  if (row == nullptr) throw Error(ErrorKind::kBadArgument, not_one_of("suffix", suffix, kSuffixes));
+  Reference reference;
+  if (!row->rounded || !may_be_rounded(model)) return reference;
+  const Choice choice{kFinestIntegers.name, kQuantizers[0].name, kFineActivationBits};
+  progress.stage("round what surrounds a matrix", static_cast<double>(model.units().size()));
+  for (size_t u = 0; u < model.units().size(); ++u) {
+    const StoredUnit& unit = model.checkpoint().units.at(model.units()[u].name);
+    auto packed = std::make_unique<PackedUnit>(
+        PackedUnit{quantise_unit(unit, choice), choice.activation_bits});
+    reference.errors.push_back(
+        output_error(packed->weight, unit.view, inputs.of(u, quantizer.sees)));
+    reference.units.push_back(std::move(packed));
+    progress.step();
+  }
+  return reference;
+}
 
 const Quantizer& parse_quantizer(const std::string& name) {
   const Quantizer* row = find_row(kQuantizers, name);
@@ -116,9 +152,9 @@ void add_students(size_t u, const Unit& unit, std::span<const double> errors, si
 }
 
 // A profile of units with these candidates, and the students to measure, for each unit `measured`
-// at most (0: all).
+// at most (0: all); those that are integers, where what they are compared with is.
 Prepared prepare(const Model& model, const std::vector<std::vector<Possible>>& possible,
-                 size_t measured) {
+                 size_t measured, bool rounded = false) {
   const Checkpoint& checkpoint = model.checkpoint();
   Prepared result;
   Profile& profile = result.profile;
@@ -151,8 +187,9 @@ Prepared prepare(const Model& model, const std::vector<std::vector<Possible>>& p
           static_cast<int64_t>(packed_bytes(*find_format(choice.format), spec.rows, spec.cols));
       candidate.others[kOutputError] = lossless(stored, choice) ? 0 : error;
       // What exact activations save follows from what those of 8 bits lose.
-      const bool measurable = measured == 0 ? choice.activation_bits == Choice().activation_bits
-                                            : rounds_activations(choice);
+      const bool measurable = measured == 0 && !rounded
+                                  ? choice.activation_bits == Choice().activation_bits
+                                  : rounds_activations(choice);
       errors.push_back(measurable ? *candidate.others[kOutputError] : 0);
       unit.candidates.push_back(candidate);
     }
@@ -180,6 +217,8 @@ Profile filled_in(const Scores& scores, const Prepared& prepared, int64_t vocab,
     extend(scores, s, student, profile.units[u].candidates[prepared.places[student.like].second],
            profile.units[u].candidates[c]);
   }
+  for (size_t u = 0; u < prepared.reference.size(); ++u)
+    take_out_reference(profile.units[u], prepared.reference[u]);
   for (Unit& unit : profile.units) predict_kls(unit);
   for (Unit& unit : profile.units)
     for (Candidate& candidate : unit.candidates) keep_metrics(metrics, candidate);
@@ -268,9 +307,11 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   const Quantizer& quantizer = parse_quantizer(options.quantizer);
   Calibration calibration = calibrate(model, tokenizer, options, progress, journal);
   UnitInputs inputs(model, calibration.seen, quantizer.sees, progress);
+  Reference reference = reference_of(model, options.suffix, quantizer, inputs, progress);
   Prepared prepared =
       prepare(model, candidate_choices(model, formats, quantizer, options.pinned, inputs, progress),
-              static_cast<size_t>(options.measured));
+              static_cast<size_t>(options.measured), !reference.units.empty());
+  prepared.reference = std::move(reference.errors);
   Profile& profile = prepared.profile;
   profile.checkpoint_xxh3 = checkpoint_xxh3(model.checkpoint());
   profile.calibration_source = options.texts.empty() ? kSampledSource : source_name(options.texts);
@@ -280,7 +321,8 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   if (options.times) measure_decode_times(model, profile, progress);
   measure_units(model, metrics, windows, progress, journal, profile);
   Scores scores;
-  StudentRunner runner(model, nullptr, inputs);
+  StudentRunner runner(model, reference.units.empty() ? nullptr : &reference.units, inputs,
+                       StudentRunner::Judge::kBase);
   runner.keep_largest(tail_length(positions_in(windows)));
   JournalScores kept(journal, nullptr);
   double per_window = 0;

@@ -13,6 +13,21 @@ namespace klens {
 // A profile's source where its text was sampled from the model.
 inline constexpr const char* kSampledSource = "teacher";
 
+// What a student runs in, but for its unit: what kSuffixes says of it.
+struct Suffix {
+  const char* name;
+  const char* about;
+  bool rounded;
+};
+inline constexpr Suffix kSuffixes[] = {
+    {"exact", "as the checkpoint has it", false},
+    {"fast", "in INT8 weights and activations of 16 bits, and compared with a model in these",
+     true},
+};
+
+inline constexpr const Suffix& kExactSuffix = kSuffixes[0];
+inline constexpr const Suffix& kFastSuffix = kSuffixes[1];
+
 struct ProfileOptions {
   std::vector<CalibrationText> texts;  // none: sampled from the model
   int64_t ctx = 256;
@@ -29,6 +44,9 @@ struct ProfileOptions {
   std::string metrics;     // "": all
   std::string state_path;  // of a Journal, for an interrupted run; "": nowhere
   bool resume = false;
+  // By name; "": quantize takes the fast one, others the exact one. What is rounded is for models
+  // that have no integers of their own and may compute in INT8; elsewhere it is exact.
+  std::string suffix;
   bool times = false;  // also what a decoded token spends on each candidate, on this machine
 };
 

@@ -179,7 +179,7 @@ std::unique_ptr<Journal> open_journal(const Model& model, const ProfileOptions& 
   run += " " + std::to_string(options.seed);
   for (const Format* format : parse_formats(options.formats))
     run += std::string(" ") + format->name;
-  run += " " + options.quantizer;
+  run += " " + options.quantizer + " " + options.suffix;
   if (!more.empty()) run += " " + hash_of(more);
   run = hash_of(run);
   check_alike(ranks, std::string(model.device().name()) + " " + model.device().level(),

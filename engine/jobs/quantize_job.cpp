@@ -257,6 +257,7 @@ Made measured_plan(const Model& model, const Tokenizer* tokenizer, const Quantiz
   profile_options.metrics = metrics_for(*find_row(kPlanMethods, request.method));
   profile_options.pinned = request.pinned;
   profile_options.likely = kLikelyWindows;
+  if (profile_options.suffix.empty()) profile_options.suffix = kFastSuffix.name;
   profile_options.times = request.budget.min_tok_s.has_value();
   Racing racing(request);
   ProfileRun run = run_profile(

@@ -73,11 +73,11 @@ PackedUnits pack_plan(const Model& model, const Plan& plan, const UnitInputs& in
 }
 
 StudentRunner::StudentRunner(const Model& teacher, const PackedUnits* base,
-                             const UnitInputs& inputs)
+                             const UnitInputs& inputs, Judge judge)
     : model_(teacher),
       inputs_(inputs),
       base_weights_(teacher.weights()),
-      base_is_teacher_(base == nullptr) {
+      base_judges_(base == nullptr || judge == Judge::kBase) {
   if (base == nullptr) return;
   for (size_t i = 0; i < base->size(); ++i)
     if ((*base)[i] != nullptr)
@@ -108,9 +108,10 @@ WindowScore StudentRunner::begin_window(std::span<const int32_t> ids) {
   WindowScore base;
   model_.device().run([&](Lane& lane) {
     const Lane::Frame frame(lane);
-    Rows last = keep(model_.weights(), lane);
-    model_.head(last.rows(model_.prefix_rows(), tokens), teacher_, model_.weights(), lane);
-    if (!base_is_teacher_) last = keep(base_weights_, lane);
+    const std::vector<Weight>& judge = base_judges_ ? base_weights_ : model_.weights();
+    Rows last = keep(judge, lane);
+    model_.head(last.rows(model_.prefix_rows(), tokens), teacher_, judge, lane);
+    if (!base_judges_) last = keep(base_weights_, lane);
     base = score(last, base_weights_, lane);
   });
   return base;

@@ -34,11 +34,14 @@ using BlockStudent = std::vector<std::pair<size_t, Weight>>;
 // block and what lies between its units; a student starts at its unit with what was kept, since all
 // before it is equal, and runs the engine's own kernels to the logits, which are reduced at once.
 // The base is what surrounds the student's unit: the teacher itself, or a packed plan (then what is
-// kept is the plan's, and scores are still against the teacher).
+// kept is the plan's). Scores are against the teacher, or against the base, whose noise then is on
+// both sides.
 class StudentRunner : public ProfileSubject {
  public:
+  enum class Judge { kTeacher, kBase };
   // base: empty, or one entry per unit. Both it and inputs outlive this.
-  StudentRunner(const Model& teacher, const PackedUnits* base, const UnitInputs& inputs);
+  StudentRunner(const Model& teacher, const PackedUnits* base, const UnitInputs& inputs,
+                Judge judge = Judge::kTeacher);
 
   WindowScore begin_window(std::span<const int32_t> ids) override;
   std::vector<WindowScore> run(std::span<const Student> students, const OnDone& on_done) override;
@@ -76,7 +79,7 @@ class StudentRunner : public ProfileSubject {
   const Model& model_;
   const UnitInputs& inputs_;
   std::vector<Weight> base_weights_;
-  bool base_is_teacher_;
+  bool base_judges_;
   size_t largest_ = 0;
   std::vector<int32_t> ids_;
   // Of the base: what a pass keeps, and its caches, from which blocks read that share those of an
@@ -84,7 +87,7 @@ class StudentRunner : public ProfileSubject {
   KeptPass kept_;
   SequenceState state_;
   Memory teacher_memory_;
-  Rows teacher_;      // [tokens][vocab] logits
+  Rows teacher_;      // [tokens][vocab] logits, of what judges
   std::mutex mutex_;  // of what follows
   std::map<std::pair<size_t, Choice>, std::shared_ptr<const PackedWeight>> packed_;
   size_t packed_bytes_ = 0;

@@ -397,6 +397,11 @@ typedef struct klens_profile_options {
   const klens_ranks* ranks; /* processes that share the run: klens_profile alone takes them. Only
                                rank 0 has a state, of what all have measured: any number may go on
                                from it. NULL: none */
+  const char* suffix; /* what a model with one unit changed runs in but for that unit: "exact", as
+                         the checkpoint has it; "fast", all in INT8 with activations of 16 bits,
+                         compared with such a model, in half the time (exact where the model holds
+                         integers of its own, or activations are FP32). NULL: klens_quantize fast,
+                         klens_profile and klens_sweep exact */
 } klens_profile_options;
 
 /* profile.json (schema version 1). The model's activations option says what is measured. With a
