@@ -153,6 +153,14 @@ struct Mamba2Spec {
   float z_scale = 1, x_scale = 1, b_scale = 1, c_scale = 1, dt_scale = 1;
 };
 
+// LFM2's gated short convolution (arXiv 2511.23404): out_proj(C * conv(B * x)), no activation.
+struct ShortConvSpec {
+  ProjectionSpec in_proj;   // [3 d_model][d_model]: B, C, x
+  ProjectionSpec out_proj;  // [d_model][d_model]
+  SmallId conv_weight = 0;  // [d_model][1][d_conv]
+  std::optional<SmallId> conv_bias;
+};
+
 struct AttentionSpec {
   AttentionCoreSpec core;
   std::vector<ProjectionSpec> qkv;  // outputs side by side: q, k, v
@@ -174,14 +182,15 @@ struct MoeSpec {
   enum class Scores {
     kSoftmax,          // softmax over all, then top-k as they are (Jamba)
     kSoftmaxOfChosen,  // top-k, then softmax over those (Granite)
-    kSigmoid,          // sigmoid, groups, correction of the choice (Nemotron-H)
+    kSigmoid,          // sigmoid, groups, correction of the choice (Nemotron-H, LFM2)
   };
   Scores scores = Scores::kSoftmax;
   int64_t top_k = 0;
   SmallId router = 0;                 // [experts][d_model]
   std::optional<SmallId> correction;  // [experts], added to the scores for the choice only
   int64_t groups = 1, top_groups = 1;
-  bool normalise = false;  // chosen scores are divided by their sum
+  bool normalise = false;  // chosen scores are divided by their sum, and by this more
+  float normalise_eps = 1e-20f;
   float routed_scale = 1;
   std::vector<MlpSpec> experts;
   std::optional<MlpSpec> shared;                   // for every token, added
@@ -217,7 +226,8 @@ struct SharedTransformerSpec {
 // One residual step: x += residual_scale * mixer(norm(x + shared([x, embedding]))).
 struct BlockSpec {
   NormSpec norm;
-  std::variant<Mamba1Spec, Mamba2Spec, AttentionSpec, MlpSpec, MoeSpec, ParallelSpec, HymbaSpec>
+  std::variant<Mamba1Spec, Mamba2Spec, AttentionSpec, MlpSpec, MoeSpec, ParallelSpec, HymbaSpec,
+               ShortConvSpec>
       mixer;
   std::optional<SharedTransformerSpec> shared;
   float residual_scale = 1;

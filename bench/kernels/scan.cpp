@@ -1,5 +1,6 @@
 #include "bench/kernels/bench.h"
 #include "kernels/cpu/conv1d/conv1d.h"
+#include "kernels/cpu/conv1d/short_conv.h"
 #include "kernels/cpu/scan/selective_scan.h"
 #include "kernels/cpu/scan/ssd_scan.h"
 
@@ -94,6 +95,18 @@ void add_conv(int64_t channels, int64_t tokens) {
       });
 }
 
+void add_short_conv(int64_t channels, int64_t tokens) {
+  const int64_t count = tokens * channels;
+  add("short_conv", short_conv_variants(), std::to_string(channels) + "/t" + std::to_string(tokens),
+      [=](State& state, ShortConv* run) {
+        const Block<float> bcx(3 * count), y(count), w(3 * channels), s(2 * channels);
+        for (auto _ : state)
+          run({bcx.data(), bcx.data() + channels, bcx.data() + 2 * channels, 3 * channels, y.data(),
+               channels, w.data(), nullptr, s.data(), tokens, channels, 3, 0, channels});
+        report(state, 0, 16.0 * static_cast<double>(count));
+      });
+}
+
 }  // namespace
 
 void add_scan() {
@@ -102,7 +115,8 @@ void add_scan() {
       add_selective(channels, tokens);
       add_conv(channels, tokens);
     }
-    add_conv(1792, tokens);  // Mamba-2 130 M: x, B and C
+    add_short_conv(2048, tokens);  // LFM2 1.2 B
+    add_conv(1792, tokens);        // Mamba-2 130 M: x, B and C
     for (const bool rounded : {false, true}) {
       add_ssd(24, 64, 128, tokens, rounded);
       add_ssd(64, 64, 128, tokens, rounded);

@@ -8,6 +8,7 @@
 #include "engine/blocks/mamba2.h"
 #include "engine/blocks/moe.h"
 #include "engine/blocks/parallel.h"
+#include "engine/blocks/short_conv.h"
 
 namespace klens {
 namespace {
@@ -27,6 +28,8 @@ template <>
 struct MixerOf<Mamba1Spec> : std::type_identity<Mamba1> {};
 template <>
 struct MixerOf<Mamba2Spec> : std::type_identity<Mamba2> {};
+template <>
+struct MixerOf<ShortConvSpec> : std::type_identity<ShortConv> {};
 template <>
 struct MixerOf<AttentionSpec> : std::type_identity<Attention> {};
 template <>

@@ -66,6 +66,9 @@ class Conv1d {
   void run(const Rows& x, const Rows& y, const Pass& pass) const {
     pass.lane.conv1d({.x = x, .y = y, .weight = weight_, .bias = bias_, .slot = slot_}, pass.batch);
   }
+  const Rows& weight() const { return weight_; }
+  const Rows& bias() const { return bias_; }
+  size_t slot() const { return slot_; }
 
  private:
   Rows weight_, bias_;  // [width][channels], [1][channels]

@@ -84,7 +84,8 @@ std::vector<Moe::Choice> Moe::choose(std::vector<float> scores) const {
   }
   float sum = 0;
   for (const Choice& c : chosen) sum += c.weight;
-  for (Choice& c : chosen) c.weight *= spec_.routed_scale / (spec_.normalise ? sum + 1e-20f : 1);
+  const float divisor = spec_.normalise ? sum + spec_.normalise_eps : 1;
+  for (Choice& c : chosen) c.weight *= spec_.routed_scale / divisor;
   return chosen;
 }
 

@@ -6,6 +6,7 @@
 
 #include "engine/cpu/lane.h"
 #include "kernels/cpu/conv1d/conv1d.h"
+#include "kernels/cpu/conv1d/short_conv.h"
 #include "kernels/cpu/elementwise/gated.h"
 #include "kernels/cpu/norm/rms_norm.h"
 
@@ -160,6 +161,33 @@ void CpuLane::conv1d(const Conv1dArgs& args, const Batch& batch) {
     const Timed timed = this->timed(Step::kConv);
     const Sequence& sequence = batch.sequences[static_cast<size_t>(s)];
     conv({.x = floats(args.x) + sequence.row * args.x.stride(),
+          .x_stride = args.x.stride(),
+          .y = floats(args.y) + sequence.row * args.y.stride(),
+          .y_stride = args.y.stride(),
+          .w = floats(args.weight),
+          .bias = or_null(args.bias),
+          .state = states[static_cast<size_t>(s)],
+          .tokens = sequence.tokens,
+          .channels = channels,
+          .width = width,
+          .channel_begin = begin * kStrip,
+          .channel_end = std::min(channels, end * kStrip)});
+  });
+}
+
+void CpuLane::short_conv(const ShortConvArgs& args, const Batch& batch) {
+  const Frame frame(*this);
+  const std::vector<float*> states = slots(args.slot, batch);
+  const auto conv = cpu::best_variant(cpu::short_conv_variants(), cpu::active()).run;
+  const int64_t channels = args.x.width(), width = args.weight.count();
+  const int64_t strips = (channels + kStrip - 1) / kStrip;
+  over_sequences(batch, strips, kStrip * width * 2, [&](int64_t s, int64_t begin, int64_t end) {
+    const Timed timed = this->timed(Step::kConv);
+    const Sequence& sequence = batch.sequences[static_cast<size_t>(s)];
+    const int64_t first = sequence.row * args.x.stride();
+    conv({.before = floats(args.before) + first,
+          .after = floats(args.after) + first,
+          .x = floats(args.x) + first,
           .x_stride = args.x.stride(),
           .y = floats(args.y) + sequence.row * args.y.stride(),
           .y_stride = args.y.stride(),

@@ -31,6 +31,7 @@ class CpuLane final : public Lane {
   void gated_norm(const GatedNormArgs& args) override;
   void activate(const ActivateArgs& args) override;
   void conv1d(const Conv1dArgs& args, const Batch& batch) override;
+  void short_conv(const ShortConvArgs& args, const Batch& batch) override;
   void selective_scan(const SelectiveScanArgs& args, const Batch& batch) override;
   void ssd_scan(const SsdScanArgs& args, const Batch& batch) override;
   void rope(const Rows& x, int64_t heads, const RopeTable& table) override;

@@ -76,6 +76,15 @@ struct Conv1dArgs {
   size_t slot;
 };
 
+// LFM2's short convolution over time: y = after * conv(before * x). Carries a slot of kind kConv1d,
+// which holds products before * x.
+struct ShortConvArgs {
+  Rows before, after, x, y;  // [rows][channels]; the first three of one stride
+  Rows weight;               // [width][channels]
+  Rows bias;                 // [1][channels] or none
+  size_t slot;
+};
+
 // Mamba-1 between x_proj and out_proj (arXiv 2312.00752) for one head's channels: dt_proj and
 // softplus, the scan, and the gate. Carries the head's channels of a slot of kind kSelectiveScan.
 struct SelectiveScanArgs {
@@ -177,6 +186,7 @@ class Lane {
   virtual void gated_norm(const GatedNormArgs& args) = 0;
   virtual void activate(const ActivateArgs& args) = 0;
   virtual void conv1d(const Conv1dArgs& args, const Batch& batch) = 0;
+  virtual void short_conv(const ShortConvArgs& args, const Batch& batch) = 0;
   virtual void selective_scan(const SelectiveScanArgs& args, const Batch& batch) = 0;
   virtual void ssd_scan(const SsdScanArgs& args, const Batch& batch) = 0;
   virtual void rope(const Rows& x, int64_t heads, const RopeTable& table) = 0;

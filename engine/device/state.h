@@ -16,8 +16,8 @@ inline constexpr int64_t kSequenceBlock = 64;
 struct StateSlot {
   enum class Kind { kConv1d, kSelectiveScan, kSsd };
   Kind kind;
-  // kConv1d: the last width - 1 inputs. kSelectiveScan: states x channels. kSsd: heads x states x
-  // head_dim (channels: heads * head_dim), in FP16 where `half`.
+  // kConv1d: the last width - 1 inputs, or products that are convolved. kSelectiveScan: states x
+  // channels. kSsd: heads x states x head_dim (channels: heads * head_dim), in FP16 where `half`.
   int64_t channels, width = 0, heads = 0, groups = 0, states = 0;
   bool half = false;
 };

@@ -38,6 +38,10 @@ class Tally {
     add(s.in_proj);
     add(s.out_proj);
   }
+  void add(const ShortConvSpec& s) {
+    add(s.in_proj);
+    add(s.out_proj);
+  }
   void add(const AttentionSpec& s) {
     for (const ProjectionSpec& p : s.qkv) add(p);
     add(s.o_proj);

@@ -106,6 +106,8 @@ struct AttentionShape {
   std::optional<float> scale;  // of the scores; absent: head_dim^-0.5
   int64_t reach = std::numeric_limits<int64_t>::max();
   std::optional<float> qk_norm_eps;  // Qwen3: q_norm, k_norm of every head
+  // What tensors are called.
+  const char *o_proj = "o_proj", *q_norm = "q_norm", *k_norm = "k_norm";
 };
 // heads, kv_heads and head_dim from num_attention_heads, num_key_value_heads and head_dim (both
 // with their defaults), for an input of hidden_size; attention_bias for all four.
@@ -118,9 +120,12 @@ AttentionCoreSpec attention_core(SpecBuilder& builder, const AttentionShape& sha
 // A sliding window of `window` keys, the query's own included, as a reach; absent: all.
 int64_t reach_of(std::optional<int64_t> window);
 
-// gate_proj, up_proj and down_proj under `prefix`.
+// gate_proj, up_proj and down_proj under `prefix`, whatever they are called there.
+struct GatedNames {
+  const char *gate = "gate_proj", *up = "up_proj", *down = "down_proj";
+};
 MlpSpec gated_mlp(SpecBuilder& builder, const std::string& prefix, int64_t d_inner,
-                  Activation activation, bool bias = false);
+                  Activation activation, bool bias = false, const GatedNames& names = {});
 // One matrix for gate and up, side by side: `in`; then `out`.
 MlpSpec fused_mlp(SpecBuilder& builder, const std::string& in, const std::string& out,
                   int64_t d_inner, Activation activation, bool bias = false);

@@ -28,6 +28,7 @@ class NullLane final : public Lane {
   void gated_norm(const GatedNormArgs& args) override { count("gated_norm", args.y); }
   void activate(const ActivateArgs& args) override { count("activate", args.y); }
   void conv1d(const Conv1dArgs& args, const Batch&) override { count("conv1d", args.y); }
+  void short_conv(const ShortConvArgs& args, const Batch&) override { count("short_conv", args.y); }
   void selective_scan(const SelectiveScanArgs& args, const Batch&) override {
     count("selective_scan", args.y);
   }
