@@ -74,7 +74,8 @@ void CpuLane::norm(const NormArgs& args) {
 void CpuLane::gated_norm(const GatedNormArgs& args) {
   using Order = GatedNormArgs::Order;
   const int64_t width = args.y.width(), group = width / args.groups;
-  const auto gated = cpu::best_variant(cpu::gated_silu_variants(), cpu::active()).run;
+  const auto gates = args.sigmoid ? cpu::gated_sigmoid_variants() : cpu::gated_silu_variants();
+  const auto gated = cpu::best_variant(gates, cpu::active()).run;
   const auto norm = cpu::best_variant(cpu::rms_norm_variants(), cpu::active()).run;
   const auto gate_row = [&](int64_t t) {
     float* row = floats(args.y) + t * args.y.stride();
@@ -248,16 +249,17 @@ void CpuLane::add_scaled(const Rows& from, float by, const Rows& to) {
     each(*this, from, to, [by](float& sum, float x) { sum += by * x; });
 }
 
-void CpuLane::deinterleave(const Rows& from, const Rows& to) {
-  const int64_t half = to.width() / 2;
-  over_rows(to.count(), to.width(), [&](int64_t begin, int64_t end) {
+void CpuLane::deinterleave(const Rows& from, int64_t groups, std::span<const Rows> to) {
+  over_rows(from.count(), from.width(), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const float* x = floats(from) + t * from.stride();
-      float* y = floats(to) + t * to.stride();
-      for (int64_t i = 0; i < half; ++i) {
-        y[i] = x[2 * i];
-        y[half + i] = x[2 * i + 1];
-      }
+      for (int64_t g = 0; g < groups; ++g)
+        for (const Rows& part : to) {
+          const int64_t width = part.width() / groups;
+          float* y = floats(part) + t * part.stride() + g * width;
+          for (int64_t i = 0; i < width; ++i) y[i] = x[i];
+          x += width;
+        }
     }
   });
 }

@@ -19,6 +19,10 @@ ModelSpec build_granite_hybrid(const Config& config, const HasTensor& has);
 ModelSpec build_falcon_h1(const Config& config, const HasTensor& has);
 ModelSpec build_nemotron_h(const Config& config, const HasTensor& has);
 
+ModelSpec build_qwen3_next(const Config& config, const HasTensor& has);
+ModelSpec build_qwen3_5(const Config& config, const HasTensor& has);
+ModelSpec build_qwen3_5_moe(const Config& config, const HasTensor& has);
+ModelSpec build_olmo_hybrid(const Config& config, const HasTensor& has);
 ModelSpec build_lfm2(const Config& config, const HasTensor& has);
 ModelSpec build_lfm2_moe(const Config& config, const HasTensor& has);
 

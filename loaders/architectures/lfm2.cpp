@@ -10,7 +10,7 @@ namespace {
 constexpr GatedNames kNames{.gate = "w1", .up = "w3", .down = "w2"};
 
 // By layer, whether it attends: layer_types, or, in older configs, full_attn_idxs.
-std::vector<bool> attending_layers(const Config& config, int64_t layers) {
+std::vector<bool> attending(const Config& config, int64_t layers) {
   std::vector<bool> attends(static_cast<size_t>(layers), false);
   const std::vector<std::string> kinds = config.texts("layer_types");
   const std::vector<int64_t> listed = config.integers("full_attn_idxs", 0, layers - 1);
@@ -105,7 +105,7 @@ ModelSpec build(const Config& config, const HasTensor& has,
   const int64_t d_model = config.integer({"hidden_size"}, 1, kMaxWidth);
   const int64_t layers = config.integer({"num_hidden_layers"}, 1, kMaxBlocks);
   const auto eps = static_cast<float>(config.number({"norm_eps"}, 0, 1, 1e-5));
-  const std::vector<bool> attends = attending_layers(config, layers);
+  const std::vector<bool> attends = attending(config, layers);
   const int64_t d_inner =
       experts ? config.integer({"intermediate_size"}, 1, kMaxWidth) : dense_width(config);
   skip_older_keys(config);
