@@ -158,8 +158,8 @@ void add_scan() {
       add_selective(channels, tokens);
       add_conv(channels, tokens);
     }
-    add_short_conv(2048, tokens);  // LFM2 1.2 B
-    add_conv(1792, tokens);        // Mamba-2 130 M: x, B and C
+    add_short_conv(2048, tokens);    // LFM2 1.2 B
+    add_conv(1792, tokens);          // Mamba-2 130 M: x, B and C
     add_delta(16, 16, 128, tokens);  // Qwen3.5 0.8 B, and 4 B and 9 B
     add_delta(32, 16, 128, tokens);
     for (const bool rounded : {false, true}) {
