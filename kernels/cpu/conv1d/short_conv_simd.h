@@ -28,7 +28,7 @@ inline void convolve(const ShortConvArgs& a, int64_t c, L lanes) {
   for (int64_t j = 0; j < past; ++j) store(a.state + j * a.channels + c, lanes, u[j]);
 }
 
-inline void convolve(const ShortConvArgs& a) {
+inline void convolve_some(const ShortConvArgs& a) {
   over(a.channel_end - a.channel_begin, [&](int64_t i, auto lanes) {
     const int64_t c = a.channel_begin + i;
     switch (a.width) {
@@ -40,6 +40,21 @@ inline void convolve(const ShortConvArgs& a) {
         return convolve<0>(a, c, lanes);
     }
   });
+}
+
+// Rows are far apart, so few enough at a time that their pages stay known from channel to channel.
+inline void convolve(const ShortConvArgs& a) {
+  constexpr int64_t kTokens = 16;
+  ShortConvArgs some = a;
+  for (int64_t t = 0; t < a.tokens; t += kTokens) {
+    const int64_t at = t * a.x_stride;
+    some.before = a.before + at;
+    some.after = a.after + at;
+    some.x = a.x + at;
+    some.y = a.y + t * a.y_stride;
+    some.tokens = a.tokens - t < kTokens ? a.tokens - t : kTokens;
+    convolve_some(some);
+  }
 }
 
 }  // namespace
