@@ -11,6 +11,8 @@ import sys
 MAMBA1 = dict(vocab_size=50280, state_size=16)
 MAMBA2 = dict(vocab_size=50288, state_size=128, head_dim=64, n_groups=1, tie_word_embeddings=True, bos_token_id=0,
               eos_token_id=0, pad_token_id=0)
+QWEN35 = dict(vocab_size=248320, head_dim=256, linear_num_key_heads=16, linear_key_head_dim=128, linear_value_head_dim=128,
+              tie_word_embeddings=True)
 SHAPES = {
     "mamba-130m": ("Mamba", dict(**MAMBA1, hidden_size=768, num_hidden_layers=24)),
     "mamba-370m": ("Mamba", dict(**MAMBA1, hidden_size=1024, num_hidden_layers=48)),
@@ -31,6 +33,15 @@ SHAPES = {
         vocab_size=32784, hidden_size=1024, num_hidden_layers=36, intermediate_size=2048, num_attention_heads=8,
         num_key_value_heads=2, head_dim=64, mamba_d_ssm=1536, mamba_n_heads=24, mamba_d_head=64, mamba_d_state=128,
         mamba_n_groups=1)),
+    "qwen3.5-0.8b": ("Qwen3_5Text", dict(
+        **QWEN35, hidden_size=1024, num_hidden_layers=24, intermediate_size=3584, num_attention_heads=8,
+        num_key_value_heads=2, linear_num_value_heads=16)),
+    "qwen3.5-4b": ("Qwen3_5Text", dict(
+        **QWEN35, hidden_size=2560, num_hidden_layers=32, intermediate_size=9216, num_attention_heads=16,
+        num_key_value_heads=4, linear_num_value_heads=32)),
+    "lfm2-1.2b": ("Lfm2", dict(
+        vocab_size=65536, hidden_size=2048, num_hidden_layers=16, intermediate_size=12288, num_attention_heads=32,
+        num_key_value_heads=8, layer_types=["full_attention" if i in (2, 5, 8, 10, 12, 14) else "conv" for i in range(16)])),
 }
 
 

@@ -60,13 +60,22 @@ class Filler {
   }
 
   // A tensor that nothing reads is arithmetic that nothing does, but for those known to be none.
-  void refuse_unread() const {
-    for (const auto& [name, entry] : tensors_.tensors)
-      if (read_.count(name) == 0 && !needless(name))
+  void refuse_unread() {
+    std::map<std::string_view, int64_t> left_out;
+    for (const auto& [name, entry] : tensors_.tensors) {
+      if (read_.count(name) != 0) continue;
+      if (const std::string_view part = other_part(name); !part.empty())
+        ++left_out[part];
+      else if (!needless(name))
         throw Error(ErrorKind::kUnsupported, entry.file + ": tensor " + brief(name) +
                                                  " is not one that " +
                                                  checkpoint_.spec.architecture + " has with " +
                                                  tensors_.settings + "; " + tensors_.cure);
+    }
+    for (const auto& [part, count] : left_out)
+      checkpoint_.left_out += (checkpoint_.left_out.empty() ? "" : ", ") + std::to_string(count) +
+                              (checkpoint_.left_out.empty() ? " tensors of " : " of ") +
+                              std::string(part);
   }
 
  private:
@@ -107,6 +116,17 @@ class Filler {
     return data;
   }
 
+  // What a tensor belongs to besides the language model: images, or heads that predict further
+  // tokens.
+  std::string_view other_part(const std::string& name) const {
+    constexpr std::string_view kMtp = "mtp";
+    if (name.starts_with("mtp.")) return kMtp;
+    const bool sees = checkpoint_.spec.architecture.ends_with("ForConditionalGeneration");
+    for (const std::string_view part : {"model.visual", "visual"})
+      if (sees && name.starts_with(part) && name[part.size()] == '.') return part;
+    return {};
+  }
+
   bool needless(const std::string& name) const {
     const auto ends = [&](std::string_view end) {
       return name.size() >= end.size() &&
@@ -115,8 +135,7 @@ class Filler {
     const auto holds = [&](std::string_view part) { return name.find(part) != std::string::npos; };
     return (checkpoint_.spec.tied() && ends("lm_head.weight") && is_embedding(name)) ||
            ends("rotary_emb.inv_freq") || ends(".mup_vector")  // derived from the config
-           || holds(".shared_transf")           // Zamba's copies of its shared blocks
-           || name.compare(0, 4, "mtp.") == 0;  // heads that predict further tokens
+           || holds(".shared_transf");  // Zamba's copies of its shared blocks
   }
 
   // A tied model's own head can only be a copy of the embedding.

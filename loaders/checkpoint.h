@@ -57,6 +57,9 @@ struct Checkpoint {
   std::map<std::string, std::string> provenance;  // .klens only: tool, calibration, checkpoint hash
   std::string checksums;  // .klens only: XXH3-64 of its config and its tensors' checksums
   size_t file_bytes = 0, tensor_bytes = 0;  // as the files have them
+  // Parts that no text's logits need, "153 tensors of model.visual, 15 of mtp"; "" where there are
+  // none.
+  std::string left_out;
 
   std::vector<float> small_values(SmallId id) const {
     return to_f32(small.at(spec.smalls[id].tensor));

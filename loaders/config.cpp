@@ -201,6 +201,10 @@ Config Config::child(const char* key) const {
                 name_ + " (" + key + ")");
 }
 
+Config Config::language() const {
+  return has_content("text_config") ? child("text_config") : *this;
+}
+
 bool Config::has_content(const char* key) const {
   const nlohmann::json* value = find({key});
   return value != nullptr && !((value->is_array() || value->is_object()) && value->empty());

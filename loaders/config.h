@@ -48,6 +48,8 @@ class Config {
 
   // architectures[0], or "".
   std::string architecture() const;
+  // Of the language model: text_config where a model that sees images keeps it there, else all.
+  Config language() const;
   // The object under key as a Config of its own (empty if absent).
   Config child(const char* key) const;
   // Non-empty if key holds something other than null, an empty list or an empty object.

@@ -22,7 +22,7 @@ double stretch(const Config& config) {
 std::optional<int64_t> context_length(const Checkpoint& checkpoint) {
   if (checkpoint.spec.caches.empty()) return std::nullopt;
   try {
-    const Config config(checkpoint.texts.config, checkpoint.path);
+    const Config config = Config(checkpoint.texts.config, checkpoint.path).language();
     const char* key = "max_position_embeddings";
     if (!config.has({key})) return std::nullopt;
     return static_cast<int64_t>(config.number({key}, 1, 0x1p40) * stretch(config));

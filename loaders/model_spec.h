@@ -58,6 +58,7 @@ using SmallId = size_t;  // index into ModelSpec::smalls
 struct NormSpec {
   std::optional<SmallId> weight;
   float eps = 0;
+  float offset = 0;  // added to the weight: 1 where a checkpoint holds what it differs from 1 by
 };
 
 // y = W x + bias + up (down x): a linear layer, where given with a bias and a low-rank adapter
@@ -119,6 +120,7 @@ struct AttentionCoreSpec {
   // Norms of queries and keys before rotation, by head: weight [k_dim], or one for each head,
   // [heads][k_dim].
   std::optional<NormSpec> q_norm, k_norm;
+  bool norm_over_heads = false;  // those norms are of all heads at once instead (OLMo)
   float key_scale = 1;
 };
 
@@ -153,9 +155,20 @@ struct Mamba2Spec {
   float z_scale = 1, x_scale = 1, b_scale = 1, c_scale = 1, dt_scale = 1;
 };
 
+// LFM2's gated short convolution (arXiv 2511.23404): out_proj(C * conv(B * x)), no activation.
+struct ShortConvSpec {
+  ProjectionSpec in_proj;   // [3 d_model][d_model]: B, C, x
+  ProjectionSpec out_proj;  // [d_model][d_model]
+  SmallId conv_weight = 0;  // [d_model][1][d_conv]
+  std::optional<SmallId> conv_bias;
+};
+
 struct AttentionSpec {
   AttentionCoreSpec core;
-  std::vector<ProjectionSpec> qkv;  // outputs side by side: q, k, v
+  // Outputs side by side: q, k, v; where gated, in place of q, for each head in turn, its query and
+  // its gate, whose sigmoid the output is multiplied by (arXiv 2505.06708).
+  std::vector<ProjectionSpec> qkv;
+  bool gated = false;
   ProjectionSpec o_proj;
   float input_scale = 1, output_scale = 1;
 };
@@ -174,17 +187,19 @@ struct MoeSpec {
   enum class Scores {
     kSoftmax,          // softmax over all, then top-k as they are (Jamba)
     kSoftmaxOfChosen,  // top-k, then softmax over those (Granite)
-    kSigmoid,          // sigmoid, groups, correction of the choice (Nemotron-H)
+    kSigmoid,          // sigmoid, groups, correction of the choice (Nemotron-H, LFM2)
   };
   Scores scores = Scores::kSoftmax;
   int64_t top_k = 0;
   SmallId router = 0;                 // [experts][d_model]
   std::optional<SmallId> correction;  // [experts], added to the scores for the choice only
   int64_t groups = 1, top_groups = 1;
-  bool normalise = false;  // chosen scores are divided by their sum
+  bool normalise = false;  // chosen scores are divided by their sum, and by this more
+  float normalise_eps = 1e-20f;
   float routed_scale = 1;
   std::vector<MlpSpec> experts;
-  std::optional<MlpSpec> shared;                   // for every token, added
+  std::optional<MlpSpec> shared;       // for every token, added
+  std::optional<SmallId> shared_gate;  // [1][d_model]: times the sigmoid of what it says
   std::optional<ProjectionSpec> latent, unlatent;  // around the experts (Nemotron-H)
 };
 
@@ -214,13 +229,33 @@ struct SharedTransformerSpec {
   ProjectionSpec linear;
 };
 
-// One residual step: x += residual_scale * mixer(norm(x + shared([x, embedding]))).
+// Gated DeltaNet (arXiv 2412.06464): projections, causal conv1d over q, k and v, delta rule, norm
+// of each head and then its gate, out_proj.
+struct DeltaNetSpec {
+  int64_t heads = 0, key_heads = 0, k_dim = 0, v_dim = 0, d_conv = 0;
+  // Outputs side by side: q, k, v, the gate z, b (of beta), a (of the decay). Where interleaved, of
+  // each key head in turn: q, k, and its value heads' v and z; then b and a likewise.
+  std::vector<ProjectionSpec> in;
+  bool interleaved = false;
+  std::vector<SmallId> conv_weights;  // [channels][1][d_conv], one after the other: q, k, v
+  SmallId a_log = 0, dt_bias = 0;     // [heads]
+  float beta_scale = 1;
+  bool tiled =
+      false;      // value head h has key head h % key_heads, as in GGUF; else they are in order
+  NormSpec norm;  // weight [v_dim], of every head
+  ProjectionSpec out_proj;
+};
+
+// One residual step: x += residual_scale * mixer(norm(x + shared([x, embedding]))), or, where
+// norm_after, x += residual_scale * norm(mixer(x)).
 struct BlockSpec {
   NormSpec norm;
-  std::variant<Mamba1Spec, Mamba2Spec, AttentionSpec, MlpSpec, MoeSpec, ParallelSpec, HymbaSpec>
+  std::variant<Mamba1Spec, Mamba2Spec, AttentionSpec, MlpSpec, MoeSpec, ParallelSpec, HymbaSpec,
+               ShortConvSpec, DeltaNetSpec>
       mixer;
   std::optional<SharedTransformerSpec> shared;
   float residual_scale = 1;
+  bool norm_after = false;
 };
 
 // Everything the engine knows about an architecture. Files under architectures/ fill it in; nothing

@@ -92,7 +92,8 @@ std::vector<StopToken> find_stop_tokens(const ModelTexts& texts, const Config& c
   std::vector<StopToken> tokens;
   for (const int32_t id : token_ids(generation, "eos_token_id"))
     add(tokens, id, "generation_config.json");
-  for (const int32_t id : token_ids(config, "eos_token_id")) add(tokens, id, "config.json");
+  for (const Config& part : {config, config.language()})
+    for (const int32_t id : token_ids(part, "eos_token_id")) add(tokens, id, "config.json");
   return complete(std::move(tokens), texts, eos_token(texts.tokenizer_config, where));
 }
 

@@ -80,8 +80,16 @@ ModelHandle open_model(const Arguments& arguments, const std::string& path,
                        klens_model_options options) {
   const std::string backend = arguments.text_or("backend", "cpu");
   options.backend = backend.c_str();
-  const StatusLine status(arguments.flag("quiet"), "opening " + file_name(path));
-  return klens::open_model(path, options);
+  const bool quiet = arguments.flag("quiet");
+  ModelHandle model;
+  {
+    const StatusLine status(quiet, "opening " + file_name(path));
+    model = klens::open_model(path, options);
+  }
+  if (const std::string left_out = klens_model_left_out(model.get()); !quiet && !left_out.empty())
+    std::fprintf(stderr, "klens: note: %s: left out, as no text needs them: %s\n", path.c_str(),
+                 left_out.c_str());
+  return model;
 }
 
 std::string file_name(const std::string& path) {

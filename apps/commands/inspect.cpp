@@ -75,6 +75,8 @@ void print_report(const std::string& path, const ordered_json& r) {
   for (const char* key : {"vocab", "d_model", "context_length", "layers", "tied_head"}) {
     if (r.contains(key) && !r[key].is_null()) print(report_line(key, shown(r[key])));
   }
+  if (const std::string left_out = r.value("left_out", ""); !left_out.empty())
+    print(report_line("left out", left_out));
   print(report_line("tokenizer", tokenizer_text(r)));
   print(report_line("stop tokens", stops_text(r)));
   std::string types;

@@ -1,5 +1,7 @@
 #include "bench/kernels/bench.h"
 #include "kernels/cpu/conv1d/conv1d.h"
+#include "kernels/cpu/conv1d/short_conv.h"
+#include "kernels/cpu/scan/delta_rule.h"
 #include "kernels/cpu/scan/selective_scan.h"
 #include "kernels/cpu/scan/ssd_scan.h"
 
@@ -82,6 +84,48 @@ void add_ssd(int64_t heads, int64_t dim, int64_t states, int64_t tokens, bool ro
       operations);
 }
 
+// Operations of the recurrence, whatever way a row takes: it reads the state for the key and the
+// query, and updates it. Bytes: the state, read and written.
+void add_delta(int64_t heads, int64_t key_heads, int64_t dim, int64_t tokens) {
+  const int64_t keys = key_heads * dim, values = heads * dim, width = 2 * keys + values;
+  const double operations = 7.0 * static_cast<double>(tokens * values * dim);
+  add(
+      "delta_rule", delta_rule_variants(),
+      std::to_string(heads) + "x" + std::to_string(dim) + "/k" + std::to_string(key_heads) + "/t" +
+          std::to_string(tokens),
+      [=](State& state, DeltaRule* run) {
+        const Block<float> qkv(tokens * width), y(tokens * values), h(values * dim);
+        const Block<float> decay(tokens * heads, -0.1f, -0.001f), beta(tokens * heads, 0, 1);
+        DeltaRuleArgs args{.q = qkv.data(),
+                           .k = qkv.data() + keys,
+                           .v = qkv.data() + 2 * keys,
+                           .qkv_stride = width,
+                           .log_decay = decay.data(),
+                           .decay_stride = heads,
+                           .by_channel = false,
+                           .beta = beta.data(),
+                           .beta_stride = heads,
+                           .state = h.data(),
+                           .position = 0,
+                           .y = y.data(),
+                           .y_stride = values,
+                           .tokens = tokens,
+                           .heads = heads,
+                           .key_heads = key_heads,
+                           .k_dim = dim,
+                           .v_dim = dim,
+                           .tiled = false,
+                           .head_begin = 0,
+                           .head_end = heads,
+                           .work = nullptr};
+        const Block<float> work(delta_rule_work(args));
+        args.work = work.data();
+        for (auto _ : state) run(args);
+        report(state, operations, 8.0 * static_cast<double>(values * dim));
+      },
+      operations);
+}
+
 void add_conv(int64_t channels, int64_t tokens) {
   const int64_t count = tokens * channels;
   add("conv1d", conv1d_variants(), std::to_string(channels) + "/t" + std::to_string(tokens),
@@ -94,6 +138,18 @@ void add_conv(int64_t channels, int64_t tokens) {
       });
 }
 
+void add_short_conv(int64_t channels, int64_t tokens) {
+  const int64_t count = tokens * channels;
+  add("short_conv", short_conv_variants(), std::to_string(channels) + "/t" + std::to_string(tokens),
+      [=](State& state, ShortConv* run) {
+        const Block<float> bcx(3 * count), y(count), w(3 * channels), s(2 * channels);
+        for (auto _ : state)
+          run({bcx.data(), bcx.data() + channels, bcx.data() + 2 * channels, 3 * channels, y.data(),
+               channels, w.data(), nullptr, s.data(), tokens, channels, 3, 0, channels});
+        report(state, 0, 16.0 * static_cast<double>(count));
+      });
+}
+
 }  // namespace
 
 void add_scan() {
@@ -102,7 +158,10 @@ void add_scan() {
       add_selective(channels, tokens);
       add_conv(channels, tokens);
     }
-    add_conv(1792, tokens);  // Mamba-2 130 M: x, B and C
+    add_short_conv(2048, tokens);    // LFM2 1.2 B
+    add_conv(1792, tokens);          // Mamba-2 130 M: x, B and C
+    add_delta(16, 16, 128, tokens);  // Qwen3.5 0.8 B, and 4 B and 9 B
+    add_delta(32, 16, 128, tokens);
     for (const bool rounded : {false, true}) {
       add_ssd(24, 64, 128, tokens, rounded);
       add_ssd(64, 64, 128, tokens, rounded);

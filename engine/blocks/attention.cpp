@@ -1,5 +1,7 @@
 #include "engine/blocks/attention.h"
 
+#include <array>
+
 namespace klens {
 
 AttentionCore::AttentionCore(const AttentionCoreSpec& spec, const MixerContext& context)
@@ -10,18 +12,23 @@ AttentionCore::AttentionCore(const AttentionCoreSpec& spec, const MixerContext& 
 
 void AttentionCore::prepare(const Rows& x, int64_t heads, const std::optional<NormSpec>& norm,
                             const Rows& weight, const Pass& pass) const {
-  if (norm) pass.lane.norm({.x = x, .y = x, .weight = weight, .eps = norm->eps, .heads = heads});
+  if (norm)
+    pass.lane.norm({.x = x,
+                    .y = x,
+                    .weight = weight,
+                    .eps = norm->eps,
+                    .heads = spec_.norm_over_heads ? 1 : heads});
   if (spec_.rope) pass.lane.rope(x, heads, pass.batch.ropes[*spec_.rope]);
 }
 
-void AttentionCore::run(const Rows& qkv, bool rounded, const Rows& y, const Pass& pass) const {
-  const Rows q = qkv.columns(0, q_width());
+void AttentionCore::run(const Rows& q, const Rows& kv, bool rounded, const Rows& y,
+                        const Pass& pass) const {
   prepare(q, spec_.heads, spec_.q_norm, q_norm_, pass);
   if (spec_.makes_kv) {
-    const Rows k = qkv.columns(q_width(), k_width());
+    const Rows k = kv.columns(0, k_width());
     if (spec_.key_scale != 1) pass.lane.scale(k, spec_.key_scale, k);
     prepare(k, cache_.kv_heads, spec_.k_norm, k_norm_, pass);
-    pass.lane.store_kv(spec_.cache, k, qkv.columns(q_width() + k_width(), v_width()), pass.batch);
+    pass.lane.store_kv(spec_.cache, k, kv.columns(k_width(), v_width()), pass.batch);
   }
   pass.lane.attend({.q = q,
                     .y = y,
@@ -36,9 +43,20 @@ void AttentionCore::run(const Rows& qkv, bool rounded, const Rows& y, const Pass
 Attention::Attention(const AttentionSpec& spec, const MixerContext& context)
     : input_scale_(spec.input_scale),
       output_scale_(spec.output_scale),
+      gated_(spec.gated),
       qkv_(spec.qkv, context),
       core_(spec.core, context),
       o_proj_(spec.o_proj, context) {}
+
+Attention::Parts Attention::parts(const Rows& projected, const Pass& pass) const {
+  const int64_t width = core_.q_width(), rows = projected.count();
+  if (!gated_) return {projected.columns(0, width), {}, projected.columns(width, core_.kv_width())};
+  const Parts made{pass.lane.take(rows, width), pass.lane.take(rows, width),
+                   projected.columns(2 * width, core_.kv_width())};
+  pass.lane.deinterleave(projected.columns(0, 2 * width), core_.heads(),
+                         std::array{made.q, made.gate});
+  return made;
+}
 
 Rows Attention::run(const Rows& x, Flow& flow, const Pass& pass) const {
   qkv_.reach(flow);
@@ -49,7 +67,16 @@ Rows Attention::run(const Rows& x, Flow& flow, const Pass& pass) const {
     LinearInput input(scaled(x, input_scale_, pass));
     qkv_.apply(input, qkv, pass);
     // It is not o_proj that decides: a student of that is given what its teacher attended to.
-    core_.run(qkv, qkv_.rounds(pass), attended, pass);
+    const Parts made = parts(qkv, pass);
+    core_.run(made.q, made.kv, qkv_.rounds(pass), attended, pass);
+    if (gated_)
+      pass.lane.gated_norm({.gate = made.gate,
+                            .y = attended,
+                            .weight = {},
+                            .eps = 0,
+                            .groups = 1,
+                            .order = GatedNormArgs::Order::kGate,
+                            .sigmoid = true});
   }
   return o_proj_.stage(attended, output_scale_, flow, pass);
 }

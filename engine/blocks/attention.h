@@ -8,16 +8,17 @@ class AttentionCore {
  public:
   AttentionCore(const AttentionCoreSpec& spec, const MixerContext& context);
 
-  // y [rows][y_width()] of q, k and v side by side [rows][width()], k and v where it makes them; q
-  // and k are changed in place. rounded: what made them took its input in 8 bits, so they are no
-  // more precise than products in BF16.
-  void run(const Rows& qkv, bool rounded, const Rows& y, const Pass& pass) const;
+  // y [rows][y_width()] of q [rows][q_width()] and, where it makes them, k and v side by side
+  // [rows][kv_width()]; q and k are changed in place. rounded: what made them took its input in 8
+  // bits, so they are no more precise than products in BF16.
+  void run(const Rows& q, const Rows& kv, bool rounded, const Rows& y, const Pass& pass) const;
 
-  int64_t width() const { return q_width() + (spec_.makes_kv ? k_width() + v_width() : 0); }
+  int64_t heads() const { return spec_.heads; }
+  int64_t q_width() const { return spec_.heads * cache_.k_dim; }
+  int64_t kv_width() const { return spec_.makes_kv ? k_width() + v_width() : 0; }
   int64_t y_width() const { return spec_.heads * cache_.v_dim; }
 
  private:
-  int64_t q_width() const { return spec_.heads * cache_.k_dim; }
   int64_t k_width() const { return cache_.kv_heads * cache_.k_dim; }
   int64_t v_width() const { return cache_.kv_heads * cache_.v_dim; }
   // Queries or keys, by head: norm and rotation.
@@ -35,7 +36,14 @@ class Attention : public Mixer {
   Rows run(const Rows& x, Flow& flow, const Pass& pass) const override;
 
  private:
+  // Queries, gates (none where there are none), and keys and values of a projected row.
+  struct Parts {
+    Rows q, gate, kv;
+  };
+  Parts parts(const Rows& projected, const Pass& pass) const;
+
   float input_scale_, output_scale_;
+  bool gated_;
   Projections qkv_;
   AttentionCore core_;
   Projection o_proj_;

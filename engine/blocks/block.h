@@ -6,7 +6,8 @@
 
 namespace klens {
 
-// One residual step: x += residual_scale * mixer(norm(x + shared([x, embedding]))).
+// One residual step: x += residual_scale * mixer(norm(x + shared([x, embedding]))), or
+// norm(mixer(x)).
 class Block {
  public:
   Block(const BlockSpec& spec, const MixerContext& context);
@@ -14,6 +15,7 @@ class Block {
 
  private:
   float residual_scale_;
+  bool norm_after_;
   Norm norm_;
   std::optional<SharedTransformer> shared_;
   std::unique_ptr<Mixer> mixer_;

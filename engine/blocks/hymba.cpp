@@ -12,7 +12,7 @@ Hymba::Hymba(const HymbaSpec& spec, const MixerContext& context)
       out_proj_(spec.out_proj, context) {}
 
 Rows Hymba::run(const Rows& x, Flow& flow, const Pass& pass) const {
-  const int64_t rows = x.count(), qkv = attention_.width();
+  const int64_t rows = x.count(), q = attention_.q_width(), qkv = q + attention_.kv_width();
   Lane& lane = pass.lane;
   in_proj_.reach(flow);
   const Rows projected = flow.take(rows, in_proj_.rows());
@@ -21,7 +21,8 @@ Rows Hymba::run(const Rows& x, Flow& flow, const Pass& pass) const {
     const Lane::Frame frame(lane);
     LinearInput input(x);
     in_proj_.apply(input, projected, pass);
-    attention_.run(projected.columns(0, qkv), in_proj_.rounds(pass), attended, pass);
+    attention_.run(projected.columns(0, q), projected.columns(q, qkv - q), in_proj_.rounds(pass),
+                   attended, pass);
     attention_norm_.run(attended, attended, pass);
   }
   const Rows scanned = scan_.run(projected.columns(qkv, d_inner_),

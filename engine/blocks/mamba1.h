@@ -1,4 +1,6 @@
 #pragma once
+#include <array>
+
 #include "engine/blocks/selective_scan.h"
 
 namespace klens {
@@ -21,7 +23,9 @@ class Mamba1 : public Mixer {
       LinearInput input(x);
       const Rows projected = interleaved_ ? pass.lane.take(x.count(), 2 * inner) : xz;
       in_proj_.apply(input, projected, pass);
-      if (interleaved_) pass.lane.deinterleave(projected, xz);
+      if (interleaved_)
+        pass.lane.deinterleave(projected, inner,
+                               std::array{xz.columns(0, inner), xz.columns(inner, inner)});
     }
     const Rows gated = scan_.run(xz.columns(0, inner), xz.columns(inner, inner), flow, pass);
     return out_proj_.stage(gated, 1, flow, pass);

@@ -3,11 +3,13 @@
 #include <algorithm>
 
 #include "engine/blocks/attention.h"
+#include "engine/blocks/delta_net.h"
 #include "engine/blocks/hymba.h"
 #include "engine/blocks/mamba1.h"
 #include "engine/blocks/mamba2.h"
 #include "engine/blocks/moe.h"
 #include "engine/blocks/parallel.h"
+#include "engine/blocks/short_conv.h"
 
 namespace klens {
 namespace {
@@ -28,6 +30,10 @@ struct MixerOf<Mamba1Spec> : std::type_identity<Mamba1> {};
 template <>
 struct MixerOf<Mamba2Spec> : std::type_identity<Mamba2> {};
 template <>
+struct MixerOf<ShortConvSpec> : std::type_identity<ShortConv> {};
+template <>
+struct MixerOf<DeltaNetSpec> : std::type_identity<DeltaNet> {};
+template <>
 struct MixerOf<AttentionSpec> : std::type_identity<Attention> {};
 template <>
 struct MixerOf<MlpSpec> : std::type_identity<Mlp> {};
@@ -46,6 +52,14 @@ std::unique_ptr<Mixer> make_mixer(const BlockSpec& block, const MixerContext& co
         return std::make_unique<typename MixerOf<Spec>::type>(spec, context);
       },
       block.mixer);
+}
+
+Rows MixerContext::values(const NormSpec& norm, int64_t times) const {
+  if (!norm.weight) return {};
+  std::vector<float> once = checkpoint.small_values(*norm.weight), all;
+  for (float& weight : once) weight += norm.offset;
+  for (int64_t i = 0; i < times; ++i) all.insert(all.end(), once.begin(), once.end());
+  return constants.put(all);
 }
 
 Rows MixerContext::transposed(SmallId small, int64_t rows, int64_t cols,

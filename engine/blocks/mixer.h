@@ -22,9 +22,9 @@ struct MixerContext {
   // A small tensor as one row; none where it is absent.
   Rows values(SmallId small) const { return constants.put(checkpoint.small_values(small)); }
   Rows values(const std::optional<SmallId>& small) const { return small ? values(*small) : Rows(); }
-  Rows values(const std::optional<NormSpec>& norm) const {
-    return norm ? values(norm->weight) : Rows();
-  }
+  // A norm's weights, `times` over.
+  Rows values(const NormSpec& norm, int64_t times = 1) const;
+  Rows values(const std::optional<NormSpec>& norm) const { return norm ? values(*norm) : Rows(); }
   // A small tensor [rows][cols] as [cols][rows]: kernels vectorise over channels, which checkpoints
   // keep outermost. `then`, where given, goes on with it. Made with the preparations.
   Rows transposed(SmallId small, int64_t rows, int64_t cols,
@@ -49,7 +49,7 @@ std::unique_ptr<Mixer> make_mixer(const BlockSpec& block, const MixerContext& co
 class Norm {
  public:
   Norm(const NormSpec& spec, const MixerContext& context)
-      : eps_(spec.eps), weight_(context.values(spec.weight)) {}
+      : eps_(spec.eps), weight_(context.values(spec)) {}
   void run(const Rows& x, const Rows& y, const Pass& pass) const {
     pass.lane.norm({.x = x, .y = y, .weight = weight_, .eps = eps_});
   }
@@ -66,6 +66,9 @@ class Conv1d {
   void run(const Rows& x, const Rows& y, const Pass& pass) const {
     pass.lane.conv1d({.x = x, .y = y, .weight = weight_, .bias = bias_, .slot = slot_}, pass.batch);
   }
+  const Rows& weight() const { return weight_; }
+  const Rows& bias() const { return bias_; }
+  size_t slot() const { return slot_; }
 
  private:
   Rows weight_, bias_;  // [width][channels], [1][channels]

@@ -29,11 +29,16 @@ std::vector<int64_t> top(const std::vector<float>& scores, int64_t k) {
 }  // namespace
 
 Moe::Moe(const MoeSpec& spec, const MixerContext& context) : spec_(spec) {
-  const int64_t experts = static_cast<int64_t>(spec.experts.size());
-  const Rows router = context.values(spec.router);
+  const int64_t rows = static_cast<int64_t>(spec.experts.size()) + (spec.shared_gate ? 1 : 0);
+  std::vector<float> weights = context.checkpoint.small_values(spec.router);
+  if (spec.shared_gate) {
+    const std::vector<float> gate = context.checkpoint.small_values(*spec.shared_gate);
+    weights.insert(weights.end(), gate.begin(), gate.end());
+  }
+  const Rows router = context.constants.put(weights);
   router_.view = {.layout = Layout::kRowsF32,
-                  .rows = experts,
-                  .cols = router.width() / experts,
+                  .rows = rows,
+                  .cols = router.width() / rows,
                   .data = reinterpret_cast<const void*>(router.address())};
   if (spec.correction) correction_ = context.checkpoint.small_values(*spec.correction);
   for (const MlpSpec& expert : spec.experts) experts_.emplace_back(expert, context);
@@ -84,24 +89,31 @@ std::vector<Moe::Choice> Moe::choose(std::vector<float> scores) const {
   }
   float sum = 0;
   for (const Choice& c : chosen) sum += c.weight;
-  for (Choice& c : chosen) c.weight *= spec_.routed_scale / (spec_.normalise ? sum + 1e-20f : 1);
+  const float divisor = spec_.normalise ? sum + spec_.normalise_eps : 1;
+  for (Choice& c : chosen) c.weight *= spec_.routed_scale / divisor;
   return chosen;
 }
 
-std::vector<Moe::Work> Moe::route(const Rows& x, const Pass& pass) const {
-  const int64_t count = static_cast<int64_t>(experts_.size());
+Moe::Routes Moe::route(const Rows& x, const Pass& pass) const {
+  const int64_t count = static_cast<int64_t>(experts_.size()), width = router_.view.rows;
   const Lane::Frame frame(pass.lane);
-  const Rows scored = pass.lane.take(x.count(), count);
+  const Rows scored = pass.lane.take(x.count(), width);
   LinearInput input(x);
   pass.lane.linear({&router_, 1}, input, {}, scored);
   const float* scores = pass.lane.host(scored);
-  std::vector<Work> work(experts_.size());
-  for (int64_t t = 0; t < x.count(); ++t)
-    for (const Choice& choice : choose({scores + t * count, scores + (t + 1) * count})) {
-      work[static_cast<size_t>(choice.expert)].tokens.push_back(t);
-      work[static_cast<size_t>(choice.expert)].weights.push_back(choice.weight);
+  Routes routes{.experts = std::vector<Work>(experts_.size()), .shared = {}};
+  for (int64_t t = 0; t < x.count(); ++t) {
+    const float* own = scores + t * width;
+    for (const Choice& choice : choose({own, own + count})) {
+      Work& work = routes.experts[static_cast<size_t>(choice.expert)];
+      work.tokens.push_back(t);
+      work.weights.push_back(choice.weight);
     }
-  return work;
+    if (!spec_.shared_gate) continue;
+    routes.shared.tokens.push_back(t);
+    routes.shared.weights.push_back(1 / (1 + std::exp(-own[count])));
+  }
+  return routes;
 }
 
 void Moe::run_expert(size_t expert, const Work& work, const Rows& x, const Rows& y, Flow& flow,
@@ -115,13 +127,13 @@ void Moe::run_expert(size_t expert, const Work& work, const Rows& x, const Rows&
 
 Rows Moe::run(const Rows& x, Flow& flow, const Pass& pass) const {
   Lane& lane = pass.lane;
-  const std::vector<Work> work = route(x, pass);
+  const Routes routes = route(x, pass);
   const Rows in = latent_ ? latent_->stage(x, 1, flow, pass) : x;
   // Sums are small beside the experts' products, so they are made anew in every pass.
   const Rows mixed = lane.take(x.count(), in.width());
   lane.zero(mixed);
   for (size_t e = 0; e < experts_.size(); ++e)
-    flow.independent([&] { run_expert(e, work[e], in, mixed, flow, pass); });
+    flow.independent([&] { run_expert(e, routes.experts[e], in, mixed, flow, pass); });
   Rows shared;
   if (shared_) flow.independent([&] { shared = shared_->run(x, flow, pass); });
   flow.join();
@@ -134,7 +146,10 @@ Rows Moe::run(const Rows& x, Flow& flow, const Pass& pass) const {
   } else {
     lane.copy(mixed, y);
   }
-  if (shared_) lane.add_scaled(shared, 1, y);
+  if (spec_.shared_gate)
+    lane.scatter_add(shared, routes.shared.tokens, routes.shared.weights, y);
+  else if (shared_)
+    lane.add_scaled(shared, 1, y);
   return y;
 }
 

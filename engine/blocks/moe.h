@@ -24,12 +24,16 @@ class Moe : public Mixer {
     std::vector<int64_t> tokens;
     std::vector<float> weights;
   };
-  std::vector<Work> route(const Rows& x, const Pass& pass) const;
+  struct Routes {
+    std::vector<Work> experts;
+    Work shared;  // every token; weights only where the shared expert has a gate
+  };
+  Routes route(const Rows& x, const Pass& pass) const;
   void run_expert(size_t expert, const Work& work, const Rows& x, const Rows& y, Flow& flow,
                   const Pass& pass) const;
 
   MoeSpec spec_;
-  Weight router_;                  // [experts][d_model]
+  Weight router_;                  // [experts][d_model], and a row for the shared expert's gate
   std::vector<float> correction_;  // [experts] or empty
   std::vector<Mlp> experts_;
   std::optional<Mlp> shared_;

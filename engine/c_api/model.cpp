@@ -92,6 +92,9 @@ int32_t klens_model_vocab(const klens_model* model) {
   return static_cast<int32_t>(model->model->spec().vocab);
 }
 const char* klens_model_quantised(const klens_model* model) { return model->quantised.c_str(); }
+const char* klens_model_left_out(const klens_model* model) {
+  return model->model->checkpoint().left_out.c_str();
+}
 int64_t klens_model_context_length(const klens_model* model) { return model->context_length; }
 int32_t klens_model_threads(const klens_model* model) { return model->model->options().threads; }
 

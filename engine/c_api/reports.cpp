@@ -143,6 +143,7 @@ std::string report_json(const InspectReport& r) {
                        {"stored_types", r.stored_types},
                        {"blocks", r.blocks},
                        {"tied_head", r.tied_head},
+                       {"left_out", r.left_out},
                        {"tokenizer", r.tokenizer},
                        {"tokenizer_error", or_null(r.tokenizer_problem)},
                        {"chat_template", r.chat_template},

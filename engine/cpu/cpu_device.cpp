@@ -74,6 +74,7 @@ int64_t CpuDevice::state_bytes(const StateSlot& slot) const {
     case StateSlot::Kind::kConv1d:
       return (slot.width - 1) * slot.channels * static_cast<int64_t>(sizeof(float));
     case StateSlot::Kind::kSelectiveScan:
+    case StateSlot::Kind::kDeltaRule:
       return slot.states * slot.channels * static_cast<int64_t>(sizeof(float));
     case StateSlot::Kind::kSsd:
       return ssd_state_bytes(slot);

@@ -6,6 +6,7 @@
 
 #include "engine/cpu/lane.h"
 #include "kernels/cpu/conv1d/conv1d.h"
+#include "kernels/cpu/conv1d/short_conv.h"
 #include "kernels/cpu/elementwise/gated.h"
 #include "kernels/cpu/norm/rms_norm.h"
 
@@ -73,7 +74,8 @@ void CpuLane::norm(const NormArgs& args) {
 void CpuLane::gated_norm(const GatedNormArgs& args) {
   using Order = GatedNormArgs::Order;
   const int64_t width = args.y.width(), group = width / args.groups;
-  const auto gated = cpu::best_variant(cpu::gated_silu_variants(), cpu::active()).run;
+  const auto gates = args.sigmoid ? cpu::gated_sigmoid_variants() : cpu::gated_silu_variants();
+  const auto gated = cpu::best_variant(gates, cpu::active()).run;
   const auto norm = cpu::best_variant(cpu::rms_norm_variants(), cpu::active()).run;
   const auto gate_row = [&](int64_t t) {
     float* row = floats(args.y) + t * args.y.stride();
@@ -174,6 +176,33 @@ void CpuLane::conv1d(const Conv1dArgs& args, const Batch& batch) {
   });
 }
 
+void CpuLane::short_conv(const ShortConvArgs& args, const Batch& batch) {
+  const Frame frame(*this);
+  const std::vector<float*> states = slots(args.slot, batch);
+  const auto conv = cpu::best_variant(cpu::short_conv_variants(), cpu::active()).run;
+  const int64_t channels = args.x.width(), width = args.weight.count();
+  const int64_t strips = (channels + kStrip - 1) / kStrip;
+  over_sequences(batch, strips, kStrip * width * 2, [&](int64_t s, int64_t begin, int64_t end) {
+    const Timed timed = this->timed(Step::kConv);
+    const Sequence& sequence = batch.sequences[static_cast<size_t>(s)];
+    const int64_t first = sequence.row * args.x.stride();
+    conv({.before = floats(args.before) + first,
+          .after = floats(args.after) + first,
+          .x = floats(args.x) + first,
+          .x_stride = args.x.stride(),
+          .y = floats(args.y) + sequence.row * args.y.stride(),
+          .y_stride = args.y.stride(),
+          .w = floats(args.weight),
+          .bias = or_null(args.bias),
+          .state = states[static_cast<size_t>(s)],
+          .tokens = sequence.tokens,
+          .channels = channels,
+          .width = width,
+          .channel_begin = begin * kStrip,
+          .channel_end = std::min(channels, end * kStrip)});
+  });
+}
+
 uint64_t CpuLane::slot_of(const SequenceState& state, size_t slot) {
   if (state.slots.bytes() > 0)
     return state.slots.address() + static_cast<uint64_t>(state.layout->at(slot));
@@ -220,16 +249,17 @@ void CpuLane::add_scaled(const Rows& from, float by, const Rows& to) {
     each(*this, from, to, [by](float& sum, float x) { sum += by * x; });
 }
 
-void CpuLane::deinterleave(const Rows& from, const Rows& to) {
-  const int64_t half = to.width() / 2;
-  over_rows(to.count(), to.width(), [&](int64_t begin, int64_t end) {
+void CpuLane::deinterleave(const Rows& from, int64_t groups, std::span<const Rows> to) {
+  over_rows(from.count(), from.width(), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const float* x = floats(from) + t * from.stride();
-      float* y = floats(to) + t * to.stride();
-      for (int64_t i = 0; i < half; ++i) {
-        y[i] = x[2 * i];
-        y[half + i] = x[2 * i + 1];
-      }
+      for (int64_t g = 0; g < groups; ++g)
+        for (const Rows& part : to) {
+          const int64_t width = part.width() / groups;
+          float* y = floats(part) + t * part.stride() + g * width;
+          for (int64_t i = 0; i < width; ++i) y[i] = x[i];
+          x += width;
+        }
     }
   });
 }

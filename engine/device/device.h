@@ -76,6 +76,15 @@ struct Conv1dArgs {
   size_t slot;
 };
 
+// LFM2's short convolution over time: y = after * conv(before * x). Carries a slot of kind kConv1d,
+// which holds products before * x.
+struct ShortConvArgs {
+  Rows before, after, x, y;  // [rows][channels]; the first three of one stride
+  Rows weight;               // [width][channels]
+  Rows bias;                 // [1][channels] or none
+  size_t slot;
+};
+
 // Mamba-1 between x_proj and out_proj (arXiv 2312.00752) for one head's channels: dt_proj and
 // softplus, the scan, and the gate. Carries the head's channels of a slot of kind kSelectiveScan.
 struct SelectiveScanArgs {
@@ -102,13 +111,28 @@ struct SsdScanArgs {
   Rows y;                    // [rows][heads * head_dim]
 };
 
-// The gate silu(z) and a norm by groups, in either order, or the gate alone.
+// The gated delta rule between conv1d and norm (arXiv 2412.06464): lengths of q and k, decays,
+// steps and scan. Carries a slot of kind kDeltaRule.
+//   log_decay = rate softplus(decay + decay_bias), beta = beta_scale / (1 + e^-beta)
+struct DeltaRuleArgs {
+  Rows q, k, v;  // [rows][key_heads * k_dim] twice, [rows][heads * v_dim]; of one stride
+  Rows decay;    // [rows][heads], or [rows][heads * k_dim]: a decay for each channel of keys
+  Rows beta;     // [rows][heads]
+  Rows decay_bias, rate;  // [1][as wide as decay], [1][heads]: -exp(A_log)
+  float beta_scale;
+  bool tiled;  // value head h has key head h % key_heads; else h / (heads / key_heads)
+  size_t slot;
+  Rows y;  // [rows][heads * v_dim]
+};
+
+// The gate silu(z), or sigmoid(z), and a norm by groups, in either order, or the gate alone.
 struct GatedNormArgs {
   Rows gate, y;  // y is changed in place
   Rows weight;   // [1][width] or none
   float eps;
   int64_t groups;
   enum class Order { kGate, kGateThenNorm, kNormThenGate } order;
+  bool sigmoid = false;
 };
 
 // Attention of the batch's queries over a cache (arXiv 1706.03762).
@@ -177,8 +201,10 @@ class Lane {
   virtual void gated_norm(const GatedNormArgs& args) = 0;
   virtual void activate(const ActivateArgs& args) = 0;
   virtual void conv1d(const Conv1dArgs& args, const Batch& batch) = 0;
+  virtual void short_conv(const ShortConvArgs& args, const Batch& batch) = 0;
   virtual void selective_scan(const SelectiveScanArgs& args, const Batch& batch) = 0;
   virtual void ssd_scan(const SsdScanArgs& args, const Batch& batch) = 0;
+  virtual void delta_rule(const DeltaRuleArgs& args, const Batch& batch) = 0;
   virtual void rope(const Rows& x, int64_t heads, const RopeTable& table) = 0;
   virtual void store_kv(size_t cache, const Rows& k, const Rows& v, const Batch& batch) = 0;
   virtual void attend(const AttendArgs& args, const Batch& batch) = 0;
@@ -190,8 +216,9 @@ class Lane {
   virtual void add(const Rows& a, const Rows& b, const Rows& y) = 0;        // y = a + b
   virtual void mean(const Rows& a, const Rows& b, const Rows& y) = 0;       // y = (a + b) / 2
   virtual void add_scaled(const Rows& from, float by, const Rows& to) = 0;  // to += by from
-  // to[t][i] = from[t][2 i], to[t][n + i] = from[t][2 i + 1]: what was interleaved, side by side.
-  virtual void deinterleave(const Rows& from, const Rows& to) = 0;
+  // What was interleaved, side by side: a row of `from` is `groups` times a part for each of `to`,
+  // of that one's width over `groups`; part g goes to its place g.
+  virtual void deinterleave(const Rows& from, int64_t groups, std::span<const Rows> to) = 0;
   virtual void gather(const Rows& from, std::span<const int64_t> rows, const Rows& to) = 0;
   // to[rows[i]] += by[i] from[i]; no row twice.
   virtual void scatter_add(const Rows& from, std::span<const int64_t> rows,

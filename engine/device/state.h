@@ -14,10 +14,12 @@ inline constexpr int64_t kSequenceBlock = 64;
 // What a block keeps of a sequence from token to token, but for keys and values. A device lays it
 // out as it likes; all zeros is the beginning.
 struct StateSlot {
-  enum class Kind { kConv1d, kSelectiveScan, kSsd };
+  enum class Kind { kConv1d, kSelectiveScan, kSsd, kDeltaRule };
   Kind kind;
-  // kConv1d: the last width - 1 inputs. kSelectiveScan: states x channels. kSsd: heads x states x
-  // head_dim (channels: heads * head_dim), in FP16 where `half`.
+  // kConv1d: the last width - 1 inputs, or products that are convolved. kSelectiveScan: states x
+  // channels. kSsd: heads x states x head_dim (channels: heads * head_dim), in FP16 where `half`.
+  // kDeltaRule: heads x states x the values of a head (channels: those of all); groups: heads of
+  // keys.
   int64_t channels, width = 0, heads = 0, groups = 0, states = 0;
   bool half = false;
 };

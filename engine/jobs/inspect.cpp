@@ -70,6 +70,7 @@ InspectReport inspect(const std::string& path, bool verify) {
   report.stop_tokens = checkpoint.stop_tokens;
   report.missing_stops = find_missing_stops(checkpoint.texts, checkpoint.stop_tokens, spec.vocab,
                                             read.tokenizer ? &*read.tokenizer : nullptr, path);
+  report.left_out = checkpoint.left_out;
   report.plan = std::move(checkpoint.plan);
   report.provenance = std::move(checkpoint.provenance);
   report.verified = verify;

@@ -30,6 +30,7 @@ struct InspectReport {
   int64_t layers = 0;                     // as the checkpoint counts them
   size_t blocks = 0;                      // residual steps, of which a layer may have several
   bool tied_head = false, tokenizer = false, chat_template = false;
+  std::string left_out;           // as Checkpoint has it
   std::string tokenizer_problem;  // why it cannot be used
   std::vector<StopToken> stop_tokens;
   std::vector<MissingStop> missing_stops;

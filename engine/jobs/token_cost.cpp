@@ -38,6 +38,14 @@ class Tally {
     add(s.in_proj);
     add(s.out_proj);
   }
+  void add(const DeltaNetSpec& s) {
+    for (const ProjectionSpec& p : s.in) add(p);
+    add(s.out_proj);
+  }
+  void add(const ShortConvSpec& s) {
+    add(s.in_proj);
+    add(s.out_proj);
+  }
   void add(const AttentionSpec& s) {
     for (const ProjectionSpec& p : s.qkv) add(p);
     add(s.o_proj);

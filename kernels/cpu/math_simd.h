@@ -54,6 +54,11 @@ inline Vec exp_of(Vec x) {
 // v / (1 + e^-v)
 inline Vec silu(Vec v) { return divide(v, add(each(1.0f), exp_of(subtract(each(0), v)))); }
 
+// 1 / (1 + e^-v)
+inline Vec sigmoid(Vec v) {
+  return divide(each(1.0f), add(each(1.0f), exp_of(subtract(each(0), v))));
+}
+
 // log(1 + e^v) = max(v, 0) + log1p(w) with w = e^-|v|, and log1p(w) = 2 atanh(s), s = w / (2 + w)
 // <= 1/3; atanh(s) = s + s^3 R(s^2), R minimax of degree 3 (relative error 4.5e-9). Above 20 the
 // second part is less than half a last place of v, so this is PyTorch's softplus with its threshold

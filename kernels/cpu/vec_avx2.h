@@ -108,6 +108,7 @@ inline Vec each(float x) { return _mm256_set1_ps(x); }
 inline Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
 inline Vec subtract(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
 inline Vec times(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
+inline Vec square_root(Vec v) { return _mm256_sqrt_ps(v); }
 inline Vec divide(Vec a, Vec b) { return _mm256_div_ps(a, b); }
 inline Vec greater(Vec a, Vec b) { return _mm256_max_ps(a, b); }
 inline Vec lesser(Vec a, Vec b) { return _mm256_min_ps(a, b); }

@@ -81,6 +81,7 @@ inline Vec each(float x) { return _mm512_set1_ps(x); }
 inline Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
 inline Vec subtract(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
 inline Vec times(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+inline Vec square_root(Vec v) { return _mm512_sqrt_ps(v); }
 inline Vec divide(Vec a, Vec b) { return _mm512_div_ps(a, b); }
 inline Vec greater(Vec a, Vec b) { return _mm512_max_ps(a, b); }
 inline Vec lesser(Vec a, Vec b) { return _mm512_min_ps(a, b); }

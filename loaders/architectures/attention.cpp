@@ -36,15 +36,21 @@ AttentionCoreSpec attention_core(SpecBuilder& builder, const AttentionShape& sha
 AttentionSpec attention(SpecBuilder& builder, const std::string& prefix,
                         const AttentionShape& shape) {
   const int64_t q = shape.heads * shape.head_dim, kv = shape.kv_heads * shape.head_dim;
+  const int64_t q_rows = shape.gated ? 2 * q : q;
   AttentionSpec spec;
-  spec.qkv = {builder.projection(prefix + "q_proj", q, shape.d_in, shape.qkv_bias),
+  spec.qkv = {builder.projection(prefix + "q_proj", q_rows, shape.d_in, shape.qkv_bias),
               builder.projection(prefix + "k_proj", kv, shape.d_in, shape.qkv_bias),
               builder.projection(prefix + "v_proj", kv, shape.d_in, shape.qkv_bias)};
-  spec.o_proj = builder.projection(prefix + "o_proj", builder.d_model(), q, shape.o_bias);
+  spec.o_proj = builder.projection(prefix + shape.o_proj, builder.d_model(), q, shape.o_bias);
+  spec.gated = shape.gated;
   spec.core = attention_core(builder, shape);
   if (shape.qk_norm_eps) {
-    spec.core.q_norm = builder.norm(prefix + "q_norm", shape.head_dim, *shape.qk_norm_eps);
-    spec.core.k_norm = builder.norm(prefix + "k_norm", shape.head_dim, *shape.qk_norm_eps);
+    const int64_t q_cols = shape.norm_over_heads ? q : shape.head_dim;
+    const int64_t k_cols = shape.norm_over_heads ? kv : shape.head_dim;
+    spec.core.q_norm = builder.norm(prefix + shape.q_norm, q_cols, *shape.qk_norm_eps);
+    spec.core.k_norm = builder.norm(prefix + shape.k_norm, k_cols, *shape.qk_norm_eps);
+    spec.core.q_norm->offset = spec.core.k_norm->offset = shape.qk_norm_offset;
+    spec.core.norm_over_heads = shape.norm_over_heads;
   }
   return spec;
 }
@@ -54,11 +60,11 @@ int64_t reach_of(std::optional<int64_t> window) {
 }
 
 MlpSpec gated_mlp(SpecBuilder& builder, const std::string& prefix, int64_t d_inner,
-                  Activation activation, bool bias) {
+                  Activation activation, bool bias, const GatedNames& names) {
   const int64_t d_model = builder.d_model();
-  return {.in = {builder.projection(prefix + "gate_proj", d_inner, d_model, bias),
-                 builder.projection(prefix + "up_proj", d_inner, d_model, bias)},
-          .down = builder.projection(prefix + "down_proj", d_model, d_inner, bias),
+  return {.in = {builder.projection(prefix + names.gate, d_inner, d_model, bias, "gate_proj"),
+                 builder.projection(prefix + names.up, d_inner, d_model, bias, "up_proj")},
+          .down = builder.projection(prefix + names.down, d_model, d_inner, bias, "down_proj"),
           .d_inner = d_inner,
           .gated = true,
           .activation = activation};

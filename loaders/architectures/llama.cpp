@@ -11,6 +11,7 @@ struct LlamaShape {
   std::vector<int64_t> reach;  // by layer
   bool mlp_bias = false;
   float norm_eps = 1e-6f;
+  float embedding_scale = 1, residual_scale = 1, logit_scale = 1;
 };
 
 LlamaShape common(const Config& config, const ModelSizes& sizes) {
@@ -51,16 +52,20 @@ ModelSpec build(const Config& config, const HasTensor& has,
 
   SpecBuilder builder(config, has, sizes.vocab, d_model, "model.embed_tokens",
                       tied_head(config, has, false));
+  builder.spec().embedding_scale = shape.embedding_scale;
+  builder.spec().logit_scale = shape.logit_scale;
   shape.attention.rope = builder.rope(rope(config, shape.attention.head_dim));
   for (int64_t i = 0; i < sizes.layers; ++i) {
     const std::string layer = "model.layers." + std::to_string(i) + ".";
     shape.attention.reach = shape.reach[static_cast<size_t>(i)];
     builder.add({.norm = builder.norm(layer + "input_layernorm", d_model, shape.norm_eps),
                  .mixer = attention(builder, layer + "self_attn.", shape.attention),
-                 .shared = std::nullopt});
+                 .shared = std::nullopt,
+                 .residual_scale = shape.residual_scale});
     builder.add({.norm = builder.norm(layer + "post_attention_layernorm", d_model, shape.norm_eps),
                  .mixer = gated_mlp(builder, layer + "mlp.", d_inner, act, shape.mlp_bias),
-                 .shared = std::nullopt});
+                 .shared = std::nullopt,
+                 .residual_scale = shape.residual_scale});
   }
   return builder.finish("model.norm", shape.norm_eps);
 }
@@ -72,6 +77,17 @@ ModelSpec build_llama(const Config& config, const HasTensor& has) {
     shape.mlp_bias = c.boolean({"mlp_bias"}, false);
     // Llama sees all of the text, whatever a config says that was made from Mistral's or Qwen's.
     c.has({"sliding_window", "use_sliding_window", "max_window_layers"});
+  });
+}
+
+// Granite 3 and 4.1: four multipliers, of which attention_multiplier is the scale of the scores.
+ModelSpec build_granite(const Config& config, const HasTensor& has) {
+  return build(config, has, [](const Config& c, LlamaShape& shape) {
+    shape.mlp_bias = c.boolean({"mlp_bias"}, false);
+    shape.attention.scale = multiplier(c, "attention_multiplier");
+    shape.embedding_scale = multiplier(c, "embedding_multiplier");
+    shape.residual_scale = multiplier(c, "residual_multiplier");
+    shape.logit_scale = static_cast<float>(1 / c.number({"logits_scaling"}, 1e-6, 1e6, 1));
   });
 }
 

@@ -21,10 +21,31 @@ constexpr Architecture kArchitectures[] = {
     {"GraniteMoeHybridForCausalLM", build_granite_hybrid},
     {"FalconH1ForCausalLM", build_falcon_h1},
     {"NemotronHForCausalLM", build_nemotron_h},
+    {"Qwen3NextForCausalLM", build_qwen3_next},
+    {"Qwen3_5ForCausalLM", build_qwen3_5},
+    {"Qwen3_5ForConditionalGeneration", build_qwen3_5},
+    {"Qwen3_5MoeForCausalLM", build_qwen3_5_moe},
+    {"Qwen3_5MoeForConditionalGeneration", build_qwen3_5_moe},
+    {"OlmoHybridForCausalLM", build_olmo_hybrid},
+    {"Lfm2ForCausalLM", build_lfm2},
+    {"Lfm2MoeForCausalLM", build_lfm2_moe},
     {"LlamaForCausalLM", build_llama},
+    {"GraniteForCausalLM", build_granite},
     {"MistralForCausalLM", build_mistral},
     {"Qwen2ForCausalLM", build_qwen2},
     {"Qwen3ForCausalLM", build_qwen3},
+};
+
+// What users may look for, and what klens lacks to run it.
+struct Refused {
+  std::string_view part;  // of a name
+  const char* lacks;
+};
+constexpr Refused kRefused[] = {
+    {"Lfm3", "LFM3's sandwich norms, gates of heads and second rotation"},
+    {"Qwen4Exp", "Qwen4-Exp's hyper-connections and n-gram embeddings"},
+    {"KimiLinear", "Kimi Linear's latent attention (MLA)"},
+    {"Mamba3", "Mamba-3's trapezoidal scan with rotated B and C"},
 };
 
 // The original state-spaces configs name no architecture.
@@ -175,14 +196,20 @@ ModelSpec build_spec(const Config& config, const HasTensor& has) {
     for (const char* key : {"is_causal", "causal"})
       if (!config.boolean({key}, true))
         config.unsupported(std::string(key) + " false asks for attention to later tokens");
-    ModelSpec spec = row.build(config, has);
+    const Config language = config.language();
+    ModelSpec spec = row.build(language, has);
+    refuse_unknown_arithmetic(language, name);
     refuse_unknown_arithmetic(config, name);
     spec.architecture = name;
-    const std::vector<int32_t> bos = token_ids(config, "bos_token_id");
+    const std::vector<int32_t> bos = token_ids(language, "bos_token_id");
     if (!bos.empty()) spec.bos = bos.front();
     make_units(spec);
     return spec;
   }
+  for (const Refused& refused : kRefused)
+    if (name.find(refused.part) != std::string::npos)
+      config.unsupported("architecture " + name + " needs " + refused.lacks +
+                         ", which klens does not have");
   config.unsupported("architecture " + name + " is not one that klens runs (" + known_names() +
                      ")");
 }

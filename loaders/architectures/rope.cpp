@@ -161,7 +161,9 @@ RopeSpec rope(const Config& config, int64_t head_dim, double default_partial,
     config.unsupported(std::string(place) + " of type \"" + settings.type +
                        "\" is not one that klens has (default, linear, dynamic, yarn, llama3)");
   for (const std::string& key : where.unread())
-    if (key != "original_max_position_embeddings" && key != "finetuned")
+    // mrope: a text's three positions are one.
+    if (key != "original_max_position_embeddings" && key != "finetuned" && key != "mrope_section" &&
+        key != "mrope_interleaved")
       config.unsupported(std::string(place) + " of type " + settings.type + " has a key " +
                          brief(key) + ", which klens does not know");
   return std::move(*spec);

@@ -14,6 +14,7 @@ inline constexpr int64_t kMaxBlocks = 4096;
 inline constexpr int64_t kMaxVocab = int64_t{1} << 24;
 inline constexpr int64_t kMaxConv = 16;
 inline constexpr int64_t kMaxState = 256;
+inline constexpr int64_t kMaxHeadDim = 4096;  // of a delta rule's keys and values
 inline constexpr int64_t kMaxHeads = 4096;
 inline constexpr int64_t kMaxExperts = 4096;
 inline constexpr size_t kMaxUnits = 1 << 17;
@@ -106,6 +107,11 @@ struct AttentionShape {
   std::optional<float> scale;  // of the scores; absent: head_dim^-0.5
   int64_t reach = std::numeric_limits<int64_t>::max();
   std::optional<float> qk_norm_eps;  // Qwen3: q_norm, k_norm of every head
+  float qk_norm_offset = 0;
+  bool norm_over_heads = false;  // OLMo: of all heads at once
+  bool gated = false;            // Qwen3-Next: q_proj has a gate beside every query
+  // What tensors are called.
+  const char *o_proj = "o_proj", *q_norm = "q_norm", *k_norm = "k_norm";
 };
 // heads, kv_heads and head_dim from num_attention_heads, num_key_value_heads and head_dim (both
 // with their defaults), for an input of hidden_size; attention_bias for all four.
@@ -118,9 +124,12 @@ AttentionCoreSpec attention_core(SpecBuilder& builder, const AttentionShape& sha
 // A sliding window of `window` keys, the query's own included, as a reach; absent: all.
 int64_t reach_of(std::optional<int64_t> window);
 
-// gate_proj, up_proj and down_proj under `prefix`.
+// gate_proj, up_proj and down_proj under `prefix`, whatever they are called there.
+struct GatedNames {
+  const char *gate = "gate_proj", *up = "up_proj", *down = "down_proj";
+};
 MlpSpec gated_mlp(SpecBuilder& builder, const std::string& prefix, int64_t d_inner,
-                  Activation activation, bool bias = false);
+                  Activation activation, bool bias = false, const GatedNames& names = {});
 // One matrix for gate and up, side by side: `in`; then `out`.
 MlpSpec fused_mlp(SpecBuilder& builder, const std::string& in, const std::string& out,
                   int64_t d_inner, Activation activation, bool bias = false);
@@ -188,6 +197,23 @@ SelectiveScanSpec scan_convolution(SpecBuilder& builder, const std::string& pref
 Mamba1Spec mamba1(SpecBuilder& builder, const std::string& prefix, const Mamba1Shape& shape);
 // A rank: a number, or "auto" (also where absent) for d_model / 16 rounded up.
 int64_t dt_rank(const Config& config, const char* key, int64_t d_model);
+
+// The sizes of a Gated DeltaNet mixer: linear_num_value_heads, linear_num_key_heads,
+// linear_value_head_dim, linear_key_head_dim, linear_conv_kernel_dim.
+struct DeltaNetShape {
+  int64_t heads = 0, key_heads = 0, k_dim = 0, v_dim = 0, d_conv = 0;
+  bool tiled = false;  // value heads: what a GGUF's config says as "linear_value_heads": "tiled"
+
+  int64_t keys() const { return key_heads * k_dim; }
+  int64_t values() const { return heads * v_dim; }
+};
+// `defaults`: what an architecture has where its config is silent.
+DeltaNetShape delta_net_shape(const Config& config, const DeltaNetShape& defaults);
+// All but projections and convolutions: A_log, dt_bias and the norm under `prefix`.
+DeltaNetSpec delta_net(SpecBuilder& builder, const std::string& prefix, const DeltaNetShape& shape,
+                       const std::string& norm, float norm_eps);
+// By layer, whether it attends: layer_types, or every full_attention_interval-th.
+std::vector<bool> attending_layers(const Config& config, int64_t layers);
 
 // The kinds of layers_block_type or layer_types, `count` of them, in one spelling: "mamba",
 // "attention", "hybrid", "mlp", "moe", "sliding". Older configs write mamba and attention, newer

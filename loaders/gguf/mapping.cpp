@@ -16,11 +16,22 @@ struct GgufArchitecture {
 };
 
 constexpr GgufArchitecture kArchitectures[] = {
-    {"llama", map_llama},           {"qwen2", map_qwen2},
-    {"qwen3", map_qwen3},           {"mamba", map_mamba},
-    {"mamba2", map_mamba2},         {"jamba", map_jamba},
-    {"falcon-h1", map_falcon_h1},   {"granitehybrid", map_granite_hybrid},
-    {"nemotron_h", map_nemotron_h}, {"nemotron_h_moe", map_nemotron_h},
+    {"llama", map_llama},
+    {"granite", map_granite},
+    {"lfm2", map_lfm2},
+    {"lfm2moe", map_lfm2_moe},
+    {"qwen3next", map_qwen3_next},
+    {"qwen35", map_qwen3_5},
+    {"qwen35moe", map_qwen3_5_moe},
+    {"qwen2", map_qwen2},
+    {"qwen3", map_qwen3},
+    {"mamba", map_mamba},
+    {"mamba2", map_mamba2},
+    {"jamba", map_jamba},
+    {"falcon-h1", map_falcon_h1},
+    {"granitehybrid", map_granite_hybrid},
+    {"nemotron_h", map_nemotron_h},
+    {"nemotron_h_moe", map_nemotron_h},
 };
 
 std::string block_name(int64_t block, const std::string& gguf) {
@@ -135,6 +146,9 @@ void GgufMapping::rename(const std::string& gguf, const std::string& checkpoint,
       recipe.shape = {found->rows() * found->cols()};
       recipe.negated_log = change == GgufChange::kVectorOfNegatedExp;
       break;
+    case GgufChange::kRow:
+      recipe.shape = {1, found->rows() * found->cols()};
+      break;
     case GgufChange::kNegatedExp:
       recipe.negated_log = true;
       break;
@@ -194,6 +208,23 @@ void GgufMapping::split_experts(const std::string& gguf, const std::string& befo
                         {each, found->cols()},
                         {{found, expert * each, each, found->cols()}},
                         gguf});
+}
+
+void GgufMapping::split_rows(const std::string& gguf, int64_t groups, int64_t each,
+                             const std::vector<std::string>& checkpoint) {
+  const GgufTensor& found = tensor(gguf);
+  take(gguf);
+  const auto names = static_cast<int64_t>(checkpoint.size());
+  if (found.shape.size() != 2 || found.rows() != groups * each * names)
+    file_.fail("tensor " + gguf + " has shape " + shape_text(found.shape) + ", not " +
+               std::to_string(groups * each * names) + " rows" + kAgain);
+  for (int64_t name = 0; name < names; ++name) {
+    TensorRecipe recipe{
+        checkpoint[static_cast<size_t>(name)], {groups * each, found.cols()}, {}, gguf};
+    for (int64_t group = 0; group < groups; ++group)
+      recipe.parts.push_back({&found, (group * names + name) * each, each, found.cols()});
+    recipes_.push_back(std::move(recipe));
+  }
 }
 
 void GgufMapping::finish() const {

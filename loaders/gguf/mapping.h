@@ -34,6 +34,7 @@ enum class GgufChange {
   kNone,
   kConvolution,  // dropped the middle extent of [channels, 1, width]
   kVector,       // gave [n] a shape of two extents
+  kRow,          // dropped the first extent of [1, n], or kept it
   kNegatedExp,   // A_log became -exp(A_log)
   kVectorOfNegatedExp,
   kPairedQueries,  // paired the rows of heads for the rotation of neighbouring channels
@@ -95,6 +96,9 @@ class GgufMapping {
   void join(const std::string& above, const std::string& below, const std::string& checkpoint);
   // A tensor [experts, rows, cols] becomes a matrix for each: "E" in the name is the number.
   void split_experts(const std::string& gguf, const std::string& before, const std::string& after);
+  // The rows of a tensor come as `groups` times `each` rows for every name in turn.
+  void split_rows(const std::string& gguf, int64_t groups, int64_t each,
+                  const std::vector<std::string>& checkpoint);
   // blk.N.attn_{q,k,v,output}. `paired`: the converter paired the rows of queries and keys.
   void attention(int64_t block, const std::string& prefix, bool paired);
   // Checks attention.key_length and value_length, sets heads, head_dim and the number of KV heads.
@@ -124,6 +128,12 @@ GgufMapping map_gguf(const GgufFile& file);
 void map_llama(GgufMapping& map);
 void map_qwen2(GgufMapping& map);
 void map_qwen3(GgufMapping& map);
+void map_granite(GgufMapping& map);
+void map_lfm2(GgufMapping& map);
+void map_lfm2_moe(GgufMapping& map);
+void map_qwen3_next(GgufMapping& map);
+void map_qwen3_5(GgufMapping& map);
+void map_qwen3_5_moe(GgufMapping& map);
 void map_mamba(GgufMapping& map);
 void map_mamba2(GgufMapping& map);
 void map_jamba(GgufMapping& map);
@@ -133,6 +143,8 @@ void map_nemotron_h(GgufMapping& map);
 
 // The tensors of a Mamba-2 mixer, which several architectures have.
 void map_mamba2_mixer(GgufMapping& map, int64_t block, const std::string& prefix);
+// Granite's four multipliers.
+void set_granite_scales(GgufMapping& map, int64_t head_dim);
 // time_step_limit from 0 to infinity: files say nothing else, and so run those who made them.
 void set_no_time_step_limit(GgufMapping& map);
 

@@ -1,4 +1,5 @@
-// Attention, rotation, and the architectures that have nothing else: Llama, Mistral, Qwen2, Qwen3.
+// Attention, rotation, and the architectures that have nothing else: Llama, Granite, Mistral,
+// Qwen2, Qwen3.
 #include <cmath>
 
 #include "loaders/gguf/dequantize.h"
@@ -135,6 +136,12 @@ void map_llama(GgufMapping& map) {
   begin(map, windowed ? "MistralForCausalLM" : "LlamaForCausalLM", windowed ? "mistral" : "llama");
   if (windowed) map.config()["sliding_window"] = map.integer("attention.sliding_window");
   map_dense(map, true);
+}
+
+void map_granite(GgufMapping& map) {
+  begin(map, "GraniteForCausalLM", "granite");
+  map_dense(map, true);
+  set_granite_scales(map, map.config()["head_dim"].get<int64_t>());
 }
 
 void map_qwen2(GgufMapping& map) {

@@ -80,16 +80,6 @@ void map_bamba(GgufMapping& map) {
   }
 }
 
-void granite_scales(GgufMapping& map, int64_t head_dim) {
-  auto& config = map.config();
-  config["embedding_multiplier"] = map.number("embedding_scale", 1.0f);
-  config["residual_multiplier"] = map.number("residual_scale", 1.0f);
-  config["logits_scaling"] = map.number("logit_scale", 1.0f);
-  config["attention_multiplier"] =
-      map.has_key("attention.scale") ? map.number("attention.scale")
-                                     : nlohmann::json(1 / std::sqrt(static_cast<double>(head_dim)));
-}
-
 void granite_feed_forward(GgufMapping& map, int64_t block, const std::string& layer) {
   const std::string name = "blk." + std::to_string(block) + ".ffn_";
   map.join(name + "gate_exps.weight", name + "up_exps.weight",
@@ -100,6 +90,16 @@ void granite_feed_forward(GgufMapping& map, int64_t block, const std::string& la
 }
 
 }  // namespace
+
+void set_granite_scales(GgufMapping& map, int64_t head_dim) {
+  auto& config = map.config();
+  config["embedding_multiplier"] = map.number("embedding_scale", 1.0f);
+  config["residual_multiplier"] = map.number("residual_scale", 1.0f);
+  config["logits_scaling"] = map.number("logit_scale", 1.0f);
+  config["attention_multiplier"] =
+      map.has_key("attention.scale") ? map.number("attention.scale")
+                                     : nlohmann::json(1 / std::sqrt(static_cast<double>(head_dim)));
+}
 
 void map_falcon_h1(GgufMapping& map) {
   map.begin("FalconH1ForCausalLM", "falcon_h1", "model.embed_tokens.weight",
@@ -141,7 +141,7 @@ void map_granite_hybrid(GgufMapping& map) {
   auto& config = map.config();
   const int64_t head_dim = map.attention_config();
   map.rope_config(head_dim);
-  granite_scales(map, head_dim);
+  set_granite_scales(map, head_dim);
   const int64_t width = map.common_integer("feed_forward_length");
   config["position_embedding_type"] = rotates ? "rope" : "nope";
   config["num_local_experts"] = map.integer("expert_count", 0);

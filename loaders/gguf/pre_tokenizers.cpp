@@ -111,6 +111,7 @@ constexpr Row kRows[] = {
     {"pixtral", llama3, false, true, true},
     {"falcon3", llama3, false, true, true},
     {"falcon-h1", llama3, false, true, true},
+    {"lfm2", llama3, false, true, true},
     {"falcon", falcon},
     {"tekken", tekken, false, true, true},  // Mistral Nemo, Nemotron
     {"qwen2", qwen2, true},

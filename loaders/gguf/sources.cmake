@@ -10,7 +10,9 @@ set(KLENS_GGUF_SOURCES
     gguf/gguf_types.cpp
     gguf/mapping.cpp
     gguf/mapping_attention.cpp
+    gguf/mapping_delta.cpp
     gguf/mapping_hybrid.cpp
+    gguf/mapping_lfm2.cpp
     gguf/mapping_mamba.cpp
     gguf/mapping_nemotron.cpp
     gguf/pre_tokenizers.cpp

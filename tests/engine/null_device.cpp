@@ -28,10 +28,12 @@ class NullLane final : public Lane {
   void gated_norm(const GatedNormArgs& args) override { count("gated_norm", args.y); }
   void activate(const ActivateArgs& args) override { count("activate", args.y); }
   void conv1d(const Conv1dArgs& args, const Batch&) override { count("conv1d", args.y); }
+  void short_conv(const ShortConvArgs& args, const Batch&) override { count("short_conv", args.y); }
   void selective_scan(const SelectiveScanArgs& args, const Batch&) override {
     count("selective_scan", args.y);
   }
   void ssd_scan(const SsdScanArgs& args, const Batch&) override { count("ssd_scan", args.y); }
+  void delta_rule(const DeltaRuleArgs& args, const Batch&) override { count("delta_rule", args.y); }
   void rope(const Rows& x, int64_t, const RopeTable&) override { count("rope", x); }
   void store_kv(size_t cache, const Rows& k, const Rows&, const Batch& batch) override {
     for (const Sequence& s : batch.sequences) s.state->caches[cache].extend(s.position, s.tokens);
@@ -45,7 +47,12 @@ class NullLane final : public Lane {
   void add(const Rows&, const Rows&, const Rows& y) override { count("add", y); }
   void mean(const Rows&, const Rows&, const Rows& y) override { count("mean", y); }
   void add_scaled(const Rows&, float, const Rows& to) override { count("add_scaled", to); }
-  void deinterleave(const Rows&, const Rows& to) override { count("deinterleave", to); }
+  void deinterleave(const Rows& from, int64_t, std::span<const Rows> to) override {
+    int64_t width = 0;
+    for (const Rows& part : to) width += part.width();
+    if (width != from.width()) throw std::runtime_error("widths of interleaved parts");
+    count("deinterleave", from);
+  }
   void gather(const Rows&, std::span<const int64_t>, const Rows& to) override {
     count("gather", to);
   }

@@ -337,8 +337,9 @@ TEST_CASE("every architecture runs as a model file, and in INT8 close to FP32", 
   CHECK(fp16 < 1e-3);
   CHECK(fp16 < weights);
   // The random weights of Zamba's goldens amplify: rounded to INT8 by PyTorch, a single matrix of
-  // the first layer moves the logits by a KL of 0.2, and FP32 itself by 2e-4 of a logit.
-  const bool amplifies = name.find("zamba") == 0;
+  // the first layer moves the logits by a KL of 0.2, and FP32 itself by 2e-4 of a logit. Those of
+  // qwen3_next amplify too: its embedding alone in INT8 moves them by 0.04, its last layer by 1e-5.
+  const bool amplifies = name.find("zamba") == 0 || name == "qwen3_next";
   CHECK(weights < (amplifies ? 0.5 : 0.05));
   CHECK(all < (amplifies ? 0.6 : 0.1));
   if (!amplifies) CHECK(fine == Approx(weights).epsilon(0.02).margin(2e-7));

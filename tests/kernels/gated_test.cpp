@@ -23,6 +23,7 @@ const Function kFunctions[] = {
     {"silu", gated_silu_variants, [](double v) { return v / (1 + std::exp(-v)); }, false},
     {"gelu", gated_gelu_variants, [](double v) { return v / 2 * (1 + std::erf(v / std::sqrt(2))); },
      true},
+    {"sigmoid", gated_sigmoid_variants, [](double v) { return 1 / (1 + std::exp(-v)); }, false},
 };
 
 struct Case {

@@ -72,7 +72,7 @@ std::string blocks_of(const ModelSpec& spec) {
   std::string letters;
   for (const BlockSpec& block : spec.blocks) {
     if (block.shared) letters += 's';
-    letters += "mM*-EPH"[block.mixer.index()];
+    letters += "mM*-EPHCD"[block.mixer.index()];
   }
   return letters;
 }

@@ -28,7 +28,8 @@ const Mixer& mixer(const ModelSpec& spec, size_t block) {
   return std::get<Mixer>(spec.blocks.at(block).mixer);
 }
 // A letter for each block: m Mamba-1, M Mamba-2, * attention, - MLP, E experts, P parallel, H
-// Hymba's; a letter s before those that have a shared transformer.
+// Hymba's, C short convolution, D Gated DeltaNet; a letter s before those that have a shared
+// transformer.
 std::string blocks_of(const ModelSpec& spec);
 
 }  // namespace klens::testing

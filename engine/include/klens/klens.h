@@ -114,6 +114,9 @@ KLENS_API int32_t klens_model_vocab(const klens_model* model); /* logits per pos
 /* Of a model that is quantised already, "q4_1 in 210 of 211 matrices"; else "". What is measured
    against such a model says nothing of the one it was made from. */
 KLENS_API const char* klens_model_quantised(const klens_model* model);
+/* Parts of the checkpoint that no text's logits need, "153 tensors of model.visual, 15 of mtp"; ""
+   where there are none. */
+KLENS_API const char* klens_model_left_out(const klens_model* model);
 /* Tokens that an attention model was trained on at once, as its config or GGUF says; it may predict
    worse after more. 0: not said, or a model of state spaces alone, which has no such limit. */
 KLENS_API int64_t klens_model_context_length(const klens_model* model);
@@ -132,7 +135,7 @@ KLENS_API const char* klens_model_tokenizer_error(const klens_model* model);
 /* What a file holds, without running it: {"architecture","parameters","bytes","bpw","file_bytes",
    "vocab","d_model","context_length" (null: none),"layers" (as the checkpoint counts them),"blocks"
    (residual steps),"stored_types" (tensors by type, {"q4_1":60,...}),"tied_head",
-   "tokenizer" (whether there is one),"tokenizer_error" (why it cannot be used; null: it can),
+   "left_out" (parts that no text's logits need, as klens_model_left_out),"tokenizer" (whether there is one),"tokenizer_error" (why it cannot be used; null: it can),
    "stop_tokens":[{"id","text","from"}],"missing_stop_tokens":[{"id" (null: only its text is
    named),"text","from"}] (named, but not in the vocabulary),"units":[{"name","kind",
    "layer" (null: in none),"block","rows","cols","format","quantizer",

@@ -7,7 +7,8 @@
 namespace klens::cpu {
 
 // y = act(gate_scale * gate) * up over [tokens][cols]: the middle of a gated MLP (arXiv
-// 2002.05202), and Mamba-2's gate. gate_scale * gate is rounded to FP32 by every variant.
+// 2002.05202), and the gates of Mamba-2 and of attention. gate_scale * gate is rounded to FP32 by
+// every variant.
 struct GatedArgs {
   const float* gate;  // [tokens][cols], rows gate_stride floats apart
   int64_t gate_stride;
@@ -20,10 +21,12 @@ struct GatedArgs {
   int64_t cols;
 };
 
-// |y - y_scalar| <= 4 eps |y| + 1e-36 |up| (silu), 8 eps |gate up| (gelu: x Phi(x), by erf).
+// |y - y_scalar| <= 4 eps |y| + 1e-36 |up| (silu, sigmoid), 8 eps |gate up| (gelu: x Phi(x), by
+// erf).
 using Gated = void(const GatedArgs&);
 
 std::span<const Variant<Gated>> gated_silu_variants();
 std::span<const Variant<Gated>> gated_gelu_variants();
+std::span<const Variant<Gated>> gated_sigmoid_variants();
 
 }  // namespace klens::cpu

@@ -5,9 +5,10 @@
 
 namespace klens::cpu {
 
-Gated gated_silu_avx2, gated_gelu_avx2;
+Gated gated_silu_avx2, gated_gelu_avx2, gated_sigmoid_avx2;
 
 void gated_silu_avx2(const GatedArgs& a) { gate<silu>(a); }
 void gated_gelu_avx2(const GatedArgs& a) { gate<gelu>(a); }
+void gated_sigmoid_avx2(const GatedArgs& a) { gate<sigmoid>(a); }
 
 }  // namespace klens::cpu

@@ -6,9 +6,10 @@
 
 namespace klens::cpu {
 
-Gated gated_silu_avx512, gated_gelu_avx512;
+Gated gated_silu_avx512, gated_gelu_avx512, gated_sigmoid_avx512;
 
 void gated_silu_avx512(const GatedArgs& a) { gate<silu>(a); }
 void gated_gelu_avx512(const GatedArgs& a) { gate<gelu>(a); }
+void gated_sigmoid_avx512(const GatedArgs& a) { gate<sigmoid>(a); }
 
 }  // namespace klens::cpu

@@ -5,7 +5,7 @@
 
 namespace klens::cpu {
 
-Gated gated_silu_scalar, gated_gelu_scalar;
+Gated gated_silu_scalar, gated_gelu_scalar, gated_sigmoid_scalar;
 
 namespace {
 
@@ -23,6 +23,10 @@ void each(const GatedArgs& a, F f) {
 
 void gated_silu_scalar(const GatedArgs& a) {
   each(a, [](double v) { return v / (1 + std::exp(-v)); });
+}
+
+void gated_sigmoid_scalar(const GatedArgs& a) {
+  each(a, [](double v) { return 1 / (1 + std::exp(-v)); });
 }
 
 void gated_gelu_scalar(const GatedArgs& a) {
