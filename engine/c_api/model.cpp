@@ -52,10 +52,13 @@ ModelOptions model_options(const klens_model_options& options) {
                 "-t must be from 0 (one per core) to " + std::to_string(kMaxThreads));
   const std::string isa_error = cpu::isa_variable_error();
   if (!isa_error.empty()) throw Error(ErrorKind::kBadArgument, isa_error);
+  const DeviceChoice device =
+      options.backend == nullptr ? DeviceChoice{nullptr, -1} : find_device(options.backend);
   return {.threads = options.threads,
           .activations = activations_of(number_of(options.activations)),
           .kv = kv_of(number_of(options.kv)),
-          .device = options.backend == nullptr ? nullptr : &find_device(options.backend)};
+          .device = device.entry,
+          .device_index = device.index};
 }
 
 }  // namespace
