@@ -85,6 +85,7 @@ klens_status klens_model_open(const char* path, const klens_model_options* optio
     opened->tokenizer_problem = std::move(read.problem);
     opened->quantised = quantised_formats(loaded->checkpoint());
     opened->context_length = context_length(loaded->checkpoint()).value_or(0);
+    opened->device = std::string(loaded->device().name()) + " " + loaded->device().level();
     opened->model = std::move(loaded);
     *model = opened.release();
   });
@@ -97,6 +98,8 @@ int32_t klens_model_vocab(const klens_model* model) {
 const char* klens_model_quantised(const klens_model* model) { return model->quantised.c_str(); }
 int64_t klens_model_context_length(const klens_model* model) { return model->context_length; }
 int32_t klens_model_threads(const klens_model* model) { return model->model->options().threads; }
+
+const char* klens_model_device(const klens_model* model) { return model->device.c_str(); }
 
 int klens_model_is_eos(const klens_model* model, int32_t id) {
   const std::vector<StopToken>& stops = model->model->checkpoint().stop_tokens;

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "engine/opencl/self_check.h"
+
 namespace klens {
 namespace {
 
@@ -62,7 +64,9 @@ OpenClDevice::OpenClDevice(int threads, int index)
     : info_(opencl_device(index)),
       threads_(thread_count(threads)),
       arena_(threads_),
-      queue_(info_) {}
+      queue_(info_, [this](const std::string& family, const std::string& options) {
+        return self_check(*this, family, options);
+      }) {}
 
 std::string OpenClDevice::level() const {
   std::string features;

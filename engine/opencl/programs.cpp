@@ -68,8 +68,15 @@ cl_kernel OpenClPrograms::kernel(const KernelName& which) {
   const std::lock_guard lock(mutex_);
   const std::pair<std::string, std::string> key(which.family, which.options);
   auto found = programs_.find(key);
-  if (found == programs_.end())
-    found = programs_.emplace(key, Program{make(which.family, which.options), {}}).first;
+  if (found == programs_.end()) {
+    found = programs_.emplace(key, make(which.family, which.options)).first;
+    found->second.wrong = judge(which.family, which.options, found->second.key);
+  }
+  if (const std::string& wrong = found->second.wrong; !wrong.empty())
+    throw Error(ErrorKind::kUnsupported,
+                "backend opencl: " + info_.name + " (driver " + info_.driver + ") computes " +
+                    which.family + ".cl wrongly: " + wrong +
+                    "; try KLENS_OPENCL_FEATURES=none or another driver, or use --backend cpu");
   auto& kernels = found->second.kernels;
   if (const auto made = kernels.find(std::string_view(which.name)); made != kernels.end())
     return made->second;
@@ -80,17 +87,30 @@ cl_kernel OpenClPrograms::kernel(const KernelName& which) {
   return kernel;
 }
 
-cl_program OpenClPrograms::make(const char* family, const std::string& options) {
+// The cached verdict, or a check's. While it runs, the program is taken for sound.
+std::string OpenClPrograms::judge(const char* family, const std::string& options,
+                                  const std::string& key) {
+  const std::string of_verdict = "verdict\n" + key;
+  if (const auto cached = cache_.load(of_verdict))
+    return {reinterpret_cast<const char*>(cached->data()), cached->size()};
+  if (!check_) return "";
+  const std::string wrong = check_(family, options);
+  const auto* bytes = reinterpret_cast<const std::byte*>(wrong.data());
+  cache_.store(of_verdict, {bytes, bytes + wrong.size()});
+  return wrong;
+}
+
+OpenClPrograms::Program OpenClPrograms::make(const char* family, const std::string& options) {
   const std::string source = opencl_source(family);
   const std::string all = opencl_options(info_.uses) + (options.empty() ? "" : " ") + options;
   const std::string key = info_.platform + "\n" + info_.platform_version + "\n" + info_.name +
                           "\n" + info_.driver + "\n" + info_.version + "\n" + all + "\n" + source;
   if (const auto binary = cache_.load(key))
-    if (const cl_program program = from_binary(*binary, all)) return program;
+    if (const cl_program program = from_binary(*binary, all)) return {key, program, "", {}};
   const cl_program program = build(family, source, all);
   if (const std::vector<std::byte> binary = binary_of(program); !binary.empty())
     cache_.store(key, binary);
-  return program;
+  return {key, program, "", {}};
 }
 
 // Null where the driver takes it no more.

@@ -36,7 +36,7 @@ WorkItems over_columns(int64_t columns, int64_t rows, int64_t depth) {
           {kItems, 1, 1}};
 }
 
-OpenClQueue::OpenClQueue(const OpenClInfo& info) : info_(info) {
+OpenClQueue::OpenClQueue(const OpenClInfo& info, OpenClPrograms::Check check) : info_(info) {
   cl_int status = CL_SUCCESS;
   const cl_context_properties properties[] = {
       CL_CONTEXT_PLATFORM, reinterpret_cast<cl_context_properties>(info.platform_id), 0};
@@ -45,7 +45,7 @@ OpenClQueue::OpenClQueue(const OpenClInfo& info) : info_(info) {
   queue_ = opencl().clCreateCommandQueueWithProperties(context_, info.device_id, nullptr, &status);
   if (status != CL_SUCCESS) opencl().clReleaseContext(context_);
   check_opencl(status, "clCreateCommandQueueWithProperties");
-  programs_.emplace(info_, context_);
+  programs_.emplace(info_, context_, std::move(check));
 }
 
 OpenClQueue::~OpenClQueue() {

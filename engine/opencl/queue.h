@@ -54,7 +54,7 @@ WorkItems over_columns(int64_t columns, int64_t rows, int64_t depth = 1);
 // its upper 24 bits and a byte of it in the others. Safe from several threads.
 class OpenClQueue {
  public:
-  explicit OpenClQueue(const OpenClInfo& info);
+  OpenClQueue(const OpenClInfo& info, OpenClPrograms::Check check);
   ~OpenClQueue();
   OpenClQueue(const OpenClQueue&) = delete;
   OpenClQueue& operator=(const OpenClQueue&) = delete;
