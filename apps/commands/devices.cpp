@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/cli/command.h"
+#include "apps/cli/common.h"
 #include "apps/cli/error.h"
 #include "apps/cli/output.h"
 #include "klens/klens.hpp"

@@ -176,7 +176,8 @@ __kernel void embed(WEIGHT_ARGUMENTS, IN(places), float by, ROWS_OUT(y), int wid
   weights_at(WEIGHT_VALUES, place.y / 16, place.y % 16, b, weights);
   __global float* to = ROW_OUT(y, place.x) + 16 * b;
   const int count = min(16, cols - 16 * b);
-  for (int i = 0; i < count; ++i) to[i] = weights[i] * by;
+  for (int i = 0; i < 16; ++i)
+    if (i < count) to[i] = weights[i] * by;
 }
 #endif
 
@@ -240,7 +241,8 @@ inline void slice_products(const int count, WEIGHT_ARGUMENTS, INPUT, int tile, i
       if (some == 16)
         for (int i = 0; i < 16; ++i) acc[j] = fma(weights[i], row[i], acc[j]);
       else
-        for (int i = 0; i < some; ++i) acc[j] = fma(weights[i], row[i], acc[j]);
+        for (int i = 0; i < 16; ++i)
+          acc[j] = i < some ? fma(weights[i], row[min(i, some - 1)], acc[j]) : acc[j];
     }
   }
 #endif
@@ -251,16 +253,18 @@ __kernel void linear(WEIGHT_ARGUMENTS, INPUT, int tokens, IN(bias), ROWS_OUT(y))
   __local float parts[SLICES][TOKENS][16];
   const int o = get_local_id(0), slice = get_local_id(1), tile = get_group_id(0);
   const int first = get_group_id(2) * TOKENS, count = min(TOKENS, tokens - first);
-  float acc[TOKENS];
-  if (count == 1) {
-    slice_products(1, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, acc);
-  } else if (count == TOKENS) {
+  // Indices of private arrays are constants, or they would not be registers.
+  if (count == TOKENS) {
+    float acc[TOKENS];
     slice_products(TOKENS, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, acc);
+    for (int j = 0; j < TOKENS; ++j) parts[slice][j][o] = acc[j];
   } else {
-    for (int j = 0; j < count; ++j)
-      slice_products(1, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first + j, acc + j);
+    for (int j = 0; j < count; ++j) {
+      float acc[1];
+      slice_products(1, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first + j, acc);
+      parts[slice][j][o] = acc[0];
+    }
   }
-  for (int j = 0; j < count; ++j) parts[slice][j][o] = acc[j];
   barrier(CLK_LOCAL_MEM_FENCE);
   const int j = slice, n = 16 * tile + o;
   if (j >= count || n >= rows) return;

@@ -15,14 +15,15 @@ __kernel void multiply(int turns, int seed, OUT(y)) {
   uint a = item * 0x01030507u;
   const uint b = item * 0x0b0d1113u;
   for (int turn = 0; turn < turns; ++turn) {
-    for (int i = 0; i < 64; ++i) {
+    for (int first = 0; first < 64; first += 8)
+      for (int i = 0; i < 8; ++i) {
 #ifdef INTEGER_DOT
-      sums[i % 8] += dot_4x8packed_ss_int(a, b + i);
+        sums[i] += dot_4x8packed_ss_int(a, b + first + i);
 #else
-      const int4 products = convert_int4(as_char4(a)) * convert_int4(as_char4(b + i));
-      sums[i % 8] += products.x + products.y + products.z + products.w;
+        const int4 products = convert_int4(as_char4(a)) * convert_int4(as_char4(b + first + i));
+        sums[i] += products.x + products.y + products.z + products.w;
 #endif
-    }
+      }
     a += sums[0];
   }
   int sum = 0;

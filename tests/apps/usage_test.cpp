@@ -1,6 +1,8 @@
 // Wrong calls, help and the environment: nothing here needs to compute much.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <csignal>
+#include <nlohmann/json.hpp>
 
 #include "quant/planner.h"
 #include "tests/apps/run_program.h"
@@ -10,8 +12,8 @@ using namespace klens::testing;
 namespace {
 
 const std::vector<std::string> kCommands = {
-    "generate", "chat",   "perplexity", "compare", "profile",  "plan",  "quantize",
-    "sweep",    "report", "inspect",    "bench",   "tokenize", "logits"};
+    "generate", "chat",   "perplexity", "compare", "profile",  "plan",   "quantize",
+    "sweep",    "report", "inspect",    "bench",   "tokenize", "logits", "devices"};
 
 }  // namespace
 
