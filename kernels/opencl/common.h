@@ -2,6 +2,11 @@
 // doubles, no sub-groups.
 #pragma OPENCL FP_CONTRACT OFF
 
+// Compilers that do not declare the built-in functions take them for functions of another program.
+#if defined INTEGER_DOT && defined __opencl_c_integer_dot_product_input_4x8bit_packed
+#define DOT_BUILT_IN
+#endif
+
 // An argument that is memory: a buffer, and the byte at which it begins there; or no buffer, at
 // NONE. ROWS is one with the distance of its rows, in floats.
 #define IN(name) __global const uchar *name##_buffer, ulong name##_at

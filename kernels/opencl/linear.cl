@@ -95,9 +95,9 @@ inline int4 integers_of(uint codes) {
 
 // codes . x, of four columns.
 inline int dot4(uint codes, uint x, int sum) {
-#if defined INTEGER_DOT && LAYOUT == TILES_I8
+#if defined DOT_BUILT_IN && LAYOUT == TILES_I8
   return sum + dot_4x8packed_ss_int(codes, x);
-#elif defined INTEGER_DOT
+#elif defined DOT_BUILT_IN
   return sum + dot_4x8packed_us_int(codes, x);
 #else
 #if LAYOUT == TILES_I8
@@ -191,9 +191,10 @@ __kernel void embed(WEIGHT_ARGUMENTS, IN(places), float by, ROWS_OUT(y), int wid
 #endif
 
 // acc[j] = the slice's products with tokens first + j, j < count, a constant where this is inlined.
+#define EACH_TOKEN __attribute__((opencl_unroll_hint(TOKENS))) for (int j = 0; j < count; ++j)
 inline void slice_products(const int count, WEIGHT_ARGUMENTS, INPUT, int tile, int o, int slice,
                            int first, float* acc) {
-  for (int j = 0; j < count; ++j) acc[j] = 0;
+  EACH_TOKEN acc[j] = 0;
 #if ROUNDED
   const int lines = lines_of(cols), groups = (cols + group - 1) / group;
   const int x_groups = (cols + x_group - 1) / x_group;
@@ -201,11 +202,11 @@ inline void slice_products(const int count, WEIGHT_ARGUMENTS, INPUT, int tile, i
   const int end = x_groups * (slice + 1) / SLICES;
   for (int g = x_groups * slice / SLICES; g < end; ++g) {
     int dot[TOKENS];
-    for (int j = 0; j < count; ++j) dot[j] = 0;
+    EACH_TOKEN dot[j] = 0;
     const int stop = (min(cols, (g + 1) * x_group) + 15) / 16;
     for (int b = g * x_group / 16; b < stop; ++b) {
       const uint4 codes = codes_at(own, b, lines - 1);
-      for (int j = 0; j < count; ++j) {
+      EACH_TOKEN {
         const uint4 q =
             vload4(b, (__global const uint*)(READ(char, x) + (long)(first + j) * x_stride));
         int sum = dot4(codes.x, q.x, dot[j]);
@@ -219,7 +220,7 @@ inline void slice_products(const int count, WEIGHT_ARGUMENTS, INPUT, int tile, i
 #if MINIMA
     const float minimum = of_group(READ(half, w_min), tile, groups, of_w, o);
 #endif
-    for (int j = 0; j < count; ++j) {
+    EACH_TOKEN {
       const long at = (long)(first + j) * x_groups + g;
       const int sum = READ(int, x_sum)[at];
 #if MINIMA
@@ -236,7 +237,7 @@ inline void slice_products(const int count, WEIGHT_ARGUMENTS, INPUT, int tile, i
     float weights[16];
     weights_at(WEIGHT_VALUES, tile, o, b, weights);
     const int some = min(16, cols - 16 * b);
-    for (int j = 0; j < count; ++j) {
+    EACH_TOKEN {
       __global const float* row = ROW_IN(x, first + j) + 16 * b;
       if (some == 16)
         for (int i = 0; i < 16; ++i) acc[j] = fma(weights[i], row[i], acc[j]);

@@ -17,7 +17,7 @@ __kernel void multiply(int turns, int seed, OUT(y)) {
   for (int turn = 0; turn < turns; ++turn) {
     for (int first = 0; first < 64; first += 8)
       for (int i = 0; i < 8; ++i) {
-#ifdef INTEGER_DOT
+#ifdef DOT_BUILT_IN
         sums[i] += dot_4x8packed_ss_int(a, b + first + i);
 #else
         const int4 products = convert_int4(as_char4(a)) * convert_int4(as_char4(b + first + i));
