@@ -50,6 +50,11 @@ file(GLOB_RECURSE sources ${ROOT}/engine/*.h ${ROOT}/engine/*.cpp)
 list(FILTER sources EXCLUDE REGEX "/engine/cpu/|/engine/devices.cpp$")
 refuse("best_variant|_variants[(]" ${sources})
 
+# OpenCL is known in engine/opencl and in the table of devices.
+file(GLOB_RECURSE sources ${ROOT}/engine/*.h ${ROOT}/engine/*.cpp)
+list(FILTER sources EXCLUDE REGEX "/engine/opencl/|/engine/devices.cpp$")
+refuse("<CL/|engine/opencl/|kernels/opencl/" ${sources})
+
 if(bad)
   message(FATAL_ERROR "include against the direction base <- kernels <- quant <- loaders <- engine <- apps, of JSON, or of what blocks may know")
 endif()

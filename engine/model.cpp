@@ -39,16 +39,18 @@ int64_t activation_group(const Format* format, Activations activations) {
 
 Weight make_weight(const WeightView& view, const Format* format, int activation_bits,
                    const Model& model) {
-  return {.view = model.device().adopt(view),
+  Device::Adopted adopted = model.device().adopt(view);
+  return {.view = adopted.view,
           .activation_group = activation_group(format, model.options().activations),
-          .activation_planes = activation_bits / 8};
+          .activation_planes = activation_bits / 8,
+          .memory = std::move(adopted.memory)};
 }
 
 Model::Model(Checkpoint checkpoint, const ModelOptions& options)
     : checkpoint_(std::move(checkpoint)),
       options_(options),
-      device_(
-          (options.device == nullptr ? devices().front() : *options.device).make(options.threads)),
+      device_((options.device == nullptr ? devices().front() : *options.device)
+                  .make(options.threads, options.device_index)),
       constants_(*device_) {
   options_.threads = device_->threads();
   if (!options_.kv) options_.kv = default_kv(checkpoint_, options.activations);
@@ -205,6 +207,7 @@ void stream_logits(const Model& model, const Rows& x, const std::vector<Weight>&
   const Rows logits = lane.take(some, vocab);
   for (int64_t t = 0; t < rows; t += some) {
     const int64_t count = std::min(some, rows - t);
+    const Lane::Frame of_sink(lane);
     const Rows part = logits.rows(0, count);
     model.head(x.rows(t, count), part, weights, lane);
     sink(t, part);

@@ -22,6 +22,7 @@ struct ModelOptions {
   // (FP32 weights, or FP32 activations asked for).
   std::optional<KvType> kv = std::nullopt;
   const DeviceEntry* device = nullptr;  // null: the first of devices()
+  int device_index = -1;                // of those of its kind; -1: the best
 };
 
 // What a pass over whole fresh sequences kept: the input of every block, the output of the last,

@@ -46,5 +46,6 @@ Command sweep_command();
 Command report_command();
 Command inspect_command();
 Command bench_command();
+Command devices_command();
 
 }  // namespace klens::apps

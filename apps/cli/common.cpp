@@ -21,7 +21,9 @@ OptionGroup model_options() {
        {"kv", "KIND",
         "how attention keeps keys and values, and Mamba-2 its states: fp16, int8 (states fp16) or "
         "f32 (default: fp16, or f32 where the model computes in FP32 throughout)"},
-       {"backend", "NAME", "where to compute: cpu (default)"}}};
+       {"backend", "NAME",
+        "where to compute: cpu (default), opencl, or one that `klens devices` lists, as "
+        "opencl:1"}}};
 }
 
 OptionGroup general_options() {

@@ -22,6 +22,7 @@ struct klens_model {
   std::string quantised = {};  // quantised_formats of it
   int64_t context_length = 0;  // 0: no limit is known
   std::string tokenizer_problem = {};  // why there is none
+  std::string device = {};             // what computes
 };
 
 struct klens_session {

@@ -52,10 +52,13 @@ ModelOptions model_options(const klens_model_options& options) {
                 "-t must be from 0 (one per core) to " + std::to_string(kMaxThreads));
   const std::string isa_error = cpu::isa_variable_error();
   if (!isa_error.empty()) throw Error(ErrorKind::kBadArgument, isa_error);
+  const DeviceChoice device =
+      options.backend == nullptr ? DeviceChoice{nullptr, -1} : find_device(options.backend);
   return {.threads = options.threads,
           .activations = activations_of(number_of(options.activations)),
           .kv = kv_of(number_of(options.kv)),
-          .device = options.backend == nullptr ? nullptr : &find_device(options.backend)};
+          .device = device.entry,
+          .device_index = device.index};
 }
 
 }  // namespace
@@ -82,6 +85,7 @@ klens_status klens_model_open(const char* path, const klens_model_options* optio
     opened->tokenizer_problem = std::move(read.problem);
     opened->quantised = quantised_formats(loaded->checkpoint());
     opened->context_length = context_length(loaded->checkpoint()).value_or(0);
+    opened->device = std::string(loaded->device().name()) + " " + loaded->device().level();
     opened->model = std::move(loaded);
     *model = opened.release();
   });
@@ -97,6 +101,8 @@ const char* klens_model_left_out(const klens_model* model) {
 }
 int64_t klens_model_context_length(const klens_model* model) { return model->context_length; }
 int32_t klens_model_threads(const klens_model* model) { return model->model->options().threads; }
+
+const char* klens_model_device(const klens_model* model) { return model->device.c_str(); }
 
 int klens_model_is_eos(const klens_model* model, int32_t id) {
   const std::vector<StopToken>& stops = model->model->checkpoint().stop_tokens;

@@ -1,5 +1,7 @@
 #include <nlohmann/json.hpp>
 
+#include "engine/c_api/guard.h"
+#include "engine/devices.h"
 #include "klens/klens.h"
 #include "quant/metrics.h"
 #include "quant/planner.h"
@@ -38,6 +40,33 @@ const char* name_of(Better better) {
 }  // namespace klens
 
 using namespace klens;
+
+klens_status klens_devices(char** json, klens_error* error) {
+  return guarded(error, [&] {
+    require(json, "json");
+    ordered_json list = ordered_json::array();
+    for (const DeviceReport& report : device_reports()) {
+      ordered_json features = ordered_json::array();
+      for (const DeviceReport::Feature& feature : report.features)
+        features.push_back({{"name", feature.name},
+                            {"about", feature.about},
+                            {"has", feature.has},
+                            {"uses", feature.uses}});
+      const auto or_null = [](const std::string& text) {
+        return text.empty() ? ordered_json() : ordered_json(text);
+      };
+      list.push_back({{"backend", report.backend},
+                      {"name", or_null(report.name)},
+                      {"driver", or_null(report.driver)},
+                      {"problem", or_null(report.problem)},
+                      {"best", report.best},
+                      {"memory", report.memory},
+                      {"units", report.units},
+                      {"features", std::move(features)}});
+    }
+    *json = owned_text(list.dump(-1, ' ', false, ordered_json::error_handler_t::replace));
+  });
+}
 
 const char* klens_formats(void) {
   try {

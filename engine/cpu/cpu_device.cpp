@@ -4,10 +4,8 @@
 #include <tbb/parallel_for.h>
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 
-#include "base/aligned_buffer.h"
 #include "kernels/cpu/elementwise/elementwise.h"
 #include "kernels/cpu/features.h"
 
@@ -27,25 +25,6 @@ CpuDevice::CpuDevice(int threads) : threads_(thread_count(threads)), tbb_arena_(
 }
 
 std::string CpuDevice::level() const { return cpu::level_name(); }
-
-uint64_t CpuDevice::allocate(int64_t bytes) {
-  return reinterpret_cast<uint64_t>(allocate_aligned(static_cast<size_t>(bytes)));
-}
-void CpuDevice::free(uint64_t address, int64_t bytes) noexcept {
-  free_aligned(pointer<void>(address), static_cast<size_t>(bytes));
-}
-void CpuDevice::zero(uint64_t address, int64_t bytes) {
-  std::memset(pointer<void>(address), 0, static_cast<size_t>(bytes));
-}
-void CpuDevice::copy(uint64_t from, uint64_t to, int64_t bytes) {
-  std::memcpy(pointer<void>(to), pointer<void>(from), static_cast<size_t>(bytes));
-}
-void CpuDevice::write(const void* host, uint64_t to, int64_t bytes) {
-  if (bytes > 0) std::memcpy(pointer<void>(to), host, static_cast<size_t>(bytes));
-}
-void CpuDevice::read(uint64_t from, void* host, int64_t bytes) const {
-  if (bytes > 0) std::memcpy(host, pointer<void>(from), static_cast<size_t>(bytes));
-}
 
 // Touches weights where the kernel, which maps sixteen pages at a time, will map them: their first
 // use would stop for each. MADV_POPULATE_READ takes twice as long.

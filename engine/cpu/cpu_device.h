@@ -19,14 +19,18 @@ class CpuDevice final : public Device {
   std::string level() const override;
   int threads() const override { return threads_; }
 
-  uint64_t allocate(int64_t bytes) override;
-  void free(uint64_t address, int64_t bytes) noexcept override;
-  void zero(uint64_t address, int64_t bytes) override;
-  void copy(uint64_t from, uint64_t to, int64_t bytes) override;
-  void write(const void* host, uint64_t to, int64_t bytes) override;
-  void read(uint64_t from, void* host, int64_t bytes) const override;
+  uint64_t allocate(int64_t bytes) override { return memory_.allocate(bytes); }
+  void free(uint64_t at, int64_t bytes) noexcept override { memory_.free(at, bytes); }
+  void zero(uint64_t at, int64_t bytes) override { memory_.zero(at, bytes); }
+  void copy(uint64_t from, uint64_t to, int64_t bytes) override { memory_.copy(from, to, bytes); }
+  void write(const void* from, uint64_t to, int64_t bytes) override {
+    memory_.write(from, to, bytes);
+  }
+  void read(uint64_t from, void* to, int64_t bytes) const override {
+    memory_.read(from, to, bytes);
+  }
 
-  WeightView adopt(const WeightView& mapped) override { return mapped; }
+  Adopted adopt(const WeightView& mapped) override { return {mapped, nullptr}; }
   void fetch(std::span<const std::byte> mapped) override;
   void fill(const Rows& to, const std::function<void(float*)>& make) override { make(floats(to)); }
   void negate_exp(const Rows& x) override;
@@ -44,6 +48,7 @@ class CpuDevice final : public Device {
   // A lane keeps its scratch from one run to the next.
   class Borrowed;
 
+  HostSpace memory_;
   int threads_;
   tbb::task_arena tbb_arena_;   // for run_jobs, and what jobs do with oneTBB
   std::unique_ptr<Team> team_;  // for the steps of a pass; null for one thread

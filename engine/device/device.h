@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/device/host_space.h"
 #include "engine/device/scratch.h"
 #include "engine/device/state.h"
 #include "kernels/weights.h"
@@ -25,6 +26,7 @@ struct Weight {
   Rows input_squares = {};
   // [columns][columns], to whose lower triangle each input adds its products; or none.
   Rows input_products = {};
+  std::shared_ptr<const void> memory = nullptr;  // the device's copy, where it needs one
 };
 
 // The input of one or several linear layers [tokens][columns], and what a device made of it for
@@ -166,7 +168,7 @@ struct PositionScore {
 // host() waits for it. Whoever has a lane has it alone.
 class Lane {
  public:
-  explicit Lane(AddressSpace& space) : space_(space), scratch_(space) {}
+  explicit Lane(AddressSpace& space) : space_(space), scratch_(space), host_(host_space_) {}
   virtual ~Lane() = default;
   AddressSpace& space() const { return space_; }
 
@@ -177,10 +179,10 @@ class Lane {
   uint64_t take_bytes(int64_t bytes) { return scratch_.take(bytes); }
   class Frame {
    public:
-    explicit Frame(Lane& lane) : frame_(lane.scratch_) {}
+    explicit Frame(Lane& lane) : frame_(lane.scratch_), host_(lane.host_) {}
 
    private:
-    Scratch::Frame frame_;
+    Scratch::Frame frame_, host_;
   };
 
   // The rows where the host can read them, one after the other, until the frame ends. No copy where
@@ -232,9 +234,17 @@ class Lane {
   virtual void divergence(const Rows& z, const Rows& zq, std::span<PositionScore> scores) = 0;
   virtual void log_sum_exp(const Rows& z, std::span<double> sums) = 0;
 
+ protected:
+  // Memory of the host, for what is read, until the frame ends.
+  template <class T>
+  T* take_host(int64_t count) {
+    return reinterpret_cast<T*>(host_.take(count * static_cast<int64_t>(sizeof(T))));
+  }
+
  private:
   AddressSpace& space_;
-  Scratch scratch_;
+  HostSpace host_space_;
+  Scratch scratch_, host_;
 };
 
 // ---- a device -----------------------------------------------------------------------------------
@@ -247,8 +257,13 @@ class Device : public AddressSpace {
   virtual std::string level() const = 0;
   virtual int threads() const = 0;
 
-  // Weights where the device reads them: in place where it can.
-  virtual WeightView adopt(const WeightView& mapped) = 0;
+  // Weights where the device reads them: in place where it can, else a copy, which lives as long as
+  // its `memory`. What is mapped outlives both.
+  struct Adopted {
+    WeightView view;
+    std::shared_ptr<const void> memory;
+  };
+  virtual Adopted adopt(const WeightView& mapped) = 0;
   // Has the weights come in from where they are mapped. One call per piece, from any thread.
   virtual void fetch(std::span<const std::byte> mapped) = 0;
   // Fills memory at load: `make` is given its floats on the host.

@@ -1,6 +1,8 @@
 // Wrong calls, help and the environment: nothing here needs to compute much.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <csignal>
+#include <nlohmann/json.hpp>
 
 #include "quant/planner.h"
 #include "tests/apps/run_program.h"
@@ -10,8 +12,8 @@ using namespace klens::testing;
 namespace {
 
 const std::vector<std::string> kCommands = {
-    "generate", "chat",   "perplexity", "compare", "profile",  "plan",  "quantize",
-    "sweep",    "report", "inspect",    "bench",   "tokenize", "logits"};
+    "generate", "chat",   "perplexity", "compare", "profile",  "plan",   "quantize",
+    "sweep",    "report", "inspect",    "bench",   "tokenize", "logits", "devices"};
 
 }  // namespace
 
@@ -154,6 +156,28 @@ TEST_CASE("missing and unfit files are failures of one line") {
   check_failure({"generate", kModel, "-p", "x", "--backend", "abacus"}, "abacus");
   // Whatever a name holds, the message is one line.
   check_failure({"inspect", "no\nsuch\033model"}, "klens: error: ");
+}
+
+TEST_CASE("what OpenCL lacks is told in one line, and nothing runs in its place") {
+  Call call;
+  call.arguments = {"generate", kModel, "-p", "x", "-n", "1"};
+  // Whether there is a loader or not, it finds no driver.
+  call.environment = {{"OCL_ICD_VENDORS", "/no/such/folder"}, {"KLENS_ARG_BACKEND", "opencl"}};
+  const Outcome outcome = run(call);
+  CHECK(outcome.code == 1);
+  CHECK(outcome.out == "");
+  CHECK_THAT(outcome.err, Catch::StartsWith("klens: error: backend ") && Catch::Contains("cpu"));
+  CHECK(std::count(outcome.err.begin(), outcome.err.end(), '\n') == 1);
+
+  call.arguments = {"devices", "--json"};
+  const nlohmann::json devices = nlohmann::json::parse(run(call).out)["devices"];
+  REQUIRE_FALSE(devices.empty());
+  CHECK(devices[0]["backend"] == "cpu");
+  CHECK(devices[0]["problem"].is_null());
+  if (devices.size() > 1) CHECK(devices[1]["problem"].get<std::string>() != "");
+  call.arguments = {"devices"};
+  CHECK_THAT(run(call).out, Catch::StartsWith("cpu\n") && Catch::Contains("avx2"));
+  CHECK(run({"devices", "x"}).code == 2);
 }
 
 TEST_CASE("files of token ids are read strictly") {

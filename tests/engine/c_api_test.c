@@ -376,8 +376,16 @@ int main(int argc, char** argv) {
   CHECK(klens_model_open(NULL, NULL, &model, NULL) == KLENS_BAD_ARGUMENT);
   CHECK(klens_model_open(argv[1], &options, &model, &error) == KLENS_BAD_ARGUMENT); /* size not set */
   options.size = sizeof options;
-  options.backend = "opencl";
+  options.backend = "abacus";
   CHECK(klens_model_open(argv[1], &options, &model, &error) == KLENS_UNSUPPORTED);
+  CHECK(strstr(error.message, "abacus") != NULL && strstr(error.message, "use cpu") != NULL);
+  {
+    char* devices = NULL;
+    OK(klens_devices(&devices, e));
+    CHECK(devices != NULL && strstr(devices, "{\"backend\":\"cpu\"") != NULL);
+    klens_string_free(devices);
+    BAD(klens_devices(NULL, e), "json");
+  }
   options.backend = "cpu";
   options.threads = 2;
   options.activations = KLENS_ACTIVATIONS_F32;
@@ -390,6 +398,7 @@ int main(int argc, char** argv) {
   if (model == NULL || other == NULL) return 1;
   CHECK(klens_model_vocab(model) == 4096);
   CHECK(klens_model_threads(model) >= 1);
+  CHECK(strncmp(klens_model_device(model), "cpu ", 4) == 0);
   CHECK(klens_model_context_length(model) == 0); /* state spaces alone */
   CHECK(klens_model_is_eos(model, 0) == 1 && klens_model_is_eos(model, 5) == 0);
   CHECK(klens_model_bos(model) == 0);

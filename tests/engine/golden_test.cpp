@@ -1,59 +1,15 @@
 // The contracts of every architecture's FP32 path against the reference implementation's outputs.
-#include <catch2/catch.hpp>
-#include <cmath>
-
-#include "engine/session.h"
-#include "tests/testing.h"
+#include "tests/engine/golden.h"
 
 namespace klens {
-namespace {
 
 using namespace klens::testing;
-
-struct Golden {
-  std::shared_ptr<const Model> model;
-  std::vector<int32_t> input_ids, greedy_ids;
-  std::vector<float> logits;
-};
-
-Golden load(const std::string& name) {
-  const std::string folder = data_path("goldens/" + name);
-  const SafetensorsFile reference = SafetensorsFile::open(folder + "/reference.safetensors");
-  return {open_model(folder), tensor_values<int32_t>(reference, "input_ids"),
-          tensor_values<int32_t>(reference, "greedy_ids"),
-          tensor_values<float>(reference, "logits")};
-}
-
-// DESIGN.md: every logit within 2e-4 (1 + |logit|).
-void check_close(const std::vector<float>& got, const float* want, size_t first) {
-  double worst = 0;
-  for (size_t i = 0; i < got.size(); ++i)
-    worst = std::max(worst, std::fabs(double{got[i]} - want[i]) / (1 + std::fabs(double{want[i]})));
-  INFO("from logit " << first << ": worst error " << worst);
-  CHECK(worst <= 2e-4);
-  CHECK(!std::isnan(worst));
-}
-
-std::vector<float> eval_in_chunks(Session& session, const std::vector<int32_t>& ids, size_t chunk) {
-  const size_t vocab = static_cast<size_t>(session.model().spec().vocab);
-  std::vector<float> logits(ids.size() * vocab);
-  for (size_t t = 0; t < ids.size(); t += chunk)
-    session.eval(std::span(ids).subspan(t, std::min(chunk, ids.size() - t)),
-                 logits.data() + t * vocab);
-  return logits;
-}
-
-int32_t best(std::span<const float> logits) {
-  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-}
-
-}  // namespace
 
 TEST_CASE("logits hold to the reference, in prefill chunks of any size", "[golden]") {
   const std::string name = GENERATE(from_range(golden_names()));
   const size_t chunk = GENERATE(1, 7, 16, 53);
   CAPTURE(name, chunk);
-  const Golden golden = load(name);
+  const Golden golden = load_golden(name);
   Session session(golden.model, 512);
   check_close(eval_in_chunks(session, golden.input_ids, chunk), golden.logits.data(), 0);
   CHECK(session.position() == 53);
@@ -62,7 +18,7 @@ TEST_CASE("logits hold to the reference, in prefill chunks of any size", "[golde
 TEST_CASE("greedy decoding gives the reference's ids", "[golden]") {
   const std::string name = GENERATE(from_range(golden_names()));
   CAPTURE(name);
-  const Golden golden = load(name);
+  const Golden golden = load_golden(name);
   Session session(golden.model, 512);
   std::vector<int32_t> ids(golden.greedy_ids.begin(), golden.greedy_ids.begin() + 20);
   session.eval(ids, nullptr);
@@ -76,7 +32,7 @@ TEST_CASE("greedy decoding gives the reference's ids", "[golden]") {
 TEST_CASE("forked, saved and restored sessions go on bit-equal", "[golden]") {
   const std::string name = GENERATE(from_range(golden_names()));
   CAPTURE(name);
-  const Golden golden = load(name);
+  const Golden golden = load_golden(name);
   const TemporaryFolder folder;
   const std::span<const int32_t> ids(golden.input_ids);
   Session session(golden.model, 512);
@@ -105,7 +61,7 @@ TEST_CASE("forked, saved and restored sessions go on bit-equal", "[golden]") {
 
 TEST_CASE("any number of threads gives the same bits", "[golden]") {
   const std::string name = GENERATE(from_range(golden_names()));
-  const Golden golden = load(name);
+  const Golden golden = load_golden(name);
   const auto run = [&](int threads) {
     Session session(open_model(data_path("goldens/" + name), threads), 512);
     return eval_in_chunks(session, golden.input_ids, 53);
@@ -114,7 +70,7 @@ TEST_CASE("any number of threads gives the same bits", "[golden]") {
 }
 
 TEST_CASE("ids outside the vocabulary are refused and change nothing", "[golden]") {
-  const Golden golden = load("mamba");
+  const Golden golden = load_golden("mamba");
   Session session(golden.model, 512);
   session.eval(std::span(golden.input_ids).first(3), nullptr);
   const std::vector<float> before(session.logits().begin(), session.logits().end());

@@ -44,7 +44,7 @@ class NullDevice final : public Device {
   void read(uint64_t, void* host, int64_t bytes) const override {
     std::fill_n(static_cast<char*>(host), bytes, char{0});
   }
-  WeightView adopt(const WeightView& mapped) override { return mapped; }
+  Adopted adopt(const WeightView& mapped) override { return {mapped, nullptr}; }
   void fetch(std::span<const std::byte>) override {}
   void fill(const Rows&, const std::function<void(float*)>&) override {}
   void negate_exp(const Rows&) override {}
@@ -69,6 +69,6 @@ class NullDevice final : public Device {
 
 // For ModelOptions::device.
 inline constexpr DeviceEntry kNullDevice = {
-    "null", [](int) -> std::unique_ptr<Device> { return std::make_unique<NullDevice>(); }};
+    "null", [](int, int) -> std::unique_ptr<Device> { return std::make_unique<NullDevice>(); }};
 
 }  // namespace klens::testing

@@ -82,6 +82,12 @@ KLENS_API const char* klens_metrics(void);
    klens_outliers)}]; the first is the default. */
 KLENS_API const char* klens_plan_methods(void);
 
+/* Where models can run on this machine: [{"backend" (for klens_model_options),"name","driver",
+   "problem" (why it cannot be used; null: it can),"best" (what "cpu" or "opencl" alone means),
+   "memory" (bytes),"units" (cores, or compute units),"features":[{"name","about","has","uses"
+   (KLENS_ISA and KLENS_OPENCL_FEATURES leave some out)}]}] */
+KLENS_API klens_status klens_devices(char** json, klens_error* error);
+
 /* ---- models ---------------------------------------------------------------------------------- */
 
 typedef enum klens_activations {
@@ -100,7 +106,7 @@ typedef struct klens_model_options {
   size_t size;
   int32_t threads; /* 0: one per core this process may use, which is also the most */
   klens_activations activations;
-  const char* backend; /* NULL or "cpu" */
+  const char* backend; /* NULL or "cpu"; "opencl", or "opencl:1": see klens_devices */
   int32_t verify;      /* not 0: check the checksums of a .klens file while opening it */
   klens_kv kv;         /* how attention keeps keys and values, and Mamba-2 its states */
 } klens_model_options;
@@ -121,6 +127,9 @@ KLENS_API const char* klens_model_left_out(const klens_model* model);
    worse after more. 0: not said, or a model of state spaces alone, which has no such limit. */
 KLENS_API int64_t klens_model_context_length(const klens_model* model);
 KLENS_API int32_t klens_model_threads(const klens_model* model);
+/* What computes, for people: "cpu avx2", or a device of OpenCL with its driver and what is used of
+   it. Borrowed: lives as long as the model. */
+KLENS_API const char* klens_model_device(const klens_model* model);
 KLENS_API int klens_model_is_eos(const klens_model* model,
                                  int32_t id); /* 1 if it ends a turn: generation stops */
 /* The token that a text begins with, as config.json says (bos_token_id); -1: it does not. A

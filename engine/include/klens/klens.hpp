@@ -46,6 +46,11 @@ using SessionHandle = std::unique_ptr<klens_session, Freer<klens_session, klens_
 using SamplerHandle = std::unique_ptr<klens_sampler, Freer<klens_sampler, klens_sampler_free>>;
 using DecoderHandle = std::unique_ptr<klens_decoder, Freer<klens_decoder, klens_decoder_free>>;
 
+// What klens_devices gives.
+inline std::string devices() {
+  return text_of([](char** json, klens_error* e) { return klens_devices(json, e); });
+}
+
 inline ModelHandle open_model(const std::string& path, const klens_model_options& options) {
   klens_model* model = nullptr;
   check([&](klens_error* e) { return klens_model_open(path.c_str(), &options, &model, e); });

@@ -1,0 +1,8 @@
+#pragma once
+#include "engine/devices.h"
+
+namespace klens {
+
+DeviceReport cpu_report();
+
+}  // namespace klens

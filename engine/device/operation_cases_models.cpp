@@ -1,0 +1,321 @@
+// Cases of what has weights, caches or states.
+#include <cstring>
+#include <limits>
+
+#include "engine/device/operation_bench.h"
+#include "kernels/half.h"
+
+namespace klens {
+
+using namespace cases;
+
+namespace {
+
+// A unit of random numbers. Padding has the integer 0, as packers leave it.
+struct RandomUnit {
+  RandomUnit(Layout layout, bool minima, int64_t rows, int64_t cols, int64_t group,
+             std::mt19937& random) {
+    view = {.layout = layout, .rows = rows, .cols = cols, .group = group};
+    const bool tiles = layout >= Layout::kTilesF16;
+    data.resize(tiles ? tiles_bytes(layout, rows, cols)
+                      : static_cast<size_t>(rows * cols * row_layout_bytes(layout)));
+    for (std::byte& byte : data) byte = static_cast<std::byte>(random());
+    if (layout == Layout::kTilesI8)
+      for (std::byte& byte : data)
+        if (byte == std::byte{0x80}) byte = std::byte{0};
+    if (layout < Layout::kTilesI8) fill_reals(random);
+    view.data = data.data();
+    if (group == 0) return;
+    std::uniform_real_distribution<float> draw(-0.1f, 0.1f);
+    const size_t scales = static_cast<size_t>(view.row_tiles() * view.groups() * kTileOutputs);
+    for (size_t i = 0; i < scales; ++i) {
+      scale.push_back(f32_to_f16(draw(random)));
+      min.push_back(f32_to_f16(draw(random)));
+    }
+    view.scale = scale.data();
+    if (minima) view.min = min.data();
+  }
+  void fill_reals(std::mt19937& random) {
+    std::uniform_real_distribution<float> draw(-1, 1);
+    const size_t bytes = view.layout == Layout::kRowsF32 ? 4 : 2;
+    for (size_t at = 0; at + bytes <= data.size(); at += bytes) {
+      const float x = draw(random);
+      const uint16_t half = view.layout == Layout::kRowsBf16 ? f32_to_bf16(x) : f32_to_f16(x);
+      std::memcpy(data.data() + at, bytes == 4 ? static_cast<const void*>(&x) : &half, bytes);
+    }
+  }
+
+  std::vector<std::byte> data;
+  std::vector<uint16_t> scale, min;
+  WeightView view;
+};
+
+// Two units side by side in a matrix: the first has whole tiles.
+struct RandomMatrix {
+  std::vector<std::shared_ptr<const RandomUnit>> units;
+  int64_t rows = 0;
+};
+
+RandomMatrix random_matrix(const CaseSizes& s, Layout layout, bool minima, int64_t group) {
+  std::mt19937 random(s.seed);
+  RandomMatrix matrix;
+  for (const int64_t rows : {int64_t{32}, s.width / 2 + 1}) {
+    matrix.units.push_back(
+        std::make_shared<RandomUnit>(layout, minima, rows, s.width, group, random));
+    matrix.rows += rows;
+  }
+  return matrix;
+}
+
+// The matrix's share of |W| |x| for each output: what magnitudes cannot have, as weights are the
+// same.
+Floats absolute_sums(const RandomMatrix& matrix) {
+  Floats sums;
+  for (const auto& unit : matrix.units) {
+    const WeightView& w = unit->view;
+    Floats row(static_cast<size_t>(w.cols));
+    for (int64_t n = 0; n < w.rows; ++n) {
+      expand_row(w, n, row.data());
+      double sum = 0;
+      for (int64_t k = 0; k < w.cols; ++k) {
+        double term = std::fabs(double{row[static_cast<size_t>(k)]});
+        if (w.min != nullptr) {
+          const int64_t at = (n / 16 * w.groups() + k / w.group) * 16 + n % 16;
+          term += 2 * std::fabs(double{f16_to_f32(w.min[at])});
+        }
+        sum += term;
+      }
+      sums.push_back(static_cast<float>(sum));
+    }
+  }
+  return sums;
+}
+
+std::vector<Weight> adopt(Device& device, const RandomMatrix& matrix, int64_t group, int planes) {
+  std::vector<Weight> weights;
+  for (const auto& unit : matrix.units) {
+    const Device::Adopted adopted = device.adopt(unit->view);
+    Weight weight;
+    weight.view = adopted.view;
+    weight.memory = adopted.memory;
+    weight.activation_group = group;
+    weight.activation_planes = planes;
+    weights.push_back(std::move(weight));
+  }
+  return weights;
+}
+
+// Magnitudes are what bounds take: the sums themselves, as |x| <= 1.
+OperationCase linear_case(const CaseSizes& s, const RandomMatrix& matrix, const std::string& what,
+                          int64_t activation_group, int planes, double factor) {
+  const auto sums = std::make_shared<const Floats>(absolute_sums(matrix));
+  OperationCase made = make_case(
+      what, s.seed,
+      [factor](double value, double magnitude) {
+        return factor * kEps * magnitude + kEps * std::fabs(value);
+      },
+      [=](Bench& b) {
+        LinearInput x(b.rows(s.tokens, s.width));
+        const Rows bias = b.table(1, matrix.rows), y = b.rows(s.tokens, matrix.rows);
+        const std::vector<Weight> weights = adopt(b.device(), matrix, activation_group, planes);
+        b.lane().linear(weights, x, bias, y);
+        b.lane().linear(weights, x, {}, y);  // with what it was rounded to
+        b.lane().add_scaled(y, 0, y);
+        b.lane().linear(weights, x, bias, y);
+        b.give(y);
+      });
+  const auto run = made.run;
+  made.run = [=](Device& device, bool magnitudes) {
+    if (!magnitudes) return run(device, false);
+    Values all;
+    for (int64_t t = 0; t < s.tokens; ++t)
+      for (const float sum : *sums) all.push_back(double{sum} + 2);  // and the bias
+    return all;
+  };
+  return made;
+}
+
+OperationCase embed_case(const CaseSizes& s, const RandomMatrix& matrix, const std::string& what) {
+  return make_case(what, s.seed, exact, [=](Bench& b) {
+    std::vector<int32_t> ids;
+    for (int64_t t = 0; t < s.tokens; ++t)
+      ids.push_back(static_cast<int32_t>(b.below(matrix.rows)));
+    const Rows y = b.rows(s.tokens, s.width);
+    b.lane().embed(adopt(b.device(), matrix, 0, 1), ids, 1.5f, y);
+    b.give(y);
+  });
+}
+
+}  // namespace
+
+std::vector<OperationCase> linear_cases(const CaseSizes& s, Layout layout, bool minima,
+                                        bool rounded) {
+  const bool integers = layout >= Layout::kTilesI8;
+  const bool small_groups = integers && tile_cols(layout) == 32;
+  std::vector<int64_t> groups = {0};
+  if (integers) groups = {32, 64, s.width};
+  if (small_groups) groups.push_back(16);
+  std::vector<OperationCase> all;
+  for (const int64_t group : groups) {
+    const RandomMatrix matrix = random_matrix(s, layout, minima, std::min(group, s.width));
+    const std::string what =
+        sizes_of("linear", s) + ", layout " + std::to_string(static_cast<int>(layout)) +
+        (minima ? " with minima" : "") + ", groups of " + std::to_string(group);
+    if (!rounded) {
+      all.push_back(linear_case(s, matrix, what, 0, 1, static_cast<double>(s.width)));
+      all.push_back(embed_case(s, matrix, what + ", embedding"));
+      continue;
+    }
+    // As formats have them: groups of 16 by activations of 32, one for a row by those of 32.
+    const int64_t own = group == s.width || group == 16 ? 32 : group;
+    const double x_groups =
+        static_cast<double>((s.width + std::min<int64_t>(own, group) - 1) / std::min(own, group));
+    for (const int planes : {1, 2})
+      all.push_back(linear_case(s, matrix,
+                                what + ", rounded to " + std::to_string(8 * planes) + " bits", own,
+                                planes, 2 * (x_groups + 3)));
+  }
+  return all;
+}
+
+std::vector<OperationCase> rope_cases(const CaseSizes& s) {
+  return {make_case(
+      sizes_of("rope", s), s.seed, [](double, double) { return 4 * kEps; },
+      [=](Bench& b) {
+        const int64_t pairs = (s.width + 1) / 2, dim = 2 * pairs + 3;
+        const Rows x = b.rows(s.tokens, 3 * dim);
+        b.lane().rope(x, 3, {b.table(s.tokens, pairs), b.table(s.tokens, pairs)});
+        b.give(x);
+      })};
+}
+
+std::vector<OperationCase> attention_cases(const CaseSizes& s, KvType type) {
+  std::vector<OperationCase> all;
+  const int64_t k_dim = s.width, v_dim = s.width + 3, kv_heads = 2, heads = 6;
+  const float scale = 1 / std::sqrt(static_cast<float>(k_dim));
+  for (const bool window : {false, true}) {
+    const KvCacheSpec spec{.kv_heads = kv_heads,
+                           .k_dim = k_dim,
+                           .v_dim = v_dim,
+                           .reach = window ? 5 + s.tokens / 2 : std::numeric_limits<int64_t>::max(),
+                           .pinned = window ? 3 : 0,
+                           .first_block = 0,
+                           .last_block = 0};
+    const double most = scale * static_cast<double>(k_dim);  // of scores, as |q|, |k| <= 1
+    const double keys = 3.0 * static_cast<double>(s.tokens) + 4;
+    const double bound = (8.0 * static_cast<double>(k_dim) + keys + 64) * kEps * (1 + most);
+    all.push_back(make_case(
+        sizes_of("attention", s) + ", cache " + std::to_string(static_cast<int>(type)) +
+            (window ? ", window" : ""),
+        s.seed, [bound](double, double) { return bound; },
+        [=](Bench& b) {
+          SequenceState state;
+          state.caches.emplace_back(b.device(), spec, type);
+          over_calls(b, state, s.tokens, [=](Bench& bench, const Batch& batch, int64_t tokens) {
+            const Rows q = bench.rows(tokens, heads * k_dim), y = bench.rows(tokens, heads * v_dim);
+            bench.lane().store_kv(0, bench.rows(tokens, kv_heads * k_dim),
+                                  bench.rows(tokens, kv_heads * v_dim), batch);
+            bench.lane().attend({q, y, 0, spec, heads, scale, false}, batch);
+            bench.give(y);
+          });
+        }));
+  }
+  return all;
+}
+
+std::vector<OperationCase> scan_cases(const CaseSizes& s) {
+  const int64_t channels = s.width;
+  std::vector<OperationCase> all;
+  // A state that lives over the case's calls, of one slot.
+  const auto add = [&](const std::string& what, double factor, const StateSlot& slot,
+                       const auto& call) {
+    all.push_back(make_case(
+        what, s.seed,
+        [factor](double, double magnitude) { return factor * kEps * magnitude + 1e-36; },
+        [=](Bench& b) {
+          StateLayout layout;
+          layout.add(slot, b.device().state_bytes(slot));
+          SequenceState state;
+          state.layout = &layout;
+          state.slots = Memory(b.device(), layout.bytes());
+          over_calls(b, state, s.tokens, call);
+        }));
+  };
+  for (const int64_t taps : {int64_t{1}, int64_t{4}}) {
+    const StateSlot slot{.kind = StateSlot::Kind::kConv1d, .channels = channels, .width = taps};
+    // SiLU of a sum of magnitudes is half of it at least.
+    add(sizes_of("conv1d", s), 8 * static_cast<double>(taps + 2), slot,
+        [=](Bench& b, const Batch& batch, int64_t tokens) {
+          const Rows y = b.rows(tokens, channels);
+          b.lane().conv1d({b.rows(tokens, channels), y, b.table(taps, channels),
+                           taps == 1 ? Rows() : b.table(1, channels), 0},
+                          batch);
+          b.give(y);
+        });
+  }
+  for (const int64_t states : {int64_t{5}, int64_t{16}, int64_t{37}}) {
+    const StateSlot slot{
+        .kind = StateSlot::Kind::kSelectiveScan, .channels = 2 * channels, .states = states};
+    std::mt19937 random(s.seed);
+    const auto unit =
+        std::make_shared<const RandomUnit>(Layout::kRowsF32, false, channels, 3, 0, random);
+    // The second of two heads; dt_proj's and softplus's errors are those of its inputs, too.
+    add(sizes_of("selective scan", s), 8 * static_cast<double>(states + 16) * 8, slot,
+        [=](Bench& b, const Batch& batch, int64_t tokens) {
+          const Rows y = b.rows(tokens, channels);
+          const RandomMatrix matrix{{unit}, channels};
+          Floats rates = b.numbers(states * 2 * channels, 0.2f, 4);
+          for (float& rate : rates) rate = -rate;
+          const Rows a = b.empty(states, 2 * channels);
+          b.lane().write(rates.data(), a);
+          b.lane().selective_scan({.dt_proj = adopt(b.device(), matrix, 0, 1),
+                                   .x = b.rows(tokens, channels),
+                                   .z = b.rows(tokens, channels, -3, 3),
+                                   .dt = b.rows(tokens, 3, 0, 0.1f),
+                                   .b = b.rows(tokens, states),
+                                   .c = b.rows(tokens, states),
+                                   .a = a.columns(channels, channels),
+                                   .d = b.table(1, channels),
+                                   .dt_bias = b.table(1, channels, 0, 0.5f),
+                                   .slot = 0,
+                                   .first = channels,
+                                   .y = y},
+                                  batch);
+          b.give(y);
+        });
+  }
+  for (const int64_t states : {int64_t{7}, int64_t{32}}) {
+    const int64_t heads = 4, groups = 2, head_dim = channels;
+    const StateSlot slot{.kind = StateSlot::Kind::kSsd,
+                         .channels = heads * head_dim,
+                         .heads = heads,
+                         .groups = groups,
+                         .states = states};
+    add(sizes_of("ssd scan", s), 16 * static_cast<double>(states + 80 + s.tokens / 8), slot,
+        [=](Bench& b, const Batch& batch, int64_t tokens) {
+          const Rows y = b.rows(tokens, heads * head_dim), a = b.empty(1, heads);
+          Floats rates = b.numbers(heads, 0.2f, 3);
+          for (float& rate : rates) rate = -rate;
+          b.lane().write(rates.data(), a);
+          const std::string where = "a case";
+          b.lane().ssd_scan({.dt = b.rows(tokens, heads, 0, 1),
+                             .x = b.rows(tokens, heads * head_dim),
+                             .b = b.rows(tokens, groups * states),
+                             .c = b.rows(tokens, groups * states),
+                             .dt_bias = b.table(1, heads, 0, 1),
+                             .a = a,
+                             .d = b.table(1, heads),
+                             .dt_min = 0,
+                             .dt_max = 1.2f,
+                             .rounded = false,
+                             .slot = 0,
+                             .where = where,
+                             .y = y},
+                            batch);
+          b.give(y);
+        });
+  }
+  return all;
+}
+
+}  // namespace klens

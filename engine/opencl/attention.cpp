@@ -1,0 +1,90 @@
+// Attention between its projections: rotation, the cache, softmax.
+#include <algorithm>
+
+#include "engine/opencl/lane.h"
+
+namespace klens {
+namespace {
+
+std::string kv_options(KvType type) { return "-DKV=" + std::to_string(static_cast<int>(type)); }
+
+// Positions and distances are ints in kernels: a sequence is shorter.
+int64_t as_int(int64_t distance) { return std::min<int64_t>(distance, INT32_MAX / 2); }
+
+}  // namespace
+
+void OpenClLane::rope(const Rows& x, int64_t heads, const RopeTable& table) {
+  const int64_t pairs = table.cos.width();
+  launch(Step::kElementwise, {"attention", "", "rope"}, over_columns(pairs, heads, x.count()),
+         {x, At(table.cos), At(table.sin), heads, x.width() / heads, pairs});
+}
+
+// x: the rows of the positions from `position` on.
+void OpenClLane::store_rows(const KvCache& cache, const KvCache::Plane& plane, const Rows& x,
+                            int64_t position) {
+  const int64_t heads = cache.kv_heads();
+  const int64_t scale_bytes = heads * static_cast<int64_t>(sizeof(float));
+  for (const KvCache::Run& run : cache.runs(position, x.count())) {
+    const auto at = [&](const Memory& memory, int64_t row_bytes) {
+      return memory.bytes() == 0
+                 ? At(uint64_t{0})
+                 : At(memory.address() + static_cast<uint64_t>(run.row * row_bytes));
+    };
+    const int64_t items = cache.type() == KvType::kI8 ? 1 : plane.dim;
+    launch(Step::kElementwise, {"attention", kv_options(cache.type()), "store_kv"},
+           over_columns(items, heads, run.rows),
+           {x.rows(run.position - position, run.rows), at(plane.data, cache.row_bytes(plane)),
+            at(plane.scale, scale_bytes), At(beyond_), heads, plane.dim});
+  }
+}
+
+void OpenClLane::store_kv(size_t index, const Rows& k, const Rows& v, const Batch& batch) {
+  for (const Sequence& s : batch.sequences) {
+    KvCache& cache = s.state->caches[index];
+    cache.extend(s.position, s.tokens);
+    stored_halves_ = stored_halves_ || cache.type() == KvType::kF16;
+    store_rows(cache, cache.k(), k.rows(s.row, s.tokens), s.position);
+    store_rows(cache, cache.v(), v.rows(s.row, s.tokens), s.position);
+  }
+}
+
+void OpenClLane::attend(const AttendArgs& a, const Batch& batch) {
+  const KvCacheSpec& spec = a.spec;
+  for (const Sequence& s : batch.sequences) {
+    const KvCache& cache = s.state->caches[a.cache];
+    const KvCache::Runs held = cache.held();
+    std::array<KvCache::Run, 3> runs{};
+    std::copy(held.begin(), held.end(), runs.begin());
+    const auto scale = [](const KvCache::Plane& plane) {
+      return At(plane.scale.bytes() == 0 ? 0 : plane.scale.address());
+    };
+    launch(Step::kAttention, {"attention", kv_options(cache.type()), "attend"},
+           {{64 * static_cast<size_t>(a.heads), static_cast<size_t>(s.tokens), 1}, {64, 1, 1}},
+           {a.q.rows(s.row, s.tokens),
+            At(cache.k().data.address()),
+            At(cache.v().data.address()),
+            scale(cache.k()),
+            scale(cache.v()),
+            runs[0].row,
+            runs[0].rows,
+            runs[0].position,
+            runs[1].row,
+            runs[1].rows,
+            runs[1].position,
+            runs[2].row,
+            runs[2].rows,
+            runs[2].position,
+            a.scale,
+            as_int(spec.reach),
+            as_int(spec.pinned),
+            s.position,
+            a.heads,
+            spec.kv_heads,
+            spec.k_dim,
+            spec.v_dim,
+            a.y.rows(s.row, s.tokens),
+            LocalFloats{spec.k_dim + spec.v_dim}});
+  }
+}
+
+}  // namespace klens

@@ -1,0 +1,188 @@
+// What moves, joins or changes rows, and norms.
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "engine/opencl/lane.h"
+
+namespace klens {
+
+OpenClLane::OpenClLane(Device& device, OpenClQueue& queue)
+    : Lane(device), device_(device), queue_(queue), beyond_(queue.allocate(sizeof(int32_t))) {
+  queue_.zero(beyond_, sizeof(int32_t));
+}
+
+OpenClLane::~OpenClLane() { queue_.free(beyond_); }
+
+void OpenClLane::launch(Step step, const KernelName& which, const WorkItems& grid,
+                        std::initializer_list<Argument> arguments) {
+  if (clock_ == nullptr) return queue_.launch(which, grid, arguments);
+  queue_.finish();
+  const Timed timed(clock_, step);
+  queue_.launch(which, grid, arguments);
+  queue_.finish();
+}
+
+void OpenClLane::each(const char* name, const Rows& y, std::initializer_list<Argument> arguments) {
+  launch(Step::kElementwise, {"elementwise", "", name}, over_columns(y.width(), y.count()),
+         arguments);
+}
+
+void OpenClLane::check_reach() {
+  if (!stored_halves_) return;
+  stored_halves_ = false;
+  int32_t beyond = 0;
+  queue_.read(beyond_, &beyond, sizeof beyond);
+  if (beyond == 0) return;
+  queue_.zero(beyond_, sizeof beyond);
+  throw Error(ErrorKind::kUnsupported,
+              "keys or values left what FP16 holds (65504); run the model with --kv f32");
+}
+
+const float* OpenClLane::host(const Rows& x) {
+  if (x.none() || x.width() == 0) return take_host<float>(1);
+  float* to = take_host<float>(x.count() * x.width());
+  Rows together = x;
+  if (x.count() > 1 && x.stride() != x.width()) {
+    together = take(x.count(), x.width());
+    copy(x, together);
+  }
+  queue_.read(together.address(), to, x.count() * x.width() * static_cast<int64_t>(sizeof(float)));
+  check_reach();
+  return to;
+}
+
+void OpenClLane::write(const float* from, const Rows& to) {
+  const bool together = to.stride() == to.width();
+  const int64_t rows = together ? std::min<int64_t>(to.count(), 1) : to.count();
+  const int64_t floats = together ? to.count() * to.width() : to.width();
+  for (int64_t t = 0; t < rows; ++t)
+    queue_.write(from + t * floats,
+                 to.address() + static_cast<uint64_t>(t * to.stride()) * sizeof(float),
+                 floats * static_cast<int64_t>(sizeof(float)));
+}
+
+At OpenClLane::slot_of(const Sequence& sequence, size_t slot) {
+  const SequenceState& state = *sequence.state;
+  if (state.slots.bytes() > 0)
+    return At(state.slots.address() + static_cast<uint64_t>(state.layout->at(slot)));
+  const int64_t bytes = device_.state_bytes(state.layout->slot(slot));
+  const uint64_t zeros = take_bytes(bytes);
+  queue_.zero(zeros, bytes);
+  return At(zeros);
+}
+
+void OpenClLane::norm(const NormArgs& a) {
+  const int64_t part = a.x.width() / a.heads;
+  launch(Step::kNorm, {"norm", "", "rms_norm"},
+         {{64 * static_cast<size_t>(a.heads), static_cast<size_t>(a.x.count()), 1}, {64, 1, 1}},
+         {a.x, a.y, At(a.weight), int64_t{a.weight.width() > part}, part, a.eps});
+}
+
+void OpenClLane::gated_norm(const GatedNormArgs& a) {
+  using Order = GatedNormArgs::Order;
+  const Rows& y = a.y;
+  if (a.order == Order::kGate) return each("gate", y, {a.gate, y, y.width()});
+  launch(Step::kNorm, {"norm", "", "gated_norm"},
+         {{64 * static_cast<size_t>(a.groups), static_cast<size_t>(y.count()), 1}, {64, 1, 1}},
+         {a.gate, y, At(a.weight), y.width() / a.groups, a.eps,
+          int64_t{a.order == Order::kNormThenGate}});
+}
+
+void OpenClLane::activate(const ActivateArgs& a) {
+  const int kind = a.activation == Activation::kSilu   ? 0
+                   : a.activation == Activation::kGelu ? 1
+                                                       : 2;
+  if (a.gated)
+    each("activate_gated", a.y, {a.projected, kind, a.gate_scale, a.y, a.y.width()});
+  else
+    each("activate", a.y, {a.projected, kind, a.y, a.y.width()});
+}
+
+void OpenClLane::zero(const Rows& x) { each("fill_zeros", x, {x, x.width()}); }
+void OpenClLane::copy(const Rows& from, const Rows& to) {
+  each("copy_rows", to, {from, to, to.width()});
+}
+void OpenClLane::scale(const Rows& x, float by, const Rows& y) {
+  each("scale", y, {x, by, y, y.width()});
+}
+void OpenClLane::scale_columns(const Rows& x, const Rows& by) {
+  each("scale_columns", x, {x, At(by), x.width()});
+}
+void OpenClLane::add(const Rows& a, const Rows& b, const Rows& y) {
+  each("add", y, {a, b, y, y.width()});
+}
+void OpenClLane::mean(const Rows& a, const Rows& b, const Rows& y) {
+  each("mean", y, {a, b, y, y.width()});
+}
+void OpenClLane::add_scaled(const Rows& from, float by, const Rows& to) {
+  each("add_scaled", to, {from, by, to, to.width()});
+}
+void OpenClLane::deinterleave(const Rows& from, const Rows& to) {
+  each("deinterleave", to, {from, to, to.width()});
+}
+
+void OpenClLane::gather(const Rows& from, std::span<const int64_t> rows, const Rows& to) {
+  if (rows.empty()) return;
+  const Frame frame(*this);
+  const std::vector<int32_t> numbers(rows.begin(), rows.end());
+  each("gather", to, {from, put(std::span(numbers)), to, to.width()});
+}
+
+void OpenClLane::scatter_add(const Rows& from, std::span<const int64_t> rows,
+                             std::span<const float> by, const Rows& to) {
+  if (rows.empty()) return;
+  const Frame frame(*this);
+  const std::vector<int32_t> numbers(rows.begin(), rows.end());
+  each("scatter_add", from, {from, put(std::span(numbers)), put(by), to, to.width()});
+}
+
+void OpenClLane::add_products(const Rows& x, const Rows& sums) {
+  const Frame frame(*this);
+  const Rows factors = take(1, x.count());
+  each("unit_factors", factors, {x, x.width(), At(factors), x.count()});
+  each("add_products", sums, {x, At(factors), x.count(), sums, x.width()});
+}
+
+// ---- what logits are reduced to -----------------------------------------------------------------
+
+void OpenClLane::normalisers(const Rows& z, At stats) {
+  launch(Step::kElementwise, {"scores", "", "normaliser"},
+         {{128 * static_cast<size_t>(z.count()), 1, 1}, {128, 1, 1}}, {z, z.width(), stats});
+}
+
+void OpenClLane::log_sum_exp(const Rows& z, std::span<double> sums) {
+  if (z.none()) return;
+  const Frame frame(*this);
+  const Rows stats = take(z.count(), 3);
+  normalisers(z, At(stats));
+  const float* found = host(stats);
+  for (int64_t t = 0; t < z.count(); ++t, found += 3)
+    sums[static_cast<size_t>(t)] = found[0] + std::log(double{found[1]} + double{found[2]});
+}
+
+void OpenClLane::divergence(const Rows& z, const Rows& zq, std::span<PositionScore> scores) {
+  if (z.none()) return;
+  const Frame frame(*this);
+  const Rows both = take(2 * z.count(), 3), sums = take(z.count(), 8);
+  const Rows of_p = both.rows(0, z.count()), of_q = both.rows(z.count(), z.count());
+  normalisers(z, At(of_p));
+  normalisers(zq, At(of_q));
+  launch(Step::kElementwise, {"scores", "", "divergence"},
+         {{128 * static_cast<size_t>(z.count()), 1, 1}, {128, 1, 1}},
+         {z, zq, At(of_p), At(of_q), z.width(), At(sums)});
+  const float *stats = host(both), *found = host(sums);
+  const auto lse = [&](int64_t row) {
+    const float* s = stats + 3 * row;
+    return s[0] + std::log(double{s[1]} + double{s[2]});
+  };
+  for (int64_t t = 0; t < z.count(); ++t, found += 8)
+    scores[static_cast<size_t>(t)] = {.lse_p = lse(t),
+                                      .lse_q = lse(z.count() + t),
+                                      .kl = double{found[0]} + double{found[1]},
+                                      .kl_reverse = double{found[2]} + double{found[3]},
+                                      .squared_error = double{found[4]} + double{found[5]},
+                                      .squared = double{found[6]} + double{found[7]}};
+}
+
+}  // namespace klens

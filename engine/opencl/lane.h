@@ -1,0 +1,84 @@
+#pragma once
+#include "engine/cpu/step_clock.h"
+#include "engine/device/device.h"
+#include "engine/opencl/queue.h"
+
+namespace klens {
+
+// Operations as kernels of kernels/opencl, told to the device's queue. Nothing waits but what gives
+// numbers to the host.
+class OpenClLane final : public Lane {
+ public:
+  OpenClLane(Device& device, OpenClQueue& queue);
+  ~OpenClLane() override;
+  void become(StepClock* clock) { clock_ = clock; }
+
+  const float* host(const Rows& x) override;
+  void write(const float* from, const Rows& to) override;
+  void embed(std::span<const Weight> table, std::span<const int32_t> ids, float scale,
+             const Rows& y) override;
+  void linear(std::span<const Weight> units, LinearInput& x, const Rows& bias,
+              const Rows& y) override;
+  void look(std::span<const Weight> units, LinearInput& x) override;
+  void norm(const NormArgs& args) override;
+  void gated_norm(const GatedNormArgs& args) override;
+  void activate(const ActivateArgs& args) override;
+  void conv1d(const Conv1dArgs& args, const Batch& batch) override;
+  void selective_scan(const SelectiveScanArgs& args, const Batch& batch) override;
+  void ssd_scan(const SsdScanArgs& args, const Batch& batch) override;
+  void rope(const Rows& x, int64_t heads, const RopeTable& table) override;
+  void store_kv(size_t cache, const Rows& k, const Rows& v, const Batch& batch) override;
+  void attend(const AttendArgs& args, const Batch& batch) override;
+  void zero(const Rows& x) override;
+  void copy(const Rows& from, const Rows& to) override;
+  void scale(const Rows& x, float by, const Rows& y) override;
+  void scale_columns(const Rows& x, const Rows& by) override;
+  void add(const Rows& a, const Rows& b, const Rows& y) override;
+  void mean(const Rows& a, const Rows& b, const Rows& y) override;
+  void add_scaled(const Rows& from, float by, const Rows& to) override;
+  void deinterleave(const Rows& from, const Rows& to) override;
+  void gather(const Rows& from, std::span<const int64_t> rows, const Rows& to) override;
+  void scatter_add(const Rows& from, std::span<const int64_t> rows, std::span<const float> by,
+                   const Rows& to) override;
+  void add_products(const Rows& x, const Rows& sums) override;
+  void divergence(const Rows& z, const Rows& zq, std::span<PositionScore> scores) override;
+  void log_sum_exp(const Rows& z, std::span<double> sums) override;
+
+  // Throws Error if keys or values that were stored since this was last asked are beyond FP16. A
+  // cache is not turned to FP32, as the CPU's is: to know in time, each layer would have to wait.
+  void check_reach();
+  void forget_reach() {
+    if (stored_halves_) queue_.zero(beyond_, sizeof(int32_t));
+    stored_halves_ = false;
+  }
+
+ private:
+  void launch(Step step, const KernelName& which, const WorkItems& grid,
+              std::initializer_list<Argument> arguments);
+  // Of elementwise.cl, over y's columns and rows; the width is the last argument.
+  void each(const char* name, const Rows& y, std::initializer_list<Argument> arguments);
+  // Numbers of the host in scratch memory.
+  template <class T>
+  At put(std::span<const T> values) {
+    const int64_t bytes = static_cast<int64_t>(values.size_bytes());
+    const uint64_t at = take_bytes(bytes);
+    queue_.write(values.data(), at, bytes);
+    return At(at);
+  }
+  // The sequence's slot; zeros in scratch where it keeps none.
+  At slot_of(const Sequence& sequence, size_t slot);
+  void round_input(const Weight& w, LinearInput& x);
+  void unit(const Weight& w, const LinearInput& x, At bias, const Rows& y);
+  void store_rows(const KvCache& cache, const KvCache::Plane& plane, const Rows& x,
+                  int64_t position);
+  // stats [rows][3]: of each row the greatest, and the sum of e^(z - it) in two floats.
+  void normalisers(const Rows& z, At stats);
+
+  Device& device_;
+  OpenClQueue& queue_;
+  StepClock* clock_ = nullptr;
+  uint64_t beyond_;             // an int: whether FP16 had no room
+  bool stored_halves_ = false;  // since it was last looked at
+};
+
+}  // namespace klens

@@ -1,0 +1,214 @@
+#include "engine/opencl/queue.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <new>
+
+#include "base/check.h"
+#include "base/error.h"
+
+namespace klens {
+namespace {
+
+constexpr int kNumberShift = 40;
+constexpr uint64_t kByteMask = (uint64_t{1} << kNumberShift) - 1;
+constexpr size_t kMostBuffers = size_t{1} << (64 - kNumberShift);
+constexpr size_t kPage = 4096;
+
+// What is small is written from a copy, so that nobody waits for what was to be done before.
+constexpr int64_t kCopied = int64_t{1} << 20;
+
+size_t whole(int64_t count, size_t group) {
+  return (static_cast<size_t>(count) + group - 1) / group * group;
+}
+
+void CL_CALLBACK free_copy(cl_event, cl_int, void* copy) {
+  delete static_cast<std::vector<std::byte>*>(copy);
+}
+
+}  // namespace
+
+WorkItems over_columns(int64_t columns, int64_t rows, int64_t depth) {
+  constexpr size_t kItems = 64;
+  return {{whole(columns, kItems), static_cast<size_t>(rows), static_cast<size_t>(depth)},
+          {kItems, 1, 1}};
+}
+
+OpenClQueue::OpenClQueue(const OpenClInfo& info, OpenClPrograms::Check check) : info_(info) {
+  cl_int status = CL_SUCCESS;
+  const cl_context_properties properties[] = {
+      CL_CONTEXT_PLATFORM, reinterpret_cast<cl_context_properties>(info.platform_id), 0};
+  context_ = opencl().clCreateContext(properties, 1, &info.device_id, nullptr, nullptr, &status);
+  check_opencl(status, "clCreateContext");
+  queue_ = opencl().clCreateCommandQueueWithProperties(context_, info.device_id, nullptr, &status);
+  if (status != CL_SUCCESS) opencl().clReleaseContext(context_);
+  check_opencl(status, "clCreateCommandQueueWithProperties");
+  programs_.emplace(info_, context_, std::move(check));
+}
+
+OpenClQueue::~OpenClQueue() {
+  opencl().clFinish(queue_);
+  programs_.reset();
+  for (const cl_mem buffer : buffers_)
+    if (buffer != nullptr) opencl().clReleaseMemObject(buffer);
+  opencl().clReleaseCommandQueue(queue_);
+  opencl().clReleaseContext(context_);
+}
+
+uint64_t OpenClQueue::keep(cl_mem buffer) {
+  const std::lock_guard lock(mutex_);
+  size_t number = 0;
+  if (!free_.empty()) {
+    number = free_.back();
+    free_.pop_back();
+    buffers_[number - 1] = buffer;
+  } else {
+    if (buffers_.size() + 1 >= kMostBuffers) throw std::bad_alloc();
+    free_.reserve(buffers_.size() + 1);  // giving it back cannot fail
+    buffers_.push_back(buffer);
+    number = buffers_.size();
+  }
+  return uint64_t{number} << kNumberShift;
+}
+
+uint64_t OpenClQueue::allocate(int64_t bytes) {
+  if (bytes > info_.largest_allocation) throw std::bad_alloc();
+  cl_int status = CL_SUCCESS;
+  const cl_mem buffer = opencl().clCreateBuffer(context_, CL_MEM_READ_WRITE,
+                                                static_cast<size_t>(bytes), nullptr, &status);
+  check_opencl(status, "clCreateBuffer");
+  return keep(buffer);
+}
+
+// Drivers want whole pages.
+uint64_t OpenClQueue::map(const void* host, int64_t bytes) {
+  const auto begin = reinterpret_cast<uint64_t>(host), first = begin / kPage * kPage;
+  const uint64_t size = (begin + static_cast<uint64_t>(bytes) + kPage - 1) / kPage * kPage - first;
+  if (size > static_cast<uint64_t>(info_.largest_allocation)) return 0;
+  cl_int status = CL_SUCCESS;
+  const cl_mem buffer =
+      opencl().clCreateBuffer(context_, CL_MEM_READ_ONLY | CL_MEM_USE_HOST_PTR,
+                              static_cast<size_t>(size), reinterpret_cast<void*>(first), &status);
+  return status == CL_SUCCESS ? keep(buffer) + (begin - first) : 0;
+}
+
+void OpenClQueue::free(uint64_t address) noexcept {
+  const std::lock_guard lock(mutex_);
+  const size_t number = static_cast<size_t>(address >> kNumberShift);
+  // What was told to use it has it until it is done.
+  opencl().clReleaseMemObject(buffers_[number - 1]);
+  buffers_[number - 1] = nullptr;
+  free_.push_back(number);
+}
+
+OpenClQueue::Place OpenClQueue::place(uint64_t address) const {
+  const size_t number = static_cast<size_t>(address >> kNumberShift);
+  KLENS_CHECK(number > 0 && number <= buffers_.size() && buffers_[number - 1] != nullptr);
+  return {buffers_[number - 1], address & kByteMask};
+}
+
+void OpenClQueue::zero(uint64_t address, int64_t bytes) {
+  if (bytes == 0) return;
+  const std::lock_guard lock(mutex_);
+  const Place to = place(address);
+  const cl_uchar nothing = 0;
+  check_opencl(opencl().clEnqueueFillBuffer(queue_, to.buffer, &nothing, 1, to.at,
+                                            static_cast<size_t>(bytes), 0, nullptr, nullptr),
+               "clEnqueueFillBuffer");
+}
+
+void OpenClQueue::copy(uint64_t from, uint64_t to, int64_t bytes) {
+  if (bytes == 0) return;
+  const std::lock_guard lock(mutex_);
+  const Place source = place(from), target = place(to);
+  check_opencl(
+      opencl().clEnqueueCopyBuffer(queue_, source.buffer, target.buffer, source.at, target.at,
+                                   static_cast<size_t>(bytes), 0, nullptr, nullptr),
+      "clEnqueueCopyBuffer");
+}
+
+// The lock is not held while waiting.
+void OpenClQueue::wait(cl_event event) {
+  const cl_int status = opencl().clWaitForEvents(1, &event);
+  opencl().clReleaseEvent(event);
+  check_opencl(status, "a command");
+}
+
+void OpenClQueue::write(const void* host, uint64_t to, int64_t bytes) {
+  if (bytes == 0) return;
+  std::unique_ptr<std::vector<std::byte>> copy;
+  if (bytes <= kCopied) {
+    const auto* begin = static_cast<const std::byte*>(host);
+    copy = std::make_unique<std::vector<std::byte>>(begin, begin + bytes);
+  }
+  cl_event event = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    const Place target = place(to);
+    check_opencl(opencl().clEnqueueWriteBuffer(queue_, target.buffer, CL_FALSE, target.at,
+                                               static_cast<size_t>(bytes),
+                                               copy ? copy->data() : host, 0, nullptr, &event),
+                 "clEnqueueWriteBuffer");
+  }
+  if (!copy) return wait(event);
+  if (opencl().clSetEventCallback(event, CL_COMPLETE, free_copy, copy.get()) != CL_SUCCESS)
+    return wait(event);
+  static_cast<void>(copy.release());
+  opencl().clReleaseEvent(event);
+}
+
+void OpenClQueue::read(uint64_t from, void* host, int64_t bytes) {
+  if (bytes == 0) return;
+  cl_event event = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    const Place source = place(from);
+    check_opencl(opencl().clEnqueueReadBuffer(queue_, source.buffer, CL_FALSE, source.at,
+                                              static_cast<size_t>(bytes), host, 0, nullptr, &event),
+                 "clEnqueueReadBuffer");
+    check_opencl(opencl().clFlush(queue_), "clFlush");
+  }
+  wait(event);
+}
+
+void OpenClQueue::set(cl_kernel kernel, cl_uint& index, size_t bytes, const void* value) const {
+  check_opencl(opencl().clSetKernelArg(kernel, index++, bytes, value), "clSetKernelArg");
+}
+
+void OpenClQueue::set_place(cl_kernel kernel, cl_uint& index, uint64_t address) const {
+  const Place at =
+      address == 0 ? Place{nullptr, std::numeric_limits<cl_ulong>::max()} : place(address);
+  set(kernel, index, sizeof at.buffer, &at.buffer);
+  set(kernel, index, sizeof at.at, &at.at);
+}
+
+void OpenClQueue::launch(const KernelName& which, const WorkItems& grid,
+                         std::initializer_list<Argument> arguments) {
+  if (grid.items[0] * grid.items[1] * grid.items[2] == 0) return;
+  const cl_kernel kernel = programs_->kernel(which);
+  const std::lock_guard lock(mutex_);
+  cl_uint index = 0;
+  for (const Argument& argument : arguments) {
+    using Kind = Argument::Kind;
+    if (argument.kind_ == Kind::kMemory || argument.kind_ == Kind::kRows)
+      set_place(kernel, index, argument.address_);
+    if (argument.kind_ == Kind::kInt || argument.kind_ == Kind::kRows) {
+      KLENS_CHECK(argument.number_ >= INT32_MIN && argument.number_ <= INT32_MAX);
+      const auto number = static_cast<cl_int>(argument.number_);
+      set(kernel, index, sizeof number, &number);
+    }
+    if (argument.kind_ == Kind::kFloat) set(kernel, index, sizeof(float), &argument.real_);
+    if (argument.kind_ == Kind::kLocal)
+      set(kernel, index,
+          static_cast<size_t>(std::max<int64_t>(argument.number_, 1)) * sizeof(float), nullptr);
+  }
+  check_opencl(opencl().clEnqueueNDRangeKernel(queue_, kernel, 3, nullptr, grid.items, grid.group,
+                                               0, nullptr, nullptr),
+               which.name);
+}
+
+void OpenClQueue::finish() { check_opencl(opencl().clFinish(queue_), "clFinish"); }
+
+}  // namespace klens

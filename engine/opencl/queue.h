@@ -1,0 +1,99 @@
+#pragma once
+#include <initializer_list>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "engine/device/rows.h"
+#include "engine/opencl/programs.h"
+
+namespace klens {
+
+// Memory at an address, without the distance of its rows: as kernels' IN and OUT have it. Of none,
+// what they call ABSENT.
+struct At {
+  explicit At(uint64_t a) : address(a) {}
+  explicit At(const void* a) : address(reinterpret_cast<uint64_t>(a)) {}
+  explicit At(const Rows& rows) : address(rows.none() ? 0 : rows.address()) {}
+  uint64_t address;
+};
+
+// Working memory of a work-group.
+struct LocalFloats {
+  int64_t count;
+};
+
+// One parameter of a kernel, or the several that kernels/opencl/common.h makes of it.
+class Argument {
+ public:
+  Argument(const At& at) : kind_(Kind::kMemory), address_(at.address) {}  // NOLINT: a list of them
+  Argument(const Rows& rows)                                              // NOLINT
+      : kind_(Kind::kRows), address_(At(rows).address), number_(rows.stride()) {}
+  Argument(int64_t number) : kind_(Kind::kInt), number_(number) {}            // NOLINT
+  Argument(int number) : kind_(Kind::kInt), number_(number) {}                // NOLINT
+  Argument(float number) : kind_(Kind::kFloat), real_(number) {}              // NOLINT
+  Argument(LocalFloats local) : kind_(Kind::kLocal), number_(local.count) {}  // NOLINT
+
+ private:
+  friend class OpenClQueue;
+  enum class Kind { kMemory, kRows, kInt, kFloat, kLocal } kind_;
+  uint64_t address_ = 0;
+  int64_t number_ = 0;
+  float real_ = 0;
+};
+
+// Work-items, and those of a work-group: whole work-groups are run, so kernels look at their end.
+struct WorkItems {
+  size_t items[3];
+  size_t group[3];
+};
+// Over columns and rows.
+WorkItems over_columns(int64_t columns, int64_t rows, int64_t depth = 1);
+
+// A device's memory, and what it was told to do, in order. An address is the number of a buffer in
+// its upper 24 bits and a byte of it in the others. Safe from several threads.
+class OpenClQueue {
+ public:
+  OpenClQueue(const OpenClInfo& info, OpenClPrograms::Check check);
+  ~OpenClQueue();
+  OpenClQueue(const OpenClQueue&) = delete;
+  OpenClQueue& operator=(const OpenClQueue&) = delete;
+
+  // Throws std::bad_alloc.
+  uint64_t allocate(int64_t bytes);
+  // The address of memory of the host, read in place; 0 where the driver does not do it. The memory
+  // outlives it.
+  uint64_t map(const void* host, int64_t bytes);
+  void free(uint64_t address) noexcept;
+
+  void zero(uint64_t address, int64_t bytes);
+  void copy(uint64_t from, uint64_t to, int64_t bytes);
+  void write(const void* host, uint64_t to, int64_t bytes);
+  void read(uint64_t from, void* host, int64_t bytes);
+
+  void launch(const KernelName& which, const WorkItems& grid,
+              std::initializer_list<Argument> arguments);
+  void finish();
+  void settle() noexcept { opencl().clFinish(queue_); }
+
+ private:
+  struct Place {
+    cl_mem buffer;
+    cl_ulong at;
+  };
+  uint64_t keep(cl_mem buffer);
+  Place place(uint64_t address) const;
+  void wait(cl_event event);
+  void set(cl_kernel kernel, cl_uint& index, size_t bytes, const void* value) const;
+  void set_place(cl_kernel kernel, cl_uint& index, uint64_t address) const;
+
+  const OpenClInfo& info_;
+  cl_context context_ = nullptr;
+  cl_command_queue queue_ = nullptr;
+  mutable std::mutex mutex_;     // of all below, of the kernels' arguments, and of the order
+  std::vector<cl_mem> buffers_;  // by number, from 1 on; null where it was freed
+  std::vector<size_t> free_;     // numbers
+  std::optional<OpenClPrograms> programs_;
+};
+
+}  // namespace klens

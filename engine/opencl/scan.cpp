@@ -1,0 +1,58 @@
+// What state space models carry: convolution and scans. States are FP32, whatever the slot asks
+// for: nothing is lost in rounding, and nothing can leave what FP16 holds.
+#include "engine/opencl/lane.h"
+#include "engine/opencl/opencl_device.h"
+
+namespace klens {
+
+int64_t OpenClDevice::state_bytes(const StateSlot& slot) const {
+  const int64_t size = slot.kind == StateSlot::Kind::kConv1d ? (slot.width - 1) * slot.channels
+                                                             : slot.states * slot.channels;
+  return size * static_cast<int64_t>(sizeof(float));
+}
+
+void OpenClLane::conv1d(const Conv1dArgs& a, const Batch& batch) {
+  const Frame frame(*this);
+  const int64_t channels = a.x.width(), taps = a.weight.count();
+  for (const Sequence& s : batch.sequences) {
+    const At state = slot_of(s, a.slot);
+    const Rows x = a.x.rows(s.row, s.tokens), y = a.y.rows(s.row, s.tokens);
+    launch(Step::kConv, {"scan", "", "conv1d"}, over_columns(channels, s.tokens),
+           {x, At(a.weight), At(a.bias), state, y, taps, channels});
+    launch(Step::kConv, {"scan", "", "conv1d_state"}, over_columns(channels, 1),
+           {x, s.tokens, state, taps, channels});
+  }
+}
+
+void OpenClLane::selective_scan(const SelectiveScanArgs& a, const Batch& batch) {
+  const Frame frame(*this);
+  const int64_t channels = a.x.width(), states = a.a.count(), inner = a.a.stride();
+  const Rows dt = take(a.x.count(), channels);
+  LinearInput input(a.dt);
+  linear(a.dt_proj, input, {}, dt);
+  each("time_steps", dt, {dt, At(a.dt_bias), 0.0f, INFINITY, dt, channels});
+  for (const Sequence& s : batch.sequences) {
+    const auto own = [&](const Rows& x) { return x.rows(s.row, s.tokens); };
+    const At state(slot_of(s, a.slot).address + static_cast<uint64_t>(a.first) * sizeof(float));
+    launch(Step::kScan, {"scan", "", "selective_scan"}, over_columns(channels, 1),
+           {own(a.x), own(dt), own(a.z), own(a.b), own(a.c), At(a.a), At(a.d), state, own(a.y),
+            s.tokens, inner, states, channels});
+  }
+}
+
+void OpenClLane::ssd_scan(const SsdScanArgs& a, const Batch& batch) {
+  if (batch.sequences.empty()) return;
+  const Frame frame(*this);
+  const StateSlot& slot = batch.sequences.front().state->layout->slot(a.slot);
+  const Rows dt = take(a.dt.count(), slot.heads);
+  each("time_steps", dt, {a.dt, At(a.dt_bias), a.dt_min, a.dt_max, dt, slot.heads});
+  for (const Sequence& s : batch.sequences) {
+    const auto own = [&](const Rows& x) { return x.rows(s.row, s.tokens); };
+    launch(Step::kScan, {"scan", "", "ssd_scan"}, over_columns(slot.channels, 1),
+           {own(a.x), own(dt), own(a.b), own(a.c), At(a.a), At(a.d), slot_of(s, a.slot), own(a.y),
+            s.tokens, slot.channels / slot.heads, slot.heads / slot.groups, slot.states,
+            slot.channels});
+  }
+}
+
+}  // namespace klens

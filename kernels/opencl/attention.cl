@@ -1,0 +1,124 @@
+// Attention between its projections. KV: how keys and values are kept, a KvType by its number.
+// Contracts: kernels/cpu/rope, kernels/cpu/attention.
+
+#if !defined KV
+// Item (i, h, t): a pair of a head of a row.
+__kernel void rope(ROWS_OUT(x), IN(cosines), IN(sines), int heads, int dim, int pairs) {
+  const int i = get_global_id(0), h = get_global_id(1), t = get_global_id(2);
+  if (i >= pairs) return;
+  __global float* at = ROW_OUT(x, t) + h * dim + i;
+  const float c = READ(float, cosines)[(long)t * pairs + i];
+  const float s = READ(float, sines)[(long)t * pairs + i];
+  const float low = at[0], high = at[pairs];
+  at[0] = fma(low, c, -(high * s));
+  at[pairs] = fma(high, c, low * s);
+}
+#else
+
+#if KV == 0
+#define KV_AT(data, at, scale) (((__global const float*)(data))[at])
+#elif KV == 1
+#define KV_AT(data, at, scale) vload_half(at, (__global const half*)(data))
+#else
+#define KV_AT(data, at, scale) ((float)((__global const char*)(data))[at] * (scale))
+#endif
+
+// Rows of keys or values into a cache: [rows][heads][dim]. Item (i, h, t): an element, or for INT8
+// a head. `beyond` becomes 1 where FP16 has no room.
+__kernel void store_kv(ROWS_IN(x), OUT(to), OUT(scale), OUT(beyond), int heads, int dim) {
+  const int i = get_global_id(0), h = get_global_id(1), t = get_global_id(2);
+  __global const float* head = ROW_IN(x, t) + h * dim;
+  const long row = (long)t * heads + h;
+#if KV == 2
+  if (i > 0) return;
+  float most = 0;
+  for (int k = 0; k < dim; ++k) most = fmax(most, fabs(head[k]));
+  const bool none = most < 0x1p-120f;
+  const float factor = none ? 0.0f : divide(127.0f, most);
+  for (int k = 0; k < dim; ++k)
+    WRITE(char, to)[row * dim + k] = (char)clamp(rint(head[k] * factor), -127.0f, 127.0f);
+  WRITE(float, scale)[row] = none ? 0.0f : divide(most, 127.0f);
+#else
+  if (i >= dim) return;
+  const float v = head[i];
+#if KV == 0
+  WRITE(float, to)[row * dim + i] = v;
+#else
+  if (!(fabs(v) <= 65519.0f)) WRITE(int, beyond)[0] = 1;
+  vstore_half_rte(v, row * dim + i, WRITE(half, to));
+#endif
+#endif
+}
+
+// Runs of rows that follow each other in memory and in position; of no rows where there are fewer.
+#define RUNS int row0, int rows0, int key0, int row1, int rows1, int key1, int row2, int rows2, int key2
+
+// A work-group of ITEMS takes a query of a head: group (head, query). It sees the keys in blocks of
+// ITEMS that begin at multiples of ITEMS in the sequence, so that a query's result does not depend
+// on what others its call holds, nor on where in memory keys lie. work: k_dim + v_dim floats.
+#define ITEMS 64
+
+__attribute__((reqd_work_group_size(ITEMS, 1, 1)))
+__kernel void attend(ROWS_IN(q), IN(k), IN(v), IN(k_scale), IN(v_scale), RUNS, float scale,
+                     int reach, int pinned, int position, int heads, int kv_heads, int k_dim,
+                     int v_dim, ROWS_OUT(y), __local float* work) {
+  __local float scores[ITEMS], weights[ITEMS];
+  __local int rows[ITEMS];
+  const int item = get_local_id(0), head = get_group_id(0), t = get_group_id(1);
+  const int kv_head = head / (heads / kv_heads), own = position + t;
+  __local float *query = work, *sums = work + k_dim;
+  __global const float* from = ROW_IN(q, t) + head * k_dim;
+  for (int i = item; i < k_dim; i += ITEMS) query[i] = from[i];
+  for (int i = item; i < v_dim; i += ITEMS) sums[i] = 0;
+  float most = -INFINITY, total = 0;
+  barrier(CLK_LOCAL_MEM_FENCE);
+  for (int first = 0; first <= own; first += ITEMS) {
+    if (own - min(first + ITEMS - 1, own) > reach && first >= pinned) continue;
+    const int key = first + item;
+    const bool seen = key <= own && (own - key <= reach || key < pinned);
+    int row = -1;
+    if (key >= key0 && key < key0 + rows0) row = row0 + key - key0;
+    if (key >= key1 && key < key1 + rows1) row = row1 + key - key1;
+    if (key >= key2 && key < key2 + rows2) row = row2 + key - key2;
+    float score = -INFINITY;
+    if (seen && row >= 0) {
+      const long at = (long)row * kv_heads + kv_head;
+#if KV == 2
+      const float unit = READ(float, k_scale)[at];
+#endif
+      float sum = 0;
+      for (int i = 0; i < k_dim; ++i)
+        sum = fma(query[i], KV_AT(k_buffer + k_at, at * k_dim + i, unit), sum);
+      score = sum * scale;
+    } else {
+      row = -1;
+    }
+    scores[item] = score;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    float greatest = most;
+    for (int j = 0; j < ITEMS; ++j) greatest = fmax(greatest, scores[j]);
+    weights[item] = row < 0 ? 0.0f : exp_of(score - greatest);
+    rows[item] = row;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    const float fade = exp_of(most - greatest);
+    most = greatest;
+    float added = 0;
+    for (int j = 0; j < ITEMS; ++j) added += weights[j];
+    total = fma(total, fade, added);
+    for (int i = item; i < v_dim; i += ITEMS) {
+      float sum = 0;
+      for (int j = 0; j < ITEMS; ++j) {
+        if (rows[j] < 0) continue;
+        const long at = (long)rows[j] * kv_heads + kv_head;
+#if KV == 2
+        const float unit = READ(float, v_scale)[at];
+#endif
+        sum = fma(weights[j], KV_AT(v_buffer + v_at, at * v_dim + i, unit), sum);
+      }
+      sums[i] = fma(sums[i], fade, sum);
+    }
+  }
+  __global float* to = ROW_OUT(y, t) + head * v_dim;
+  for (int i = item; i < v_dim; i += ITEMS) to[i] = divide(sums[i], total);
+}
+#endif

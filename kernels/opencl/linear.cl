@@ -1,0 +1,276 @@
+// Products with weights, one program for each kind of them:
+//   LAYOUT  a Layout of kernels/weights.h, by its number
+//   MINIMA  1 where groups have a minimum
+//   ROUNDED 1 for activations in integers (kernels/cpu/linear/linear_i8.h), 0 for FP32 ones
+//           (linear_f32.h); both contracts hold
+// A work-group takes 16 outputs, side by side as a tile has them, and TOKENS tokens; its SLICES
+// slices each some of the columns, and their sums are added in order. So an output has the same
+// bits in every call.
+#define SLICES 8
+#define TOKENS 8
+
+#define ROWS_F32 0
+#define ROWS_F16 1
+#define ROWS_BF16 2
+#define TILES_F16 3
+#define TILES_I8 4
+#define TILES_I4 5
+#define TILES_I5 6
+#define TILES_I6 7
+#define TILES_I2 8
+#define TILES_I3 9
+
+#define INTEGERS (LAYOUT >= TILES_I8)
+
+// Of the integer that a code stands for: code - OFFSET.
+#if MINIMA || LAYOUT == TILES_I8
+#define OFFSET 0
+#elif LAYOUT == TILES_I2
+#define OFFSET 2
+#elif LAYOUT == TILES_I3
+#define OFFSET 4
+#elif LAYOUT == TILES_I4
+#define OFFSET 8
+#elif LAYOUT == TILES_I5
+#define OFFSET 16
+#elif LAYOUT == TILES_I6
+#define OFFSET 32
+#endif
+
+#if INTEGERS
+// Lines of 16 words that a row of tiles has.
+inline int lines_of(int cols) {
+#if LAYOUT == TILES_I8
+  return (cols + 3) / 4;
+#elif LAYOUT == TILES_I4
+  return (cols + 7) / 8;
+#else
+  const int lines[] = {5, 6, 2, 3};
+  return (cols + 31) / 32 * lines[LAYOUT - TILES_I5];
+#endif
+}
+
+// The codes of one output at columns 16 b to 16 b + 15, four to a word. `lines`: the row of tiles,
+// from the output's word on; `last`: its last line, in whose place none is read that is not there.
+inline uint4 codes_at(__global const uint* lines, int b, int last) {
+#if LAYOUT == TILES_I8
+  return (uint4)(lines[16 * min(4 * b, last)], lines[16 * min(4 * b + 1, last)],
+                 lines[16 * min(4 * b + 2, last)], lines[16 * min(4 * b + 3, last)]);
+#elif LAYOUT == TILES_I4
+  const uint low = lines[16 * min(2 * b, last)], high = lines[16 * min(2 * b + 1, last)];
+  return (uint4)(low, low >> 4, high, high >> 4) & 0x0f0f0f0fu;
+#elif LAYOUT == TILES_I5
+  __global const uint* tile = lines + 16 * 5 * (b / 2);
+  const int part = b % 2;
+  const uint low = tile[16 * 2 * part], high = tile[16 * (2 * part + 1)];
+  const uint plane = tile[16 * 4] >> 4 * part;
+  return ((uint4)(low, low >> 4, high, high >> 4) & 0x0f0f0f0fu) |
+         ((uint4)(plane << 4, plane << 3, plane << 2, plane << 1) & 0x10101010u);
+#elif LAYOUT == TILES_I6
+  __global const uint* tile = lines + 16 * 6 * (b / 2);
+  const int part = b % 2;
+  const uint low = tile[16 * 2 * part], high = tile[16 * (2 * part + 1)];
+  const uint plane = tile[16 * (4 + part)];
+  return ((uint4)(low, low >> 4, high, high >> 4) & 0x0f0f0f0fu) |
+         ((uint4)(plane << 4, plane << 2, plane, plane >> 2) & 0x30303030u);
+#elif LAYOUT == TILES_I2
+  const uint word = lines[16 * b];
+  return (uint4)(word, word >> 2, word >> 4, word >> 6) & 0x03030303u;
+#else
+  __global const uint* tile = lines + 16 * 3 * (b / 2);
+  const uint word = tile[16 * (b % 2)], plane = tile[16 * 2] >> 4 * (b % 2);
+  return ((uint4)(word, word >> 2, word >> 4, word >> 6) & 0x03030303u) |
+         ((uint4)(plane << 2, plane << 1, plane, plane >> 1) & 0x04040404u);
+#endif
+}
+
+// Integers of a word of codes.
+inline int4 integers_of(uint codes) {
+#if LAYOUT == TILES_I8
+  return convert_int4(as_char4(codes));
+#else
+  return convert_int4(as_uchar4(codes)) - OFFSET;
+#endif
+}
+
+// codes . x, of four columns.
+inline int dot4(uint codes, uint x, int sum) {
+#if defined DOT_BUILT_IN && LAYOUT == TILES_I8
+  return sum + dot_4x8packed_ss_int(codes, x);
+#elif defined DOT_BUILT_IN
+  return sum + dot_4x8packed_us_int(codes, x);
+#else
+#if LAYOUT == TILES_I8
+  const int4 w = convert_int4(as_char4(codes));
+#else
+  const int4 w = convert_int4(as_uchar4(codes));
+#endif
+  const int4 products = w * convert_int4(as_char4(x));
+  return sum + products.x + products.y + products.z + products.w;
+#endif
+}
+#endif
+
+// A scale or a minimum: FP16 [tiles][groups][16].
+inline float of_group(__global const half* halves, int tile, int groups, int group, int o) {
+  return vload_half(((long)tile * groups + group) * 16 + o, halves);
+}
+
+// Weights of output 16 tile + o at columns 16 b to 16 b + 15, as FP32; what is beyond the matrix is
+// anything that can be multiplied.
+#define WEIGHT_ARGUMENTS IN(w), IN(w_scale), IN(w_min), int rows, int cols, int group
+
+inline void weights_at(WEIGHT_ARGUMENTS, int tile, int o, int b, float* out) {
+#if INTEGERS
+  const int lines = lines_of(cols), groups = (cols + group - 1) / group;
+  const uint4 codes =
+      codes_at(READ(uint, w) + (long)tile * lines * 16 + o, b, lines - 1);
+  const uint words[4] = {codes.x, codes.y, codes.z, codes.w};
+  // Groups are of 16 columns or more, whose beginnings are multiples of 16; or one for all.
+  const int own = min(16 * b / group, groups - 1);
+  const float scale = of_group(READ(half, w_scale), tile, groups, own, o);
+#if MINIMA
+  const float minimum = of_group(READ(half, w_min), tile, groups, own, o);
+#endif
+  for (int i = 0; i < 4; ++i) {
+    const float4 integers = convert_float4(integers_of(words[i]));
+#if MINIMA
+    vstore4(fma(integers, scale, minimum), i, out);
+#else
+    vstore4(integers * scale, i, out);
+#endif
+  }
+#elif LAYOUT == TILES_F16
+  const int lines = (cols + 1) / 2;
+  __global const half* from = READ(half, w) + ((long)tile * lines * 16 + o) * 2;
+  for (int i = 0; i < 8; ++i) {
+    const long line = min(8 * b + i, lines - 1);
+    out[2 * i] = vload_half(line * 32, from);
+    out[2 * i + 1] = vload_half(line * 32 + 1, from);
+  }
+#else
+  const long from = (long)min(16 * tile + o, rows - 1) * cols;
+  for (int i = 0; i < 16; ++i) {
+    const long at = from + min(16 * b + i, cols - 1);
+#if LAYOUT == ROWS_F32
+    out[i] = READ(float, w)[at];
+#elif LAYOUT == ROWS_F16
+    out[i] = vload_half(at, READ(half, w));
+#else
+    out[i] = as_float((uint)READ(ushort, w)[at] << 16);
+#endif
+  }
+#endif
+}
+
+#define WEIGHT_VALUES \
+  w_buffer, w_at, w_scale_buffer, w_scale_at, w_min_buffer, w_min_at, rows, cols, group
+
+#if !ROUNDED
+// Rows of W, times `by`, to rows of y: places[t] = (row of y, row of W). Item (b, t): 16 columns.
+__kernel void embed(WEIGHT_ARGUMENTS, IN(places), float by, ROWS_OUT(y), int width) {
+  const int b = get_global_id(0), t = get_global_id(1);
+  if (b >= width) return;
+  const int2 place = READ(int2, places)[t];
+  float weights[16];
+  weights_at(WEIGHT_VALUES, place.y / 16, place.y % 16, b, weights);
+  __global float* to = ROW_OUT(y, place.x) + 16 * b;
+  const int count = min(16, cols - 16 * b);
+  for (int i = 0; i < 16; ++i)
+    if (i < count) to[i] = weights[i] * by;
+}
+#endif
+
+#if ROUNDED
+#define INPUT IN(x), int x_stride, IN(x_scale), IN(x_sum), int x_group
+#define INPUT_VALUES \
+  x_buffer, x_at, x_stride, x_scale_buffer, x_scale_at, x_sum_buffer, x_sum_at, x_group
+#else
+#define INPUT ROWS_IN(x)
+#define INPUT_VALUES x_buffer, x_at, x_stride
+#endif
+
+// acc[j] = the slice's products with tokens first + j, j < count, a constant where this is inlined.
+#define EACH_TOKEN __attribute__((opencl_unroll_hint(TOKENS))) for (int j = 0; j < count; ++j)
+inline void slice_products(const int count, WEIGHT_ARGUMENTS, INPUT, int tile, int o, int slice,
+                           int first, float* acc) {
+  EACH_TOKEN acc[j] = 0;
+#if ROUNDED
+  const int lines = lines_of(cols), groups = (cols + group - 1) / group;
+  const int x_groups = (cols + x_group - 1) / x_group;
+  __global const uint* own = READ(uint, w) + (long)tile * lines * 16 + o;
+  const int end = x_groups * (slice + 1) / SLICES;
+  for (int g = x_groups * slice / SLICES; g < end; ++g) {
+    int dot[TOKENS];
+    EACH_TOKEN dot[j] = 0;
+    const int stop = (min(cols, (g + 1) * x_group) + 15) / 16;
+    for (int b = g * x_group / 16; b < stop; ++b) {
+      const uint4 codes = codes_at(own, b, lines - 1);
+      EACH_TOKEN {
+        const uint4 q =
+            vload4(b, (__global const uint*)(READ(char, x) + (long)(first + j) * x_stride));
+        int sum = dot4(codes.x, q.x, dot[j]);
+        sum = dot4(codes.y, q.y, sum);
+        sum = dot4(codes.z, q.z, sum);
+        dot[j] = dot4(codes.w, q.w, sum);
+      }
+    }
+    const int of_w = min(g * x_group / group, groups - 1);
+    const float scale = of_group(READ(half, w_scale), tile, groups, of_w, o);
+#if MINIMA
+    const float minimum = of_group(READ(half, w_min), tile, groups, of_w, o);
+#endif
+    EACH_TOKEN {
+      const long at = (long)(first + j) * x_groups + g;
+      const int sum = READ(int, x_sum)[at];
+#if MINIMA
+      const float product = fma(scale, (float)dot[j], minimum * (float)sum);
+#else
+      const float product = scale * (float)(dot[j] - OFFSET * sum);
+#endif
+      acc[j] = fma(READ(float, x_scale)[at], product, acc[j]);
+    }
+  }
+#else
+  const int blocks = (cols + 15) / 16, end = blocks * (slice + 1) / SLICES;
+  for (int b = blocks * slice / SLICES; b < end; ++b) {
+    float weights[16];
+    weights_at(WEIGHT_VALUES, tile, o, b, weights);
+    const int some = min(16, cols - 16 * b);
+    EACH_TOKEN {
+      __global const float* row = ROW_IN(x, first + j) + 16 * b;
+      if (some == 16)
+        for (int i = 0; i < 16; ++i) acc[j] = fma(weights[i], row[i], acc[j]);
+      else
+        for (int i = 0; i < 16; ++i)
+          acc[j] = i < some ? fma(weights[i], row[min(i, some - 1)], acc[j]) : acc[j];
+    }
+  }
+#endif
+}
+
+__attribute__((reqd_work_group_size(16, SLICES, 1)))
+__kernel void linear(WEIGHT_ARGUMENTS, INPUT, int tokens, IN(bias), ROWS_OUT(y)) {
+  __local float parts[SLICES][TOKENS][16];
+  const int o = get_local_id(0), slice = get_local_id(1), tile = get_group_id(0);
+  const int first = get_group_id(2) * TOKENS, count = min(TOKENS, tokens - first);
+  // Indices of private arrays are constants, or they would not be registers.
+  if (count == TOKENS) {
+    float acc[TOKENS];
+    slice_products(TOKENS, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, acc);
+    for (int j = 0; j < TOKENS; ++j) parts[slice][j][o] = acc[j];
+  } else {
+    for (int j = 0; j < count; ++j) {
+      float acc[1];
+      slice_products(1, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first + j, acc);
+      parts[slice][j][o] = acc[0];
+    }
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+  const int j = slice, n = 16 * tile + o;
+  if (j >= count || n >= rows) return;
+  float sum = parts[0][j][o];
+  for (int s = 1; s < SLICES; ++s) sum += parts[s][j][o];
+  if (!ABSENT(bias)) sum += READ(float, bias)[n];
+  ROW_OUT(y, first + j)[n] = sum;
+}

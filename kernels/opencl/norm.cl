@@ -1,0 +1,49 @@
+// Root mean square norms. A work-group of ITEMS work-items takes one part of one row: group (part,
+// row). Contract: kernels/cpu/norm/rms_norm.h.
+#define ITEMS 64
+
+// 1 / sqrt(mean + epsilon) of what the work-group's squares add up to.
+inline float norm_factor(Pair squares, int cols, float epsilon, __local Pair* work, int item) {
+  const Pair sum = sum_of_group(squares, work, item, ITEMS);
+  const float mean = divide(sum.x + sum.y, (float)cols);
+  return divide(1.0f, root(mean + epsilon));
+}
+
+// by_part: each part has its own weights.
+__attribute__((reqd_work_group_size(ITEMS, 1, 1)))
+__kernel void rms_norm(ROWS_IN(x), ROWS_OUT(y), IN(weight), int by_part, int cols, float epsilon) {
+  __local Pair work[ITEMS];
+  const int item = get_local_id(0), part = get_group_id(0), t = get_group_id(1);
+  __global const float* from = ROW_IN(x, t) + part * cols;
+  __global float* to = ROW_OUT(y, t) + part * cols;
+  Pair squares = 0;
+  for (int i = item; i < cols; i += ITEMS) squares = pair_add_product(squares, from[i], from[i]);
+  const float factor = norm_factor(squares, cols, epsilon, work, item);
+  const int first = by_part ? part * cols : 0;
+  for (int i = item; i < cols; i += ITEMS) {
+    const float normed = from[i] * factor;
+    to[i] = ABSENT(weight) ? normed : normed * READ(float, weight)[first + i];
+  }
+}
+
+// y = norm(silu(gate) y), or silu(gate) norm(y) where gate_last.
+__attribute__((reqd_work_group_size(ITEMS, 1, 1)))
+__kernel void gated_norm(ROWS_IN(gate), ROWS_OUT(y), IN(weight), int cols, float epsilon,
+                         int gate_last) {
+  __local Pair work[ITEMS];
+  const int item = get_local_id(0), part = get_group_id(0), t = get_group_id(1);
+  __global const float* gates = ROW_IN(gate, t) + part * cols;
+  __global float* row = ROW_OUT(y, t) + part * cols;
+  Pair squares = 0;
+  for (int i = item; i < cols; i += ITEMS) {
+    const float v = gate_last ? row[i] : silu(gates[i]) * row[i];
+    squares = pair_add_product(squares, v, v);
+  }
+  const float factor = norm_factor(squares, cols, epsilon, work, item);
+  for (int i = item; i < cols; i += ITEMS) {
+    const float gated = silu(gates[i]);
+    const float v = (gate_last ? row[i] : gated * row[i]) * factor;
+    const float weighted = ABSENT(weight) ? v : v * READ(float, weight)[part * cols + i];
+    row[i] = gate_last ? gated * weighted : weighted;
+  }
+}
