@@ -60,9 +60,12 @@ std::vector<OperationCase> elementwise_cases(const CaseSizes& s) {
     b.give(z);
     b.lane().scatter_add(x, to, b.numbers(tokens, -1, 1), y);
     b.give(y);
-    const Rows pairs = b.rows(tokens, 2 * width), apart = b.rows(tokens, 2 * width);
-    b.lane().deinterleave(pairs, apart);
-    b.give(apart);
+    const int64_t groups = 3;
+    const Rows mixed = b.rows(tokens, groups * (width + 3));
+    const std::vector<Rows> apart = {b.rows(tokens, groups), b.rows(tokens, groups * width),
+                                     b.rows(tokens, groups * 2)};
+    b.lane().deinterleave(mixed, groups, apart);
+    for (const Rows& one : apart) b.give(one);
   });
   for (const Activation activation : {Activation::kSilu, Activation::kGelu, Activation::kRelu2}) {
     // gelu's error is one of its input, of which magnitudes have half at least.
@@ -121,9 +124,13 @@ std::vector<OperationCase> norm_cases(const CaseSizes& s) {
     for (const bool weighted : {false, true})
       // Gate, norm and the product of both: 4 + 3 roundings and the gate's in the norm.
       all.push_back(make_case(sizes_of("gated norm", s), s.seed + 1, near(12), [=](Bench& b) {
-        const Rows gate = b.rows(tokens, 2 * part, -4, 4), y = b.rows(tokens, 2 * part);
-        b.lane().gated_norm({gate, y, weighted ? b.table(1, 2 * part) : Rows(), 1e-5f, 2, order});
-        b.give(y);
+        const Rows gate = b.rows(tokens, 2 * part, -4, 4);
+        const Rows weight = weighted ? b.table(1, 2 * part) : Rows();
+        for (const bool sigmoid : {false, true}) {
+          const Rows y = b.rows(tokens, 2 * part);
+          b.lane().gated_norm({gate, y, weight, 1e-5f, 2, order, sigmoid});
+          b.give(y);
+        }
       }));
   return all;
 }

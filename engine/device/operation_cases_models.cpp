@@ -1,4 +1,5 @@
 // Cases of what has weights, caches or states.
+#include <array>
 #include <cstring>
 #include <limits>
 
@@ -223,23 +224,122 @@ std::vector<OperationCase> attention_cases(const CaseSizes& s, KvType type) {
   return all;
 }
 
-std::vector<OperationCase> scan_cases(const CaseSizes& s) {
+namespace {
+
+// Calls over the tokens of three sequences of one slot: two that keep their states, and one that
+// is fresh each time. The first has the most tokens of a call: all at once, some, one.
+template <class Call>
+void over_sequences(Bench& b, const StateSlot& slot, int64_t tokens, const Call& call) {
+  StateLayout layout;
+  layout.add(slot, b.device().state_bytes(slot));
+  std::array<SequenceState, 3> states;
+  for (SequenceState& state : states) state.layout = &layout;
+  states[0].slots = Memory(b.device(), layout.bytes());
+  states[1].slots = Memory(b.device(), layout.bytes());
+  std::array<int64_t, 3> positions{};
+  for (const int64_t most : {tokens, std::max<int64_t>(tokens / 2, 1), int64_t{1}, int64_t{1}}) {
+    std::vector<Sequence> sequences;
+    int64_t row = 0;
+    for (const auto& [which, count] :
+         {std::pair<size_t, int64_t>{1, most / 3 + 1}, std::pair<size_t, int64_t>{0, most},
+          std::pair<size_t, int64_t>{2, most / 2 + 1}}) {
+      const int64_t position = which == 2 ? 0 : positions[which];
+      sequences.push_back({.state = &states[which],
+                           .row = row,
+                           .tokens = count,
+                           .position = position,
+                           .horizon = position + count});
+      row += count;
+      positions[which] += count;
+    }
+    call(b, Batch(sequences), row);
+  }
+}
+
+template <class Call>
+OperationCase scan_case(const std::string& what, const CaseSizes& s,
+                        const std::function<double(double, double)>& bound, const StateSlot& slot,
+                        const Call& call) {
+  return make_case(what, s.seed, bound, [=](Bench& b) { over_sequences(b, slot, s.tokens, call); });
+}
+
+std::vector<OperationCase> short_conv_cases(const CaseSizes& s) {
   const int64_t channels = s.width;
   std::vector<OperationCase> all;
-  // A state that lives over the case's calls, of one slot.
+  for (const int64_t taps : {int64_t{1}, int64_t{3}, int64_t{4}})
+    all.push_back(scan_case(
+        sizes_of("short conv", s) + ", " + std::to_string(taps) + " taps", s,
+        [taps](double, double magnitude) {
+          return static_cast<double>(taps + 2) * kEps * magnitude + 1e-36;
+        },
+        {.kind = StateSlot::Kind::kConv1d, .channels = channels, .width = taps},
+        [=](Bench& b, const Batch& batch, int64_t tokens) {
+          const Rows in = b.rows(tokens, 3 * channels), y = b.rows(tokens, channels);
+          b.lane().short_conv({.before = in.columns(0, channels),
+                               .after = in.columns(channels, channels),
+                               .x = in.columns(2 * channels, channels),
+                               .y = y,
+                               .weight = b.table(taps, channels),
+                               .bias = taps == 3 ? Rows() : b.table(1, channels),
+                               .slot = 0},
+                              batch);
+          b.give(y);
+        }));
+  return all;
+}
+
+OperationCase delta_rule_case(const CaseSizes& s, int64_t k_dim, bool by_channel, bool tiled) {
+  const int64_t heads = 6, key_heads = 3, v_dim = s.width;
+  const int64_t keys = key_heads * k_dim, values = heads * v_dim;
+  const float beta_scale = tiled ? 2 : 1;
+  // The contract's, with its sums at their ends: decays are 1 / 2 at most, |v| <= 1, and beta is at
+  // most 0.9 of its scale.
+  const double most = 2 * 0.9 * double{beta_scale}, errors = 2 * most;
+  const double bound =
+      16 * static_cast<double>(k_dim + 72) * kEps * errors / std::sqrt(static_cast<double>(k_dim));
+  const std::string what = sizes_of("delta rule", s) + ", " + std::to_string(k_dim) +
+                           " channels of keys" + (by_channel ? ", a decay for each" : "") +
+                           (tiled ? ", tiled" : "");
+  const StateSlot slot{.kind = StateSlot::Kind::kDeltaRule,
+                       .channels = values,
+                       .heads = heads,
+                       .groups = key_heads,
+                       .states = k_dim};
+  return scan_case(
+      what, s, [bound](double, double) { return bound; }, slot,
+      [=](Bench& b, const Batch& batch, int64_t tokens) {
+        const int64_t decays = heads * (by_channel ? k_dim : 1);
+        const Rows qkv = b.rows(tokens, 2 * keys + values), y = b.rows(tokens, values);
+        b.lane().delta_rule({.q = qkv.columns(0, keys),
+                             .k = qkv.columns(keys, keys),
+                             .v = qkv.columns(2 * keys, values),
+                             .decay = b.rows(tokens, decays, 0, 0.5f),
+                             .beta = b.rows(tokens, heads, -2, 2),
+                             .decay_bias = b.table(1, decays, 0, 0.5f),
+                             .rate = b.table(1, heads, -2, -1),
+                             .beta_scale = beta_scale,
+                             .tiled = tiled,
+                             .slot = 0,
+                             .y = y},
+                            batch);
+        b.give(y);
+      });
+}
+
+}  // namespace
+
+std::vector<OperationCase> scan_cases(const CaseSizes& s) {
+  const int64_t channels = s.width;
+  std::vector<OperationCase> all = short_conv_cases(s);
+  all.push_back(delta_rule_case(s, 5, false, false));
+  all.push_back(delta_rule_case(s, 34, false, true));
+  all.push_back(delta_rule_case(s, 5, true, true));
+  all.push_back(delta_rule_case(s, 34, true, false));
   const auto add = [&](const std::string& what, double factor, const StateSlot& slot,
                        const auto& call) {
-    all.push_back(make_case(
-        what, s.seed,
-        [factor](double, double magnitude) { return factor * kEps * magnitude + 1e-36; },
-        [=](Bench& b) {
-          StateLayout layout;
-          layout.add(slot, b.device().state_bytes(slot));
-          SequenceState state;
-          state.layout = &layout;
-          state.slots = Memory(b.device(), layout.bytes());
-          over_calls(b, state, s.tokens, call);
-        }));
+    all.push_back(scan_case(
+        what, s, [factor](double, double magnitude) { return factor * kEps * magnitude + 1e-36; },
+        slot, call));
   };
   for (const int64_t taps : {int64_t{1}, int64_t{4}}) {
     const StateSlot slot{.kind = StateSlot::Kind::kConv1d, .channels = channels, .width = taps};

@@ -82,11 +82,11 @@ void OpenClLane::norm(const NormArgs& a) {
 void OpenClLane::gated_norm(const GatedNormArgs& a) {
   using Order = GatedNormArgs::Order;
   const Rows& y = a.y;
-  if (a.order == Order::kGate) return each("gate", y, {a.gate, y, y.width()});
+  if (a.order == Order::kGate) return each("gate", y, {a.gate, int{a.sigmoid}, y, y.width()});
   launch(Step::kNorm, {"norm", "", "gated_norm"},
          {{64 * static_cast<size_t>(a.groups), static_cast<size_t>(y.count()), 1}, {64, 1, 1}},
          {a.gate, y, At(a.weight), y.width() / a.groups, a.eps,
-          int64_t{a.order == Order::kNormThenGate}});
+          int{a.order == Order::kNormThenGate}, int{a.sigmoid}});
 }
 
 void OpenClLane::activate(const ActivateArgs& a) {
@@ -118,8 +118,13 @@ void OpenClLane::mean(const Rows& a, const Rows& b, const Rows& y) {
 void OpenClLane::add_scaled(const Rows& from, float by, const Rows& to) {
   each("add_scaled", to, {from, by, to, to.width()});
 }
-void OpenClLane::deinterleave(const Rows& from, const Rows& to) {
-  each("deinterleave", to, {from, to, to.width()});
+void OpenClLane::deinterleave(const Rows& from, int64_t groups, std::span<const Rows> to) {
+  int64_t first = 0;
+  for (const Rows& y : to) {
+    const int64_t part = y.width() / groups;
+    each("deinterleave", y, {from, from.width() / groups, first, part, y, y.width()});
+    first += part;
+  }
 }
 
 void OpenClLane::gather(const Rows& from, std::span<const int64_t> rows, const Rows& to) {

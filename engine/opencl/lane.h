@@ -24,8 +24,10 @@ class OpenClLane final : public Lane {
   void gated_norm(const GatedNormArgs& args) override;
   void activate(const ActivateArgs& args) override;
   void conv1d(const Conv1dArgs& args, const Batch& batch) override;
+  void short_conv(const ShortConvArgs& args, const Batch& batch) override;
   void selective_scan(const SelectiveScanArgs& args, const Batch& batch) override;
   void ssd_scan(const SsdScanArgs& args, const Batch& batch) override;
+  void delta_rule(const DeltaRuleArgs& args, const Batch& batch) override;
   void rope(const Rows& x, int64_t heads, const RopeTable& table) override;
   void store_kv(size_t cache, const Rows& k, const Rows& v, const Batch& batch) override;
   void attend(const AttendArgs& args, const Batch& batch) override;
@@ -36,7 +38,7 @@ class OpenClLane final : public Lane {
   void add(const Rows& a, const Rows& b, const Rows& y) override;
   void mean(const Rows& a, const Rows& b, const Rows& y) override;
   void add_scaled(const Rows& from, float by, const Rows& to) override;
-  void deinterleave(const Rows& from, const Rows& to) override;
+  void deinterleave(const Rows& from, int64_t groups, std::span<const Rows> to) override;
   void gather(const Rows& from, std::span<const int64_t> rows, const Rows& to) override;
   void scatter_add(const Rows& from, std::span<const int64_t> rows, std::span<const float> by,
                    const Rows& to) override;

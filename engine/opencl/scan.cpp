@@ -24,6 +24,20 @@ void OpenClLane::conv1d(const Conv1dArgs& a, const Batch& batch) {
   }
 }
 
+void OpenClLane::short_conv(const ShortConvArgs& a, const Batch& batch) {
+  const Frame frame(*this);
+  const int64_t channels = a.x.width(), taps = a.weight.count();
+  for (const Sequence& s : batch.sequences) {
+    const auto own = [&](const Rows& x) { return x.rows(s.row, s.tokens); };
+    const At state = slot_of(s, a.slot);
+    launch(Step::kConv, {"scan", "", "short_conv"}, over_columns(channels, s.tokens),
+           {own(a.before), own(a.after), own(a.x), At(a.weight), At(a.bias), state, own(a.y), taps,
+            channels});
+    launch(Step::kConv, {"scan", "", "short_conv_state"}, over_columns(channels, 1),
+           {own(a.before), own(a.x), s.tokens, state, taps, channels});
+  }
+}
+
 void OpenClLane::selective_scan(const SelectiveScanArgs& a, const Batch& batch) {
   const Frame frame(*this);
   const int64_t channels = a.x.width(), states = a.a.count(), inner = a.a.stride();
@@ -52,6 +66,28 @@ void OpenClLane::ssd_scan(const SsdScanArgs& a, const Batch& batch) {
            {own(a.x), own(dt), own(a.b), own(a.c), At(a.a), At(a.d), slot_of(s, a.slot), own(a.y),
             s.tokens, slot.channels / slot.heads, slot.heads / slot.groups, slot.states,
             slot.channels});
+  }
+}
+
+void OpenClLane::delta_rule(const DeltaRuleArgs& a, const Batch& batch) {
+  if (batch.sequences.empty()) return;
+  const Frame frame(*this);
+  const StateSlot& slot = batch.sequences.front().state->layout->slot(a.slot);
+  const int64_t rows = a.q.count(), heads = slot.heads, key_heads = slot.groups;
+  const int64_t k_dim = slot.states, v_dim = slot.channels / heads;
+  const Rows decay = take(rows, a.decay.width()), beta = take(rows, heads);
+  const Rows factors = take(rows, 2 * key_heads);
+  each("decays", decay,
+       {a.decay, At(a.decay_bias), At(a.rate), decay.width() / heads, decay, decay.width()});
+  each("scale_sigmoid", beta, {a.beta, a.beta_scale, beta, heads});
+  launch(Step::kScan, {"scan", "", "delta_lengths"}, over_columns(key_heads, rows),
+         {a.q, a.k, k_dim, factors, key_heads});
+  for (const Sequence& s : batch.sequences) {
+    const auto own = [&](const Rows& x) { return x.rows(s.row, s.tokens); };
+    launch(
+        Step::kScan, {"scan", "", "delta_rule"}, over_columns(v_dim, heads),
+        {own(a.q), own(a.k), own(a.v), own(factors), own(decay), own(beta), slot_of(s, a.slot),
+         own(a.y), s.tokens, heads, key_heads, int{a.tiled}, decay.width() / heads, k_dim, v_dim});
   }
 }
 

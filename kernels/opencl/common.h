@@ -61,6 +61,7 @@ inline float exp_of(float x) {
 }
 
 inline float silu(float v) { return divide(v, 1.0f + exp_of(-v)); }
+inline float sigmoid(float v) { return divide(1.0f, 1.0f + exp_of(-v)); }
 
 inline float softplus(float v) {
   const float w = exp_of(-fabs(v));

@@ -38,10 +38,10 @@ __kernel void add_scaled(ROWS_IN(x), float by, ROWS_OUT(y), int width) {
   ROW_OUT(y, t)[c] += by * ROW_IN(x, t)[c];
 }
 
-__kernel void deinterleave(ROWS_IN(x), ROWS_OUT(y), int width) {
+// y is what begins at `first` in each group of `group` columns, `part` of them.
+__kernel void deinterleave(ROWS_IN(x), int group, int first, int part, ROWS_OUT(y), int width) {
   COLUMN;
-  const int pairs = width / 2;
-  ROW_OUT(y, t)[c] = ROW_IN(x, t)[c < pairs ? 2 * c : 2 * (c - pairs) + 1];
+  ROW_OUT(y, t)[c] = ROW_IN(x, t)[c / part * group + first + c % part];
 }
 
 __kernel void gather(ROWS_IN(x), IN(rows), ROWS_OUT(y), int width) {
@@ -74,6 +74,18 @@ __kernel void time_steps(ROWS_IN(x), IN(bias), float low, float high, ROWS_OUT(y
   ROW_OUT(y, t)[c] = clamp(softplus(ROW_IN(x, t)[c] + READ(float, bias)[c]), low, high);
 }
 
+// exp(rate softplus(x + bias)); a rate is that of `each` columns.
+__kernel void decays(ROWS_IN(x), IN(bias), IN(rate), int each, ROWS_OUT(y), int width) {
+  COLUMN;
+  const float step = softplus(ROW_IN(x, t)[c] + READ(float, bias)[c]);
+  ROW_OUT(y, t)[c] = exp_of(step * READ(float, rate)[c / each]);
+}
+
+__kernel void scale_sigmoid(ROWS_IN(x), float by, ROWS_OUT(y), int width) {
+  COLUMN;
+  ROW_OUT(y, t)[c] = by * sigmoid(ROW_IN(x, t)[c]);
+}
+
 // activation: 0 silu, 1 gelu, 2 relu^2
 inline float activated(int activation, float v) {
   if (activation == 0) return silu(v);
@@ -95,9 +107,10 @@ __kernel void activate_gated(ROWS_IN(x), int activation, float gate_scale, ROWS_
   ROW_OUT(y, t)[c] = activated(activation, gate_scale * row[c]) * row[width + c];
 }
 
-__kernel void gate(ROWS_IN(g), ROWS_OUT(y), int width) {
+__kernel void gate(ROWS_IN(g), int of_sigmoid, ROWS_OUT(y), int width) {
   COLUMN;
-  ROW_OUT(y, t)[c] *= silu(ROW_IN(g, t)[c]);
+  const float v = ROW_IN(g, t)[c];
+  ROW_OUT(y, t)[c] *= of_sigmoid ? sigmoid(v) : silu(v);
 }
 
 // sums[c] += x[t][c]^2, in the order of t.

@@ -9,6 +9,8 @@ inline float norm_factor(Pair squares, int cols, float epsilon, __local Pair* wo
   return divide(1.0f, root(mean + epsilon));
 }
 
+inline float gate_of(float v, int of_sigmoid) { return of_sigmoid ? sigmoid(v) : silu(v); }
+
 // by_part: each part has its own weights.
 __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
 __kernel void rms_norm(ROWS_IN(x), ROWS_OUT(y), IN(weight), int by_part, int cols, float epsilon) {
@@ -26,22 +28,22 @@ __kernel void rms_norm(ROWS_IN(x), ROWS_OUT(y), IN(weight), int by_part, int col
   }
 }
 
-// y = norm(silu(gate) y), or silu(gate) norm(y) where gate_last.
+// y = norm(silu(gate) y), or silu(gate) norm(y) where gate_last; or sigmoid(gate) in place of silu.
 __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
 __kernel void gated_norm(ROWS_IN(gate), ROWS_OUT(y), IN(weight), int cols, float epsilon,
-                         int gate_last) {
+                         int gate_last, int of_sigmoid) {
   __local Pair work[ITEMS];
   const int item = get_local_id(0), part = get_group_id(0), t = get_group_id(1);
   __global const float* gates = ROW_IN(gate, t) + part * cols;
   __global float* row = ROW_OUT(y, t) + part * cols;
   Pair squares = 0;
   for (int i = item; i < cols; i += ITEMS) {
-    const float v = gate_last ? row[i] : silu(gates[i]) * row[i];
+    const float v = gate_last ? row[i] : gate_of(gates[i], of_sigmoid) * row[i];
     squares = pair_add_product(squares, v, v);
   }
   const float factor = norm_factor(squares, cols, epsilon, work, item);
   for (int i = item; i < cols; i += ITEMS) {
-    const float gated = silu(gates[i]);
+    const float gated = gate_of(gates[i], of_sigmoid);
     const float v = (gate_last ? row[i] : gated * row[i]) * factor;
     const float weighted = ABSENT(weight) ? v : v * READ(float, weight)[part * cols + i];
     row[i] = gate_last ? gated * weighted : weighted;

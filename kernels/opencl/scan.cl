@@ -26,6 +26,33 @@ __kernel void conv1d_state(ROWS_IN(x), int tokens, OUT(state), int taps, int wid
   }
 }
 
+// The same of products before * x, without activation, and with a factor after it.
+__kernel void short_conv(ROWS_IN(before), ROWS_IN(after), ROWS_IN(x), IN(w), IN(bias), IN(state),
+                         ROWS_OUT(y), int taps, int width) {
+  const int c = get_global_id(0), t = get_global_id(1), past = taps - 1;
+  if (c >= width) return;
+  float sum = ABSENT(bias) ? 0.0f : READ(float, bias)[c];
+  for (int j = 0; j < taps; ++j) {
+    const int at = t - past + j;
+    const float in = at < 0 ? READ(float, state)[(long)(at + past) * width + c]
+                            : ROW_IN(before, at)[c] * ROW_IN(x, at)[c];
+    sum = fma(READ(float, w)[(long)j * width + c], in, sum);
+  }
+  ROW_OUT(y, t)[c] = ROW_IN(after, t)[c] * sum;
+}
+
+__kernel void short_conv_state(ROWS_IN(before), ROWS_IN(x), int tokens, OUT(state), int taps,
+                               int width) {
+  const int c = get_global_id(0), past = taps - 1;
+  if (c >= width) return;
+  __global float* own = WRITE(float, state) + c;
+  for (int j = 0; j < past; ++j) {
+    const int at = tokens - past + j;
+    own[(long)j * width] = at < 0 ? own[(long)(at + past) * width]
+                                  : ROW_IN(before, at)[c] * ROW_IN(x, at)[c];
+  }
+}
+
 // States that a work-item holds at a time; the time is walked once for each so many.
 #define HELD 16
 
@@ -86,5 +113,52 @@ __kernel void ssd_scan(ROWS_IN(x), ROWS_IN(dt), ROWS_IN(b), ROWS_IN(c_in), IN(a)
       ROW_OUT(y, t)[c] = sum;
     }
     for (int s = 0; s < count; ++s) kept[(long)s * head_dim] = held[s];
+  }
+}
+
+// What makes a head's q and k of unit length, the former by 1 / sqrt(k_dim) too. Item (h, t): a
+// key head of a row. factors: [rows][2 * width], q's first.
+__kernel void delta_lengths(ROWS_IN(q), ROWS_IN(k), int k_dim, ROWS_OUT(factors), int width) {
+  const int h = get_global_id(0), t = get_global_id(1);
+  if (h >= width) return;
+  __global const float* query = ROW_IN(q, t) + h * k_dim;
+  __global const float* key = ROW_IN(k, t) + h * k_dim;
+  Pair of_query = 0, of_key = 0;
+  for (int n = 0; n < k_dim; ++n) {
+    of_query = pair_add_product(of_query, query[n], query[n]);
+    of_key = pair_add_product(of_key, key[n], key[n]);
+  }
+  const float to_query = divide(1.0f, root(of_query.x + of_query.y + 1e-6f));
+  ROW_OUT(factors, t)[h] = divide(to_query, root((float)k_dim));
+  ROW_OUT(factors, t)[width + h] = divide(1.0f, root(of_key.x + of_key.y + 1e-6f));
+}
+
+// The gated delta rule, token by token. Item (p, h): a channel of a value head. The state is
+// [heads][k_dim][v_dim]. decay: [rows][heads * decays], one for all channels of keys, or k_dim.
+__kernel void delta_rule(ROWS_IN(q), ROWS_IN(k), ROWS_IN(v), ROWS_IN(factors), ROWS_IN(decay),
+                         ROWS_IN(beta), OUT(state), ROWS_OUT(y), int tokens, int heads,
+                         int key_heads, int tiled, int decays, int k_dim, int v_dim) {
+  const int p = get_global_id(0), h = get_global_id(1);
+  if (p >= v_dim) return;
+  const int key_head = tiled ? h % key_heads : h / (heads / key_heads);
+  __global float* own = WRITE(float, state) + (long)h * k_dim * v_dim + p;
+  for (int t = 0; t < tokens; ++t) {
+    __global const float* query = ROW_IN(q, t) + key_head * k_dim;
+    __global const float* key = ROW_IN(k, t) + key_head * k_dim;
+    __global const float* kept = ROW_IN(decay, t) + h * decays;
+    const float to_query = ROW_IN(factors, t)[key_head];
+    const float to_key = ROW_IN(factors, t)[key_heads + key_head];
+    float seen = 0;
+    for (int n = 0; n < k_dim; ++n)
+      seen = fma(key[n] * to_key, kept[decays == 1 ? 0 : n] * own[(long)n * v_dim], seen);
+    const float delta = ROW_IN(beta, t)[h] * (ROW_IN(v, t)[h * v_dim + p] - seen);
+    float sum = 0;
+    for (int n = 0; n < k_dim; ++n) {
+      const float decayed = kept[decays == 1 ? 0 : n] * own[(long)n * v_dim];
+      const float next = fma(key[n] * to_key, delta, decayed);
+      own[(long)n * v_dim] = next;
+      sum = fma(query[n] * to_query, next, sum);
+    }
+    ROW_OUT(y, t)[h * v_dim + p] = sum;
   }
 }

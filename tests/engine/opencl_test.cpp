@@ -84,6 +84,7 @@ std::vector<OperationCase> all_cases(bool few) {
   add(rope_cases({9, 13, 5}));
   add(scan_cases({1, 3, 6}));
   add(scan_cases({9, 67, 7}));
+  add(scan_cases({131, 9, 14}));  // over the CPU's chunks
   add(score_cases({3, 1, 8}));
   add(score_cases({3, 1003, 9}));
   for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kI8}) {
