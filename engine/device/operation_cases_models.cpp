@@ -3,6 +3,7 @@
 #include <cstring>
 #include <limits>
 
+#include "base/aligned_buffer.h"
 #include "engine/device/operation_bench.h"
 #include "kernels/half.h"
 
@@ -18,13 +19,14 @@ struct RandomUnit {
              std::mt19937& random) {
     view = {.layout = layout, .rows = rows, .cols = cols, .group = group};
     const bool tiles = layout >= Layout::kTilesF16;
-    data.resize(tiles ? tiles_bytes(layout, rows, cols)
-                      : static_cast<size_t>(rows * cols * row_layout_bytes(layout)));
+    buffer = AlignedBuffer(tiles ? tiles_bytes(layout, rows, cols)
+                                 : static_cast<size_t>(rows * cols * row_layout_bytes(layout)));
+    const std::span data(buffer.data(), buffer.size());
     for (std::byte& byte : data) byte = static_cast<std::byte>(random());
     if (layout == Layout::kTilesI8)
       for (std::byte& byte : data)
         if (byte == std::byte{0x80}) byte = std::byte{0};
-    if (layout < Layout::kTilesI8) fill_reals(random);
+    if (layout < Layout::kTilesI8) fill_reals(data, random);
     view.data = data.data();
     if (group == 0) return;
     std::uniform_real_distribution<float> draw(-0.1f, 0.1f);
@@ -36,7 +38,7 @@ struct RandomUnit {
     view.scale = scale.data();
     if (minima) view.min = min.data();
   }
-  void fill_reals(std::mt19937& random) {
+  void fill_reals(std::span<std::byte> data, std::mt19937& random) {
     std::uniform_real_distribution<float> draw(-1, 1);
     const size_t bytes = view.layout == Layout::kRowsF32 ? 4 : 2;
     for (size_t at = 0; at + bytes <= data.size(); at += bytes) {
@@ -46,7 +48,7 @@ struct RandomUnit {
     }
   }
 
-  std::vector<std::byte> data;
+  AlignedBuffer buffer;
   std::vector<uint16_t> scale, min;
   WeightView view;
 };

@@ -116,6 +116,7 @@ OpenClInfo info_of(cl_platform_id platform, cl_device_id device) {
   const std::string extensions = text_of(device, CL_DEVICE_EXTENSIONS);
   info.fp16 = lists(extensions, "cl_khr_fp16");
   info.fp64 = lists(extensions, "cl_khr_fp64");
+  info.keeps_programs = info.platform == "Portable Computing Language";
   info.sub_group_sizes = sub_group_sizes(device, extensions);
   const auto floats = number_of<cl_device_fp_config>(device, CL_DEVICE_SINGLE_FP_CONFIG);
   info.has = {.rounded_division = (floats & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0,

@@ -33,6 +33,7 @@ struct OpenClInfo {
   int64_t memory, largest_allocation, local_memory;
   int64_t units;
   bool fp16, fp64;
+  bool keeps_programs;  // the driver has a cache of its own
   std::vector<int64_t> sub_group_sizes;  // none: it has no sub-groups, or does not say
   OpenClFeatures has, uses;              // `uses`: what KLENS_OPENCL_FEATURES leaves of it
 };

@@ -105,6 +105,8 @@ OpenClPrograms::Program OpenClPrograms::make(const char* family, const std::stri
   const std::string all = opencl_options(info_.uses) + (options.empty() ? "" : " ") + options;
   const std::string key = info_.platform + "\n" + info_.platform_version + "\n" + info_.name +
                           "\n" + info_.driver + "\n" + info_.version + "\n" + all + "\n" + source;
+  // To give binaries away PoCL would compile every kernel once more, for any size of work-groups.
+  if (info_.keeps_programs) return {key, build(family, source, all), "", {}};
   if (const auto binary = cache_.load(key))
     if (const cl_program program = from_binary(*binary, all)) return {key, program, "", {}};
   const cl_program program = build(family, source, all);
