@@ -93,7 +93,7 @@ TEST_CASE("wrong calls are told apart from failures") {
   check_usage_error({});
   check_usage_error({"frobnicate"}, "frobnicate");
   for (const std::string& command : kCommands) {
-    check_usage_error({command});
+    if (command != "devices") check_usage_error({command});  // that one needs nothing
     check_usage_error({command, "--frobnicate"}, "frobnicate");
   }
   check_usage_error({"generate", kModel}, "prompt");
