@@ -135,6 +135,7 @@ void calibration_from_json(const JsonObject& json, Profile& profile) {
   profile.window = json.count_or("window", 0);
   profile.seed = json.seed_or("seed", 0);
   profile.activations = json.text_or("activations", "");
+  profile.suffix = json.text_or("suffix", "");
 }
 
 // "4.5 bpw", "2400000 bytes", "kl 0.02", "20 tok/s", or nothing where there was no budget.
@@ -171,6 +172,7 @@ std::string profile_to_json(const Profile& profile) {
                          {"window", profile.window},
                          {"seed", profile.seed},
                          {"activations", profile.activations}};
+  if (!profile.suffix.empty()) json["calibration"]["suffix"] = profile.suffix;
   json["fixed_bytes"] = profile.fixed_bytes;
   if (profile.header_bytes != 0) json["header_bytes"] = profile.header_bytes;
   if (profile.decode_rest_us)

@@ -108,7 +108,7 @@ std::vector<size_t> worth_measuring(std::span<const double> errors, size_t most)
   return order;
 }
 
-void take_out_reference(Unit& unit, double error) {
+void take_out_reference(Unit& unit, const Choice& reference, double error) {
   const std::vector<Point> points = points_of(unit);
   if (points.size() < 2 || !(points.back().error > points.front().error)) return;
   const double slope =
@@ -116,7 +116,10 @@ void take_out_reference(Unit& unit, double error) {
   const double added = std::max(slope * error, 0.0);
   for (Candidate& c : unit.candidates) {
     if (!c.kl || c.predicted || !(*c.kl > 0)) continue;
-    const double part = std::max(1 - added / *c.kl, 0.5);  // it is an estimate
+    const bool same =
+        c.choice.format == reference.format && c.choice.quantizer == reference.quantizer;
+    // It is an estimate.
+    const double part = same ? 1 + added / *c.kl : std::max(1 - added / *c.kl, 0.5);
     *c.kl *= part;
     if (c.kl_stderr) *c.kl_stderr *= part;
     for (double& kl : c.kl_windows) kl *= part;

@@ -19,10 +19,11 @@ namespace klens {
 // measured.
 std::vector<size_t> worth_measuring(std::span<const double> errors, size_t most);
 
-// Of a unit whose measured candidates were compared not with the unit itself but with one that
-// loses `error` at its outputs: takes what that adds to their KLs out of them, in proportion to
-// errors. Nothing where fewer than two were measured.
-void take_out_reference(Unit& unit, double error);
+// Of a unit whose measured candidates were compared not with the unit itself but with what
+// `reference` makes of it, which loses `error` at its outputs: takes what that adds to their KLs
+// out of them, in proportion to errors; one with the weights of the reference lacks its own part,
+// and gets it. Nothing where fewer than two were measured.
+void take_out_reference(Unit& unit, const Choice& reference, double error);
 
 // Fills in KLs, their errors and windows, of candidates that have an output error and were not
 // measured, and marks them as predicted. Nothing, if nothing was measured.

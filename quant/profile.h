@@ -43,6 +43,7 @@ struct Profile {
   std::string model_name, architecture, checkpoint_xxh3;
   int64_t parameters = 0;
   std::string calibration_source, activations;  // "teacher" or a file's name; "int8" or "f32"
+  std::string suffix;  // what units were measured in; "": the checkpoint's own precision
   int64_t tokens = 0, windows = 0, window = 0;
   uint64_t seed = 0;
   int64_t fixed_bytes = 0;  // tensor bytes that no plan can change

@@ -97,6 +97,10 @@ struct Reference {
   std::vector<double> errors;
 };
 
+Choice reference_choice() {
+  return {kFinestIntegers.name, kQuantizers[0].name, kFineActivationBits};
+}
+
 bool may_be_rounded(const Model& model) {
   return model.options().activations == Activations::kInt8 &&
          std::ranges::all_of(model.checkpoint().units,
@@ -109,7 +113,7 @@ Reference reference_of(const Model& model, const std::string& suffix, const Quan
   if (row == nullptr) throw Error(ErrorKind::kBadArgument, not_one_of("suffix", suffix, kSuffixes));
   Reference reference;
   if (!row->rounded || !may_be_rounded(model)) return reference;
-  const Choice choice{kFinestIntegers.name, kQuantizers[0].name, kFineActivationBits};
+  const Choice choice = reference_choice();
   progress.stage("round what surrounds a matrix", static_cast<double>(model.units().size()));
   for (size_t u = 0; u < model.units().size(); ++u) {
     const StoredUnit& unit = model.checkpoint().units.at(model.units()[u].name);
@@ -218,7 +222,7 @@ Profile filled_in(const Scores& scores, const Prepared& prepared, int64_t vocab,
            profile.units[u].candidates[c]);
   }
   for (size_t u = 0; u < prepared.reference.size(); ++u)
-    take_out_reference(profile.units[u], prepared.reference[u]);
+    take_out_reference(profile.units[u], reference_choice(), prepared.reference[u]);
   for (Unit& unit : profile.units) predict_kls(unit);
   for (Unit& unit : profile.units)
     for (Candidate& candidate : unit.candidates) keep_metrics(metrics, candidate);
@@ -312,6 +316,7 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
       prepare(model, candidate_choices(model, formats, quantizer, options.pinned, inputs, progress),
               static_cast<size_t>(options.measured), !reference.units.empty());
   prepared.reference = std::move(reference.errors);
+  if (!reference.units.empty()) prepared.profile.suffix = options.suffix;
   Profile& profile = prepared.profile;
   profile.checkpoint_xxh3 = checkpoint_xxh3(model.checkpoint());
   profile.calibration_source = options.texts.empty() ? kSampledSource : source_name(options.texts);

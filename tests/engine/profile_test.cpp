@@ -156,6 +156,41 @@ TEST_CASE("fp16 costs nothing where the checkpoint is FP16, and is measured wher
   }
 }
 
+TEST_CASE("beside rounded units a unit measures as beside the checkpoint's own", "[profile]") {
+  const auto model = open_model(demo_model());
+  ProfileOptions options = small_options();
+  options.ctx = 64;
+  options.windows = 2;
+  options.quantizer = "rtn";
+  options.formats = "int4g32,int6g32,int8g32";
+  Progress progress(nullptr);
+  const Profile exact = run_profile(*model, nullptr, options, progress, never).profile;
+  options.suffix = "fast";
+  const Profile fast = run_profile(*model, nullptr, options, progress, never).profile;
+  CHECK(exact.suffix.empty());
+  CHECK(profile_from_json(profile_to_json(fast), "fast").suffix == "fast");
+  double sum = 0, sum_fast = 0;
+  for (size_t u = 0; u < exact.units.size(); ++u)
+    for (size_t c = 0; c < exact.units[u].candidates.size(); ++c) {
+      const Candidate &a = exact.units[u].candidates[c], &b = fast.units[u].candidates[c];
+      CAPTURE(exact.units[u].name, a.choice.format, a.choice.activation_bits);
+      REQUIRE(a.choice == b.choice);
+      CHECK(*b.kl == Approx(*a.kl).epsilon(0.3).margin(2e-6));
+      if (a.choice.format != "int4g32") continue;
+      sum += *a.kl;
+      sum_fast += *b.kl;
+    }
+  CHECK(sum_fast == Approx(sum).epsilon(0.05));
+
+  // Where a model may not compute in integers, or is made of them, there is nothing to be faster.
+  const auto in_f32 = open_model(demo_model(), 2, Activations::kF32);
+  const std::string own = profile_text(*in_f32, options);
+  options.suffix = "exact";
+  CHECK(own == profile_text(*in_f32, options));
+  options.suffix = "faster";
+  CHECK_THROWS_WITH(profile_text(*model, options), Catch::Contains("\"faster\" is not one of"));
+}
+
 TEST_CASE("metrics that are not asked for are left out", "[profile]") {
   Progress progress(nullptr);
   ProfileOptions options = small_options();

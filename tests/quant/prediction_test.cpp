@@ -59,6 +59,34 @@ TEST_CASE("two measured candidates tell what activations lose and what weights l
   CHECK(*unit.candidates[1].kl > kl_of(2e-4));
 }
 
+TEST_CASE("what is compared with a rounded unit is as if compared with the unit itself",
+          "[prediction]") {
+  constexpr double kReference = 2e-5;
+  const Choice rounded_to{"int8g32", "rtn", 16};
+  Unit unit = linear_unit();
+  measure(unit.candidates[0], kl_of(1e-5 + kReference));
+  measure(unit.candidates[2], kl_of(5e-3 + kReference));
+  take_out_reference(unit, rounded_to, kReference);
+  CHECK(*unit.candidates[0].kl == Approx(kl_of(1e-5)).epsilon(1e-9));
+  CHECK(*unit.candidates[2].kl == Approx(kl_of(5e-3)).epsilon(1e-9));
+  CHECK(unit.candidates[2].kl_windows[0] == Approx(0.9 * kl_of(5e-3)).epsilon(1e-9));
+  CHECK(*unit.candidates[2].kl_stderr == Approx(kl_of(5e-3) / 10).epsilon(1e-9));
+  // It is an estimate: never more than half, and nothing where one alone was measured.
+  take_out_reference(unit, rounded_to, 1);
+  CHECK(*unit.candidates[0].kl == Approx(0.5 * kl_of(1e-5)).epsilon(1e-9));
+  // The reference itself was measured at what activations lose.
+  Unit same = linear_unit();
+  same.candidates[0].choice.quantizer = "rtn";
+  measure(same.candidates[0], kActivations);
+  measure(same.candidates[2], kl_of(5e-3 + 1e-5));
+  take_out_reference(same, rounded_to, 1e-5);
+  CHECK(*same.candidates[0].kl == Approx(kl_of(1e-5)).epsilon(1e-3));
+  Unit alone = linear_unit();
+  measure(alone.candidates[2], kl_of(5e-3));
+  take_out_reference(alone, rounded_to, kReference);
+  CHECK(*alone.candidates[2].kl == kl_of(5e-3));
+}
+
 TEST_CASE("one measured candidate gives the others in proportion", "[prediction]") {
   Unit unit = linear_unit();
   measure(unit.candidates[2], 1e-3);
