@@ -133,8 +133,8 @@ TEST_CASE("models of this kind that klens lacks are refused by name", "[architec
       {"KimiLinearForCausalLM", "latent attention"},
       {"Mamba3ForCausalLM", "trapezoidal"}};
   for (const auto& [name, lacks] : rows) {
-    const std::string said =
-        refusal([&] { build(R"({"architectures":[")" + std::string(name) + R"("]})"); });
+    const std::string config = R"({"architectures":[")" + std::string(name) + R"("]})";
+    const std::string said = refusal([&] { build(config); });
     CAPTURE(said);
     CHECK_THAT(said, Catch::Contains(name) && Catch::Contains(lacks));
     CHECK(said.find('\n') == said.npos);
