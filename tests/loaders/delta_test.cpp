@@ -90,7 +90,8 @@ TEST_CASE("lfm2: short convolutions, and an MLP as wide as its config comes to",
   };
   CHECK(width(R"({"block_auto_adjust_ff_dim":false})") == 12288);
   CHECK(width(R"({"block_ffn_dim_multiplier":1.1,"block_ff_dim":6656})") == 5120);
-  const MoeSpec& moe = mixer<MoeSpec>(build_published("lfm2-8b-a1b"), 5);
+  const ModelSpec with_experts = build_published("lfm2-8b-a1b");
+  const MoeSpec& moe = mixer<MoeSpec>(with_experts, 5);
   CHECK(moe.correction.has_value());
   CHECK(moe.normalise_eps == 1e-6f);
 }
