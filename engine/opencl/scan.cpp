@@ -1,5 +1,7 @@
 // What state space models carry: convolution and scans. States are FP32, whatever the slot asks
 // for: nothing is lost in rounding, and nothing can leave what FP16 holds.
+#include <cmath>
+
 #include "engine/opencl/lane.h"
 #include "engine/opencl/opencl_device.h"
 
