@@ -24,6 +24,7 @@ class Work:
     def __init__(self, args):
         self.args = args
         self.windows = ["--windows", str(args.windows), "-c", str(args.ctx)]
+        self.quantizer = ["--quantizer", args.quantizer] if args.quantizer else []
         self.judged = ["--test", args.text, "--test-windows", str(args.test_windows), "-n", "0"]
         os.makedirs(args.work, exist_ok=True)
 
@@ -40,10 +41,8 @@ class Work:
             return json.load(file)
 
     def profile(self):
-        quantizer = ["--quantizer", self.args.quantizer] if self.args.quantizer else []
-        formats = ["--formats", self.args.formats] if self.args.formats else []
-        self.made("profile.json", "profile", self.args.model, "-f", self.args.calibration, *self.windows, *quantizer, *formats,
-                  "--measured", self.args.measured)
+        self.made("profile.json", "profile", self.args.model, "-f", self.args.calibration, *self.windows, *self.quantizer,
+                  "--formats", self.args.formats, "--measured", self.args.measured)
         return os.path.join(self.args.work, "profile.json")
 
     def sweep(self, name, profile, *options):
@@ -51,12 +50,12 @@ class Work:
                                              *self.judged, *options)["points"] if "refused" not in point]
 
     def uniform(self, name):
-        """One format for all, by the profile's quantizer where it knows the inputs."""
+        """One format for all, by the profile's quantizer."""
         path = os.path.join(self.args.work, name + ".klens")
         report = os.path.join(self.args.work, name + ".kl.json")
         if not os.path.exists(report):
             self.klens("quantize", self.args.model, "-o", path, "--uniform", name, "-f", self.args.calibration, *self.windows,
-                       "--no-measure")
+                       *self.quantizer, "--no-measure")
             found = subprocess.run([self.args.klens, "compare", self.args.model, path, "-f", self.args.text, "-c",
                                     str(self.args.ctx), "--windows", str(self.args.test_windows), "--json", "-q"], check=True,
                                    stdout=subprocess.PIPE).stdout
@@ -75,9 +74,7 @@ def geometric_mean(values):
 
 def ratios(others, ours):
     """Lines (method, pairs of (its point, klens's point at no more bytes))."""
-    best = {}
-    for point in ours:
-        best[point["budget"]] = point
+    best = {point["budget"]: point for point in ours}
     by_method = {}
     for point in others:
         mine = best.get(f"{point['bytes']} bytes")
