@@ -49,6 +49,14 @@ GgufMapping::GgufMapping(const GgufFile& file, std::string architecture)
   hidden_ = integer("embedding_length");
 }
 
+int64_t GgufMapping::ssm_head_dim() const {
+  const int64_t heads = integer("ssm.time_step_rank"), inner = integer("ssm.inner_size");
+  if (inner % heads != 0)
+    file_.unsupported("key " + key("ssm.inner_size") + " is " + std::to_string(inner) +
+                      ", no multiple of the number of heads" + kGgufCure);
+  return inner / heads;
+}
+
 int64_t GgufMapping::integer(const std::string& name, std::optional<int64_t> fallback) const {
   return file_.integer(key(name), fallback ? 0 : 1, kMostWidth, fallback);
 }

@@ -68,6 +68,8 @@ class GgufMapping {
   std::string key(const std::string& name) const { return architecture_ + "." + name; }
   bool has_key(const std::string& name) const { return file_.has(key(name)); }
   int64_t integer(const std::string& name, std::optional<int64_t> fallback = {}) const;
+  // Of a state-space mixer: its inner width over its heads. Refuses what is no whole number.
+  int64_t ssm_head_dim() const;
   // A whole number, or a list with one number for every block, of which those that count agree;
   // 0 in a list says that the block lacks the part.
   int64_t common_integer(const std::string& name, std::optional<int64_t> fallback = {}) const;

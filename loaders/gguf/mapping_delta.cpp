@@ -28,13 +28,9 @@ constexpr GgufNameRow kLayer[] = {
 };
 
 void delta_config(GgufMapping& map) {
-  const int64_t heads = map.integer("ssm.time_step_rank"), inner = map.integer("ssm.inner_size");
-  if (inner % heads != 0)
-    map.file().unsupported("key " + map.key("ssm.inner_size") + " is " + std::to_string(inner) +
-                           ", no multiple of the number of heads" + kGgufCure);
   auto& config = map.config();
-  config["linear_num_value_heads"] = heads;
-  config["linear_value_head_dim"] = inner / heads;
+  config["linear_num_value_heads"] = map.integer("ssm.time_step_rank");
+  config["linear_value_head_dim"] = map.ssm_head_dim();
   config["linear_num_key_heads"] = map.integer("ssm.group_count");
   config["linear_key_head_dim"] = map.integer("ssm.state_size");
   config["linear_conv_kernel_dim"] = map.integer("ssm.conv_kernel");

@@ -31,13 +31,9 @@ constexpr GgufNameRow kGraniteLayer[] = {
 
 // mamba_n_heads and the like, as Bamba, Granite and Falcon-H1 spell them.
 void mamba_d_config(GgufMapping& map) {
-  const int64_t heads = map.integer("ssm.time_step_rank"), inner = map.integer("ssm.inner_size");
-  if (inner % heads != 0)
-    map.file().unsupported("key " + map.key("ssm.inner_size") + " is " + std::to_string(inner) +
-                           ", no multiple of the number of heads" + kGgufCure);
   auto& config = map.config();
-  config["mamba_n_heads"] = heads;
-  config["mamba_d_head"] = inner / heads;
+  config["mamba_n_heads"] = map.integer("ssm.time_step_rank");
+  config["mamba_d_head"] = map.ssm_head_dim();
   config["mamba_n_groups"] = map.integer("ssm.group_count");
   config["mamba_d_state"] = map.integer("ssm.state_size");
   config["mamba_d_conv"] = map.integer("ssm.conv_kernel");

@@ -41,14 +41,9 @@ char nemotron_kind(const GgufMapping& map, int64_t block) {
 }
 
 void nemotron_config(GgufMapping& map) {
-  const int64_t heads = map.integer("ssm.time_step_rank"), inner = map.integer("ssm.inner_size");
-  if (inner % heads != 0)
-    map.file().unsupported("key " + map.key("ssm.inner_size") + " is " + std::to_string(inner) +
-                           ", no multiple of the number of heads"
-                           "; use the checkpoint that the file was made from");
   auto& config = map.config();
-  config["mamba_num_heads"] = heads;
-  config["mamba_head_dim"] = inner / heads;
+  config["mamba_num_heads"] = map.integer("ssm.time_step_rank");
+  config["mamba_head_dim"] = map.ssm_head_dim();
   config["ssm_state_size"] = map.integer("ssm.state_size");
   config["n_groups"] = map.integer("ssm.group_count");
   config["conv_kernel"] = map.integer("ssm.conv_kernel");
