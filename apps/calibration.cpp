@@ -82,6 +82,9 @@ OptionGroup calibration_options() {
         "what the model computes in but for the matrix that is measured: exact, as it is (default "
         "of profile and sweep); fast, in INT8 with activations of 16 bits, in half the time "
         "(default of quantize)"},
+       {"memory", "SIZE",
+        "what measuring may hold beside the model's file, such as 2G: less is slower, and too "
+        "little is refused (default: what it needs, and 1G for what saves time)"},
        {"metrics", "LIST", "of " + names_of(metrics()) + " (default: all)"},
        {"resume", "", "go on with an interrupted run of the same options"}}};
 }
@@ -98,7 +101,8 @@ Calibration::Calibration(const Arguments& arguments, std::string state_path)
       measured_(arguments.text_or("measured", "") == "all"
                     ? -1
                     : static_cast<int32_t>(arguments.count("measured", 0, 1))),
-      seed_(arguments.seed()) {
+      seed_(arguments.seed()),
+      memory_(arguments.bytes("memory").value_or(0)) {
   const std::vector<double> weights = weights_of(arguments);
   for (const std::string& file : arguments.texts("file")) {
     Text text{read_file(file), text_name(file)};
@@ -132,6 +136,7 @@ klens_profile_options Calibration::options(Progress& progress) const {
   options.state_path = or_null(state_path_);
   options.resume = resume_ ? 1 : 0;
   options.measured = measured_;
+  options.memory = memory_;
   options.progress = Progress::callback;
   options.user = &progress;
   return options;

@@ -30,6 +30,7 @@ class Calibration {
   bool resume_ = false;
   int32_t ctx_ = 0, windows_ = 0, measured_ = 0;
   uint64_t seed_ = 0;
+  int64_t memory_ = 0;
 };
 
 // "book.txt" for a path, "standard input" for "-": what reports call a text.

@@ -84,15 +84,15 @@ class Work:
         def profile(part):
             resume = ["--resume"] if os.path.exists(part + ".partial") else []
             run([self.args.klens, "profile", self.args.model, "-o", part, "-f", self.args.calibration, "-t", self.threads, "-q",
-                 *resume])
+                 "--windows", str(self.args.windows), *resume])
         measured = self.cached("profile.json", profile)
         plan = self.cached(name + ".plan.json", lambda part: run([self.args.klens, "plan", measured, *budget, "-o", part]))
         return self.baked(name, "--plan", plan)
 
     def baked(self, name, *aim):
         return self.cached(name + ".klens", lambda part: run(
-            [self.args.klens, "quantize", self.args.model, "-o", part, *aim, "-f", self.args.calibration, "--no-measure", "-t",
-             self.threads, "-q"]))
+            [self.args.klens, "quantize", self.args.model, "-o", part, *aim, "-f", self.args.calibration, "--windows",
+             str(self.args.windows), "--no-measure", "-t", self.threads, "-q"]))
 
     def kl(self, path):
         report = self.cached(os.path.basename(path) + ".kl.json", lambda part: write(part, run(
@@ -191,6 +191,7 @@ def main():
     ap.add_argument("--llama", required=True, help="folder that llama.cpp was built in")
     ap.add_argument("--calibration", required=True, metavar="TEXT")
     ap.add_argument("--text", required=True, help="what all are judged on")
+    ap.add_argument("--windows", type=int, default=8, help="of klens's profile")
     ap.add_argument("--bytes", type=int, default=60000, help="of --text")
     ap.add_argument("--klens", default=os.path.join(HERE, "../build/release/apps/klens"))
     ap.add_argument("--isa", help="KLENS_ISA for klens's speed; --llama is then a build for the same")

@@ -115,6 +115,13 @@ void StatusLine::update(const std::string& stage, double fraction, double second
   show_if_due(kReportPause);
 }
 
+void StatusLine::note(const std::string& text) {
+  if (quiet_) return;
+  const std::lock_guard lock(mutex_);
+  std::fprintf(stderr, "%s%s\n", line_open_ ? "\r\033[K" : "", text.c_str());
+  line_open_ = false;
+}
+
 // Under mutex_.
 void StatusLine::show_if_due(Clock::duration pause) {
   const Clock::time_point now = Clock::now();
@@ -145,8 +152,14 @@ void StatusLine::show(Clock::time_point now) {
 
 int Progress::callback(void* user, const klens_progress* progress) {
   auto* self = static_cast<Progress*>(user);
+  const bool forecast = progress->job_seconds_left >= 0;
+  if (forecast && !std::exchange(self->forecast_told_, true))
+    self->line_.note("about " + human_seconds(progress->job_seconds_left) + ", and " +
+                     human_bytes(static_cast<double>(progress->job_bytes)) +
+                     " of memory beside the model's file");
   self->line_.update(progress->stage != nullptr ? progress->stage : "",
-                     std::clamp(progress->fraction, 0.0, 1.0), progress->seconds_left);
+                     std::clamp(progress->fraction, 0.0, 1.0),
+                     forecast ? progress->job_seconds_left : progress->seconds_left);
   return interrupted() ? 1 : 0;
 }
 

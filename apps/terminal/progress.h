@@ -33,6 +33,8 @@ class StatusLine {
 
   // From any thread.
   void update(const std::string& stage, double fraction, double seconds_left = -1);
+  // A line of its own.
+  void note(const std::string& text);
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -62,6 +64,7 @@ class Progress {
  private:
   InterruptScope interrupts_;
   StatusLine line_;
+  bool forecast_told_ = false;
 };
 
 // "4 s", "3 min 20 s", "2 h 05 min"

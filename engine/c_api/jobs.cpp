@@ -11,8 +11,9 @@ namespace {
 
 ProgressFn progress_fn(klens_progress_fn fn, void* user) {
   if (fn == nullptr) return nullptr;
-  return [fn, user](const char* stage, double fraction, double seconds_left) {
-    const klens_progress progress{stage, fraction, seconds_left};
+  return [fn, user](const ProgressReport& report) {
+    const klens_progress progress{report.stage, report.fraction, report.seconds_left,
+                                  report.job_seconds_left, report.job_bytes};
     return fn(user, &progress) != 0;
   };
 }
@@ -72,6 +73,8 @@ ProfileOptions profile_options(const klens_profile_options& given) {
   if (given.measured != 0) options.measured = std::max(given.measured, 0);
   options.times = given.times != 0;
   if (given.suffix != nullptr) options.suffix = given.suffix;
+  if (given.memory < 0) throw Error(ErrorKind::kBadArgument, "memory must not be negative");
+  options.memory = given.memory;
   return options;
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "engine/jobs/profile_state.h"
+#include "engine/jobs/stages.h"
 #include "engine/jobs/text_windows.h"
 #include "engine/sampler.h"
 #include "loaders/profile_json.h"
@@ -143,7 +144,7 @@ Calibration calibrate_on_texts(const Model& model, const Tokenizer& tokenizer,
 Windows sample_windows(const Model& model, int64_t ctx, int64_t count, uint64_t seed,
                        Progress& progress, Journal& journal) {
   Windows sampled(static_cast<size_t>(count));
-  progress.stage("sample calibration text", static_cast<double>(sampled.size()));
+  progress.stage(stages::kSample, static_cast<double>(sampled.size()));
   // An odd multiplier keeps the windows of one seed apart from each other and from those of the
   // next.
   const auto seed_of = [&](size_t i) { return seed * 0x9e3779b97f4a7c15u + i; };

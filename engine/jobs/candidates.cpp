@@ -2,15 +2,13 @@
 
 #include <algorithm>
 
+#include "engine/jobs/stages.h"
 #include "engine/jobs/students.h"
 #include "quant/output_error.h"
 #include "quant/shortlist.h"
 
 namespace klens {
 namespace {
-
-// Outputs of a unit that are looked at.
-constexpr int64_t kSampleRows = 256;
 
 // Rows of a matrix at equal distances, as floats.
 struct RowSample {
@@ -124,7 +122,7 @@ std::vector<std::vector<Possible>> candidate_choices(const Model& model,
                                                      const std::map<std::string, Choice>& pinned,
                                                      const UnitInputs& inputs, Progress& progress) {
   const size_t units = model.units().size();
-  progress.stage("compare formats by what outputs lose", static_cast<double>(units));
+  progress.stage(stages::kCompare, static_cast<double>(units));
   std::vector<std::vector<Possible>> possible;
   for (size_t u = 0; u < units; ++u) {
     const std::string& name = model.units()[u].name;

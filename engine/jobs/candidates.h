@@ -10,6 +10,9 @@ namespace klens {
 // Formats of a unit that a profile compares, but for the base format.
 inline constexpr size_t kMostCandidates = 6;
 
+// Outputs of a unit that are looked at, at most.
+inline constexpr int64_t kSampleRows = 256;
+
 // What a unit may become, and what its own outputs then lose by its weights; see
 // quant/output_error.h.
 struct Possible {

@@ -5,9 +5,11 @@
 
 #include "engine/jobs/candidates.h"
 #include "engine/jobs/decode_times.h"
+#include "engine/jobs/forecast.h"
 #include "engine/jobs/profile_state.h"
 #include "engine/jobs/sensitivity.h"
 #include "engine/jobs/shared_runner.h"
+#include "engine/jobs/stages.h"
 #include "loaders/klens_file.h"
 #include "quant/output_error.h"
 #include "quant/planner.h"
@@ -107,14 +109,19 @@ bool may_be_rounded(const Model& model) {
                              [](const auto& unit) { return unit.second.format == nullptr; });
 }
 
-Reference reference_of(const Model& model, const std::string& suffix, const Quantizer& quantizer,
-                       const UnitInputs& inputs, Progress& progress) {
+// Whether a suffix of this name is rounded. Throws Error for an unknown one.
+bool rounds(const Model& model, const std::string& suffix) {
   const Suffix* row = suffix.empty() ? &kExactSuffix : find_row(kSuffixes, suffix);
   if (row == nullptr) throw Error(ErrorKind::kBadArgument, not_one_of("suffix", suffix, kSuffixes));
+  return row->rounded && may_be_rounded(model);
+}
+
+Reference reference_of(const Model& model, const std::string& suffix, const Quantizer& quantizer,
+                       const UnitInputs& inputs, Progress& progress) {
   Reference reference;
-  if (!row->rounded || !may_be_rounded(model)) return reference;
+  if (!rounds(model, suffix)) return reference;
   const Choice choice = reference_choice();
-  progress.stage("round what surrounds a matrix", static_cast<double>(model.units().size()));
+  progress.stage(stages::kRound, static_cast<double>(model.units().size()));
   for (size_t u = 0; u < model.units().size(); ++u) {
     const StoredUnit& unit = model.checkpoint().units.at(model.units()[u].name);
     auto packed = std::make_unique<PackedUnit>(
@@ -250,14 +257,14 @@ Calibration calibrate(const Model& model, const Tokenizer* tokenizer, const Prof
 
 // What is asked for of units whatever they become.
 void measure_units(const Model& model, const MetricSet& metrics,
-                   std::span<const std::vector<int32_t>> windows, Progress& progress,
-                   Journal& journal, Profile& profile) {
+                   std::span<const std::vector<int32_t>> windows, int64_t spare_bytes,
+                   Progress& progress, Journal& journal, Profile& profile) {
   for (const Metric* metric : metrics)
     if (metric->of_weights != nullptr)
       for (Unit& unit : profile.units)
         unit.weights[*metric] = metric->of_weights(model.checkpoint().units.at(unit.name).view);
   if (metrics.count(&kSensitivity) == 0) return;
-  const auto found = measure_sensitivity(model, windows, progress, journal);
+  const auto found = measure_sensitivity(model, windows, spare_bytes, progress, journal);
   for (size_t u = 0; u < found.size(); ++u) profile.units[u].weights[kSensitivity] = found[u];
 }
 
@@ -309,8 +316,13 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   const MetricSet metrics = parse_metrics(options.metrics);
   const std::vector<const Format*> formats = parse_formats(options.formats);
   const Quantizer& quantizer = parse_quantizer(options.quantizer);
+  Expected expected =
+      expect_profile(model, options, quantizer, formats.size(), rounds(model, options.suffix),
+                     metrics.count(&kSensitivity) != 0);
+  progress.expect(std::move(expected.forecast));
+  const int64_t spare = expected.spare;
   Calibration calibration = calibrate(model, tokenizer, options, progress, journal);
-  UnitInputs inputs(model, calibration.seen, quantizer.sees, progress);
+  UnitInputs inputs(model, calibration.seen, quantizer.sees, progress, spare);
   Reference reference = reference_of(model, options.suffix, quantizer, inputs, progress);
   Prepared prepared =
       prepare(model, candidate_choices(model, formats, quantizer, options.pinned, inputs, progress),
@@ -324,10 +336,11 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   profile.seed = options.seed;
   const Windows& windows = calibration.windows;
   if (options.times) measure_decode_times(model, profile, progress);
-  measure_units(model, metrics, windows, progress, journal, profile);
+  measure_units(model, metrics, windows, spare, progress, journal, profile);
   Scores scores;
   StudentRunner runner(model, reference.units.empty() ? nullptr : &reference.units, inputs,
                        StudentRunner::Judge::kBase);
+  runner.keep_packed(spare);
   runner.keep_largest(tail_length(positions_in(windows)));
   JournalScores kept(journal, nullptr);
   double per_window = 0;
@@ -344,7 +357,7 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
                         ? windows.size()
                         : std::min(windows.size(), static_cast<size_t>(options.likely));
   const auto promise = [&](double finished) {
-    progress.stage("profile", per_window * static_cast<double>(promised), finished);
+    progress.stage(stages::kProfile, per_window * static_cast<double>(promised), finished);
   };
   promise(done);
   const auto after_window = [&] {
@@ -361,7 +374,8 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   return {.profile = filled_in(scores, prepared, model.spec().vocab, metrics),
           .calibration = std::move(calibration),
           .inputs = std::move(inputs),
-          .students = std::move(prepared.students)};
+          .students = std::move(prepared.students),
+          .spare_bytes = spare};
 }
 
 ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,

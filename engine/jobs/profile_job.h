@@ -30,6 +30,7 @@ struct ProfileOptions {
   int64_t windows = 32;
   int64_t likely = 0;    // of these, where the run may end early: what progress promises; 0: all
   int64_t held_out = 0;  // further windows to judge a plan by
+  int64_t plan_windows = 0;  // that the caller then measures a plan on and writes it: for forecasts
   uint64_t seed = 0;
   std::string formats = default_formats();  // kBaseFormat is one in any case
   std::string quantizer = kUsualQuantizer.name;
@@ -43,6 +44,7 @@ struct ProfileOptions {
   // By name; "": quantize takes the fast one, others the exact one. What is rounded is for models
   // that have no integers of their own and may compute in INT8; elsewhere it is exact.
   std::string suffix;
+  int64_t memory = 0;  // bytes to hold beside the model's file; 0: as needed, and 1 GiB
   bool times = false;  // also what a decoded token spends on each candidate, on this machine
 };
 
@@ -51,6 +53,7 @@ struct ProfileRun {
   Calibration calibration;
   UnitInputs inputs;              // of calibration.seen
   std::vector<Student> students;  // in the order of profile.units and their candidates
+  int64_t spare_bytes = 0;        // that may be held to save time
 };
 
 // Measures every unit in every format: quant/profiler over a StudentRunner. tokenizer may be null

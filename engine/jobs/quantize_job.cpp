@@ -12,6 +12,7 @@
 #include "engine/jobs/profile_state.h"
 #include "engine/jobs/refine.h"
 #include "engine/jobs/request_check.h"
+#include "engine/jobs/stages.h"
 #include "engine/version.h"
 #include "loaders/klens_file.h"
 #include "loaders/output_path.h"
@@ -254,6 +255,7 @@ Made measured_plan(const Model& model, const Tokenizer* tokenizer, const Quantiz
       options.profile.quantizer);
   ProfileOptions profile_options = options.profile;
   profile_options.held_out = kHeldOutWindows;
+  profile_options.plan_windows = kHeldOutWindows;
   profile_options.metrics = metrics_for(*find_row(kPlanMethods, request.method));
   profile_options.pinned = request.pinned;
   profile_options.likely = kLikelyWindows;
@@ -471,7 +473,7 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
     double weights = 0;
     for (const LinearSpec& unit : model.units())
       weights += static_cast<double>(unit.rows * unit.cols);
-    progress.stage("write", weights);
+    progress.stage(stages::kWrite, weights);
     size_t next = 0;
     report.bytes = write_klens_file(
         out_path, source, header, [&](const StoredUnit& unit, const Choice& choice) {

@@ -5,6 +5,7 @@
 
 #include "engine/jobs/profile_state.h"
 #include "engine/jobs/quantize_job.h"
+#include "engine/jobs/stages.h"
 
 namespace klens {
 namespace {
@@ -63,6 +64,7 @@ Profile refitted(const Model& model, const ProfileRun& run, const Plan& plan, Pr
   }
   const PackedUnits packed = pack_plan(model, plan, run.inputs);
   StudentRunner runner(model, &packed, run.inputs);
+  runner.keep_packed(run.spare_bytes);
   const size_t count = std::min(kRefitWindows, static_cast<size_t>(profile.windows));
   const std::span<const std::vector<int32_t>> windows(run.calibration.windows.data(), count);
   Scores scores;
@@ -105,7 +107,7 @@ PlanScore measure_plan(const Model& model, const Plan& plan, const UnitInputs& i
   PackedUnits packed;
   std::optional<StudentRunner> runner;  // once there is something to measure
   std::vector<WindowScore> scores;
-  progress.stage("measure the whole plan", static_cast<double>(windows.size()));
+  progress.stage(stages::kMeasure, static_cast<double>(windows.size()));
   for (const auto& window : windows) {
     std::optional<WindowScore> score = kept.find(window, nullptr);
     if (!score) {

@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "engine/jobs/profile_state.h"
+#include "engine/jobs/stages.h"
 #include "engine/jobs/students.h"
 #include "quant/metrics/sensitivity.h"
 #include "quant/quantizers/hqq.h"
@@ -20,9 +21,6 @@ constexpr Format kFourBits{.name = "",
                            .minimum = true,
                            .candidate = false,
                            .colour = 0};
-
-// Of units that are quantised at one time.
-constexpr size_t kMostPackedBytes = size_t{1} << 30;
 
 using UnitGroup = std::vector<size_t>;
 
@@ -95,8 +93,8 @@ std::vector<double> measure(const Model& model, std::span<const UnitGroup> group
 }  // namespace
 
 std::vector<std::optional<double>> measure_sensitivity(
-    const Model& model, std::span<const std::vector<int32_t>> windows, Progress& progress,
-    Journal& journal) {
+    const Model& model, std::span<const std::vector<int32_t>> windows, int64_t packed_bytes,
+    Progress& progress, Journal& journal) {
   std::vector<std::optional<double>> result(model.units().size());
   const std::vector<UnitGroup> groups = groups_of(model);
   std::vector<UnitGroup> missing, others;  // `others`: of other ranks
@@ -111,10 +109,10 @@ std::vector<std::optional<double>> measure_sensitivity(
       (journal.ranks().mine(left++) ? missing : others).push_back(group);
   }
   windows = windows.first(std::min(windows.size(), kSensitivityWindows));
-  progress.stage("see what modules lose", static_cast<double>(missing.size()));
+  progress.stage(stages::kModules, static_cast<double>(missing.size()));
   for (size_t first = 0; first < missing.size();) {
     size_t end = first, bytes = 0;
-    while (end < missing.size() && (end == first || bytes < kMostPackedBytes))
+    while (end < missing.size() && (end == first || bytes < static_cast<size_t>(packed_bytes)))
       bytes += bytes_of(model, missing[end++]);
     const auto part = std::span(missing).subspan(first, end - first);
     const std::vector<double> errors = measure(model, part, windows, progress);

@@ -12,9 +12,6 @@
 namespace klens {
 namespace {
 
-// Of students' units that are kept from one window to the next.
-constexpr size_t kMostPackedBytes = size_t{1} << 30;
-
 // One pass over a whole fresh sequence.
 Sequence whole(SequenceState& state, int64_t rows) {
   return {.state = &state, .row = 0, .tokens = rows, .position = 0, .horizon = rows};
@@ -31,6 +28,13 @@ PackedWeight copy_of(const StoredUnit& unit) {
   std::memcpy(copy.qweight.data(), view.data, copy.qweight.size());
   if (view.scale != nullptr) std::memcpy(copy.scale.data(), view.scale, copy.scale.size());
   return copy;
+}
+
+// The block whose kept input a student starts from. A matrix that is the embedding too changes that
+// of the first.
+int64_t first_block(const Model& model, size_t unit) {
+  const LinearSpec& spec = model.units()[unit];
+  return spec.matrix == model.spec().embedding ? 0 : spec.block;
 }
 
 std::vector<double> largest_of(std::vector<double> values, size_t count) {
@@ -149,13 +153,6 @@ WindowScore StudentRunner::score(const Rows& x, const std::vector<Weight>& weigh
   return sum;
 }
 
-// The block whose kept input a student starts from. A matrix that is the embedding too changes that
-// of the first.
-int64_t StudentRunner::first_block(size_t unit) const {
-  const LinearSpec& spec = model_.units()[unit];
-  return spec.matrix == model_.spec().embedding ? 0 : spec.block;
-}
-
 // Caches that a block from `first` on reads and an earlier one fills are the base's.
 SequenceState StudentRunner::student_state(int64_t first) const {
   SequenceState state = model_.transient_state();
@@ -167,12 +164,20 @@ SequenceState StudentRunner::student_state(int64_t first) const {
   return state;
 }
 
-double StudentRunner::cost(const Student& student) const {
-  const int64_t from = first_block(student.unit);
+double suffix_cost(const Model& model, size_t unit) {
+  const int64_t from = first_block(model, unit);
   double cost = 0;
-  for (const LinearSpec& unit : model_.units())
-    if (unit.block >= from) cost += static_cast<double>(unit.rows) * static_cast<double>(unit.cols);
+  for (const LinearSpec& other : model.units())
+    if (other.block >= from)
+      cost += static_cast<double>(other.rows) * static_cast<double>(other.cols);
   return cost;
+}
+
+int64_t StudentRunner::kept_bytes() const {
+  int64_t bytes = kept_.memory.bytes() + teacher_memory_.bytes();
+  for (const KeptStages& stages : kept_.stages)
+    for (const Kept& kept : stages) bytes += kept.memory.bytes();
+  return bytes;
 }
 
 std::shared_ptr<const PackedWeight> StudentRunner::packed(const Student& student) {
@@ -186,7 +191,7 @@ std::shared_ptr<const PackedWeight> StudentRunner::packed(const Student& student
       quantise_unit(unit, student.choice, inputs_.of(student.unit, student.choice)));
   const size_t bytes = made->qweight.size() + made->scale.size();
   const std::lock_guard lock(mutex_);
-  if (packed_bytes_ + bytes > kMostPackedBytes) return made;
+  if (packed_bytes_ + bytes > most_packed_) return made;
   packed_bytes_ += bytes;
   packed_.emplace(key, made);
   return made;
@@ -203,7 +208,7 @@ WindowScore StudentRunner::run_whole(const std::vector<Weight>& weights, Lane& l
 
 Rows StudentRunner::resume(size_t unit, const std::vector<Weight>& weights, bool one_block,
                            Lane& lane) const {
-  SequenceState state = student_state(first_block(unit));
+  SequenceState state = student_state(first_block(model_, unit));
   const Sequence sequence = whole(state, rows());
   const Rows x = lane.take(rows(), model_.spec().d_model);
   model_.run({.ids = ids_,

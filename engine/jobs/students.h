@@ -30,6 +30,10 @@ PackedUnits pack_plan(const Model& model, const Plan& plan, const UnitInputs& in
 // Units of one block, the first that it uses first, and what they become together.
 using BlockStudent = std::vector<std::pair<size_t, Weight>>;
 
+// Work of the pass of a student that has this unit, in weights multiplied per token: what progress
+// is measured in.
+double suffix_cost(const Model& model, size_t unit);
+
 // The engine's side of profiling: suffix replay. A window's teacher pass keeps the input of every
 // block and what lies between its units; a student starts at its unit with what was kept, since all
 // before it is equal, and runs the engine's own kernels to the logits, which are reduced at once.
@@ -46,6 +50,14 @@ class StudentRunner : public ProfileSubject {
   WindowScore begin_window(std::span<const int32_t> ids) override;
   std::vector<WindowScore> run(std::span<const Student> students, const OnDone& on_done) override;
 
+  double cost(const Student& student) const { return suffix_cost(model_, student.unit); }
+
+  // Bytes of packed units that are kept from one window to the next, at most; 1 GiB if not said.
+  void keep_packed(int64_t bytes) { most_packed_ = static_cast<size_t>(bytes); }
+
+  // What is kept of the window that was begun, in bytes.
+  int64_t kept_bytes() const;
+
   // How many of a window's largest KLs scores have, at most (WindowScore::largest).
   void keep_largest(size_t count) { largest_ = count; }
 
@@ -57,11 +69,7 @@ class StudentRunner : public ProfileSubject {
   // several threads at once, each with its lane.
   WindowScore run_whole(const std::vector<Weight>& weights, Lane& lane) const;
 
-  // Work of a student's pass, in weights multiplied per token: what progress is measured in.
-  double cost(const Student& student) const;
-
  private:
-  int64_t first_block(size_t unit) const;
   int64_t rows() const;  // of a whole pass: the model's prefix and the window's tokens
   // One pass over the window that keeps all between units; its output, before the final norm.
   Rows keep(const std::vector<Weight>& weights, Lane& lane);
@@ -90,7 +98,7 @@ class StudentRunner : public ProfileSubject {
   Rows teacher_;      // [tokens][vocab] logits, of what judges
   std::mutex mutex_;  // of what follows
   std::map<std::pair<size_t, Choice>, std::shared_ptr<const PackedWeight>> packed_;
-  size_t packed_bytes_ = 0;
+  size_t packed_bytes_ = 0, most_packed_ = size_t{1} << 30;
 };
 
 }  // namespace klens

@@ -5,11 +5,10 @@
 #include <algorithm>
 #include <map>
 
+#include "engine/jobs/stages.h"
+
 namespace klens {
 namespace {
-
-// Of products that are summed in one pass over the windows.
-constexpr int64_t kProductBytes = int64_t{1} << 30;
 
 int64_t product_bytes(int64_t cols) { return cols * cols * static_cast<int64_t>(sizeof(float)); }
 
@@ -86,22 +85,23 @@ std::vector<std::vector<float>> first_squares(const Model& model, const Windows&
   const Squares squares(model);
   std::vector<Weight> weights = model.weights();
   squares.add_to(weights);
-  progress.stage("see what inputs are alike", static_cast<double>(some.size()));
+  progress.stage(stages::kAlike, static_cast<double>(some.size()));
   observe_all(model, some, weights, progress);
   return squares.read();
 }
 
 // Units with equal sums over some windows had the same inputs, and share their products. As many
 // are summed in one pass as there is memory for.
-std::vector<Groups> passes_of(const std::vector<std::vector<float>>& squares, const Model& model) {
+std::vector<Groups> passes_of(const std::vector<std::vector<float>>& squares, const Model& model,
+                              int64_t most_bytes) {
   std::map<std::vector<float>, std::vector<size_t>> same;
   for (size_t u = 0; u < squares.size(); ++u)
     if (!squares[u].empty()) same[squares[u]].push_back(u);
   std::vector<Groups> passes;
-  int64_t bytes = kProductBytes;
+  int64_t bytes = most_bytes;
   for (auto& [sums, units] : same) {
     const int64_t more = product_bytes(model.units()[units.front()].cols);
-    if (bytes + more > kProductBytes) {
+    if (bytes + more > most_bytes) {
       passes.emplace_back();
       bytes = 0;
     }
@@ -135,22 +135,34 @@ void make_factors(const Model& model, const Windows& windows, const Groups& grou
 
 }  // namespace
 
+std::vector<int64_t> columns_of_inputs(const Model& model, std::span<const int32_t> ids) {
+  const Squares squares(model);
+  std::vector<Weight> weights = model.weights();
+  squares.add_to(weights);
+  model.device().run([&](Lane& lane) { observe(model, ids, weights, lane); });
+  std::vector<int64_t> columns;
+  for (const Groups& groups : passes_of(squares.read(), model, 0))
+    for (const std::vector<size_t>& units : groups)
+      columns.push_back(model.units()[units.front()].cols);
+  return columns;
+}
+
 UnitInputs::UnitInputs(const Model& model, const Windows& windows, Quantizer::Sees sees,
-                       Progress& progress) {
+                       Progress& progress, int64_t product_bytes) {
   if (sees == Quantizer::Sees::kNothing || windows.empty()) return;
   seen_ = std::make_shared<Seen>();
   const Squares squares(model);
   std::vector<Weight> weights = model.weights();
   squares.add_to(weights);
   if (sees == Quantizer::Sees::kSquares) {
-    progress.stage("see what columns matter", static_cast<double>(windows.size()));
+    progress.stage(stages::kColumns, static_cast<double>(windows.size()));
     observe_all(model, windows, weights, progress);
     seen_->squares = squares.read();
     return;
   }
-  const std::vector<Groups> passes = passes_of(first_squares(model, windows, progress), model);
-  progress.stage("see what columns go together",
-                 static_cast<double>(passes.size() * windows.size()));
+  const std::vector<Groups> passes =
+      passes_of(first_squares(model, windows, progress), model, product_bytes);
+  progress.stage(stages::kTogether, static_cast<double>(passes.size() * windows.size()));
   seen_->factors.resize(weights.size());
   for (size_t p = 0; p < passes.size(); ++p)
     make_factors(model, windows, passes[p], p == 0 ? weights : model.weights(), seen_->factors,

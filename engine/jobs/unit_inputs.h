@@ -15,9 +15,13 @@ class UnitInputs {
  public:
   UnitInputs() = default;  // of no unit anything
 
-  // Runs the model over the windows for what a quantizer of this kind looks at. Deterministic,
-  // whatever the threads.
-  UnitInputs(const Model& model, const Windows& windows, Quantizer::Sees sees, Progress& progress);
+  // Of products that are summed in one pass over the windows.
+  static constexpr int64_t kProductBytes = int64_t{1} << 30;
+
+  // Runs the model over the windows for what a quantizer of this kind looks at; where the sums are
+  // more than product_bytes, several times. Deterministic, whatever the threads.
+  UnitInputs(const Model& model, const Windows& windows, Quantizer::Sees sees, Progress& progress,
+             int64_t product_bytes = kProductBytes);
 
   // As far as a quantizer of this kind looks.
   InputStats of(size_t unit, Quantizer::Sees sees) const;
@@ -28,5 +32,8 @@ class UnitInputs {
   struct Seen;
   std::shared_ptr<Seen> seen_;
 };
+
+// Columns of the different inputs that the units of a model multiply, found by one pass.
+std::vector<int64_t> columns_of_inputs(const Model& model, std::span<const int32_t> ids);
 
 }  // namespace klens

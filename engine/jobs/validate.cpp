@@ -112,6 +112,7 @@ Validation validate(const Model& model, const ProfileRun& run, const Windows& wi
   std::vector<Student> students = run.students;
   for (Student& student : students) student.every = 1;
   StudentRunner runner(model, nullptr, run.inputs);
+  runner.keep_packed(run.spare_bytes);
   JournalScores kept(journal, nullptr);
   SharedRunner shared(runner, journal, kept);
   Scores scores;

@@ -1,4 +1,5 @@
-// A recurrent model's state has one size: reading more takes no more memory.
+// A recurrent model's state has one size: reading more takes no more memory. A profile holds what
+// it is allowed.
 #include <catch2/catch.hpp>
 #include <random>
 
@@ -30,4 +31,32 @@ TEST_CASE("a prompt of 100,000 tokens takes the memory of one of 1,000", "[slow]
   CHECK(few > 8 << 20);  // the model itself: what was measured is klens
   // The ids, as text, as numbers and in the session, are some 20 bytes each.
   CHECK(many - few < 4 << 20);
+}
+
+TEST_CASE("a profile holds no more than --memory beside the model's file", "[slow]") {
+  const std::string model = shared_path("models/wiki-mamba2");
+  if (model.empty()) return;
+  const Folder folder;
+  const auto peak = [&](std::vector<std::string> arguments) {
+    Call call;
+    call.arguments = std::move(arguments);
+    call.environment = {{"MALLOC_MMAP_THRESHOLD_", "131072"}};
+    const Outcome outcome = run(call);
+    INFO(outcome.error);
+    REQUIRE(outcome.code == 0);
+    return outcome.peak_bytes;
+  };
+  // The program with the whole file in memory.
+  const int64_t base = peak({"generate", model, "--ids", "1", "-n", "1", "-q", "-t", "2"});
+  std::vector<std::string> profile = {
+      "profile", model,      "-o",  folder / "profile.json",     "-q",
+      "-t",      "2",        "-f",  kModel + "/../own-text.txt", "--windows",
+      "2",       "--suffix", "fast"};
+  const int64_t free = peak(profile);
+  profile.insert(profile.end(), {"--memory", "96M"});
+  const int64_t bound = peak(profile);
+  std::cout << "wiki-mamba2: a profile holds " << (free - base) / 1024 << " KiB, with --memory 96M "
+            << (bound - base) / 1024 << " KiB beside the model's file\n";
+  CHECK(bound < free);
+  CHECK(bound - base <= int64_t{96} << 20);
 }

@@ -218,8 +218,8 @@ static void all_structs(void) {
   profiling.formats = "int8";
   profiling.quantizer = "rtn"; /* every size of the options runs the job again */
   profiling.metrics = "kl";
-  SIZES(profile, profiling, suffix);
-  SIZES(quantize_by_profile, profiling, suffix);
+  SIZES(profile, profiling, memory);
+  SIZES(quantize_by_profile, profiling, memory);
   profiling.text = text;
   profiling.text_bytes = strlen(text);
   if (klens_profile(model, &profiling, &profile_json, NULL) != KLENS_OK) ++failures;

@@ -198,8 +198,8 @@ TEST_CASE("an interrupted quantize goes on to the same bytes, wherever it was", 
                             "re-measure around the plan"}) {
     CAPTURE(stage);
     int left = std::string(stage) == "sample calibration text" ? 40 : 1;
-    ProgressFn stop = [&](const char* at, double, double) {
-      return std::string(at) == stage && --left < 0;
+    ProgressFn stop = [&](const ProgressReport& report) {
+      return std::string(report.stage) == stage && --left < 0;
     };
     Progress progress(stop, std::chrono::milliseconds(0));
     try {

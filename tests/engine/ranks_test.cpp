@@ -193,8 +193,9 @@ TEST_CASE("ranks: what was told is kept, and any number of them goes on from it"
     Threads threads(2);
     const auto errors = threads.run([&](Ranks& ranks) {
       const auto model = small_model();
-      const ProgressFn stop = [&](const char* stage, double fraction, double) {
-        return ranks.index() == stopped && stage == std::string("profile") && fraction > 0.4;
+      const ProgressFn stop = [&](const ProgressReport& report) {
+        return ranks.index() == stopped && report.stage == std::string("profile") &&
+               report.fraction > 0.4;
       };
       together(ranks, [&] { profile_text(*model, options, ranks, stop); });
     });

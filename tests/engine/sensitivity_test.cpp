@@ -82,7 +82,7 @@ double expected(const Model& model, const std::vector<size_t>& units) {
 
 std::vector<std::optional<double>> measured(const Model& model, Journal& journal) {
   Progress progress(nullptr);
-  return measure_sensitivity(model, kWindows, progress, journal);
+  return measure_sensitivity(model, kWindows, int64_t{1} << 20, progress, journal);
 }
 
 std::vector<size_t> units_of(const Model& model, int64_t block, const std::string& kind) {

@@ -315,7 +315,9 @@ KLENS_API klens_status klens_sampler_sample(klens_sampler* sampler, const klens_
 typedef struct klens_progress {
   const char* stage;   /* what is being done, e.g. "profile" */
   double fraction;     /* 0 to 1 */
-  double seconds_left; /* an estimate; negative while unknown */
+  double seconds_left; /* of the stage, an estimate; negative while unknown */
+  double job_seconds_left; /* of the whole job, a rougher one; negative where there is none */
+  int64_t job_bytes; /* of memory that the job holds at most, beside the model's file; 0: unknown */
 } klens_progress;
 
 /* Called now and then, from the calling thread or a worker, never from two at once; anything but 0
@@ -414,6 +416,10 @@ typedef struct klens_profile_options {
                          compared with such a model, in half the time (exact where the model holds
                          integers of its own, or activations are FP32). NULL: klens_quantize fast,
                          klens_profile and klens_sweep exact */
+  int64_t memory; /* bytes that the run may hold beside the model's file; what it can do without
+                     (matrices kept for the next window, sums for several of them in one pass) is
+                     kept as far as that allows, and less than it needs is refused at once. 0: what
+                     it needs, and 1 GiB */
 } klens_profile_options;
 
 /* profile.json (schema version 1). The model's activations option says what is measured. With a
