@@ -21,6 +21,16 @@ double number_at(const ordered_json& json, const char* key) {
   return it != json.end() && it->is_number() ? it->get<double>() : 0;
 }
 
+// What ending the profile early saved, and what it risks.
+void print_race(const ordered_json& race) {
+  if (!race.contains("seconds_saved")) return;
+  const std::string windows =
+      number_or_dash(race, "windows", "%.0f") + " of " + number_or_dash(race, "of", "%.0f");
+  const std::string saved = human_seconds(number_at(race, "seconds_saved"));
+  print(formatted("  %-12s %12s %12s   half of them lose %.1f %% more; %s saved\n", "windows", "",
+                  windows.c_str(), 100 * number_at(race, "regret"), saved.c_str()));
+}
+
 // Before and after, side by side.
 void print_summary(const ordered_json& before, const ordered_json& report) {
   const auto line = [](const char* label, const std::string& was, const std::string& is,
@@ -61,6 +71,7 @@ void print_summary(const ordered_json& before, const ordered_json& report) {
   if (report.contains("measured_kl"))
     line("KL measured", "", number_or_dash(report, "measured_kl", "%.6f"),
          "whole plan, calibration windows");
+  if (report.contains("race")) print_race(report.at("race"));
   const ordered_json& plan = report.at("plan");
   if (plan.contains("predicted_tok_s"))
     line("tok/s", "", number_or_dash(plan, "predicted_tok_s", "%.1f"), "decoding, predicted");

@@ -171,6 +171,13 @@ std::string report_json(const QuantizeReport& r) {
   }
   if (!r.source_formats.empty()) json["source_formats"] = r.source_formats;
   json["rounds"] = r.rounds;
+  if (r.race) {
+    ordered_json& race = json["race"];
+    race["windows"] = r.race->windows;
+    race["of"] = r.race->of;
+    race["regret"] = r.race->regret;
+    if (r.race->seconds_saved) race["seconds_saved"] = *r.race->seconds_saved;
+  }
   if (r.measured_tok_s) json["measured_tok_s"] = *r.measured_tok_s;
   if (r.inputs_unknown) json["inputs_unknown"] = true;
   put(json, "predicted_kl", r.plan.predicted_kl);

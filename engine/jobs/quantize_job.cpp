@@ -34,15 +34,27 @@ class Racing {
   explicit Racing(const PlanRequest& request) : request_(request) {}
 
   bool decided(const Profile& profile) {
+    last_ = Clock::now();
+    if (calls_++ == 0) first_ = last_;
     if (profile.windows < 2) return false;
     // A limit on KL that so few windows put out of reach may be met with more.
     const auto made = make_plan(profile, request_), half = make_plan(half_of(profile), request_);
     const Plan *all = std::get_if<Plan>(&made), *other = std::get_if<Plan>(&half);
     if (all == nullptr || other == nullptr) return false;
-    const double kl = predicted_kl(profile, *all);
-    return predicted_kl(profile, *other) - kl <= kRegret * kl &&
-           std::fabs(static_cast<double>(other->bytes - all->bytes)) <=
-               kRegret * static_cast<double>(all->bytes);
+    const double kl = predicted_kl(profile, *all), more = predicted_kl(profile, *other) - kl;
+    regret_ = kl > 0 ? more / kl : 0;
+    return more <= kRegret * kl && std::fabs(static_cast<double>(other->bytes - all->bytes)) <=
+                                       kRegret * static_cast<double>(all->bytes);
+  }
+
+  // Of a profile that ended after so many windows of those that might have been measured.
+  QuantizeReport::Race result(int64_t windows, int64_t of) const {
+    QuantizeReport::Race race{.windows = windows, .of = of, .regret = regret_, .seconds_saved = {}};
+    const std::chrono::duration<double> taken = last_ - first_;
+    if (windows < of && calls_ > 1)
+      race.seconds_saved =
+          taken.count() / static_cast<double>(calls_ - 1) * static_cast<double>(of - windows);
+    return race;
   }
 
  private:
@@ -63,7 +75,12 @@ class Racing {
     return half;
   }
 
+  using Clock = std::chrono::steady_clock;
+
   const PlanRequest& request_;
+  Clock::time_point first_, last_;  // of the ends of windows
+  int64_t calls_ = 0;
+  double regret_ = 0;
 };
 
 void check_choice(const Choice& choice, const std::string& unit, const Model& model) {
@@ -112,6 +129,7 @@ struct Made {
   std::string text;  // what they are
   int rounds = 0;
   bool inputs_unknown = false;
+  std::optional<QuantizeReport::Race> race;
 };
 
 // What was said of a plan holds for the plan as it was made, and not for one that was changed.
@@ -268,12 +286,15 @@ Made measured_plan(const Model& model, const Tokenizer* tokenizer, const Quantiz
   Refined refined =
       refine(model, run, request, plan_or_throw(run.profile, request), progress, journal);
   check_reach(refined.plan, model);
+  const int64_t windows = run.profile.windows;
+  const auto of = static_cast<int64_t>(run.calibration.windows.size());
   return {.plan = std::move(refined.plan),
           .profile = std::move(run.profile),
           .inputs = std::move(run.inputs),
           .windows = std::move(run.calibration.held_out),
           .text = kHeldOut,
-          .rounds = refined.rounds};
+          .rounds = refined.rounds,
+          .race = racing.result(windows, of)};
 }
 
 // The finished plan on its windows, or, if there are none, on samples of another seed than those
@@ -461,6 +482,7 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
   if (options.measure && !(options.keep && changes_nothing(made.plan, model)))
     report.evaluation = measured(model, made, options.profile, progress, *journal);
   report.rounds = made.rounds;
+  report.race = made.race;
   report.inputs_unknown = made.inputs_unknown;
   const KlensHeader header{.plan = made.plan,
                            .provenance = provenance(made.profile, model, report)};

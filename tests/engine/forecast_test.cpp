@@ -53,7 +53,14 @@ TEST_CASE("a job's stages come as its forecast has them, and its time runs out",
         return false;
       },
       std::chrono::milliseconds(0));
-  quantize(*model, nullptr, folder / "made.klens", options, progress);
+  options.profile.windows = 6;
+  const QuantizeReport report = quantize(*model, nullptr, folder / "made.klens", options, progress);
+  REQUIRE(report.race);
+  CHECK(report.race->of == 6);
+  CHECK(report.race->windows == report.profile->windows);
+  REQUIRE(report.race->windows < 6);  // or another budget is to be taken
+  CHECK(report.race->seconds_saved > 0);
+  CHECK(report.race->regret <= 0.03);
   CHECK(last == 0);
   CHECK(bytes > 0);
   ProfileOptions asked = options.profile;
