@@ -16,7 +16,8 @@ const char* or_null(const std::string& text) { return text.empty() ? nullptr : t
 
 std::string formats_help() {
   return "candidate formats, with commas (default " +
-         names_where(formats(), ", ", [](const FormatRow& row) { return row.candidate; }) + "); " +
+         names_where(formats(), ", ", [](const FormatRow& row) { return row.candidate; }) +
+         ", and smaller ones where a budget asks for them); " +
          names_where(formats(), ", ", [](const FormatRow& row) { return row.base; }) +
          " always is one";
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What `klens quantize` saves, and loses, by measuring little: its plans against those of an exhaustive profile.
 
-usage: bench/exhaustive.py MODEL --work FOLDER --calibration TEXT --text OTHER_TEXT [--bpw 4,5,6,7,8]
+usage: bench/exhaustive.py MODEL --work FOLDER --calibration TEXT --text OTHER_TEXT [--bpw 4.5,5,6]
 
 The exhaustive profile measures every candidate format of every matrix, on all windows, in a model that is otherwise as the
 checkpoint has it: as klens did before it predicted, raced and rounded. Its plan for each budget and the one that `quantize` finds
@@ -61,7 +61,7 @@ def main():
     ap.add_argument("--work", required=True, help="folder for all that is made; one per model")
     ap.add_argument("--calibration", required=True, metavar="TEXT")
     ap.add_argument("--text", required=True, help="what all are judged on")
-    ap.add_argument("--bpw", default="4,4.5,5,6,7,8", help="budgets")
+    ap.add_argument("--bpw", default="4.5,5,5.5,6,7,8", help="budgets")
     ap.add_argument("-c", "--ctx", type=int, default=256)
     ap.add_argument("--windows", type=int, default=32, help="of the profiles, at most")
     ap.add_argument("--test-windows", type=int, default=32)

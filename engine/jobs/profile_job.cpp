@@ -281,7 +281,8 @@ const char* activations_name(Activations activations) {
 }
 
 std::vector<const Format*> parse_formats(const std::string& list) {
-  std::vector<const Format*> formats = named_rows(list, "format", kFormats);
+  std::vector<const Format*> formats =
+      named_rows(list.empty() ? default_formats() : list, "format", kFormats);
   std::erase(formats, &kBaseFormat);
   formats.insert(formats.begin(), &kBaseFormat);
   return formats;

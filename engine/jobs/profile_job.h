@@ -32,7 +32,7 @@ struct ProfileOptions {
   int64_t held_out = 0;  // further windows to judge a plan by
   int64_t plan_windows = 0;  // that the caller then measures a plan on and writes it: for forecasts
   uint64_t seed = 0;
-  std::string formats = default_formats();  // kBaseFormat is one in any case
+  std::string formats;  // "": default_formats(); kBaseFormat is one in any case
   std::string quantizer = kUsualQuantizer.name;
   // What these units may become is measured whatever else is.
   std::map<std::string, Choice> pinned;
@@ -81,7 +81,8 @@ Profile costless_profile(const Model& model, const std::vector<const Format*>& f
 // As a profile says what activations were measured in.
 const char* activations_name(Activations activations);
 
-// "int8,int4g64" to formats, kBaseFormat always first among them. Throws Error for an unknown name.
+// "int8,int4g64" to formats, kBaseFormat always first among them; "": default_formats(). Throws
+// Error for an unknown name.
 std::vector<const Format*> parse_formats(const std::string& list);
 
 }  // namespace klens

@@ -460,8 +460,10 @@ Plan plan_or_throw(const Profile& profile, const PlanRequest& request) {
 }
 
 QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const std::string& out_path,
-                        const QuantizeOptions& options, Progress& progress) {
+                        const QuantizeOptions& asked, Progress& progress) {
   const auto begin = std::chrono::steady_clock::now();
+  QuantizeOptions options = asked;
+  options.profile.formats = formats_to_meet(model, asked.profile, {&asked.request.budget, 1});
   const PlanMethod* method = find_row(kPlanMethods, options.request.method);
   if (method == nullptr)
     throw Error(ErrorKind::kBadArgument,

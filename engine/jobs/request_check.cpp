@@ -20,6 +20,19 @@ int64_t least_bytes(const Profile& profile) {
 
 }  // namespace
 
+std::string formats_to_meet(const Model& model, const ProfileOptions& options,
+                            std::span<const Budget> budgets) {
+  if (!options.formats.empty()) return options.formats;
+  const Profile usual = costless_profile(model, parse_formats(""), options.quantizer);
+  const bool met = std::ranges::all_of(budgets, [&](const Budget& budget) {
+    if (!budget.bpw && !budget.file_bytes) return true;
+    PlanRequest request;
+    request.budget = budget;
+    return std::holds_alternative<Plan>(make_plan(usual, request));
+  });
+  return met ? default_formats() : names_where(kFormats, ",", [](const Format&) { return true; });
+}
+
 void add_pinned(const std::map<std::string, Choice>& pinned, Profile& profile) {
   for (Unit& unit : profile.units) {
     const auto pin = pinned.find(unit.name);

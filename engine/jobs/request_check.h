@@ -1,4 +1,5 @@
 #pragma once
+#include <span>
 #include <string>
 
 #include "engine/jobs/quantize_job.h"
@@ -9,6 +10,11 @@ namespace klens {
 // itself, cannot be written or has no room, a budget that the shapes alone say cannot be met, a
 // format, method or tensor type that is not there. out_path: "" for a dry run.
 void check_request(const Model& model, const std::string& out_path, const QuantizeOptions& options);
+
+// The formats that units may become where nobody names any: the usual ones, or all, where one of
+// the budgets asks for smaller ones.
+std::string formats_to_meet(const Model& model, const ProfileOptions& options,
+                            std::span<const Budget> budgets);
 
 // Makes what units are pinned to a candidate of theirs, whatever else is.
 void add_pinned(const std::map<std::string, Choice>& pinned, Profile& profile);

@@ -7,6 +7,7 @@
 #include "engine/jobs/profile_state.h"
 #include "engine/jobs/quantize_job.h"
 #include "engine/jobs/refine.h"
+#include "engine/jobs/request_check.h"
 #include "loaders/profile_json.h"
 
 namespace klens {
@@ -267,9 +268,10 @@ SweepReport sweep(const Model& model, const Tokenizer* tokenizer, const SweepOpt
                   Progress& progress) {
   check_counts(options);
   const std::vector<const PlanMethod*> methods = parse_methods(options.methods);
-  check_budgets(model, options);
   SweepOptions run = options;
   const bool given = !options.profile_json.empty();
+  if (!given) run.profile.formats = formats_to_meet(model, options.profile, options.budgets);
+  check_budgets(model, run);
   Profile profile;
   if (given) {
     profile = profile_from_json(options.profile_json, "profile");

@@ -70,8 +70,8 @@ TEST_CASE("a limit on files' sizes is an error, and nothing is left") {
   REQUIRE(::getrlimit(RLIMIT_FSIZE, &whole) == 0);
   const rlimit small{1 << 20, whole.rlim_max};
   REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
-  const Outcome outcome = run({"quantize", kModel, "-o", folder / "x.klens", "--uniform", "int8",
-                               "--no-measure", "-q"});
+  const Outcome outcome = run(
+      {"quantize", kModel, "-o", folder / "x.klens", "--uniform", "int8", "--no-measure", "-q"});
   REQUIRE(::setrlimit(RLIMIT_FSIZE, &whole) == 0);
   CHECK(outcome.code == 1);
   CHECK(is_one_error_line(outcome.err));
@@ -83,9 +83,9 @@ TEST_CASE("an output that is an input is refused before any work, whatever its n
   namespace fs = std::filesystem;
   using Words = std::vector<std::string>;
   const Folder folder;
-  const std::string model = folder / "m.klens", text = folder / "text.txt", ids = folder / "ids.txt",
-                    profile = folder / "profile.json", plan = folder / "plan.json",
-                    checkpoint = folder / "checkpoint";
+  const std::string model = folder / "m.klens", text = folder / "text.txt",
+                    ids = folder / "ids.txt", profile = folder / "profile.json",
+                    plan = folder / "plan.json", checkpoint = folder / "checkpoint";
   REQUIRE(run({"quantize", kModel, "-o", model, "--uniform", "int8", "--no-measure", "-q"}).code ==
           0);
   fs::create_directories(checkpoint);
@@ -118,8 +118,8 @@ TEST_CASE("an output that is an input is refused before any work, whatever its n
       {"logits", checkpoint, "--ids", ids, "-o", checkpoint + "/model.safetensors"},
       {"bench", model, "--sweep", "length", "--svg", folder / "link.klens"}};
   std::vector<std::string> before;
-  const Words files = {model, text, ids, profile, plan, kModel + "/model.safetensors",
-                       kModel + "/config.json"};
+  const Words files = {
+      model, text, ids, profile, plan, kModel + "/model.safetensors", kModel + "/config.json"};
   for (const std::string& file : files) before.push_back(read_text(file));
   for (const Words& call : calls) {
     INFO("klens " << Catch::Detail::stringify(call));
@@ -127,14 +127,15 @@ TEST_CASE("an output that is an input is refused before any work, whatever its n
     const Outcome outcome = run(call);
     CHECK(outcome.code == 1);
     CHECK(is_one_error_line(outcome.err));
-    CHECK_THAT(outcome.err, Catch::Contains("is the file that is read") ||
-                                Catch::Contains("is another format"));
+    CHECK_THAT(outcome.err,
+               Catch::Contains("is the file that is read") || Catch::Contains("is another format"));
     CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(5));
   }
   for (size_t i = 0; i < files.size(); ++i) CHECK(read_text(files[i]) == before[i]);
 
   // What /save writes is two files; neither may be the model's.
-  Call chat{.arguments = {"chat", model}, .input = "Hello\n/save " + (folder / "hard.klens") + "\n"};
+  Call chat{.arguments = {"chat", model},
+            .input = "Hello\n/save " + (folder / "hard.klens") + "\n"};
   chat.arguments.insert(chat.arguments.end(), {"-n", "2"});
   CHECK(run(chat).code == 1);
   CHECK(read_text(model) == before[0]);
@@ -170,8 +171,8 @@ TEST_CASE("an output that is a link is written through") {
   call.output_to = folder / "file";
   REQUIRE(run(call).code == 0);
   CHECK(fs::is_symlink("/dev/stdout"));
-  CHECK_THAT(read_text(folder / "file"),
-             Catch::StartsWith("{") && Catch::Contains("klens_plan") && Catch::Contains("predicted KL"));
+  CHECK_THAT(read_text(folder / "file"), Catch::StartsWith("{") && Catch::Contains("klens_plan") &&
+                                             Catch::Contains("predicted KL"));
 }
 
 TEST_CASE("what cannot be met or written is said before anything is measured") {
@@ -192,6 +193,8 @@ TEST_CASE("what cannot be met or written is said before anything is measured") {
   at_once({"quantize", kModel, "-o", big, "--size", "100K"}, "cannot be met");
   at_once({"quantize", kModel, "-o", big, "--size", "100K"}, "measure smaller --formats");
   at_once({"quantize", kModel, "-o", big, "--bpw", "2"}, "cannot be met");
+  at_once({"quantize", kModel, "-o", big, "--bpw", "4", "--formats", "int8,int4g64"},
+          "measure smaller --formats");
   at_once({"quantize", kModel, "-o", big, "--bpw", "5", "--tensor-type", ".*=fp16"},
           "cannot be met");
   at_once({"quantize", kModel, "-o", big, "--bpw", "5", "--tensor-type", "nothing=fp16"},

@@ -57,6 +57,32 @@ TEST_CASE("a size is never exceeded, and more of it never hurts the prediction",
   CHECK(!std::filesystem::exists(folder / "none.klens"));
 }
 
+TEST_CASE("a budget below what the usual formats allow takes smaller ones", "[quantize]") {
+  const auto model = open_model(data_path("goldens/mamba"));
+  const TemporaryFolder folder;
+  QuantizeOptions options = small_options();
+  const auto smallest = [](const Profile& profile) {
+    Plan plan;
+    for (const Unit& unit : profile.units)
+      plan.bytes += std::ranges::min_element(unit.candidates, {}, &Candidate::bytes)->bytes;
+    return bits_per_weight(profile, profile.fixed_bytes + plan.bytes);
+  };
+  const auto reach = [&](const std::string& formats) {
+    return smallest(unmeasured_profile(*model, parse_formats(formats), kQuantizers[0].name));
+  };
+  options.profile.formats.clear();
+  options.request.budget.bpw = reach("") + 0.5;
+  QuantizeReport report = quantize_with(*model, folder / "out.klens", options);
+  CHECK(smallest(*report.profile) == Approx(reach("")));
+  options.request.budget.bpw = reach("") - 0.5;
+  report = quantize_with(*model, folder / "out.klens", options);
+  CHECK(report.plan.bpw <= reach("") - 0.5);
+  // One that is named is what is taken.
+  options.profile.formats = default_formats();
+  CHECK_THROWS_WITH(quantize_with(*model, folder / "none.klens", options),
+                    Catch::Contains("measure smaller --formats"));
+}
+
 TEST_CASE("a baked file runs as its plan was measured", "[quantize][long]") {
   const auto model = open_model(demo_model());
   const TemporaryFolder folder;

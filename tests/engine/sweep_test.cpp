@@ -172,7 +172,7 @@ TEST_CASE("an interrupted sweep goes on, and measures nothing twice", "[sweep]")
   std::optional<SweepReport> report;
   for (int patience = 5; !report; patience = patience * 3 / 2) {
     int left = patience;
-    Progress impatient([&](const char*, double, double) { return --left < 0; },
+    Progress impatient([&](const ProgressReport&) { return --left < 0; },
                        std::chrono::milliseconds(0));
     try {
       report = sweep(*model, nullptr, options, impatient);
