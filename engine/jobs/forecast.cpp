@@ -15,6 +15,8 @@ namespace {
 
 constexpr int64_t kUsualSpare = int64_t{1} << 30;
 constexpr int64_t kProbeTokens = 64;
+// The tokenizer, texts, what is measured, and the pages of code that run.
+constexpr int64_t kOwnBytes = int64_t{16} << 20;
 
 // What work takes of a thread, in multiply-adds of a pass in the checkpoint's precision. Measured
 // on SmolLM2 and wiki-mamba2; good to a half on other machines.
@@ -116,7 +118,7 @@ int64_t scratch_bytes(const Model& model, int64_t ctx) {
 // What a profile holds whatever it is allowed.
 struct Needs {
   int64_t window, factors, reference, at_work;
-  int64_t fixed() const { return window + factors + reference; }
+  int64_t fixed() const { return kOwnBytes + window + factors + reference; }
 };
 
 Needs needs_of(const Model& model, const ProfileOptions& options, const Probe& probe,
