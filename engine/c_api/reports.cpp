@@ -175,8 +175,10 @@ std::string report_json(const QuantizeReport& r) {
     ordered_json& race = json["race"];
     race["windows"] = r.race->windows;
     race["of"] = r.race->of;
-    race["regret"] = r.race->regret;
-    if (r.race->seconds_saved) race["seconds_saved"] = *r.race->seconds_saved;
+    if (r.race->seconds_saved) {
+      race["regret"] = r.race->regret;
+      race["seconds_saved"] = *r.race->seconds_saved;
+    }
   }
   if (r.measured_tok_s) json["measured_tok_s"] = *r.measured_tok_s;
   if (r.inputs_unknown) json["inputs_unknown"] = true;

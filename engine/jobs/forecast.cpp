@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "engine/jobs/candidates.h"
+#include "engine/jobs/refine.h"
 #include "engine/jobs/sensitivity.h"
 #include "engine/jobs/stages.h"
 #include "engine/jobs/students.h"
@@ -278,7 +279,9 @@ Expected expect_profile(const Model& model, const ProfileOptions& options,
   if (sensitivity) add(stages::kModules, seconds.modules());
   add(stages::kProfile, seconds.profile(formats, rounded));
   if (options.plan_windows > 0) {
-    add(stages::kMeasure, seconds.quantise_all() + seconds.pass(2 * seconds.windows()));
+    add(stages::kMeasure,
+        seconds.quantise_all() +
+            seconds.pass(2 * std::max(seconds.windows(), static_cast<double>(kPlanWindows))));
     add(stages::kMeasure,
         seconds.quantise_all() + seconds.pass(2 * static_cast<double>(options.plan_windows)));
     add(stages::kWrite, seconds.quantise_all());

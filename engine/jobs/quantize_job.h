@@ -37,8 +37,8 @@ struct QuantizeReport {
   // Of a profile that was made for this plan: what ending it early saved, and what it risks.
   struct Race {
     int64_t windows = 0, of = 0;  // that were measured, that might have been
-    double regret = 0;            // of a plan from half of those measured: KL over that of the
-                                  // plan from all, less 1
+    double regret = 0;  // of the worse plan from half of those measured: KL over that of the
+                        // plan from all, less 1
     std::optional<double> seconds_saved;  // where it ended early
   };
   std::optional<Race> race;

@@ -17,10 +17,27 @@ constexpr double kMatters = 0.002;   // a change that moves the plan's KL by les
 constexpr double kAddsUp = 0.1;      // a plan that is as near to its promise is left alone
 constexpr double kMostRefit = 4;     // more than that is chance
 
-// Whether the plan loses what the units' own KLs promise: nothing is to be learnt from it then.
-bool adds_up(const Plan& plan) {
-  return plan.predicted_kl &&
-         std::fabs(*plan.measured_kl - *plan.predicted_kl) <= kAddsUp * *plan.predicted_kl;
+// A plan and its KL, window by window.
+struct Measured {
+  Plan plan;
+  std::vector<double> windows;
+};
+
+// Whether the plan loses what the units' own KLs promise, on the windows that these are of: nothing
+// is to be learnt from it then.
+bool adds_up(const Measured& measured, int64_t windows) {
+  if (!measured.plan.predicted_kl) return false;
+  const auto these = std::span(measured.windows).first(static_cast<size_t>(windows));
+  return std::fabs(mean_error(these).mean - *measured.plan.predicted_kl) <=
+         kAddsUp * *measured.plan.predicted_kl;
+}
+
+// Whether it loses less by more than chance: what helps a few windows may cost on other text.
+bool better(const Measured& next, const Measured& now) {
+  std::vector<double> less;
+  for (size_t w = 0; w < now.windows.size(); ++w) less.push_back(now.windows[w] - next.windows[w]);
+  const MeanError gain = mean_error(less);
+  return gain.mean > gain.error;
 }
 
 // The candidate next to the chosen one in what outputs lose, activations being alike: the coarser
@@ -65,7 +82,7 @@ Profile refitted(const Model& model, const ProfileRun& run, const Plan& plan, Pr
   const PackedUnits packed = pack_plan(model, plan, run.inputs);
   StudentRunner runner(model, &packed, run.inputs);
   runner.keep_packed(run.spare_bytes);
-  const size_t count = std::min(kRefitWindows, static_cast<size_t>(profile.windows));
+  const size_t count = std::min(kRefitWindows, run.calibration.windows.size());
   const std::span<const std::vector<int32_t>> windows(run.calibration.windows.data(), count);
   Scores scores;
   JournalScores kept(journal, &plan);
@@ -126,38 +143,41 @@ PlanScore measure_plan(const Model& model, const Plan& plan, const UnitInputs& i
 
 Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& request, Plan plan,
                Progress& progress, Journal& journal) {
-  const std::span<const std::vector<int32_t>> windows(run.calibration.windows.data(),
-                                                      static_cast<size_t>(run.profile.windows));
-  const auto measure = [&](Plan& p) {
-    const MeanKl kl = measure_plan(model, p, run.inputs, windows, progress, journal).kl;
+  const std::vector<std::vector<int32_t>>& all = run.calibration.windows;
+  const std::span windows(all.data(),
+                          std::max(static_cast<size_t>(run.profile.windows),
+                                   std::min(all.size(), static_cast<size_t>(kPlanWindows))));
+  const auto measure = [&](Plan p) {
+    MeanKl kl = measure_plan(model, p, run.inputs, windows, progress, journal).kl;
     p.measured_kl = kl.mean;
     p.measured_kl_stderr = kl.stderr_of_mean;
+    return Measured{std::move(p), std::move(kl.windows)};
   };
-  measure(plan);
-  Refined result{.plan = plan, .rounds = 0};
-  if (!find_row(kPlanMethods, request.method)->refines) return result;
+  const std::string budget = plan.budget;
+  Measured best = measure(std::move(plan));
+  int rounds = 0;
   PlanRequest tightened = request;
-  for (int round = 1; round <= kMaxRounds; ++round) {
-    const bool by_kl = request.budget.max_kl.has_value();
-    if (by_kl ? *result.plan.measured_kl <= *request.budget.max_kl : adds_up(result.plan)) break;
-    Plan next;
+  const bool by_kl = request.budget.max_kl.has_value();
+  while (find_row(kPlanMethods, request.method)->refines && rounds < kMaxRounds) {
+    const double kl = *best.plan.measured_kl;
+    if (by_kl ? kl <= *request.budget.max_kl : adds_up(best, run.profile.windows)) break;
+    Plan made;
     if (by_kl) {
-      tightened.budget.max_kl =
-          *tightened.budget.max_kl * *request.budget.max_kl / *result.plan.measured_kl * 0.98;
-      next = plan_or_throw(run.profile, tightened);
+      tightened.budget.max_kl = *tightened.budget.max_kl * *request.budget.max_kl / kl * 0.98;
+      made = plan_or_throw(run.profile, tightened);
     } else {
-      next = plan_or_throw(refitted(model, run, result.plan, progress, journal), request);
+      made = plan_or_throw(refitted(model, run, best.plan, progress, journal), request);
     }
-    next.budget = plan.budget;
-    next.predicted_kl = predicted_kl(run.profile, next);
-    if (next.units == result.plan.units) break;
-    measure(next);
-    if (!by_kl && *next.measured_kl >= *result.plan.measured_kl) break;
-    const bool last = !by_kl && *next.measured_kl > kWorthIt * *result.plan.measured_kl;
-    result = {.plan = std::move(next), .rounds = round};
-    if (last) break;
+    made.budget = budget;
+    made.predicted_kl = predicted_kl(run.profile, made);
+    if (made.units == best.plan.units) break;
+    Measured next = measure(std::move(made));
+    if (!by_kl && !better(next, best)) break;
+    best = std::move(next);
+    ++rounds;
+    if (!by_kl && *best.plan.measured_kl > kWorthIt * kl) break;
   }
-  return result;
+  return {.plan = std::move(best.plan), .rounds = rounds};
 }
 
 }  // namespace klens

@@ -494,9 +494,9 @@ typedef struct klens_quantize_options {
    made from, all figures compare),"inputs_unknown" (true: the plan was given, and no text; its
    quantizers would have lost less if they had seen inputs),"predicted_kl","measured_kl",
    "race" (of a profile made for this plan: {"windows" (measured),"of" (that might have been),
-   "regret" (KL of a plan from half of those measured over that of the plan from all, less
-   1),"seconds_saved" (where it ended early)}),"rounds","measured_tok_s" (of the file, where the plan asked for
-   min_tok_s),"plan","units":[as inspect, with "kl"],"seconds","profile"} */
+   and, where it ended early, "regret" (KL of the worse plan from half of those measured over
+   that of the plan from all, less 1),"seconds_saved"}),"rounds","measured_tok_s" (of the file,
+   where the plan asked for min_tok_s),"plan","units":[as inspect, with "kl"],"seconds","profile"} */
 KLENS_API klens_status klens_quantize(klens_model* model, const char* out_path,
                                       const klens_quantize_options* options, char** json,
                                       klens_error* error);
