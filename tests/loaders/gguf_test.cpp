@@ -111,9 +111,9 @@ TEST_CASE("a GGUF is told as a checkpoint that its architecture reads", "[gguf]"
       {"qwen3_5_mtp", "Qwen3_5ForCausalLM"},
       {"qwen3_next", "Qwen3NextForCausalLM"},
   };
-  const std::set<std::string> tied = {"falcon_mamba", "granite",  "granite_dense", "granite_moe",
-                                      "lfm2",         "lfm2_moe", "llama_bias",    "mamba",
-                                      "qwen3_5"};
+  const std::set<std::string> tied = {"falcon_mamba", "granite", "granite_dense",
+                                      "granite_moe",  "lfm2",    "lfm2_moe",
+                                      "llama_bias",   "mamba",   "qwen3_5"};
   for (const auto& [name, architecture] : architectures) {
     CAPTURE(name);
     const Checkpoint checkpoint = checkpoint_of(data_path("gguf/" + name + ".gguf"));
