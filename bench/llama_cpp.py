@@ -76,6 +76,7 @@ def convert(source, checkpoint, target):
 
     model_class = conversion.get_model_class(config["architectures"][0])
     model_class.set_vocab = no_vocabulary
+    model_class.no_mtp = True  # shapes have no heads of further tokens, which some classes ask for
     model_class(Path(checkpoint), gguf.LlamaFileType.MOSTLY_F16, Path(target)).write()
 
 

@@ -42,6 +42,13 @@ SHAPES = {
     "lfm2-1.2b": ("Lfm2", dict(
         vocab_size=65536, hidden_size=2048, num_hidden_layers=16, intermediate_size=12288, num_attention_heads=32,
         num_key_value_heads=8, layer_types=["full_attention" if i in (2, 5, 8, 10, 12, 14) else "conv" for i in range(16)])),
+    # Their mixers alone, for what texts cost as they grow: attention would hide it.
+    "delta-layers": ("Qwen3_5Text", dict(
+        **{**QWEN35, "vocab_size": 2048, "linear_num_key_heads": 4}, hidden_size=512, num_hidden_layers=4, intermediate_size=1024,
+        num_attention_heads=4, num_key_value_heads=2, linear_num_value_heads=8, layer_types=["linear_attention"] * 4)),
+    "conv-layers": ("Lfm2", dict(
+        vocab_size=2048, hidden_size=512, num_hidden_layers=4, intermediate_size=1536, num_attention_heads=8,
+        num_key_value_heads=4, layer_types=["conv"] * 4)),
 }
 
 

@@ -33,6 +33,8 @@ void print_markdown(const std::string& model, const ordered_json& r) {
                                    " that 8-bit multiply-adds reach in registers"));
   print(report_line("decode", number_or_dash(r, "decode_gb_s", "%.2f") + " GB/s of weights of " +
                                   number_or_dash(r, "read_gb_s", "%.2f") + " that memory gives"));
+  print(report_line("state", human_bytes(r.value("state_bytes", 0.0)) +
+                                 " that each token reads of its sequence, beside keys and values"));
   for (const ordered_json& test : r.at("tests")) {
     std::string shares;
     for (const auto& [step, share] : test.at("shares").items())

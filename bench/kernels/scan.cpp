@@ -86,13 +86,13 @@ void add_ssd(int64_t heads, int64_t dim, int64_t states, int64_t tokens, bool ro
 
 // Operations of the recurrence, whatever way a row takes: it reads the state for the key and the
 // query, and updates it. Bytes: the state, read and written.
-void add_delta(int64_t heads, int64_t key_heads, int64_t dim, int64_t tokens) {
+void add_delta(int64_t heads, int64_t key_heads, int64_t dim, int64_t tokens, bool rounded) {
   const int64_t keys = key_heads * dim, values = heads * dim, width = 2 * keys + values;
   const double operations = 7.0 * static_cast<double>(tokens * values * dim);
   add(
       "delta_rule", delta_rule_variants(),
       std::to_string(heads) + "x" + std::to_string(dim) + "/k" + std::to_string(key_heads) + "/t" +
-          std::to_string(tokens),
+          std::to_string(tokens) + (rounded ? "/rounded" : ""),
       [=](State& state, DeltaRule* run) {
         const Block<float> qkv(tokens * width), y(tokens * values), h(values * dim);
         const Block<float> decay(tokens * heads, -0.1f, -0.001f), beta(tokens * heads, 0, 1);
@@ -117,7 +117,8 @@ void add_delta(int64_t heads, int64_t key_heads, int64_t dim, int64_t tokens) {
                            .tiled = false,
                            .head_begin = 0,
                            .head_end = heads,
-                           .work = nullptr};
+                           .work = nullptr,
+                           .rounded = rounded};
         const Block<float> work(delta_rule_work(args));
         args.work = work.data();
         for (auto _ : state) run(args);
@@ -158,10 +159,11 @@ void add_scan() {
       add_selective(channels, tokens);
       add_conv(channels, tokens);
     }
-    add_short_conv(2048, tokens);    // LFM2 1.2 B
-    add_conv(1792, tokens);          // Mamba-2 130 M: x, B and C
-    add_delta(16, 16, 128, tokens);  // Qwen3.5 0.8 B, and 4 B and 9 B
-    add_delta(32, 16, 128, tokens);
+    add_short_conv(2048, tokens);           // LFM2 1.2 B
+    add_conv(1792, tokens);                 // Mamba-2 130 M: x, B and C
+    add_delta(16, 16, 128, tokens, false);  // Qwen3.5 0.8 B, and 4 B and 9 B
+    add_delta(32, 16, 128, tokens, false);
+    if (tokens > 1) add_delta(16, 16, 128, tokens, true);
     for (const bool rounded : {false, true}) {
       add_ssd(24, 64, 128, tokens, rounded);
       add_ssd(64, 64, 128, tokens, rounded);

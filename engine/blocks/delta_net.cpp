@@ -63,6 +63,7 @@ Rows DeltaNet::run(const Rows& x, Flow& flow, const Pass& pass) const {
     const Rows all = in_order(projected, pass);
     const Rows qkv = convolve(all.columns(0, 2 * keys() + values()), pass);
     const int64_t z = 2 * keys() + values(), b = z + values();
+    // As with Mamba-2, what was made of 8-bit activations is no more precise than BF16.
     lane.delta_rule({.q = qkv.columns(0, keys()),
                      .k = qkv.columns(keys(), keys()),
                      .v = qkv.columns(2 * keys(), values()),
@@ -72,6 +73,7 @@ Rows DeltaNet::run(const Rows& x, Flow& flow, const Pass& pass) const {
                      .rate = rate_,
                      .beta_scale = spec_.beta_scale,
                      .tiled = spec_.tiled,
+                     .rounded = in_.rounds(pass),
                      .slot = slot_,
                      .y = y},
                     pass.batch);

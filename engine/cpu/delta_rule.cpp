@@ -67,7 +67,8 @@ cpu::DeltaRuleArgs scan_args(const DeltaRuleArgs& args, const StateSlot& slot,
           .tiled = args.tiled,
           .head_begin = 0,
           .head_end = slot.heads,
-          .work = nullptr};
+          .work = nullptr,
+          .rounded = args.rounded};
 }
 
 }  // namespace

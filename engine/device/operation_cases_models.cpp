@@ -321,6 +321,7 @@ OperationCase delta_rule_case(const CaseSizes& s, int64_t k_dim, bool by_channel
                              .rate = b.table(1, heads, -2, -1),
                              .beta_scale = beta_scale,
                              .tiled = tiled,
+                             .rounded = false,
                              .slot = 0,
                              .y = y},
                             batch);

@@ -40,8 +40,9 @@ void delta_config(GgufMapping& map) {
   // The converter made norms whole.
   config["rms_norm_offset"] = 0.0;
   config["intermediate_size"] = std::max<int64_t>(map.common_integer("feed_forward_length", 0), 1);
-  // Sections of positions, of which a text has one kind.
-  map.ignore_keys({"full_attention_interval", "rope.dimension_sections"});
+  // Sections of positions, of which a text has one kind; kinds of layers, which their tensors tell.
+  map.ignore_keys(
+      {"full_attention_interval", "attention.recurrent_layers", "rope.dimension_sections"});
   map.rope_config(map.attention_config());
   if (!config.contains("partial_rotary_factor")) config["partial_rotary_factor"] = 1.0;
 }

@@ -239,10 +239,11 @@ TEST_CASE("bench reports in four formats", "[long]") {
   const std::vector<std::string> call = {"bench", kModel, "-p", "16", "-n", "4", "-r", "2", "-q"};
   const json r = run_json(call + std::vector<std::string>{"--json"});
   check_keys(r, {"isa", "threads", "weight_bytes", "tests", "read_gb_s", "decode_gb_s",
-                 "integer_gop_s", "prefill_gop_s", "first_token_ms", "token_ms"});
+                 "integer_gop_s", "prefill_gop_s", "first_token_ms", "token_ms", "state_bytes"});
   REQUIRE(r["tests"].size() == 2);
   for (const json& test : r["tests"]) check_keys(test, {"name", "tok_s", "stddev"});
-  CHECK_THAT(run(call).out, Catch::StartsWith("| model"));
+  CHECK_THAT(run(call).out,
+             Catch::StartsWith("| model") && Catch::Contains("that each token reads"));
   CHECK_THAT(run(call + std::vector<std::string>{"-o", "csv"}).out, Catch::StartsWith("model,"));
   CHECK(json::parse(run(call + std::vector<std::string>{"-o", "json"}).out).contains("tests"));
   const std::string lines = run(call + std::vector<std::string>{"-o", "jsonl"}).out;

@@ -3,9 +3,10 @@ gguf/NAME.reference.safetensors: input_ids, logits and greedy_ids of the transfo
 GGUF holds; and gguf/types.gguf, random blocks of every quantised type that klens reads beside the values that the gguf package
 makes of them.
 
-    python3 make_gguf.py LLAMA_CPP     a folder of llama.cpp with conversion/ and gguf-py/
+    python3 make_gguf.py LLAMA_CPP [NAME...]     a folder of llama.cpp with conversion/ and gguf-py/; all, or those named
 
-Needs torch, transformers and safetensors; the files in the repository are of transformers 5.23.
+Needs torch, transformers and safetensors; the files in the repository are of transformers 5.23, those from granite_dense on of
+5.24 with logits in FP64.
 """
 import json
 import os
@@ -14,7 +15,7 @@ import sys
 import tempfile
 
 FOLDER = pathlib.Path(os.path.dirname(os.path.abspath(__file__))) / "gguf"
-LLAMA_CPP = pathlib.Path(sys.argv[1]) if len(sys.argv) == 2 else sys.exit(__doc__)
+LLAMA_CPP = pathlib.Path(sys.argv[1]) if len(sys.argv) >= 2 else sys.exit(__doc__)
 sys.path[:0] = [str(LLAMA_CPP), str(LLAMA_CPP / "gguf-py")]
 
 import conversion  # noqa: E402
@@ -22,7 +23,7 @@ import gguf  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import transformers as tf  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 tf.logging.set_verbosity_error()
 COMMON = dict(vocab_size=64, hidden_size=32, max_position_embeddings=128, bos_token_id=0, eos_token_id=0, pad_token_id=1)
@@ -73,14 +74,29 @@ def models():
         **nemotron, layers_block_type=["mamba", "attention", "moe"], n_routed_experts=4, num_experts_per_tok=2,
         moe_intermediate_size=24, moe_shared_expert_intermediate_size=40, n_shared_experts=1, n_group=1, topk_group=1,
         routed_scaling_factor=2.5, norm_topk_prob=True), {}
+    yield "granite_dense", tf.GraniteConfig(**dense, attention_multiplier=0.3, residual_multiplier=0.22, logits_scaling=3.0,
+                                            embedding_multiplier=12.0, tie_word_embeddings=True), {}
+    conv = dict(**COMMON, **HEADS, layer_types=["conv", "conv", "full_attention", "conv"], num_hidden_layers=4)
+    yield "lfm2", tf.Lfm2Config(**conv, intermediate_size=96, block_multiple_of=16, block_ffn_dim_multiplier=0.9), {}
+    yield "lfm2_moe", tf.Lfm2MoeConfig(**conv, intermediate_size=48, moe_intermediate_size=24, num_dense_layers=1,
+                                       num_experts=4, num_experts_per_tok=2, use_expert_bias=True), {}
+    # Two value heads for each key head, of sizes that differ: the converter sets them in another order.
+    delta = dict(**COMMON, **HEADS, head_dim=16, num_hidden_layers=4, linear_num_key_heads=2, linear_num_value_heads=4,
+                 linear_key_head_dim=8, linear_value_head_dim=12)
+    experts = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24, shared_expert_intermediate_size=40)
+    yield "qwen3_5", tf.Qwen3_5TextConfig(**delta, intermediate_size=48, tie_word_embeddings=True), {}
+    yield "qwen3_5_mtp", tf.Qwen3_5TextConfig(**delta, intermediate_size=48), dict(mtp_num_hidden_layers=1)
+    yield "qwen3_5_moe", tf.Qwen3_5MoeTextConfig(**delta, **experts), {}
+    yield "qwen3_next", tf.Qwen3NextConfig(**delta, **experts, intermediate_size=48), {}
 
 
 def randomise(model, seed):
     """Weights with some spread, matrices rounded to FP16 as the GGUF will hold them."""
     torch.manual_seed(seed)
-    for name, p in model.named_parameters():
+    biases = [(name, b) for name, b in model.named_buffers() if name.endswith("expert_bias")]
+    for name, p in [*model.named_parameters(), *biases]:
         if "norm" in name and p.dim() == 1:
-            torch.nn.init.normal_(p, 1, 0.2)
+            torch.nn.init.normal_(p, float(p.mean() > 0.5), 0.2)  # some are of what is added to 1
         elif p.dim() > 1 and "A_log" not in name:
             torch.nn.init.normal_(p, 0, 0.15)
             p.data = p.data.half().float()
@@ -88,12 +104,29 @@ def randomise(model, seed):
             torch.nn.init.normal_(p, 0, 0.1)
 
 
+def add_head_of_further_tokens(folder):
+    """The tensors that predict further tokens, which transformers leaves out: those of an attention layer, and four more."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    last = max(int(name.split(".")[2]) for name in tensors if ".self_attn." in name)
+    hidden = COMMON["hidden_size"]
+    for name in [name for name in tensors if name.startswith(f"model.layers.{last}.")]:
+        tensors[name.replace(f"model.layers.{last}.", "mtp.layers.0.")] = tensors[name] * 0.5
+    tensors["mtp.fc.weight"] = torch.zeros(hidden, 2 * hidden)
+    for name in ("mtp.norm.weight", "mtp.pre_fc_norm_embedding.weight", "mtp.pre_fc_norm_hidden.weight"):
+        tensors[name] = torch.zeros(hidden)
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
 def convert(folder, target, patch):
+    if "mtp_num_hidden_layers" in patch:
+        add_head_of_further_tokens(folder)
     path = folder / "config.json"
     config = {k: v for k, v in {**json.loads(path.read_text()), **patch}.items() if v is not None}
     path.write_text(json.dumps(config))
     model_class = conversion.get_model_class(config["architectures"][0])
     model_class.set_vocab = lambda self: None
+    model_class.no_mtp = "mtp_num_hidden_layers" not in patch
     given = {"hparams": config} if "hybrid_override_pattern" in config else {}
     model_class(folder, gguf.LlamaFileType.MOSTLY_F16, target, eager=True, model_name=target.stem, **given).write()
 
@@ -140,11 +173,15 @@ def write_types():
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    write_types()
+    wanted = sys.argv[2:]
+    if not wanted:
+        write_types()
     for number, (name, config, patch) in enumerate(models()):
-        model = tf.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        if wanted and name not in wanted:
+            continue
+        model = tf.AutoModelForCausalLM.from_config(config, dtype=torch.float32, experts_implementation="eager").eval()
         randomise(model, number)
         with tempfile.TemporaryDirectory() as folder:
             model.save_pretrained(folder)
             convert(pathlib.Path(folder), FOLDER / (name + ".gguf"), patch)
-        save_file(reference(model), FOLDER / (name + ".reference.safetensors"))
+        save_file(reference(model.double()), FOLDER / (name + ".reference.safetensors"))

@@ -119,6 +119,9 @@ class Converter {
     if (!config_.contains("linear_num_key_heads")) return;
     file_.u32(arch_ + ".ssm.inner_size", static_cast<uint32_t>(values()));
     file_.u32(arch_ + ".full_attention_interval", 4);
+    std::vector<uint8_t> recurrent;
+    for (const auto& type : config_["layer_types"]) recurrent.push_back(type != "full_attention");
+    file_.numbers<uint8_t>(arch_ + ".attention.recurrent_layers", 7, recurrent);
     file_.u32(arch_ + ".rope.dimension_count", static_cast<uint32_t>(number("head_dim") / 4));
     if (arch_ != "qwen3next")
       file_.numbers<int32_t>(arch_ + ".rope.dimension_sections", 5, {2, 1, 1, 0});

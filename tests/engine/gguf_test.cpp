@@ -37,9 +37,10 @@ double distance(std::span<const float> got, std::span<const float> wanted) {
 }  // namespace
 
 TEST_CASE("a GGUF gives the logits of the checkpoint it was made from", "[golden][gguf]") {
-  const std::string name =
-      GENERATE("bamba", "falcon_h1", "falcon_mamba", "granite", "granite_moe", "jamba", "llama",
-               "llama_bias", "mamba", "mamba2", "nemotron_h", "nemotron_h_moe", "qwen2", "qwen3");
+  const std::string name = GENERATE(
+      "bamba", "falcon_h1", "falcon_mamba", "granite", "granite_dense", "granite_moe", "jamba",
+      "lfm2", "lfm2_moe", "llama", "llama_bias", "mamba", "mamba2", "nemotron_h", "nemotron_h_moe",
+      "qwen2", "qwen3", "qwen3_5", "qwen3_5_moe", "qwen3_5_mtp", "qwen3_next");
   CAPTURE(name);
   const SafetensorsFile reference =
       SafetensorsFile::open(data_path("gguf/" + name + ".reference.safetensors"));

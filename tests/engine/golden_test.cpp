@@ -1,6 +1,8 @@
 // The contracts of every architecture's FP32 path against the reference implementation's outputs.
 #include "tests/engine/golden.h"
 
+#include <filesystem>
+
 namespace klens {
 
 using namespace klens::testing;
@@ -13,6 +15,52 @@ TEST_CASE("logits hold to the reference, in prefill chunks of any size", "[golde
   Session session(golden.model, 512);
   check_close(eval_in_chunks(session, golden.input_ids, chunk), golden.logits.data(), 0);
   CHECK(session.position() == 53);
+}
+
+// tests/data/make_long_references.py: prompts of more than three chunks of the delta rule's 64.
+TEST_CASE("long prompts hold to the reference, cut anywhere, saved and rewound", "[golden]") {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(data_path("long")))
+    names.push_back(entry.path().stem());
+  std::sort(names.begin(), names.end());
+  REQUIRE(names.size() >= 7);
+  const std::string name = GENERATE_COPY(from_range(names));
+  CAPTURE(name);
+  const SafetensorsFile reference =
+      SafetensorsFile::open(data_path("long/" + name + ".safetensors"));
+  const auto ids = tensor_values<int32_t>(reference, "input_ids");
+  const auto positions = tensor_values<int32_t>(reference, "positions");
+  const auto want = tensor_values<float>(reference, "logits");
+  const auto model = load_golden(name).model;
+  const auto vocab = static_cast<size_t>(model->spec().vocab);
+  for (const size_t chunk : {1, 7, 16, 53, 64, 230}) {
+    CAPTURE(chunk);
+    Session session(model, 512);
+    const std::vector<float> all = eval_in_chunks(session, ids, chunk);
+    std::vector<float> got;
+    for (const int32_t at : positions)
+      got.insert(got.end(), all.begin() + at * static_cast<int64_t>(vocab),
+                 all.begin() + (at + 1) * static_cast<int64_t>(vocab));
+    check_close(got, want.data(), 0);
+  }
+
+  // From the middle of a chunk.
+  const std::span<const int32_t> prompt(ids);
+  const TemporaryFolder folder;
+  Session session(model, 512), restored(model, 512);
+  session.eval(prompt.first(100), nullptr);
+  session.checkpoint();
+  session.save(folder / "session");
+  const auto rest = [&](Session& other) {
+    other.eval(prompt.subspan(100), nullptr);
+    return std::vector<float>(other.logits().begin(), other.logits().end());
+  };
+  const std::vector<float> last = rest(session);
+  check_close(last, want.data() + want.size() - vocab, want.size() - vocab);
+  CHECK(session.rewind(100) == 100);
+  CHECK(rest(session) == last);
+  restored.load(folder / "session");
+  CHECK(rest(restored) == last);
 }
 
 TEST_CASE("greedy decoding gives the reference's ids", "[golden]") {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/error.h"
 #include "loaders/checksum.h"
@@ -92,8 +93,11 @@ TEST_CASE("a GGUF is told as a checkpoint that its architecture reads", "[gguf]"
       {"falcon_h1", "FalconH1ForCausalLM"},
       {"falcon_mamba", "FalconMambaForCausalLM"},
       {"granite", "GraniteMoeHybridForCausalLM"},
+      {"granite_dense", "GraniteForCausalLM"},
       {"granite_moe", "GraniteMoeHybridForCausalLM"},
       {"jamba", "JambaForCausalLM"},
+      {"lfm2", "Lfm2ForCausalLM"},
+      {"lfm2_moe", "Lfm2MoeForCausalLM"},
       {"llama", "LlamaForCausalLM"},
       {"llama_bias", "LlamaForCausalLM"},
       {"mamba", "MambaForCausalLM"},
@@ -102,15 +106,21 @@ TEST_CASE("a GGUF is told as a checkpoint that its architecture reads", "[gguf]"
       {"nemotron_h_moe", "NemotronHForCausalLM"},
       {"qwen2", "Qwen2ForCausalLM"},
       {"qwen3", "Qwen3ForCausalLM"},
+      {"qwen3_5", "Qwen3_5ForCausalLM"},
+      {"qwen3_5_moe", "Qwen3_5MoeForCausalLM"},
+      {"qwen3_5_mtp", "Qwen3_5ForCausalLM"},
+      {"qwen3_next", "Qwen3NextForCausalLM"},
   };
+  const std::set<std::string> tied = {"falcon_mamba", "granite", "granite_dense",
+                                      "granite_moe",  "lfm2",    "lfm2_moe",
+                                      "llama_bias",   "mamba",   "qwen3_5"};
   for (const auto& [name, architecture] : architectures) {
     CAPTURE(name);
     const Checkpoint checkpoint = checkpoint_of(data_path("gguf/" + name + ".gguf"));
     CHECK(checkpoint.spec.architecture == architecture);
     CHECK(checkpoint.spec.vocab == 64);
     CHECK(checkpoint.spec.d_model == 32);
-    CHECK(checkpoint.spec.tied() == (name == "llama_bias" || name == "mamba" ||
-                                     name == "falcon_mamba" || name.starts_with("granite")));
+    CHECK(checkpoint.spec.tied() == tied.contains(name));
   }
 }
 

@@ -108,6 +108,7 @@ TEST_CASE("a tokenizer read from GGUF gives the ids of the original", "[gguf][to
       {"neox", "gpt2", "olmo", true, true},
       {"falcon", "gpt2", "falcon", false, false},
       {"llama3", "gpt2", "llama-bpe", true, false},
+      {"llama3", "gpt2", "lfm2", true, false},
       {"starcoder", "gpt2", "refact", false, false},
       {"llama2", "llama", "", true, false},
       {"gpt4o", "gpt2", "gpt-4o", false, false},

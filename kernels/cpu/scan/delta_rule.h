@@ -39,6 +39,7 @@ struct DeltaRuleArgs {
   bool tiled;
   int64_t head_begin, head_end;  // only these value heads are read, written and updated
   float* work;                   // [delta_rule_work(*this)] floats, uninitialised; the call's own
+  bool rounded = false;          // variants that can may round what chunks multiply to BF16
 };
 
 // Floats of working memory that a call needs with any variant.
@@ -50,6 +51,8 @@ int64_t delta_rule_work(const DeltaRuleArgs& args);
 // bound of the length of a column of S, M[p] = e^g M[p] + beta |v[p]|, and E the errors of all
 // steps, E[p] = e^g E[p] + M[p] (g: the largest of log_decay),
 //   |S - S_scalar| <= 16 (k_dim + 72) eps E, |y - y_scalar| <= that / sqrt(k_dim).
+// Where `rounded`, 2^-6 is added to the factor of E: keys, queries, the state and delta have 8 bits
+// in products; the triangular system is solved, and the state kept, in FP32.
 using DeltaRule = void(const DeltaRuleArgs&);
 
 std::span<const Variant<DeltaRule>> delta_rule_variants();

@@ -180,11 +180,18 @@ inline void gather(const DeltaRuleArgs& a, const Work& w, int64_t first, int64_t
     store(w.grow + i, exp_of(load(w.log + i)));
     store(w.left + i, kept(w, kDeltaChunk - 1, i));
   }
-  for (int64_t n = 0; n < w.keys; ++n) {
-    float* row = w.kt + n * kDeltaChunk;
-    for (int64_t i = 0; i < padded; ++i) row[i] = w.k[i * w.keys + n];
-    for (int64_t i = padded; i < kDeltaChunk; ++i) row[i] = 0;
-  }
+}
+
+// kt, zeros behind the `padded` tokens.
+inline void transpose_keys(const Work& w, int64_t padded) {
+  for (int64_t i = 0; i < kDeltaChunk; i += kLanes)
+    for (int64_t n = 0; n < w.keys; n += kLanes) {
+      Vec block[kLanes];
+      for (int r = 0; r < kLanes; ++r)
+        block[r] = i + r < padded ? load(w.k + (i + r) * w.keys + n) : each(0);
+      transpose(block);
+      for (int r = 0; r < kLanes; ++r) store(w.kt + (n + r) * kDeltaChunk + i, block[r]);
+    }
 }
 
 inline void rows_from(const float* from, int64_t stride, const float* (&rows)[kRows]) {
@@ -198,12 +205,28 @@ inline Tile<kRows, kVecs> zeros() {
   return tile;
 }
 
-// One row of a triangle from products with all keys: decayed from each token j to token i, times
-// `by`, and zeros from `end` on.
-inline void decay_row(const Work& w, int64_t i, int64_t end, float by, float* row) {
-  for (int64_t j = 0; j < kDeltaChunk; j += kLanes)
-    store(row + j, times(times(each(by), kept(w, i, j)), load(row + j)));
-  for (int64_t j = end; j < kDeltaChunk; ++j) row[j] = 0;
+// Rows of mix and seen of tokens [i, i + kRows) from products with all keys: decayed from each
+// token j to token i; mix times -beta, and without the token itself. Later ones are zeros.
+inline void decay_rows(const Work& w, int64_t i) {
+  for (int64_t r = i; r < i + kRows; ++r) {
+    float* mix = w.mix + r * kDeltaChunk;
+    float* seen = w.seen + r * kDeltaChunk;
+    const Vec by = each(-w.beta[r]);
+    for (int64_t j = 0; j < kDeltaChunk; j += kLanes) {
+      if (j > r) {
+        store(mix + j, each(0));
+        store(seen + j, each(0));
+        continue;
+      }
+      const Vec left = kept(w, r, j);
+      store(mix + j, times(times(by, left), load(mix + j)));
+      store(seen + j, times(left, load(seen + j)));
+    }
+    for (int64_t j = r; j < kDeltaChunk && j < (r / kLanes + 1) * kLanes; ++j) {
+      mix[j] = 0;
+      if (j > r) seen[j] = 0;
+    }
+  }
 }
 
 // mix and seen, of `padded` tokens.
@@ -221,21 +244,14 @@ inline void triangles(const Work& w, int64_t padded) {
             store(to + r * kDeltaChunk + j + kLanes * v, tile.v[r][v]);
       }
     }
-    for (int64_t r = i; r < i + kRows; ++r) {
-      decay_row(w, r, r, -w.beta[r], w.mix + r * kDeltaChunk);
-      decay_row(w, r, r + 1, 1, w.seen + r * kDeltaChunk);
-    }
+    decay_rows(w, i);
   }
 }
 
-// delta of tokens [i, i + kRows) in a tile of columns: beta (v - grow k S), less what the tokens
-// before have told already, one after the other within the tile.
-inline void solve(const DeltaRuleArgs& a, const Work& w, const float* state, int64_t stride,
-                  const float* v, int64_t tokens, int64_t cols, int64_t i, float* delta) {
-  const float* rows[kRows];
-  rows_from(w.k + i * w.keys, w.keys, rows);
-  Tile<kRows, kVecs> tile = zeros();
-  multiply(rows, state, stride, w.keys, tile);
+// delta of tokens [i, i + kRows) in a tile of columns, of which k S is in `tile`: beta (v - grow k
+// S), less what the tokens before have told already, one after the other within the tile.
+inline void solve(const DeltaRuleArgs& a, const Work& w, const float* v, int64_t tokens,
+                  int64_t cols, int64_t i, Tile<kRows, kVecs>& tile, float* delta) {
   for (int r = 0; r < kRows; ++r) {
     const Vec grow = each(w.grow[i + r]), beta = each(w.beta[i + r]);
     for (int c = 0; c < kVecs; ++c) {
@@ -246,6 +262,7 @@ inline void solve(const DeltaRuleArgs& a, const Work& w, const float* state, int
       tile.v[r][c] = times(beta, subtract_from(grow, tile.v[r][c], value));
     }
   }
+  const float* rows[kRows];
   rows_from(w.mix + i * kDeltaChunk, kDeltaChunk, rows);
   multiply(rows, delta, kStrip, i, tile);
   for (int r = 1; r < kRows; ++r)
@@ -257,17 +274,14 @@ inline void solve(const DeltaRuleArgs& a, const Work& w, const float* state, int
     for (int c = 0; c < kVecs; ++c) store(delta + (i + r) * kStrip + kLanes * c, tile.v[r][c]);
 }
 
-// y of tokens [i, i + kRows): grow q S, and what the chunk's own tokens add.
-inline void answer(const DeltaRuleArgs& a, const Work& w, const float* state, int64_t stride,
-                   const float* delta, int64_t tokens, int64_t cols, int64_t i, float* y) {
-  const float* rows[kRows];
-  rows_from(w.q + i * w.keys, w.keys, rows);
-  Tile<kRows, kVecs> tile = zeros();
-  multiply(rows, state, stride, w.keys, tile);
+// Of q S, what is left of S at tokens [i, i + kRows).
+inline void decay(const Work& w, int64_t i, Tile<kRows, kVecs>& tile) {
   for (int r = 0; r < kRows; ++r)
     for (int c = 0; c < kVecs; ++c) tile.v[r][c] = times(each(w.grow[i + r]), tile.v[r][c]);
-  rows_from(w.seen + i * kDeltaChunk, kDeltaChunk, rows);
-  multiply(rows, delta, kStrip, i + kRows, tile);
+}
+
+inline void answer(const DeltaRuleArgs& a, const Tile<kRows, kVecs>& tile, int64_t tokens,
+                   int64_t cols, int64_t i, float* y) {
   for (int r = 0; r < kRows && i + r < tokens; ++r)
     for (int c = 0; c < kVecs; ++c)
       if (const int64_t left = cols - kLanes * c; left > 0)
@@ -299,13 +313,25 @@ inline void chunk(const DeltaRuleArgs& a, const Work& w, float* state, int64_t s
                   int64_t first, int64_t tokens, int64_t h) {
   const int64_t padded = (tokens + kRows - 1) / kRows * kRows;
   gather(a, w, first, tokens, padded, h);
+  transpose_keys(w, padded);
   triangles(w, padded);
   for (int64_t p = 0; p < a.v_dim; p += kTileCols) {
     const float* v = a.v + first * a.qkv_stride + h * a.v_dim + p;
     float* y = a.y + first * a.y_stride + h * a.v_dim + p;
     for (int64_t i = 0; i < padded; i += kRows) {
-      solve(a, w, state + p, stride, v, tokens, a.v_dim - p, i, w.delta);
-      answer(a, w, state + p, stride, w.delta, tokens, a.v_dim - p, i, y);
+      const float* rows[kRows];
+      rows_from(w.k + i * w.keys, w.keys, rows);
+      Tile<kRows, kVecs> told = zeros();
+      multiply(rows, state + p, stride, w.keys, told);
+      solve(a, w, v, tokens, a.v_dim - p, i, told, w.delta);
+      // y: grow q S, and what the chunk's own tokens add.
+      rows_from(w.q + i * w.keys, w.keys, rows);
+      Tile<kRows, kVecs> asked = zeros();
+      multiply(rows, state + p, stride, w.keys, asked);
+      decay(w, i, asked);
+      rows_from(w.seen + i * kDeltaChunk, kDeltaChunk, rows);
+      multiply(rows, w.delta, kStrip, i + kRows, asked);
+      answer(a, asked, tokens, a.v_dim - p, i, y);
     }
     carry(w, state + p, stride, padded);
   }
@@ -322,7 +348,9 @@ inline void narrow(const DeltaRuleArgs& a, const Work& w, float* state, int64_t 
     for (int64_t p = 0; p < a.v_dim; ++p) state[n * a.v_dim + p] = w.state[n * stride + p];
 }
 
-inline void scan_head(const DeltaRuleArgs& a, const Work& w, int64_t h) {
+// `through` goes through a chunk, as chunk() does.
+template <class Through>
+inline void scan_head(const DeltaRuleArgs& a, const Work& w, int64_t h, const Through& through) {
   float* own = a.state + h * a.k_dim * a.v_dim;
   const int64_t stride = (a.v_dim + kStrip - 1) / kStrip * kStrip;
   const bool fills = stride == a.v_dim && w.keys == a.k_dim;
@@ -332,10 +360,10 @@ inline void scan_head(const DeltaRuleArgs& a, const Work& w, int64_t h) {
     if (tokens == 1) {
       step(a, w, t, h);
     } else if (fills) {
-      chunk(a, w, own, stride, t, tokens, h);
+      through(w, own, stride, t, tokens, h);
     } else {
       widen(a, w, own, stride);
-      chunk(a, w, w.state, stride, t, tokens, h);
+      through(w, w.state, stride, t, tokens, h);
       narrow(a, w, own, stride);
     }
     t += tokens;
@@ -344,7 +372,10 @@ inline void scan_head(const DeltaRuleArgs& a, const Work& w, int64_t h) {
 
 inline void scan(const DeltaRuleArgs& a) {
   const Work w = work_of(a);
-  for (int64_t h = a.head_begin; h < a.head_end; ++h) scan_head(a, w, h);
+  for (int64_t h = a.head_begin; h < a.head_end; ++h)
+    scan_head(a, w, h,
+              [&](const Work& work, float* state, int64_t stride, int64_t first, int64_t tokens,
+                  int64_t head) { chunk(a, work, state, stride, first, tokens, head); });
 }
 
 }  // namespace
