@@ -76,7 +76,6 @@ Profile costless_profile(const Model& model, const std::vector<const Format*>& f
                          const std::string& quantizer);
 
 // As a profile says what activations were measured in.
-const char* activations_name(Activations activations);
 
 // "int8,int4g64" to formats, kBaseFormat always first among them. Throws Error for an unknown name.
 std::vector<const Format*> parse_formats(const std::string& list);
