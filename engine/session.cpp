@@ -130,7 +130,8 @@ class SessionBatch {
       room -= parts.back().second;
       if (parts.back().second == 1) ++alone_;
     }
-    std::ranges::stable_partition(parts, [](const auto& p) { return p.second == 1; });
+    std::stable_partition(parts.begin(), parts.end(),
+                          [](const auto& part) { return part.second == 1; });
     int64_t row = 0;
     for (const auto& [i, part] : parts) {
       const auto tokens =

@@ -65,7 +65,7 @@ Wanted specified(const Case& c) {
       for (int64_t k = 0; k < cols; ++k)
         magnitude += std::fabs(double{w[static_cast<size_t>(k)]} * double{c.x[t * c.x_stride + k]});
       want.bounds[static_cast<size_t>(t * c.y_stride + n)] =
-          (static_cast<double>(cols) * kEps + (c.rounded ? 0x1p-8 + 0x1p-18 : 0)) * magnitude;
+          (static_cast<double>(cols) * kEps + (c.rounded ? 0x1p-7 + 0x1p-16 : 0)) * magnitude;
     }
   }
   return want;
@@ -237,7 +237,7 @@ TEST_CASE("linear_f32: oneDNN agrees on products of BF16", "[linear_f32]") {
             const int64_t i = t * c.y_stride + n;
             // The bound without what rounding adds.
             const double magnitude = want.bounds[static_cast<size_t>(i)] /
-                                     (static_cast<double>(cols) * kEps + 0x1p-8 + 0x1p-18);
+                                     (static_cast<double>(cols) * kEps + 0x1p-7 + 0x1p-16);
             bad.near(got[i], theirs[static_cast<size_t>(t * rows + n)],
                      static_cast<double>(cols) * kEps * magnitude, at(t, n));
           }

@@ -25,7 +25,7 @@ struct LinearF32Args {
 // stated extents is read or written. x and y must not overlap.
 // One variant gives bit-equal results for a (token, output) whatever `tokens` and the tile
 // range are: the sum runs over k in one fixed order.
-// |y - y_scalar| <= cols * eps * sum over k of |W[n][k] * x[t][k]|; where rounded, 2^-8 + 2^-18
+// |y - y_scalar| <= cols * eps * sum over k of |W[n][k] * x[t][k]|; where rounded, 2^-7 + 2^-16
 // more of the sum.
 using LinearF32 = void(const LinearF32Args&);
 
