@@ -41,8 +41,8 @@ DType common_type(const TensorRecipe& recipe) {
 // Matrices, as they are. A norm's page would stay, and 64 KiB or 2 MiB around it, among those of
 // quantised matrices, which are let go.
 bool stays_mapped(const TensorRecipe& recipe) {
-  return recipe.shape.size() > 1 && recipe.parts.size() == 1 && recipe.paired_heads == 0 && !recipe.negated_log &&
-         plain_type(recipe.parts.front().tensor->type);
+  return recipe.shape.size() > 1 && recipe.parts.size() == 1 && recipe.paired_heads == 0 &&
+         !recipe.negated_log && plain_type(recipe.parts.front().tensor->type);
 }
 
 enum class Fault { kNone, kOutOfRange, kNotNegative };
