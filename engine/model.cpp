@@ -85,16 +85,16 @@ Model::Model(Checkpoint checkpoint, const ModelOptions& options)
   if (spec().prefix) run_prefix();
 }
 
-// What a plan left in FP16 among other formats it has measured with exact products.
+// A file of other formats too has FP16 where a plan or its maker took care, and what was measured
+// of it was measured with exact products.
 void Model::allow_bf16() {
-  const bool plan = std::ranges::any_of(checkpoint_.units, [](const auto& unit) {
-    return unit.second.choice && unit.second.quantised;
+  const bool quantised = std::ranges::any_of(checkpoint_.units, [](const auto& unit) {
+    const Format* format = unit.second.format;
+    return format != nullptr && format != &kBaseFormat;
   });
+  if (quantised) return;
   std::vector<Weight> rounded = weights_;
-  for (size_t u = 0; u < rounded.size(); ++u) {
-    const StoredUnit& stored = checkpoint_.units.at(units()[u].name);
-    rounded[u].bf16 = of_16_bits(stored.view) && !(plan && stored.choice);
-  }
+  for (Weight& weight : rounded) weight.bf16 = of_16_bits(weight.view);
   if (std::ranges::none_of(rounded, &Weight::bf16)) return;
   (options_.activations == Activations::kBf16 ? weights_ : prompt_weights_) = std::move(rounded);
 }

@@ -61,8 +61,9 @@ class Model {
   Device& device() const { return *device_; }
   KvType kv_type() const { return *options_.kv; }
   const std::vector<Weight>& weights() const { return weights_; }  // by UnitId
-  // Those for prompts of sessions, which nothing is measured by: a checkpoint's weights of 16 bits
-  // multiply in BF16 where the device is faster so. The same vector where none do.
+  // Those for prompts of sessions, which nothing is measured by: of a checkpoint that is not
+  // quantised, those of 16 bits multiply in BF16 where the device is faster so. The same vector
+  // where none do.
   const std::vector<Weight>& prompt_weights() const {
     return prompt_weights_.empty() ? weights_ : prompt_weights_;
   }
