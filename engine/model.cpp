@@ -35,7 +35,23 @@ int64_t activation_group(const Format* format, Activations activations) {
   return format == nullptr || activations == Activations::kF32 ? 0 : format->activation_group;
 }
 
+bool of_16_bits(const WeightView& view) {
+  return view.layout == Layout::kRowsF16 || view.layout == Layout::kRowsBf16 ||
+         view.layout == Layout::kTilesF16;
+}
+
 }  // namespace
+
+const char* activations_name(Activations activations) {
+  switch (activations) {
+    case Activations::kF32:
+      return "f32";
+    case Activations::kBf16:
+      return "bf16";
+    default:
+      return "int8";
+  }
+}
 
 Weight make_weight(const WeightView& view, const Format* format, int activation_bits,
                    const Model& model) {
@@ -59,6 +75,7 @@ Model::Model(Checkpoint checkpoint, const ModelOptions& options)
     const int bits = stored.choice ? stored.choice->activation_bits : Choice().activation_bits;
     weights_.push_back(make_weight(stored.view, stored.format, bits, *this));
   }
+  if (options_.activations != Activations::kF32 && device_->fast_bf16()) allow_bf16();
   std::vector<std::function<void()>> preparations;
   make_blocks(preparations);
   for (const std::span<const std::byte> piece : pieces_of(checkpoint_))
@@ -66,6 +83,20 @@ Model::Model(Checkpoint checkpoint, const ModelOptions& options)
   device_->prepare(static_cast<int64_t>(preparations.size()),
                    [&](int64_t i) { preparations[static_cast<size_t>(i)](); });
   if (spec().prefix) run_prefix();
+}
+
+// A file of other formats too has FP16 where a plan or its maker took care, and what was measured
+// of it was measured with exact products.
+void Model::allow_bf16() {
+  const bool quantised = std::ranges::any_of(checkpoint_.units, [](const auto& unit) {
+    const Format* format = unit.second.format;
+    return format != nullptr && format != &kBaseFormat;
+  });
+  if (quantised) return;
+  std::vector<Weight> rounded = weights_;
+  for (Weight& weight : rounded) weight.bf16 = of_16_bits(weight.view);
+  if (std::ranges::none_of(rounded, &Weight::bf16)) return;
+  (options_.activations == Activations::kBf16 ? weights_ : prompt_weights_) = std::move(rounded);
 }
 
 void Model::make_blocks(std::vector<std::function<void()>>& preparations) {

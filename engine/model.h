@@ -12,8 +12,10 @@
 
 namespace klens {
 
-// How integer units take their activations.
-enum class Activations { kInt8, kF32 };
+// How units take their activations: integer ones in integers, or all in FP32; or, to measure what
+// that loses, as kInt8, and 16-bit weights in BF16 wherever they are used, not in prompts alone.
+enum class Activations { kInt8, kF32, kBf16 };
+const char* activations_name(Activations activations);  // as --activations, profiles and files say
 
 struct ModelOptions {
   int threads = 0;  // 0: one per core this process may use
@@ -59,6 +61,12 @@ class Model {
   Device& device() const { return *device_; }
   KvType kv_type() const { return *options_.kv; }
   const std::vector<Weight>& weights() const { return weights_; }  // by UnitId
+  // Those for prompts of sessions, which nothing is measured by: of a checkpoint that is not
+  // quantised, those of 16 bits multiply in BF16 where the device is faster so. The same vector
+  // where none do.
+  const std::vector<Weight>& prompt_weights() const {
+    return prompt_weights_.empty() ? weights_ : prompt_weights_;
+  }
   const std::vector<LinearSpec>& units() const { return spec().units; }
   int64_t blocks() const { return static_cast<int64_t>(blocks_.size()); }
 
@@ -93,6 +101,7 @@ class Model {
 
  private:
   void make_blocks(std::vector<std::function<void()>>& preparations);
+  void allow_bf16();
   void run_prefix();
   int64_t begin(const PassRequest& request, const Rows& x, Batch& batch, Lane& lane) const;
   void run_block(int64_t block, const Rows& x, Flow& flow, const Pass& pass) const;
@@ -100,7 +109,7 @@ class Model {
   Checkpoint checkpoint_;
   ModelOptions options_;
   std::unique_ptr<Device> device_;
-  std::vector<Weight> weights_;
+  std::vector<Weight> weights_, prompt_weights_;
   StateLayout states_;
   Constants constants_;  // of the blocks
   std::vector<Block> blocks_;

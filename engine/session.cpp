@@ -116,16 +116,24 @@ class SessionBatch {
 
  private:
   // The sessions' next tokens, short feeds first, as far as the round has room. Tokens that come
-  // alone always have it: they are decoded together.
+  // alone always have it: they are decoded together, before all others.
   bool plan_round() {
     ids_.clear();
     sequences_.clear();
     owner_.clear();
+    alone_ = 0;
     int64_t room = whole_blocks(feeds_.front().session->options_.batch);
-    int64_t row = 0;
+    std::vector<std::pair<size_t, int64_t>> parts;  // of which feed, and how many tokens
     for (const size_t i : order_) {
       if (left(i) == 0 || (room <= 0 && left(i) > 1)) continue;
-      const int64_t part = next_part(i, std::max<int64_t>(room, 1));
+      parts.emplace_back(i, next_part(i, std::max<int64_t>(room, 1)));
+      room -= parts.back().second;
+      if (parts.back().second == 1) ++alone_;
+    }
+    std::stable_partition(parts.begin(), parts.end(),
+                          [](const auto& part) { return part.second == 1; });
+    int64_t row = 0;
+    for (const auto& [i, part] : parts) {
       const auto tokens =
           feeds_[i].ids.subspan(static_cast<size_t>(fed_[i].tokens), static_cast<size_t>(part));
       Session& session = *feeds_[i].session;
@@ -138,7 +146,6 @@ class SessionBatch {
                             .horizon = position + left(i) + feeds_[i].more});
       owner_.push_back(i);
       row += part;
-      room -= part;
     }
     return !sequences_.empty();
   }
@@ -160,7 +167,12 @@ class SessionBatch {
   void run_round(Lane& lane) {
     const Lane::Frame frame(lane);
     const Rows x = lane.take(static_cast<int64_t>(ids_.size()), model_.spec().d_model);
-    model_.run({.ids = ids_, .sequences = sequences_, .weights = model_.weights()}, x, lane);
+    if (&model_.prompt_weights() == &model_.weights()) {
+      pass(0, sequences_.size(), model_.weights(), x, lane);
+    } else {
+      pass(0, alone_, model_.weights(), x, lane);
+      pass(alone_, sequences_.size(), model_.prompt_weights(), x, lane);
+    }
     std::vector<size_t> ended;  // sequences whose last logits are wanted
     for (size_t s = 0; s < sequences_.size(); ++s) {
       const size_t i = owner_[s];
@@ -179,6 +191,21 @@ class SessionBatch {
     give_last(ended, x, lane);
     for (const size_t i : owner_)
       if (feeds_[i].session->has_logits_ && !finite(*feeds_[i].session)) refuse(i);
+  }
+
+  // Sequences [begin, end) of the round, with x's rows for them.
+  void pass(size_t begin, size_t end, const std::vector<Weight>& weights, const Rows& x,
+            Lane& lane) {
+    if (begin == end) return;
+    std::vector<Sequence> sequences(sequences_.begin() + static_cast<std::ptrdiff_t>(begin),
+                                    sequences_.begin() + static_cast<std::ptrdiff_t>(end));
+    const int64_t first = sequences.front().row;
+    const int64_t count = sequences.back().row + sequences.back().tokens - first;
+    for (Sequence& sequence : sequences) sequence.row -= first;
+    const auto ids =
+        std::span(ids_).subspan(static_cast<size_t>(first), static_cast<size_t>(count));
+    model_.run({.ids = ids, .sequences = sequences, .weights = weights}, x.rows(first, count),
+               lane);
   }
 
   void give_all(size_t i, const Rows& x, Lane& lane) {
@@ -232,6 +259,7 @@ class SessionBatch {
   std::vector<int32_t> ids_;   // of the round
   std::vector<Sequence> sequences_;
   std::vector<size_t> owner_;  // of each sequence: its feed
+  size_t alone_ = 0;           // the first sequences, of one token each
 };
 
 void eval_together(std::span<const Feed> feeds) {

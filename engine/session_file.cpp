@@ -31,8 +31,7 @@ const char* kv_name(KvType type) {
 
 // What must agree for a state to mean anything: the weights, and how they are run.
 std::string identity(const Model& model) {
-  return model.identity() +
-         (model.options().activations == Activations::kInt8 ? " int8 " : " f32 ") +
+  return model.identity() + " " + activations_name(model.options().activations) + " " +
          kv_name(model.kv_type());
 }
 

@@ -17,7 +17,9 @@ OptionGroup model_options() {
        {"t,threads", "N", "threads; 0: one per core (default)"},
        {"activations", "KIND",
         "int8: INT8 and INT4 weights run on integer arithmetic (default); f32: the same weights, "
-        "activations in FP32"},
+        "activations in FP32; bf16: as int8, and 16-bit checkpoints multiply in BF16 everywhere, "
+        "as "
+        "they do in prompts"},
        {"kv", "KIND",
         "how attention keeps keys and values, and Mamba-2 its states: fp16, int8 (states fp16) or "
         "f32 (default: fp16, or f32 where the model computes in FP32 throughout)"},
@@ -59,9 +61,10 @@ klens_model_options read_model_options(const Arguments& arguments) {
   klens_model_options options{};
   options.size = sizeof(options);
   options.threads = static_cast<int32_t>(arguments.count("threads", 0, 0, 4096));
-  options.activations = arguments.choice("activations", {"int8", "f32"}) == "f32"
-                            ? KLENS_ACTIVATIONS_F32
-                            : KLENS_ACTIVATIONS_INT8;
+  const std::string activations = arguments.choice("activations", {"int8", "f32", "bf16"});
+  options.activations = activations == "f32"    ? KLENS_ACTIVATIONS_F32
+                        : activations == "bf16" ? KLENS_ACTIVATIONS_BF16
+                                                : KLENS_ACTIVATIONS_INT8;
   const std::string kv = arguments.choice("kv", {"default", "fp16", "int8", "f32"});
   options.kv = kv == "fp16"   ? KLENS_KV_FP16
                : kv == "int8" ? KLENS_KV_INT8

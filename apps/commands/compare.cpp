@@ -80,6 +80,9 @@ void run(const Arguments& arguments) {
   const TextJob job(arguments);
   klens_model_options options_of_a = read_model_options(arguments);
   options_of_a.kv = KLENS_KV_DEFAULT;
+  // What is compared with is exact.
+  if (options_of_a.activations == KLENS_ACTIVATIONS_BF16)
+    options_of_a.activations = KLENS_ACTIVATIONS_INT8;
   const ModelHandle a = open_model(arguments, models[0], options_of_a);
   const ModelHandle b = open_model(arguments, models[1]);
   for (const klens_model* model : {a.get(), b.get()})

@@ -101,8 +101,8 @@ void add_f32(const Kind& kind, const Shape& s, int64_t tokens) {
       [=](State& state, LinearF32* run) {
         const Weight w(kind, s.rows, s.cols);
         const Block<float> x(tokens * s.cols), y(tokens * s.rows);
-        const LinearF32Args a{w.view, x.data(), s.cols, y.data(),
-                              s.rows, tokens,   0,      w.view.row_tiles()};
+        const LinearF32Args a{w.view, x.data(),           s.cols,    y.data(), s.rows, tokens,
+                              0,      w.view.row_tiles(), tokens > 1};
         for (auto _ : state) run(a);
         report(state, operations, w.bytes(kind));
       },

@@ -10,7 +10,7 @@ class AttentionCore {
 
   // y [rows][y_width()] of q [rows][q_width()] and, where it makes them, k and v side by side
   // [rows][kv_width()]; q and k are changed in place. rounded: what made them took its input in 8
-  // bits, so they are no more precise than products in BF16.
+  // bits or in BF16, so they are no more precise than products in BF16.
   void run(const Rows& q, const Rows& kv, bool rounded, const Rows& y, const Pass& pass) const;
 
   int64_t heads() const { return spec_.heads; }

@@ -65,8 +65,9 @@ Rows Mamba2::run(const Rows& x, Flow& flow, const Pass& pass) const {
     in_proj_.apply(input, zxbcdt, pass);
     if (!in_scale_.none()) lane.scale_columns(zxbcdt, in_scale_);
     conv_.run(zxbcdt.columns(inner, conv_width()), xbc, pass);
-    // x, B and C that in_proj made of 8-bit activations are no more precise than BF16 products. It
-    // is not out_proj that decides: a student of that is given what its teacher scanned.
+    // x, B and C that in_proj made of 8-bit or BF16 activations are no more precise than BF16
+    // products. It is not out_proj that decides: a student of that is given what its teacher
+    // scanned.
     lane.ssd_scan({.dt = zxbcdt.columns(inner + conv_width(), spec_.heads),
                    .x = xbc.columns(0, inner),
                    .b = xbc.columns(inner, bc_width()),

@@ -22,7 +22,7 @@ Projection::Projection(const ProjectionSpec& spec, const MixerContext& context)
 
 bool Projection::rounds(const Pass& pass) const {
   return std::ranges::all_of(units_of(matrix_, pass.weights), [](const Weight& weight) {
-    return weight.activation_group != 0 && weight.activation_planes == 1;
+    return weight.bf16 || (weight.activation_group != 0 && weight.activation_planes == 1);
   });
 }
 

@@ -19,7 +19,7 @@ class Projection {
   Projection(const ProjectionSpec& spec, const MixerContext& context);
   void reach(Flow& flow) const;
   int64_t rows() const { return matrix_.rows; }
-  // Whether it takes its input in 8 bits.
+  // Whether it takes its input in 8 bits or in BF16.
   bool rounds(const Pass& pass) const;
   // y: [tokens][rows()].
   void apply(LinearInput& x, const Rows& y, const Pass& pass) const;

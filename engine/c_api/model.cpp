@@ -27,7 +27,8 @@ int number_of(const Enum& value) {
 Activations activations_of(int given) {
   if (given == KLENS_ACTIVATIONS_INT8) return Activations::kInt8;
   if (given == KLENS_ACTIVATIONS_F32) return Activations::kF32;
-  throw Error(ErrorKind::kBadArgument, "activations must be int8 or f32");
+  if (given == KLENS_ACTIVATIONS_BF16) return Activations::kBf16;
+  throw Error(ErrorKind::kBadArgument, "activations must be int8, f32 or bf16");
 }
 
 std::optional<KvType> kv_of(int given) {

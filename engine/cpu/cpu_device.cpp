@@ -90,6 +90,10 @@ class CpuDevice::Borrowed {
   std::optional<Lane::Frame> frame_;  // what work takes goes back with the lane
 };
 
+bool CpuDevice::fast_bf16() const {
+  return cpu::covers(cpu::active(), cpu::kAvx512Bf16 | cpu::kFastBf16);
+}
+
 void CpuDevice::run(const std::function<void(Lane&)>& work) {
   Borrowed borrowed(*this, Executor(team_.get(), threads_, clock_));
   work(borrowed.lane());

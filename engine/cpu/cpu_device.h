@@ -18,6 +18,7 @@ class CpuDevice final : public Device {
   const char* name() const override { return "cpu"; }
   std::string level() const override;
   int threads() const override { return threads_; }
+  bool fast_bf16() const override;
 
   uint64_t allocate(int64_t bytes) override { return memory_.allocate(bytes); }
   void free(uint64_t at, int64_t bytes) noexcept override { memory_.free(at, bytes); }

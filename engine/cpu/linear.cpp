@@ -198,7 +198,8 @@ void unit_part(const Weight& w, const LinearInput& input, const float* bias, flo
          .y_stride = y_stride,
          .tokens = tokens,
          .tile_begin = 0,
-         .tile_end = tiles});
+         .tile_end = tiles,
+         .rounded = w.bf16});
   }
   if (bias == nullptr) return;
   bias += part.tile_begin * kTileOutputs;

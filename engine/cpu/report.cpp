@@ -31,6 +31,7 @@ DeviceReport cpu_report() {
       {"avx512", "AVX-512 F, BW, DQ and VL", cpu::kAvx512},
       {"avx512vnni", "products of bytes, 512 bits", cpu::kAvx512Vnni},
       {"avx512bf16", "products of BF16", cpu::kAvx512Bf16},
+      {"fastbf16", "and faster than those of FP32", cpu::kFastBf16},
       {"amx", "tiles of bytes", cpu::kAmxInt8},
   };
   DeviceReport report;

@@ -22,6 +22,8 @@ struct Weight {
       0;  // columns per activation scale on the integer path; 0: FP32 activations
   // There, integers of 8 bits that an activation is made of: the second has what the first lost.
   int activation_planes = 1;
+  // With FP32 activations: whether both are rounded to BF16 where the device is faster by it.
+  bool bf16 = false;
   // [1][columns], to which each input adds its squares; or none.
   Rows input_squares = {};
   // [columns][columns], to whose lower triangle each input adds its products; or none.
@@ -107,7 +109,7 @@ struct SsdScanArgs {
   Rows x, b, c;        // [rows][heads * head_dim], [rows][groups * states] twice
   Rows dt_bias, a, d;  // [1][heads]; a: -exp(A_log)
   float dt_min, dt_max;
-  bool rounded;  // what x, B and C were made of was rounded to 8 bits
+  bool rounded;  // what x, B and C were made of was rounded to 8 bits, or to BF16
   size_t slot;
   const std::string& where;  // file and mixer, for the message that FP16 was left
   Rows y;                    // [rows][heads * head_dim]
@@ -145,7 +147,7 @@ struct AttendArgs {
   KvCacheSpec spec;
   int64_t heads;
   float scale;   // of the scores
-  bool rounded;  // what q, k and v were made of was rounded to 8 bits
+  bool rounded;  // what q, k and v were made of was rounded to 8 bits, or to BF16
 };
 
 // y = act(x), or, gated, y = act(scale gate) up, where projected is gate and up side by side.
@@ -257,6 +259,8 @@ class Device : public AddressSpace {
   // What computes, such as the instruction set; and what bits and saved states depend on.
   virtual std::string level() const = 0;
   virtual int threads() const = 0;
+  // Whether Weight::bf16 makes it faster.
+  virtual bool fast_bf16() const { return false; }
 
   // Weights where the device reads them: in place where it can, else a copy, which lives as long as
   // its `memory`. What is mapped outlives both.

@@ -276,10 +276,6 @@ int64_t positions_in(std::span<const std::vector<int32_t>> windows) {
 
 }  // namespace
 
-const char* activations_name(Activations activations) {
-  return activations == Activations::kInt8 ? "int8" : "f32";
-}
-
 std::vector<const Format*> parse_formats(const std::string& list) {
   std::vector<const Format*> formats =
       named_rows(list.empty() ? default_formats() : list, "format", kFormats);

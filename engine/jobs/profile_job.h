@@ -78,9 +78,6 @@ Profile unmeasured_profile(const Model& model, const std::vector<const Format*>&
 Profile costless_profile(const Model& model, const std::vector<const Format*>& formats,
                          const std::string& quantizer);
 
-// As a profile says what activations were measured in.
-const char* activations_name(Activations activations);
-
 // "int8,int4g64" to formats, kBaseFormat always first among them; "": default_formats(). Throws
 // Error for an unknown name.
 std::vector<const Format*> parse_formats(const std::string& list);

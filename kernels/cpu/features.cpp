@@ -20,7 +20,7 @@ struct Level {
 // Lowest first; each allows all that the ones before it allow. Zen 4 has AVX-512 without AVX-VNNI,
 // therefore `required` is less than `bits`.
 constexpr Features kUpToVnni = kAvx2 | kAvxVnni;
-constexpr Features kUpToAvx512 = kUpToVnni | kAvx512 | kAvx512Vnni | kAvx512Bf16;
+constexpr Features kUpToAvx512 = kUpToVnni | kAvx512 | kAvx512Vnni | kAvx512Bf16 | kFastBf16;
 constexpr Level kLevels[] = {
     {"scalar", kBaseline, kBaseline},
     {"avx2", kAvx2, kAvx2},
@@ -47,6 +47,12 @@ bool has_tile_palette() {
   if (!__get_cpuid_count(0x1d, 1, &eax, &ebx, &ecx, &edx)) return false;
   const uint32_t tile_bytes = eax >> 16, row_bytes = ebx & 0xffff, tiles = ebx >> 16;
   return tile_bytes >= 1024 && row_bytes == 64 && tiles >= 8 && (ecx & 0xffff) >= 16;
+}
+
+bool made_by_intel() {
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(0, &eax, &ebx, &ecx, &edx) && ebx == signature_INTEL_ebx &&
+         edx == signature_INTEL_edx && ecx == signature_INTEL_ecx;
 }
 
 // Linux saves tiles (8 KiB) only for processes that have asked; any other that touches one is
@@ -90,7 +96,8 @@ Features detect() {
   if (tiles && amx_int8 && has_tile_palette() && may_use_tiles()) have |= kAmxInt8;
   if (last_subleaf >= 1 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx)) {
     if (all_set(eax, bit(4))) have |= kAvxVnni;
-    if (all_set(eax, bit(5)) && covers(have, kAvx512)) have |= kAvx512Bf16;
+    if (all_set(eax, bit(5)) && covers(have, kAvx512))
+      have |= kAvx512Bf16 | (made_by_intel() ? kBaseline : kFastBf16);
   }
   return have;
 }

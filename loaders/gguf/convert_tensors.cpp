@@ -38,9 +38,11 @@ DType common_type(const TensorRecipe& recipe) {
   return first;
 }
 
+// Matrices, as they are. A norm's page would stay, and 64 KiB or 2 MiB around it, among those of
+// quantised matrices, which are let go.
 bool stays_mapped(const TensorRecipe& recipe) {
-  return recipe.parts.size() == 1 && recipe.paired_heads == 0 && !recipe.negated_log &&
-         plain_type(recipe.parts.front().tensor->type);
+  return recipe.shape.size() > 1 && recipe.parts.size() == 1 && recipe.paired_heads == 0 &&
+         !recipe.negated_log && plain_type(recipe.parts.front().tensor->type);
 }
 
 enum class Fault { kNone, kOutOfRange, kNotNegative };
@@ -237,6 +239,13 @@ void add_packed(Repacking& done, TensorSource& source) {
   }
 }
 
+// Of what was made anew, the pages in the file. Each row's were let go already, but what is read
+// next to them maps some again: as much as a sixth of a file.
+void let_go(const TensorRecipe& recipe) {
+  for (const GgufRows& part : recipe.parts)
+    if (part.tensor->file != nullptr) part.tensor->file->let_go(part.tensor->bytes);
+}
+
 }  // namespace
 
 void convert_tensors(const std::string& file, std::span<const TensorRecipe> recipes,
@@ -250,6 +259,7 @@ void convert_tensors(const std::string& file, std::span<const TensorRecipe> reci
     add_entry(file_of(file, *done.recipe), *done.recipe,
               {.dtype = DType::kF16, .shape = done.recipe->shape, .bytes = {}}, source);
     add_packed(done, source);
+    let_go(*done.recipe);
   }
   std::vector<std::unique_ptr<Conversion>> conversions;
   for (const TensorRecipe* recipe : left) {
@@ -269,6 +279,7 @@ void convert_tensors(const std::string& file, std::span<const TensorRecipe> reci
   }
   run_all(conversions);
   widen(conversions, source);
+  for (const auto& conversion : conversions) let_go(conversion->recipe());
   for (const auto& conversion : conversions)
     if (conversion->fault() == Fault::kNotNegative)
       throw Error(ErrorKind::kBadFile,

@@ -46,7 +46,7 @@ TEST_CASE("a GGUF gives the logits of the checkpoint it was made from", "[golden
       SafetensorsFile::open(data_path("gguf/" + name + ".reference.safetensors"));
   const auto model =
       std::make_shared<const Model>(open_checkpoint(data_path("gguf/" + name + ".gguf"), true),
-                                    ModelOptions{.threads = 2, .kv = KvType::kF32});
+                                    ModelOptions{.threads = 2, .activations = Activations::kF32});
   const auto input = tensor_values<int32_t>(reference, "input_ids");
   const auto wanted = tensor_values<float>(reference, "logits");
   const auto greedy = tensor_values<int32_t>(reference, "greedy_ids");
@@ -72,7 +72,8 @@ TEST_CASE("a converted model gives the logits of its checkpoint", "[gguf][shared
                       original = shared_path("models/" + std::string(name));
     if (converted.empty() || original.empty()) continue;
     CAPTURE(name);
-    const auto gguf = open_model(converted), checkpoint = open_model(original);
+    const auto gguf = open_model(converted, 2, Activations::kF32),
+               checkpoint = open_model(original, 2, Activations::kF32);
     const auto tokenizer = [](const Model& model) {
       return Tokenizer::from_json(model.checkpoint().texts.tokenizer, "tokenizer");
     };
@@ -86,7 +87,9 @@ TEST_CASE("a converted model gives the logits of its checkpoint", "[gguf][shared
     for (auto& [tensor, stored] : rounded.small)
       if (tensor.ends_with("A_log")) stored = gguf->checkpoint().small.at(tensor);
     CHECK((got ==
-           logits_of(std::make_shared<const Model>(std::move(rounded), ModelOptions{.threads = 2}),
+           logits_of(std::make_shared<const Model>(
+                         std::move(rounded),
+                         ModelOptions{.threads = 2, .activations = Activations::kF32}),
                      ids)));
     std::cout << name << ": a GGUF's logits differ by " << distance(got, wanted) << "\n";
   }

@@ -9,7 +9,7 @@ namespace {
 
 TEST_CASE("features: each word allows itself and all below", "[features]") {
   const char* words[] = {"scalar", "avx2", "avxvnni", "avx512", "amx"};
-  const Features own[] = {kBaseline, kAvx2, kAvxVnni, kAvx512 | kAvx512Vnni | kAvx512Bf16,
+  const Features own[] = {kBaseline, kAvx2, kAvxVnni, kAvx512 | kAvx512Vnni | kAvx512Bf16 | kFastBf16,
                           kAmxInt8};
   Features sum = kBaseline;
   for (int i = 0; i < 5; ++i) {
@@ -49,6 +49,7 @@ TEST_CASE("features: an extension implies what it builds on", "[features]") {
   if (covers(detect(), kAvx512)) CHECK(covers(detect(), kAvx2));
   if (covers(detect(), kAvx512Vnni)) CHECK(covers(detect(), kAvx512));
   if (covers(detect(), kAvx512Bf16)) CHECK(covers(detect(), kAvx512));
+  if (covers(detect(), kFastBf16)) CHECK(covers(detect(), kAvx512Bf16));
 }
 
 TEST_CASE("variants: the first covered row is taken", "[features]") {

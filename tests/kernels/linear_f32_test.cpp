@@ -1,5 +1,8 @@
 #include "kernels/cpu/linear/linear_f32.h"
 
+#include <dlfcn.h>
+
+#include "kernels/half.h"
 #include "tests/kernels/testing.h"
 
 namespace klens::cpu {
@@ -11,6 +14,7 @@ struct Case {
   RandomWeight weight;
   Buffer<float> x;
   int64_t x_stride, y_stride, tokens;
+  bool rounded = false;
   Buffer<float> untouched;
 
   Case(Kind kind, int64_t rows, int64_t cols, int64_t group, int64_t t, Rng& rng)
@@ -27,14 +31,19 @@ struct Case {
   }
 
   LinearF32Args args(float* y) const {
-    return {weight.view, x.data(), x_stride, y, y_stride, tokens, 0, weight.view.row_tiles()};
+    return {weight.view, x.data(), x_stride, y, y_stride, tokens, 0, weight.view.row_tiles(),
+            rounded};
+  }
+  bool of_16_bits() const {
+    const Layout layout = weight.view.layout;
+    return layout == Layout::kRowsF16 || layout == Layout::kRowsBf16 || layout == Layout::kTilesF16;
   }
 };
 
 std::string name(const Case& c) {
   return kind_name(c.weight.view) + " " + std::to_string(c.weight.view.rows) + "x" +
          std::to_string(c.weight.view.cols) + " groups " + std::to_string(c.weight.view.group) +
-         " tokens " + std::to_string(c.tokens);
+         " tokens " + std::to_string(c.tokens) + (c.rounded ? " rounded" : "");
 }
 
 // What the specification says of a case, and how far a variant may be from it: the bounds of y,
@@ -56,7 +65,7 @@ Wanted specified(const Case& c) {
       for (int64_t k = 0; k < cols; ++k)
         magnitude += std::fabs(double{w[static_cast<size_t>(k)]} * double{c.x[t * c.x_stride + k]});
       want.bounds[static_cast<size_t>(t * c.y_stride + n)] =
-          static_cast<double>(cols) * kEps * magnitude;
+          (static_cast<double>(cols) * kEps + (c.rounded ? 0x1p-7 + 0x1p-16 : 0)) * magnitude;
     }
   }
   return want;
@@ -115,7 +124,15 @@ void run_variant(const Variant<LinearF32>& v, const Case& c, const Wanted& want)
 
 class Runnable {
  public:
-  void run(const Case& c) const {
+  void run(Case c) const {
+    run_as_it_is(c);
+    if (!c.of_16_bits()) return;
+    c.rounded = true;
+    run_as_it_is(c);
+  }
+
+ private:
+  void run_as_it_is(const Case& c) const {
     INFO(name(c));
     const Wanted want = specified(c);
     for (const Variant<LinearF32>* v : variants_) {
@@ -124,7 +141,6 @@ class Runnable {
     }
   }
 
- private:
   const std::vector<const Variant<LinearF32>*> variants_ = runnable(linear_f32_variants());
 };
 
@@ -157,6 +173,76 @@ TEST_CASE("linear_f32: many tiles", "[linear_f32]") {
   Rng rng(3);
   for (const Kind kind : kKinds)
     for (const int64_t tokens : {9, 30}) variants.run(Case(kind, 277, 275, 96, tokens, rng));
+}
+
+// What is not of 16 bits, or need not be rounded, is not.
+TEST_CASE("linear_f32: nothing else is rounded", "[linear_f32]") {
+  Rng rng(4);
+  for (const Kind kind : kKinds) {
+    Case c(kind, 37, 75, 32, 13, rng);
+    INFO(name(c));
+    for_each_variant(linear_f32_variants(), [&](const Variant<LinearF32>& v) {
+      Buffer<float> exact = c.untouched, rounded = c.untouched;
+      c.rounded = false;
+      v.run(c.args(exact.data()));
+      c.rounded = true;
+      v.run(c.args(rounded.data()));
+      const bool may_differ = c.of_16_bits() && covers(v.needs, kAvx512Bf16);
+      CHECK(rounded.same_bits(exact) == !may_differ);
+    });
+  }
+}
+
+// oneDNN's products of BF16, of what was rounded as this does: the same but for the order of sums.
+TEST_CASE("linear_f32: oneDNN agrees on products of BF16", "[linear_f32]") {
+  using Gemm = int(char, char, int64_t, int64_t, int64_t, float, const uint16_t*, int64_t,
+                   const uint16_t*, int64_t, float, float*, int64_t);
+  void* library = ::dlopen("libdnnl.so.2", RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) library = ::dlopen("libdnnl.so.3", RTLD_NOW | RTLD_LOCAL);
+  void* found = library == nullptr ? nullptr : ::dlsym(library, "dnnl_gemm_bf16bf16f32");
+  if (found == nullptr) {
+    std::printf("skip oneDNN: there is no libdnnl with dnnl_gemm_bf16bf16f32\n");
+    return;
+  }
+  Rng rng(5);
+  for (const Kind kind : {kKinds[1], kKinds[2]})
+    for (const int64_t tokens : {1, 12, 45}) {
+      Case c(kind, 277, 1075, 32, tokens, rng);
+      c.rounded = true;
+      INFO(name(c));
+      const int64_t rows = c.weight.view.rows, cols = c.weight.view.cols;
+      std::vector<uint16_t> w, x;
+      std::vector<float> row(static_cast<size_t>(cols));
+      for (int64_t n = 0; n < rows; ++n) {
+        expand_row(c.weight.view, n, row.data());
+        for (const float value : row) w.push_back(f32_to_bf16(value));
+      }
+      for (int64_t t = 0; t < tokens; ++t)
+        for (int64_t k = 0; k < cols; ++k) x.push_back(f32_to_bf16(c.x[t * c.x_stride + k]));
+      std::vector<float> theirs(static_cast<size_t>(tokens * rows));
+      const int status = reinterpret_cast<Gemm*>(found)(
+          'N', 'T', tokens, rows, cols, 1, x.data(), cols, w.data(), cols, 0, theirs.data(), rows);
+      if (status != 0) {
+        std::printf("skip oneDNN: it has no products of BF16 here (status %d)\n", status);
+        return;
+      }
+      const Wanted want = specified(c);
+      for_each_variant(linear_f32_variants(), [&](const Variant<LinearF32>& v) {
+        if (!covers(v.needs, kAvx512Bf16)) return;
+        Buffer<float> got = c.untouched;
+        v.run(c.args(got.data()));
+        Mismatches bad;
+        for (int64_t t = 0; t < tokens; ++t)
+          for (int64_t n = 0; n < rows; ++n) {
+            const int64_t i = t * c.y_stride + n;
+            // The bound without what rounding adds.
+            const double magnitude = want.bounds[static_cast<size_t>(i)] /
+                                     (static_cast<double>(cols) * kEps + 0x1p-7 + 0x1p-16);
+            bad.near(got[i], theirs[static_cast<size_t>(t * rows + n)],
+                     static_cast<double>(cols) * kEps * magnitude, at(t, n));
+          }
+      });
+    }
 }
 
 }  // namespace

@@ -75,14 +75,19 @@ constexpr int64_t strided(int64_t rows, int64_t cols, int64_t stride) {
   return rows == 0 ? 0 : (rows - 1) * stride + cols;
 }
 
+// What can be tested: also products of BF16 that are slower than those of FP32.
+inline cpu::Features testable(cpu::Features have) {
+  return cpu::covers(have, cpu::kAvx512Bf16) ? have | cpu::kFastBf16 : have;
+}
+
 // Calls f for each variant that this machine covers, and says aloud what it skips.
 template <class Fn, class F>
 void for_each_variant(std::span<const cpu::Variant<Fn>> table, F f) {
   for (const cpu::Variant<Fn>& v : table) {
-    if (!cpu::covers(cpu::active(), v.needs)) {
-      std::printf(
-          "skip %s: %s\n", v.name,
-          cpu::covers(cpu::detect(), v.needs) ? "KLENS_ISA leaves it out" : "this CPU lacks it");
+    if (!cpu::covers(testable(cpu::active()), v.needs)) {
+      std::printf("skip %s: %s\n", v.name,
+                  cpu::covers(testable(cpu::detect()), v.needs) ? "KLENS_ISA leaves it out"
+                                                                : "this CPU lacks it");
       continue;
     }
     INFO("row " << v.name);

@@ -211,10 +211,12 @@ TEST_CASE("what Llama 3 does to the rotation comes along as factors", "[gguf]") 
   CHECK((factors[2] == 8 && factors[3] == 8));
 }
 
-TEST_CASE("tensors that only change their name stay in the file's map", "[gguf]") {
+TEST_CASE("matrices that only change their name stay in the file's map", "[gguf]") {
   const GgufFile file = GgufFile::open(data_path("gguf/qwen2.gguf"));
   const GgufModel model = read_gguf(file);
-  CHECK(model.tensors.copies.empty());
+  size_t vectors = 0;
+  for (const auto& [name, tensor] : model.tensors.tensors) vectors += tensor.view.shape.size() == 1;
+  CHECK(model.tensors.copies.size() == vectors);
   CHECK(model.tensors.files.size() == 1);
   CHECK(model.name == "qwen2");
   CHECK(model.tensors.tensors.at("model.embed_tokens.weight").view.bytes.data() ==

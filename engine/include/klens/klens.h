@@ -92,7 +92,10 @@ KLENS_API klens_status klens_devices(char** json, klens_error* error);
 
 typedef enum klens_activations {
   KLENS_ACTIVATIONS_INT8 = 0, /* INT8 and INT4 units run on integer dot products */
-  KLENS_ACTIVATIONS_F32 = 1   /* the same weights with FP32 activations */
+  KLENS_ACTIVATIONS_F32 = 1,  /* the same weights with FP32 activations */
+  KLENS_ACTIVATIONS_BF16 = 2  /* as INT8, and FP16 and BF16 checkpoints multiply in BF16 wherever
+                                 CPUs are faster so, not in prompts of sessions alone: to measure
+                                 what that loses */
 } klens_activations;
 
 typedef enum klens_kv {

@@ -6,7 +6,7 @@ namespace klens::cpu {
 Attention attention_avx512bf16, attention_avx512, attention_avx2, attention_scalar;
 
 static constexpr Variant<Attention> kVariants[] = {
-    {"avx512bf16", kAvx2 | kAvx512 | kAvx512Bf16, attention_avx512bf16},
+    {"avx512bf16", kAvx2 | kAvx512 | kAvx512Bf16 | kFastBf16, attention_avx512bf16},
     {"avx512", kAvx2 | kAvx512, attention_avx512},
     {"avx2", kAvx2, attention_avx2},
     {"scalar", kBaseline, attention_scalar},

@@ -6,7 +6,7 @@ namespace klens::cpu {
 DeltaRule delta_rule_avx512bf16, delta_rule_avx512, delta_rule_avx2, delta_rule_scalar;
 
 static constexpr Variant<DeltaRule> kVariants[] = {
-    {"avx512bf16", kAvx2 | kAvx512 | kAvx512Bf16, delta_rule_avx512bf16},
+    {"avx512bf16", kAvx2 | kAvx512 | kAvx512Bf16 | kFastBf16, delta_rule_avx512bf16},
     {"avx512", kAvx2 | kAvx512, delta_rule_avx512},
     {"avx2", kAvx2, delta_rule_avx2},
     {"scalar", kBaseline, delta_rule_scalar},

@@ -6,7 +6,7 @@ namespace klens::cpu {
 SsdScan ssd_scan_avx512bf16, ssd_scan_avx512, ssd_scan_avx2, ssd_scan_scalar;
 
 static constexpr Variant<SsdScan> kVariants[] = {
-    {"avx512bf16", kAvx2 | kAvx512 | kAvx512Bf16, ssd_scan_avx512bf16},
+    {"avx512bf16", kAvx2 | kAvx512 | kAvx512Bf16 | kFastBf16, ssd_scan_avx512bf16},
     {"avx512", kAvx2 | kAvx512, ssd_scan_avx512},
     {"avx2", kAvx2, ssd_scan_avx2},
     {"scalar", kBaseline, ssd_scan_scalar},
