@@ -42,7 +42,7 @@ TEST_CASE("a profile holds no more than --memory beside the model's file", "[slo
     call.arguments = std::move(arguments);
     call.environment = {{"MALLOC_MMAP_THRESHOLD_", "131072"}};
     const Outcome outcome = run(call);
-    INFO(outcome.error);
+    INFO(outcome.err);
     REQUIRE(outcome.code == 0);
     return outcome.peak_bytes;
   };
