@@ -1,9 +1,5 @@
 #include "loaders/gguf/read_gguf.h"
 
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
-
 #include <algorithm>
 #include <filesystem>
 #include <set>
@@ -29,13 +25,6 @@ void check_kind(const GgufFile& file) {
                      " parts of a model; join them with llama-gguf-split --merge");
 }
 
-// What the tokenizer's documents took, before the weights come. Allocators keep it otherwise.
-void give_back_heap() {
-#ifdef __GLIBC__
-  ::malloc_trim(0);
-#endif
-}
-
 std::string model_name(const GgufFile& file) {
   const std::string name = file.text("general.name", "");
   if (!name.empty() && utf8::is_valid(name)) return name;
@@ -52,7 +41,6 @@ GgufModel read_gguf(const GgufFile& file) {
   GgufModel model;
   model.name = model_name(file);
   model.stop_tokens = gguf_tokenizer(file, model.texts, map.config());
-  give_back_heap();
   model.texts.config = map.config().dump(2);
   model.tensors.described = file.name();
   model.tensors.settings = "its header";
