@@ -1,6 +1,7 @@
 // What a profile says of itself before it begins, and the memory that it may hold.
 #include "engine/jobs/forecast.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 
 #include "base/error.h"
@@ -74,8 +75,7 @@ TEST_CASE("a job's stages come as its forecast has them, and its time runs out",
   }
   // What a forecast cannot know is whether the plan is measured around.
   std::erase(stages, "re-measure around the plan");
-  const auto repeated = std::ranges::unique(stages);
-  stages.erase(repeated.begin(), repeated.end());
+  stages.erase(std::unique(stages.begin(), stages.end()), stages.end());
   CHECK(stages == told);
 }
 
