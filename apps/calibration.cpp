@@ -107,7 +107,9 @@ Calibration::Calibration(const Arguments& arguments, std::string state_path)
   const std::vector<double> weights = weights_of(arguments);
   for (const std::string& file : arguments.texts("file")) {
     Text text{read_file(file), text_name(file)};
-    if (text.text.empty()) throw Error("the calibration text " + text.name + " is empty");
+    if (text.text.empty())
+      throw Error("the calibration text " + (file == "-" ? text.name : file) +
+                  " is empty; give another, or leave it out: then the model writes its own");
     if (!weights.empty()) text.weight = weights[texts_.size()];
     texts_.push_back(std::move(text));
   }

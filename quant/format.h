@@ -20,6 +20,10 @@ struct Format {
   bool minimum;    // a minimum per group beside its scale
   bool candidate;  // measured where a profile is asked for no formats in particular
   int colour;      // of plan maps, one of a terminal's 256: red is careful, green coarse
+  // Of budgets of fewer bits per weight it is a candidate too. Above, plans are worse for it: what
+  // is measured of a unit is its coarsest format, and tells less of the finer ones the coarser it
+  // is.
+  double below = 0;
 };
 
 inline constexpr int64_t kWholeRow = int64_t{1} << 40;
@@ -43,11 +47,11 @@ inline constexpr Format kFormats[] = {
     {"int4g32", "4 bits, a scale per 32 columns", Layout::kTilesI4, 32, 32, false, true, 193},
     {"int4g64", "4 bits, a scale per 64 columns", Layout::kTilesI4, 64, 64, false, true, 157},
     {"int4g128", "4 bits, a scale per 128 columns", Layout::kTilesI4, 128, 128, false, true, 115},
-    {"int3g16", "3 bits, a scale per 16 columns", Layout::kTilesI3, 16, 32, false, false, 79},
+    {"int3g16", "3 bits, a scale per 16 columns", Layout::kTilesI3, 16, 32, false, false, 79, 5},
     {"int2ag16", "2 bits, a scale and a minimum per 16 columns", Layout::kTilesI2, 16, 32, true,
-     false, 78},
-    {"int3g32", "3 bits, a scale per 32 columns", Layout::kTilesI3, 32, 32, false, false, 77},
-    {"int2g32", "2 bits, a scale per 32 columns", Layout::kTilesI2, 32, 32, false, false, 76},
+     false, 78, 4},
+    {"int3g32", "3 bits, a scale per 32 columns", Layout::kTilesI3, 32, 32, false, false, 77, 5},
+    {"int2g32", "2 bits, a scale per 32 columns", Layout::kTilesI2, 32, 32, false, false, 76, 4},
 };
 
 // What a unit has before anything is decided: a candidate of every unit, asked for or not.

@@ -151,8 +151,8 @@ void check_memory(const Model& model, const ProfileOptions& options, const Needs
             " less)";
   throw Error(ErrorKind::kBadArgument,
               model.checkpoint().path + ": a profile needs " + megabytes(least) +
-                  " beside the model's file, more than --memory allows; give it that" + cure +
-                  ", or shorter windows (-c)");
+                  " beside the model's file, more than the " + megabytes(options.memory - 1) +
+                  " that --memory allows; give it that" + cure + ", or shorter windows (-c)");
 }
 
 class Seconds {

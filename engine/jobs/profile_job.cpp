@@ -279,6 +279,9 @@ int64_t positions_in(std::span<const std::vector<int32_t>> windows) {
 std::vector<const Format*> parse_formats(const std::string& list) {
   std::vector<const Format*> formats =
       named_rows(list.empty() ? default_formats() : list, "format", kFormats);
+  if (formats.empty())
+    throw Error(ErrorKind::kBadArgument,
+                "formats \"" + list + "\" names none of " + names_of(kFormats));
   std::erase(formats, &kBaseFormat);
   formats.insert(formats.begin(), &kBaseFormat);
   return formats;
@@ -313,12 +316,19 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   const MetricSet metrics = parse_metrics(options.metrics);
   const std::vector<const Format*> formats = parse_formats(options.formats);
   const Quantizer& quantizer = parse_quantizer(options.quantizer);
+  Calibration calibration;
+  ProfileOptions known = options;  // of a text that is shorter than it might be
+  if (!options.texts.empty()) {
+    calibration = calibrate(model, tokenizer, options, progress, journal);
+    known.windows = static_cast<int64_t>(calibration.windows.size());
+    known.ctx = static_cast<int64_t>(calibration.windows.front().size());
+  }
   Expected expected =
-      expect_profile(model, options, quantizer, formats.size(), rounds(model, options.suffix),
+      expect_profile(model, known, quantizer, formats.size(), rounds(model, options.suffix),
                      metrics.count(&kSensitivity) != 0);
   progress.expect(std::move(expected.forecast));
   const int64_t spare = expected.spare;
-  Calibration calibration = calibrate(model, tokenizer, options, progress, journal);
+  if (options.texts.empty()) calibration = calibrate(model, tokenizer, options, progress, journal);
   UnitInputs inputs(model, calibration.seen, quantizer.sees, progress, spare);
   Reference reference = reference_of(model, options.suffix, quantizer, inputs, progress);
   Prepared prepared =
@@ -329,7 +339,7 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   Profile& profile = prepared.profile;
   profile.checkpoint_xxh3 = checkpoint_xxh3(model.checkpoint());
   profile.calibration_source = options.texts.empty() ? kSampledSource : source_name(options.texts);
-  profile.window = options.ctx;
+  profile.window = known.ctx;
   profile.seed = options.seed;
   const Windows& windows = calibration.windows;
   if (options.times) measure_decode_times(model, profile, progress);

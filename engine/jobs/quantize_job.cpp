@@ -112,7 +112,8 @@ void check_covers(const Plan& plan, const Model& model) {
     const auto found = left.find(unit.name);
     if (found == left.end())
       throw Error(ErrorKind::kBadArgument, "the plan has no format for unit " + unit.name + " of " +
-                                               model.checkpoint().path);
+                                               model.checkpoint().path +
+                                               "; make one from a profile of that model");
     check_choice(found->second, unit.name, model);
     left.erase(found);
   }
@@ -313,9 +314,10 @@ QuantizeReport::Evaluation measured(const Model& model, const Made& made,
                                     const ProfileOptions& options, Progress& progress,
                                     Journal& journal) {
   const bool given = !made.windows.empty();
+  const int64_t ctx = made.profile.window > 0 ? made.profile.window : options.ctx;
   const Windows sampled =
       given ? Windows()
-            : sample_windows(model, options.ctx, kHeldOutWindows, ~options.seed, progress, journal);
+            : sample_windows(model, ctx, kHeldOutWindows, ~options.seed, progress, journal);
   const PlanScore score = measure_plan(model, made.plan, made.inputs,
                                        given ? made.windows : sampled, progress, journal);
   return {.kl = {score.kl.mean, score.kl.stderr_of_mean},
@@ -473,7 +475,7 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
                         const QuantizeOptions& asked, Progress& progress) {
   const auto begin = std::chrono::steady_clock::now();
   QuantizeOptions options = asked;
-  options.profile.formats = formats_to_meet(model, asked.profile, {&asked.request.budget, 1});
+  options.profile.formats = formats_for(model, asked.profile, {&asked.request.budget, 1});
   const PlanMethod* method = find_row(kPlanMethods, options.request.method);
   if (method == nullptr)
     throw Error(ErrorKind::kBadArgument,

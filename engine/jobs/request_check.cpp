@@ -1,6 +1,7 @@
 #include "engine/jobs/request_check.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "loaders/output_path.h"
 
@@ -18,19 +19,33 @@ int64_t least_bytes(const Profile& profile) {
   return bytes;
 }
 
+// Bits per weight of what a budget allows, or, of a limit on KL, about those of plans that lose as
+// much (bench/RESULTS.md).
+double bits_of(const Budget& budget, const Profile& profile) {
+  if (budget.bpw) return *budget.bpw;
+  if (budget.file_bytes) return bits_per_weight(profile, *budget.file_bytes - profile.header_bytes);
+  if (budget.max_kl) return *budget.max_kl > 0.01 ? 3.5 : *budget.max_kl > 0.001 ? 4.5 : 8;
+  return std::numeric_limits<double>::infinity();
+}
+
 }  // namespace
 
-std::string formats_to_meet(const Model& model, const ProfileOptions& options,
-                            std::span<const Budget> budgets) {
+std::string formats_for(const Model& model, const ProfileOptions& options,
+                        std::span<const Budget> budgets) {
   if (!options.formats.empty()) return options.formats;
   const Profile usual = costless_profile(model, parse_formats(""), options.quantizer);
+  double bits = std::numeric_limits<double>::infinity();
+  for (const Budget& budget : budgets) bits = std::min(bits, bits_of(budget, usual));
+  const std::string names = names_where(
+      kFormats, ",", [&](const Format& format) { return format.candidate || bits < format.below; });
+  const Profile profile = costless_profile(model, parse_formats(names), options.quantizer);
   const bool met = std::ranges::all_of(budgets, [&](const Budget& budget) {
     if (!budget.bpw && !budget.file_bytes) return true;
     PlanRequest request;
     request.budget = budget;
-    return std::holds_alternative<Plan>(make_plan(usual, request));
+    return std::holds_alternative<Plan>(make_plan(profile, request));
   });
-  return met ? default_formats() : names_where(kFormats, ",", [](const Format&) { return true; });
+  return met ? names : names_where(kFormats, ",", [](const Format&) { return true; });
 }
 
 void add_pinned(const std::map<std::string, Choice>& pinned, Profile& profile) {

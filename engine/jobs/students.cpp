@@ -66,7 +66,8 @@ PackedUnits pack_plan(const Model& model, const Plan& plan, const UnitInputs& in
     const auto found = plan.units.find(unit.name);
     if (found == plan.units.end())
       throw Error(ErrorKind::kBadArgument, "the plan has no format for unit " + unit.name + " of " +
-                                               model.checkpoint().path);
+                                               model.checkpoint().path +
+                                               "; make one from a profile of that model");
     const Choice& choice = found->second;
     packed.push_back(std::make_unique<PackedUnit>(
         PackedUnit{quantise_unit(model.checkpoint().units.at(unit.name), choice,

@@ -270,7 +270,7 @@ SweepReport sweep(const Model& model, const Tokenizer* tokenizer, const SweepOpt
   const std::vector<const PlanMethod*> methods = parse_methods(options.methods);
   SweepOptions run = options;
   const bool given = !options.profile_json.empty();
-  if (!given) run.profile.formats = formats_to_meet(model, options.profile, options.budgets);
+  if (!given) run.profile.formats = formats_for(model, options.profile, options.budgets);
   check_budgets(model, run);
   Profile profile;
   if (given) {

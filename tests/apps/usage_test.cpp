@@ -67,12 +67,13 @@ TEST_CASE("help and refusals list exactly the names of the tables") {
   }
   for (const char* command : {"profile", "quantize"}) {
     const std::string help = help_of(command);
-    CHECK_THAT(
-        help, Catch::Contains(
-                  "(default " +
-                  klens::names_where(klens::kFormats, ", ",
-                                     [](const klens::Format& format) { return format.candidate; }) +
-                  "); " + klens::kBaseFormat.name + " always is one --quantizer NAME"));
+    CHECK_THAT(help, Catch::Contains("(default " +
+                                     klens::names_where(klens::kFormats, ", ",
+                                                        [](const klens::Format& format) {
+                                                          return format.candidate;
+                                                        }) +
+                                     ", and smaller ones where a budget asks for them); " +
+                                     klens::kBaseFormat.name + " always is one --quantizer NAME"));
     for (const klens::Quantizer& row : klens::kQuantizers)
       CHECK_THAT(help, Catch::Contains(std::string(row.name) + ", " + row.about));
     CHECK_THAT(help, Catch::Contains("--metrics LIST of " +

@@ -70,10 +70,21 @@ TEST_CASE("a budget below what the usual formats allow takes smaller ones", "[qu
   const auto reach = [&](const std::string& formats) {
     return smallest(unmeasured_profile(*model, parse_formats(formats), kQuantizers[0].name));
   };
+  const auto has = [](const Profile& profile, int64_t bits) {
+    return std::ranges::any_of(profile.units, [&](const Unit& unit) {
+      return std::ranges::any_of(unit.candidates, [&](const Candidate& c) {
+        return bits_per_weight(*find_format(c.choice.format)) < static_cast<double>(bits);
+      });
+    });
+  };
   options.profile.formats.clear();
-  options.request.budget.bpw = reach("") + 0.5;
+  options.request.budget.bpw = 6;
   QuantizeReport report = quantize_with(*model, folder / "out.klens", options);
-  CHECK(smallest(*report.profile) == Approx(reach("")));
+  CHECK_FALSE(has(*report.profile, 4));
+  options.request.budget.bpw = 4.9;
+  report = quantize_with(*model, folder / "out.klens", options);
+  CHECK(has(*report.profile, 4));
+  CHECK_FALSE(has(*report.profile, 3));
   options.request.budget.bpw = reach("") - 0.5;
   report = quantize_with(*model, folder / "out.klens", options);
   CHECK(report.plan.bpw <= reach("") - 0.5);

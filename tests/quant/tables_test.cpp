@@ -86,7 +86,7 @@ const std::set<Place> kOthers = {
     {"fp16", "engine/c_api/model.cpp"},
     {"int8", "engine/c_api/model.cpp"},
     {"int8", "apps/cli/common.cpp"},
-    {"int8", "engine/jobs/profile_job.cpp"},
+    {"int8", "engine/model.cpp"},
     {"int8", "engine/session_file.cpp"},
     {"int8", "loaders/pytorch/unpickler.cpp"},
     {"fp16", "apps/cli/common.cpp"},

@@ -388,9 +388,9 @@ typedef struct klens_profile_options {
   int32_t ctx;             /* window length in tokens; 0: 256 */
   int32_t windows;         /* 0: 32 */
   uint64_t seed;           /* of sampled text */
-  const char* formats; /* of klens_formats(), comma-separated; NULL: those marked "candidate", and for
-                          a budget of klens_quantize or klens_sweep that asks for smaller ones all;
-                          the "base" is always added */
+  const char* formats; /* of klens_formats(), comma-separated; NULL: those marked "candidate" and,
+                          for budgets of klens_quantize and klens_sweep that ask for them, smaller
+                          ones; the "base" is always added */
   const char* metrics; /* of klens_metrics(), comma-separated; NULL: all */
   const char* state_path; /* where a run keeps what it has measured until the caller, with the
                              profile safely written, removes the file (klens_quantize removes it
