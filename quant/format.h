@@ -47,10 +47,10 @@ inline constexpr Format kFormats[] = {
     {"int4g32", "4 bits, a scale per 32 columns", Layout::kTilesI4, 32, 32, false, true, 193},
     {"int4g64", "4 bits, a scale per 64 columns", Layout::kTilesI4, 64, 64, false, true, 157},
     {"int4g128", "4 bits, a scale per 128 columns", Layout::kTilesI4, 128, 128, false, true, 115},
-    {"int3g16", "3 bits, a scale per 16 columns", Layout::kTilesI3, 16, 32, false, false, 79, 5},
+    {"int3g16", "3 bits, a scale per 16 columns", Layout::kTilesI3, 16, 32, false, false, 79, 4.6},
     {"int2ag16", "2 bits, a scale and a minimum per 16 columns", Layout::kTilesI2, 16, 32, true,
      false, 78, 4},
-    {"int3g32", "3 bits, a scale per 32 columns", Layout::kTilesI3, 32, 32, false, false, 77, 5},
+    {"int3g32", "3 bits, a scale per 32 columns", Layout::kTilesI3, 32, 32, false, false, 77, 4.6},
     {"int2g32", "2 bits, a scale per 32 columns", Layout::kTilesI2, 32, 32, false, false, 76, 4},
 };
 

@@ -81,7 +81,7 @@ TEST_CASE("a budget below what the usual formats allow takes smaller ones", "[qu
   options.request.budget.bpw = 6;
   QuantizeReport report = quantize_with(*model, folder / "out.klens", options);
   CHECK_FALSE(has(*report.profile, 4));
-  options.request.budget.bpw = 4.9;
+  options.request.budget.bpw = 4.5;
   report = quantize_with(*model, folder / "out.klens", options);
   CHECK(has(*report.profile, 4));
   CHECK_FALSE(has(*report.profile, 3));
