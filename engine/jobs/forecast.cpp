@@ -15,18 +15,18 @@ namespace klens {
 namespace {
 
 constexpr int64_t kUsualSpare = int64_t{1} << 30;
-constexpr int64_t kProbeTokens = 64;
+constexpr int64_t kProbeTokens = 128;
 // The tokenizer, texts, what is measured, and the pages of code that run.
 constexpr int64_t kOwnBytes = int64_t{16} << 20;
 
 // What work takes of a thread, in multiply-adds of a pass in the checkpoint's precision. Measured
 // on SmolLM2 and wiki-mamba2; good to a half on other machines.
-constexpr double kRoundWeight = 50;      // to round it to nearest
-constexpr double kSearchWeight = 1600;   // to search its group's grid
-constexpr double kErrorOfColumn = 1.5;   // gptq: a column whose errors a weight takes in
-constexpr double kFactorStep = 6;        // a step of a Cholesky factor
-constexpr double kSampledToken = 3;      // a weight of a token that is sampled, beside 15 others
-constexpr double kRoundedSuffix = 0.55;  // a weight in INT8 with activations of 16 bits
+constexpr double kRoundWeight = 50;     // to round it to nearest
+constexpr double kSearchWeight = 1600;  // to search its group's grid
+constexpr double kErrorOfColumn = 1.5;  // gptq: a column whose errors a weight takes in
+constexpr double kFactorStep = 6;       // a step of a Cholesky factor
+constexpr double kSampledToken = 3;     // a weight of a token that is sampled, beside 15 others
+constexpr double kRoundedSuffix = 0.4;  // a weight in INT8 with activations of 16 bits
 
 double weights_of(const LinearSpec& unit) {
   return static_cast<double>(unit.rows) * static_cast<double>(unit.cols);

@@ -350,11 +350,12 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   runner.keep_packed(spare);
   runner.keep_largest(tail_length(positions_in(windows)));
   JournalScores kept(journal, nullptr);
-  double per_window = 0;
-  for (const Student& student : prepared.students)
+  double per_window = 0, runs = 0;
+  for (const Student& student : prepared.students) {
     per_window += runner.cost(student) / static_cast<double>(student.every);
-  const double per_student =
-      per_window / static_cast<double>(std::max<size_t>(prepared.students.size(), 1));
+    runs += 1 / static_cast<double>(student.every);
+  }
+  const double per_student = runs > 0 ? per_window / runs : 0;
   double done = 0;
   for (const auto& window : windows)
     for (const Student& student : prepared.students)
