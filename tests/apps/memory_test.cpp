@@ -47,7 +47,9 @@ TEST_CASE("a profile holds no more than --memory beside the model's file", "[slo
     return outcome.peak_bytes;
   };
   // The program with the whole file in memory.
-  const int64_t base = peak({"generate", model, "--ids", "1", "-n", "1", "-q", "-t", "2"});
+  write_text(folder / "ids", "1");
+  const int64_t base =
+      peak({"generate", model, "--ids", folder / "ids", "-n", "1", "-q", "-t", "2"});
   std::vector<std::string> profile = {"profile",
                                       model,
                                       "-o",
