@@ -40,7 +40,6 @@ TEST_CASE("a profile holds no more than --memory beside the model's file", "[slo
   const auto peak = [&](std::vector<std::string> arguments) {
     Call call;
     call.arguments = std::move(arguments);
-    call.environment = {{"MALLOC_MMAP_THRESHOLD_", "131072"}};
     const Outcome outcome = run(call);
     INFO(outcome.err);
     REQUIRE(outcome.code == 0);
