@@ -56,16 +56,35 @@ class Work:
         if not os.path.exists(report):
             self.klens("quantize", self.args.model, "-o", path, "--uniform", name, "-f", self.args.calibration, *self.windows,
                        *self.quantizer, "--no-measure")
-            found = subprocess.run([self.args.klens, "compare", self.args.model, path, "-f", self.args.text, "-c",
-                                    str(self.args.ctx), "--windows", str(self.args.test_windows), "--json", "-q"], check=True,
-                                   stdout=subprocess.PIPE).stdout
-            size = os.path.getsize(path)
-            os.remove(path)
-            with open(report + ".part", "w", encoding="utf-8") as file:
-                json.dump({"method": "uniform", "budget": name, "bytes": size, "kl": json.loads(found)["kl"]}, file)
-            os.rename(report + ".part", report)
-        with open(report, encoding="utf-8") as file:
-            return json.load(file)
+        return {"method": "uniform", "budget": name, **judged(self.args, path, report)}
+
+
+def judged(args, path, report):
+    """{"bytes", "kl"} of a file on args.text, kept in report; the file is removed."""
+    if not os.path.exists(report):
+        found = subprocess.run([args.klens, "compare", args.model, path, "-f", args.text, "-c", str(args.ctx), "--windows",
+                                str(args.test_windows), "--json", "-q"], check=True, stdout=subprocess.PIPE).stdout
+        with open(report + ".part", "w", encoding="utf-8") as file:
+            json.dump({"bytes": os.path.getsize(path), "kl": json.loads(found)["kl"]}, file)
+        os.rename(report + ".part", report)
+        os.remove(path)
+    with open(report, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def arguments(about, bpw, windows):
+    """Of a script that plans for budgets and judges files on another text."""
+    ap = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("model")
+    ap.add_argument("--work", required=True, help="folder for all that is made; one per model")
+    ap.add_argument("--calibration", required=True, metavar="TEXT")
+    ap.add_argument("--text", required=True, help="what all are judged on")
+    ap.add_argument("--bpw", default=bpw, help="budgets")
+    ap.add_argument("-c", "--ctx", type=int, default=256)
+    ap.add_argument("--windows", type=int, default=windows, help="of the profile")
+    ap.add_argument("--test-windows", type=int, default=32)
+    ap.add_argument("--klens", default=os.path.join(HERE, "../build/release/apps/klens"))
+    return ap
 
 
 def geometric_mean(values):
@@ -105,22 +124,13 @@ def report(model_ppl, others, ours):
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("model")
-    ap.add_argument("--work", required=True, help="folder for all that is made; one per model")
-    ap.add_argument("--calibration", required=True, metavar="TEXT")
-    ap.add_argument("--text", required=True, help="what all are judged on")
-    ap.add_argument("--bpw", default="3.5,4,4.5,5,5.5,6,7,8", help="budgets")
+    ap = arguments(__doc__, "3.5,4,4.5,5,5.5,6,7,8", 16)
     ap.add_argument("--uniform", default="int3g32,int4g64,int4g32,int4ag32,int5g32,int5ag32,int6g32,int8g32",
                     help="formats, each for all matrices")
     ap.add_argument("--formats", default="int8g32,int8,int6g16,int6g32,int5ag32,int5g32,int4ag32,int4g32,int4g64,int4g128,int3g16,"
                                          "int3g32,int2ag16", help="candidates")
     ap.add_argument("--quantizer", help="as klens profile has it")
     ap.add_argument("--measured", default="all", help="as klens profile has it")
-    ap.add_argument("-c", "--ctx", type=int, default=256)
-    ap.add_argument("--windows", type=int, default=16, help="of the profile")
-    ap.add_argument("--test-windows", type=int, default=32)
-    ap.add_argument("--klens", default=os.path.join(HERE, "../build/release/apps/klens"))
     args = ap.parse_args()
     work = Work(args)
     profile = work.profile()

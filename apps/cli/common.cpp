@@ -18,8 +18,7 @@ OptionGroup model_options() {
        {"activations", "KIND",
         "int8: INT8 and INT4 weights run on integer arithmetic (default); f32: the same weights, "
         "activations in FP32; bf16: as int8, and 16-bit checkpoints multiply in BF16 everywhere, "
-        "as "
-        "they do in prompts"},
+        "as they do in prompts"},
        {"kv", "KIND",
         "how attention keeps keys and values, and Mamba-2 its states: fp16, int8 (states fp16) or "
         "f32 (default: fp16, or f32 where the model computes in FP32 throughout)"},

@@ -125,7 +125,7 @@ struct DeltaRuleArgs {
   Rows decay_bias, rate;  // [1][as wide as decay], [1][heads]: -exp(A_log)
   float beta_scale;
   bool tiled;    // value head h has key head h % key_heads; else h / (heads / key_heads)
-  bool rounded;  // what q, k and v were made of was rounded to 8 bits
+  bool rounded;  // what q, k and v were made of was rounded to 8 bits, or to BF16
   size_t slot;
   Rows y;  // [rows][heads * v_dim]
 };

@@ -9,7 +9,6 @@
 #include "engine/jobs/sensitivity.h"
 #include "engine/jobs/stages.h"
 #include "engine/jobs/students.h"
-#include "quant/shortlist.h"
 
 namespace klens {
 namespace {
@@ -87,22 +86,28 @@ int64_t largest_sum(const Probe& probe) {
   return probe.inputs.empty() ? 0 : sum_bytes(*std::ranges::max_element(probe.inputs));
 }
 
+int64_t rounded_bytes(const LinearSpec& unit) {
+  return static_cast<int64_t>(packed_bytes(kFinestIntegers, unit.rows, unit.cols));
+}
+
+int64_t rounded_bytes(const Model& model) {
+  int64_t bytes = 0;
+  for (const LinearSpec& unit : model.units()) bytes += rounded_bytes(unit);
+  return bytes;
+}
+
 // What sums of all inputs in one pass, or the measured formats of all matrices, would take.
 int64_t useful_bytes(const Model& model, const ProfileOptions& options, const Probe& probe) {
-  int64_t sums = 0, packed = 0;
+  int64_t sums = 0;
   for (const int64_t cols : probe.inputs) sums += sum_bytes(cols);
-  for (const LinearSpec& unit : model.units())
-    packed += static_cast<int64_t>(packed_bytes(kFinestIntegers, unit.rows, unit.cols));
   const auto formats =
       options.measured == 0 ? static_cast<int64_t>(kMostCandidates) : options.measured;
-  return std::max(sums + largest_sum(probe), packed * formats);
+  return std::max(sums + largest_sum(probe), rounded_bytes(model) * formats);
 }
 
 int64_t largest_unit(const Model& model) {
   int64_t bytes = 0;
-  for (const LinearSpec& unit : model.units())
-    bytes =
-        std::max(bytes, static_cast<int64_t>(packed_bytes(kFinestIntegers, unit.rows, unit.cols)));
+  for (const LinearSpec& unit : model.units()) bytes = std::max(bytes, rounded_bytes(unit));
   return bytes;
 }
 
@@ -128,9 +133,7 @@ Needs needs_of(const Model& model, const ProfileOptions& options, const Probe& p
   Needs needs{};
   needs.window = options.ctx * probe.kept + threads * scratch_bytes(model, options.ctx);
   needs.factors = factor_bytes(probe);
-  if (rounded)
-    for (const LinearSpec& unit : model.units())
-      needs.reference += static_cast<int64_t>(packed_bytes(kFinestIntegers, unit.rows, unit.cols));
+  if (rounded) needs.reference = rounded_bytes(model);
   // Each thread has a matrix in hand, or turns sums into a factor, which takes as much again.
   needs.at_work = std::max(threads * largest_unit(model), (threads + 1) * largest_sum(probe));
   return needs;
@@ -180,6 +183,12 @@ class Seconds {
               (static_cast<double>(options_.windows + options_.held_out) + seen()));
   }
 
+  double all_weights() const {
+    double weights = 0;
+    for (const LinearSpec& unit : model_.units()) weights += weights_of(unit);
+    return weights;
+  }
+
   // Sums of products of columns, in as many passes as they fit into, and their factors.
   double together(int64_t spare) const {
     double products = 0, factors = 0;
@@ -215,16 +224,10 @@ class Seconds {
     return seconds * static_cast<double>(formats);
   }
 
-  double round() const {
-    double weights = 0;
-    for (const LinearSpec& unit : model_.units()) weights += weights_of(unit);
-    return of(weights * kRoundWeight);
-  }
+  double round() const { return of(all_weights() * kRoundWeight); }
 
   double modules() const {
-    double weights = 0;
-    for (const LinearSpec& unit : model_.units()) weights += weights_of(unit);
-    return of(weights * kSearchWeight) + pass(2 * kSensitivityWindows);
+    return of(all_weights() * kSearchWeight) + pass(2 * kSensitivityWindows);
   }
 
   // Each unit's coarsest format on all windows and its finest on every fourth, or all that it has.

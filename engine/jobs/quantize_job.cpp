@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <numeric>
 #include <regex>
 
 #include "engine/jobs/decode_times.h"
@@ -26,72 +25,6 @@ namespace {
 constexpr int64_t kHeldOutWindows = 16;
 constexpr const char *kHeldOut = "held-out",
                      *kMaybeSeen = "the text given, which the plan may have been made from";
-
-// Ends a profile once plans made from either half of its windows are as good, over all of them, as
-// the one made from all, twice in a row: more windows would then change it by less.
-class Racing {
- public:
-  explicit Racing(const PlanRequest& request) : request_(request) {}
-
-  bool decided(const Profile& profile) {
-    last_ = Clock::now();
-    if (calls_++ == 0) first_ = last_;
-    if (profile.windows < 2) return false;
-    // A limit on KL that so few windows put out of reach may be met with more.
-    const auto all = make_plan(profile, request_);
-    if (!std::holds_alternative<Plan>(all)) return false;
-    const double before = std::exchange(regret_, 0);
-    for (const size_t first : {0, 1})
-      regret_ = std::max(regret_, regret(profile, std::get<Plan>(all), first));
-    // Once may be luck.
-    return std::max(before, regret_) <= kRegret;
-  }
-
-  // Of a profile that ended after so many windows of those that might have been measured.
-  QuantizeReport::Race result(int64_t windows, int64_t of) const {
-    QuantizeReport::Race race{.windows = windows, .of = of, .regret = regret_, .seconds_saved = {}};
-    const std::chrono::duration<double> taken = last_ - first_;
-    if (windows < of && calls_ > 1)
-      race.seconds_saved =
-          taken.count() / static_cast<double>(calls_ - 1) * static_cast<double>(of - windows);
-    return race;
-  }
-
- private:
-  static constexpr double kRegret = 0.03, kNone = 1;
-
-  // Of the plan from every second window, over all of them, in KL or bytes.
-  double regret(const Profile& profile, const Plan& all, size_t first) const {
-    const auto made = make_plan(half_of(profile, first), request_);
-    const Plan* half = std::get_if<Plan>(&made);
-    if (half == nullptr) return kNone;
-    const double kl = predicted_kl(profile, all), more = predicted_kl(profile, *half) - kl;
-    const double bytes = static_cast<double>(all.bytes);
-    return std::max(kl > 0 ? more / kl : 0,
-                    std::fabs(static_cast<double>(half->bytes) - bytes) / bytes);
-  }
-
-  static Profile half_of(const Profile& profile, size_t first) {
-    Profile half = profile;
-    for (Unit& unit : half.units)
-      for (Candidate& c : unit.candidates) {
-        std::vector<double> windows;
-        for (size_t w = first; w < c.kl_windows.size(); w += 2) windows.push_back(c.kl_windows[w]);
-        if (windows.empty()) continue;
-        c.kl = std::accumulate(windows.begin(), windows.end(), 0.0) /
-               static_cast<double>(windows.size());
-        c.kl_windows = std::move(windows);
-      }
-    return half;
-  }
-
-  using Clock = std::chrono::steady_clock;
-
-  const PlanRequest& request_;
-  Clock::time_point first_, last_;  // of the ends of windows
-  int64_t calls_ = 0;
-  double regret_ = kNone;
-};
 
 void check_choice(const Choice& choice, const std::string& unit, const Model& model) {
   const bool held = has_weights_of(model.checkpoint().units.at(unit), choice);
@@ -140,7 +73,7 @@ struct Made {
   std::string text;  // what they are
   int rounds = 0;
   bool inputs_unknown = false;
-  std::optional<QuantizeReport::Race> race;
+  std::optional<Race> race;
 };
 
 // What was said of a plan holds for the plan as it was made, and not for one that was changed.

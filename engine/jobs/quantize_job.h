@@ -6,6 +6,7 @@
 #include "base/statistics.h"
 #include "engine/jobs/inspect.h"
 #include "engine/jobs/profile_job.h"
+#include "engine/jobs/racing.h"
 #include "engine/jobs/text_windows.h"
 #include "quant/planner.h"
 
@@ -34,15 +35,8 @@ struct QuantizeReport {
   // Of a source that is quantised itself, "int4g64 in 30 of 33 matrices"; else "". Figures then
   // compare with it, not with the model that it was made from.
   std::string source_formats;
-  // Of a profile that was made for this plan: what ending it early saved, and what it risks.
-  struct Race {
-    int64_t windows = 0, of = 0;  // that were measured, that might have been
-    double regret = 0;  // of the worse plan from half of those measured: KL over that of the
-                        // plan from all, less 1
-    std::optional<double> seconds_saved;  // where it ended early
-  };
-  std::optional<Race> race;
-  int rounds = 0;  // in which the plan became another by measuring around it
+  std::optional<Race> race;  // of a profile that was made for this plan
+  int rounds = 0;            // in which the plan became another by measuring around it
   // Quantizers that look at what units are multiplied by had nothing to look at: no text was given.
   bool inputs_unknown = false;
   Plan plan;
