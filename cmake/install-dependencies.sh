@@ -16,6 +16,7 @@ packages=(g++ cmake ninja-build pkg-config libtbb-dev nlohmann-json3-dev libcxxo
           opencl-c-headers)  # of OpenCL its headers alone: libOpenCL is opened at run time, where it is
 if [[ $with_tests == yes ]]; then
   packages+=(catch2 libbenchmark-dev clang valgrind openmpi-bin libopenmpi-dev
+             python3-venv python3-dev  # for tests/python-env.sh, and the headers that the wheel is built with
              # A loader and a driver that runs OpenCL's kernels on the CPU; Intel's, for its offline compiler.
              ocl-icd-libopencl1 pocl-opencl-icd intel-opencl-icd)
 fi
@@ -24,7 +25,7 @@ explain() {
   cat >&2 <<'TEXT'
 klens needs: a C++20 compiler (GCC 12 or Clang 14 and later), CMake 3.25 and later, Ninja, pkg-config, oneTBB,
 nlohmann-json 3.11, cxxopts 3, PCRE2, utf8proc, xxHash, libedit and Eigen 3, with their headers, and OpenCL's headers (without them there is no --backend opencl);
-its tests also Catch2 version 2, Google Benchmark, Valgrind, Open MPI, an OpenCL driver and ocloc (skipped without them), and Clang with its sanitizer and fuzzer runtimes.
+its tests also Catch2 version 2, Google Benchmark, Valgrind, Open MPI, an OpenCL driver, ocloc, and Python 3.11 with venv and headers (skipped without them), and Clang with its sanitizer and fuzzer runtimes.
 TEXT
 }
 

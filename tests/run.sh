@@ -16,12 +16,16 @@ mkdir -p "$logs"
 summary=()
 failed=0
 
-# step NAME COMMAND...: runs it, keeps its output in $logs/NAME.log and the outcome for the summary.
+# step NAME COMMAND...: runs it, keeps its output in $logs/NAME.log and the outcome for the summary. A command
+# that ends in 77 was skipped, and said why.
 step() {
-  local name=$1 start=$SECONDS outcome=ok
+  local name=$1 start=$SECONDS outcome=ok code=0
   shift
   printf '\n== %s\n' "$name"
-  if ! "$@" 2>&1 | tee "$logs/$name.log"; then
+  "$@" 2>&1 | tee "$logs/$name.log" || code=$?
+  if [[ $code == 77 ]]; then
+    outcome=skipped
+  elif [[ $code != 0 ]]; then
     outcome=FAILED
     failed=1
   fi
@@ -91,6 +95,7 @@ fuzz_all() {
 }
 
 step dependencies bash cmake/install-dependencies.sh --tests || true
+step python-env bash tests/python-env.sh || true
 # Warnings are errors without sanitizers only: GCC says that with them its warnings have false positives, and
 # it has them, in its own std::regex.
 if step release-build build release -DCMAKE_COMPILE_WARNING_AS_ERROR=ON -DKLENS_BUILD_TESTS=ON -DKLENS_BUILD_BENCH=ON; then
