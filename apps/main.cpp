@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <new>
 #include <string>
@@ -53,15 +54,18 @@ bool can_throw() {
   return some != nullptr;
 }
 
-// Errors are one line whatever a file name or a model's text brings into them. Allocates nothing,
-// as there may be no memory.
+// Errors are one line whatever a file name or a model's text brings into them, and one write: where
+// several processes share standard error, nothing comes between. Allocates nothing, as there may be
+// no memory.
 void print_error(const char* message) {
-  std::fputs("klens: error: ", stderr);
-  for (; *message != '\0'; ++message) {
+  char line[4096] = "klens: error: ";
+  size_t length = std::strlen(line);
+  for (; *message != '\0' && length < sizeof line - 1; ++message) {
     const unsigned char c = static_cast<unsigned char>(*message);
-    std::fputc(c < 0x20 || c == 0x7f ? ' ' : c, stderr);
+    line[length++] = c < 0x20 || c == 0x7f ? ' ' : *message;
   }
-  std::fputc('\n', stderr);
+  line[length++] = '\n';
+  std::fwrite(line, 1, length, stderr);
 }
 
 void run_command(const Command& command, const std::vector<std::string>& rest) {
