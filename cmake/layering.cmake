@@ -11,9 +11,10 @@ set(quant_may "base|kernels|quant")
 set(loaders_may "base|kernels|quant|loaders")
 set(engine_may "base|kernels|quant|loaders|engine|klens")
 set(apps_may "klens|apps") # the public headers only
+set(python_may "klens|python") # the same
 
 set(bad 0)
-foreach(folder base kernels quant loaders engine apps)
+foreach(folder base kernels quant loaders engine apps python)
   file(GLOB_RECURSE sources ${ROOT}/${folder}/*.h ${ROOT}/${folder}/*.hpp ${ROOT}/${folder}/*.cpp)
   foreach(source ${sources})
     file(STRINGS ${source} includes REGEX "^#include \"")

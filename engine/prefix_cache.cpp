@@ -6,12 +6,13 @@
 
 namespace klens {
 
-int64_t PrefixCache::prompt(Session& session, std::span<const int32_t> ids) {
+int64_t PrefixCache::prompt(Session& session, std::span<const int32_t> ids,
+                            const AfterPass& after_pass) {
   if (&session.model() != model_.get())
     throw Error(ErrorKind::kBadArgument, "the prefix cache is of another model than the session");
   model_->check_ids(ids);
   if (const auto nearest = find(ids, session.agrees_with(ids))) session.become(*nearest);
-  const int64_t reused = session.prompt(ids);
+  const int64_t reused = session.prompt(ids, after_pass);
   keep(session);
   return reused;
 }

@@ -19,7 +19,7 @@ class PrefixCache {
   // Makes `session` one that was fed exactly `ids`, from its own tokens or the kept prompt that
   // agrees furthest, and keeps the result. Returns the tokens that did not have to be fed. Throws
   // Error for a session of another model, and as Session::prompt does.
-  int64_t prompt(Session& session, std::span<const int32_t> ids);
+  int64_t prompt(Session& session, std::span<const int32_t> ids, const AfterPass& after_pass = {});
 
   size_t bytes() const;
 

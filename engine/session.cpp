@@ -60,13 +60,13 @@ void Session::become(const Session& other) {
   forget_checkpoints();
 }
 
-void Session::eval(std::span<const int32_t> ids, float* all) {
+void Session::eval(std::span<const int32_t> ids, float* all, const AfterPass& after_pass) {
   const int64_t vocab = model_->spec().vocab;
   const LogitSink copy = [&](int64_t first, int64_t count, const float* logits) {
     std::copy_n(logits, count * vocab, all + first * vocab);
   };
   const Feed feed{this, ids, all == nullptr ? nullptr : &copy};
-  eval_together({&feed, 1});
+  eval_together({&feed, 1}, after_pass);
 }
 
 void Session::eval(std::span<const int32_t> ids, const LogitSink& sink) {
@@ -97,14 +97,14 @@ class SessionBatch {
     }
   }
 
-  // One pass, or all that are needed. What fails in the middle of one resets all sessions: the
-  // states of some blocks have advanced, of others not.
-  std::vector<Fed> run(bool to_the_end) {
+  // One pass, or passes until all is fed or `stop` says so. What fails in the middle of one resets
+  // all sessions: the states of some blocks have advanced, of others not.
+  std::vector<Fed> run(const std::function<bool()>& stop) {
     try {
       model_.device().run([&](Lane& lane) {
         while (plan_round()) {
           run_round(lane);
-          if (!to_the_end) break;
+          if (stop()) break;
         }
       });
     } catch (...) {
@@ -112,6 +112,11 @@ class SessionBatch {
       throw;
     }
     return std::move(fed_);
+  }
+
+  int64_t tokens_fed() const {
+    return std::accumulate(fed_.begin(), fed_.end(), int64_t{0},
+                           [](int64_t sum, const Fed& fed) { return sum + fed.tokens; });
   }
 
  private:
@@ -262,18 +267,28 @@ class SessionBatch {
   size_t alone_ = 0;           // the first sequences, of one token each
 };
 
-void eval_together(std::span<const Feed> feeds) {
+void eval_together(std::span<const Feed> feeds, const AfterPass& after_pass) {
   if (feeds.empty()) return;
   SessionBatch batch(feeds);
-  for (const Feed& feed : feeds)
+  int64_t tokens = 0;
+  for (const Feed& feed : feeds) {
     if (feed.ids.empty()) throw Error(ErrorKind::kBadArgument, "there is no token to evaluate");
-  for (const Fed& fed : batch.run(true))
+    tokens += static_cast<int64_t>(feed.ids.size());
+  }
+  bool stopped = false;
+  const auto stop = [&] {
+    const int64_t fed = batch.tokens_fed();
+    stopped = after_pass && fed < tokens && after_pass(fed, tokens);
+    return stopped;
+  };
+  for (const Fed& fed : batch.run(stop))
     if (fed.error) throw *fed.error;
+  if (stopped) throw Error(ErrorKind::kInterrupted, "prompt: interrupted");
 }
 
 std::vector<Fed> feed_round(std::span<const Feed> feeds) {
   if (feeds.empty()) return {};
-  return SessionBatch(feeds).run(false);
+  return SessionBatch(feeds).run([] { return true; });
 }
 
 // ---- going back ---------------------------------------------------------------------------------
@@ -358,7 +373,7 @@ int64_t Session::agrees_with(std::span<const int32_t> ids) const {
   return known ? common : reachable(count - 1);
 }
 
-int64_t Session::prompt(std::span<const int32_t> ids) {
+int64_t Session::prompt(std::span<const int32_t> ids, const AfterPass& after_pass) {
   model_->check_ids(ids);
   if (ids.empty()) throw Error(ErrorKind::kBadArgument, "there is no token to evaluate");
   const int64_t count = static_cast<int64_t>(ids.size()), kept = rewind(agrees_with(ids));
@@ -368,11 +383,16 @@ int64_t Session::prompt(std::span<const int32_t> ids) {
                                                       : count;
   for (int64_t at = kept; at < count;) {
     const int64_t stop = std::min(count, (at / every + 1) * every);
+    if (at > kept && after_pass && after_pass(at - kept, count - kept))
+      throw Error(ErrorKind::kInterrupted, "prompt: interrupted");
+    const AfterPass of_all = [&](int64_t fed, int64_t) {
+      return after_pass && after_pass(at - kept + fed, count - kept);
+    };
     const Feed feed{.session = this,
                     .ids = ids.subspan(static_cast<size_t>(at), static_cast<size_t>(stop - at)),
                     .sink = nullptr,
                     .more = count - stop};
-    eval_together({&feed, 1});
+    eval_together({&feed, 1}, of_all);
     checkpoint();
     at = stop;
   }

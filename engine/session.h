@@ -19,6 +19,10 @@ struct SessionOptions {
       0;  // tokens between those that prompt() makes on its way; 0: see there
 };
 
+// Called between the passes of a call, with how many of its tokens were fed. True asks it to stop:
+// it then throws Error (kInterrupted), and the sessions hold what was fed.
+using AfterPass = std::function<bool(int64_t fed, int64_t of)>;
+
 // Logits of some tokens on the host: sink(first token, tokens, logits [tokens][vocab]).
 using LogitSink = std::function<void(int64_t, int64_t, const float*)>;
 
@@ -55,7 +59,7 @@ class Session {
   // Feeds tokens; only the logits after the last are computed, or, with `all` [ids][vocab], those
   // after each. Throws Error: before anything is changed for ids out of range, after a reset for
   // logits that are not finite.
-  void eval(std::span<const int32_t> ids, float* all);
+  void eval(std::span<const int32_t> ids, float* all, const AfterPass& after_pass = {});
   // The same with every token's logits given to sink, some at a time.
   void eval(std::span<const int32_t> ids, const LogitSink& sink);
 
@@ -73,7 +77,7 @@ class Session {
   // still agrees, feeds the rest, and leaves checkpoints: at the end, and every checkpoint_every
   // tokens, or, where none are asked for, at the last multiple of `batch`, where a long prompt is
   // cut anyway. Returns the tokens it did not have to feed.
-  int64_t prompt(std::span<const int32_t> ids);
+  int64_t prompt(std::span<const int32_t> ids, const AfterPass& after_pass = {});
   // Where that would begin.
   int64_t agrees_with(std::span<const int32_t> ids) const;
 
@@ -89,7 +93,7 @@ class Session {
   SessionOptions options_;
   std::vector<int32_t> ids_;
   SequenceState state_;
-  std::vector<float> logits_;  // [vocab]
+  std::vector<float> logits_;  // [vocab], at one address as long as the session lives
   bool has_logits_ = false;
   Checkpoints checkpoints_;
 };
@@ -106,7 +110,7 @@ struct Feed {
 // pass over the weights. Decoding gives each the bits it would get alone. Throws Error as
 // Session::eval does. A session whose logits are not finite is reset, the others are not; what
 // fails in the middle of a pass resets all of them.
-void eval_together(std::span<const Feed> feeds);
+void eval_together(std::span<const Feed> feeds, const AfterPass& after_pass = {});
 
 // What a round did for one feed.
 struct Fed {

@@ -265,7 +265,7 @@ void Session::load(const std::string& path) {
   checkpoints_ = std::move(checkpoints);
   forget_checkpoints();
   has_logits_ = !logits.empty();
-  if (has_logits_) logits_ = std::move(logits);
+  if (has_logits_) std::copy(logits.begin(), logits.end(), logits_.begin());
 }
 
 }  // namespace klens

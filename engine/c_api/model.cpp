@@ -9,6 +9,7 @@
 #include "engine/version.h"
 #include "kernels/cpu/features.h"
 #include "loaders/context_length.h"
+#include "loaders/stop_tokens.h"
 #include "loaders/tokenizer/model_tokenizer.h"
 
 namespace klens {
@@ -62,6 +63,21 @@ ModelOptions model_options(const klens_model_options& options) {
           .device_index = device.index};
 }
 
+// What a person may want to know of a model that was opened.
+void tell_of(const klens_model& model, const std::string& path) {
+  if (model.notice.fn == nullptr) return;
+  const Checkpoint& checkpoint = model.model->checkpoint();
+  if (!checkpoint.left_out.empty())
+    model.notice(path + ": left out, as no text needs them: " + checkpoint.left_out);
+  if (!model.tokenizer_problem.empty())
+    model.notice("the tokenizer cannot be used, ids alone can: " + model.tokenizer_problem);
+  const Tokenizer* tokenizer = model.tokenizer ? &model.tokenizer->tokenizer : nullptr;
+  for (const MissingStop& stop : find_missing_stops(checkpoint.texts, checkpoint.stop_tokens,
+                                                    model.model->spec().vocab, tokenizer, path))
+    model.notice(path + ": the stop token " + (stop.id ? std::to_string(*stop.id) : stop.text) +
+                 " of " + stop.from + " is not in the vocabulary: generation cannot stop there");
+}
+
 }  // namespace
 }  // namespace klens
 
@@ -88,6 +104,8 @@ klens_status klens_model_open(const char* path, const klens_model_options* optio
     opened->context_length = context_length(loaded->checkpoint()).value_or(0);
     opened->device = std::string(loaded->device().name()) + " " + loaded->device().level();
     opened->model = std::move(loaded);
+    opened->notice = {given.notice, given.notice_user};
+    tell_of(*opened, path);
     *model = opened.release();
   });
 }

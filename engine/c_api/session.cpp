@@ -1,5 +1,8 @@
 #include "engine/session.h"
 
+#include <algorithm>
+#include <chrono>
+
 #include "engine/c_api/guard.h"
 #include "engine/c_api/handles.h"
 #include "loaders/output_path.h"
@@ -7,11 +10,44 @@
 namespace klens {
 namespace {
 
+using Sessions = std::span<klens_session* const>;
+
+// Asks the progress functions that these sessions have.
+AfterPass progress_of(Sessions sessions) {
+  const auto has = [](const klens_session* session) { return session->progress != nullptr; };
+  if (std::none_of(sessions.begin(), sessions.end(), has)) return {};
+  const auto begin = std::chrono::steady_clock::now();
+  return [sessions, begin](int64_t fed, int64_t of) {
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    const double left = seconds.count() * static_cast<double>(of - fed) / static_cast<double>(fed);
+    const klens_progress progress{"prompt", static_cast<double>(fed) / static_cast<double>(of),
+                                  left, left, 0};
+    bool stop = false;
+    for (const klens_session* session : sessions)
+      if (session->progress != nullptr)
+        stop = session->progress(session->progress_user, &progress) != 0 || stop;
+    return stop;
+  };
+}
+
+void tell_of_wide_caches(Sessions sessions) {
+  for (klens_session* session : sessions) {
+    const int32_t wide = session->session.wide_caches();
+    if (wide > session->wide_caches)
+      session->notice(session->session.model().checkpoint().path + ": keys or values of " +
+                      std::to_string(wide) +
+                      " layers left what FP16 holds and are kept in FP32 from here on");
+    session->wide_caches = wide;
+  }
+}
+
 void eval(klens_session* session, const int32_t* ids, size_t count, float* logits) {
   require(session, "session");
-  require(ids, "ids");
   check_range(count >= 1, "there is no token to evaluate");
-  session->session.eval({ids, count}, logits);
+  require(ids, "ids");
+  const Sessions fed(&session, 1);
+  session->session.eval({ids, count}, logits, progress_of(fed));
+  tell_of_wide_caches(fed);
 }
 
 std::vector<Feed> feeds_of(klens_session* const* sessions, const int32_t* const* ids,
@@ -47,7 +83,7 @@ klens_status klens_session_new(klens_model* model, const klens_session_options* 
     if (given.checkpoints != 0) made.checkpoints = given.checkpoints;
     made.checkpoint_every = given.checkpoint_every;
     if (given.checkpoint_bytes != 0) made.checkpoint_bytes = given.checkpoint_bytes;
-    *session = new klens_session{Session(model->model, made)};
+    *session = new klens_session{.session = Session(model->model, made), .notice = model->notice};
   });
 }
 
@@ -65,7 +101,9 @@ klens_status klens_session_fork(const klens_session* session, klens_session** co
   return guarded(error, [&] {
     require(session, "session");
     require(copy, "copy");
-    *copy = new klens_session{session->session};
+    *copy = new klens_session{.session = session->session,
+                              .notice = session->notice,
+                              .wide_caches = session->wide_caches};
   });
 }
 
@@ -98,6 +136,11 @@ klens_status klens_session_load(klens_session* session, const char* path, klens_
   });
 }
 
+void klens_session_set_progress(klens_session* session, klens_progress_fn progress, void* user) {
+  session->progress = progress;
+  session->progress_user = user;
+}
+
 klens_status klens_session_eval(klens_session* session, const int32_t* ids, size_t count,
                                 klens_error* error) {
   return guarded(error, [&] { eval(session, ids, count, nullptr); });
@@ -119,7 +162,10 @@ const float* klens_session_logits(const klens_session* session) {
 klens_status klens_sessions_eval(klens_session* const* sessions, const int32_t* const* ids,
                                  const size_t* counts, size_t session_count, klens_error* error) {
   return guarded(error, [&] {
-    eval_together(feeds_of(sessions, ids, counts, session_count));
+    const std::vector<Feed> feeds = feeds_of(sessions, ids, counts, session_count);
+    const Sessions fed(sessions, session_count);
+    eval_together(feeds, progress_of(fed));
+    tell_of_wide_caches(fed);
   });
 }
 
@@ -134,6 +180,7 @@ klens_status klens_sessions_round(klens_session* const* sessions, const int32_t*
       fed[i] = static_cast<size_t>(done[i].tokens);
       statuses[i] = done[i].error ? status_of(done[i].error->kind()) : KLENS_OK;
     }
+    tell_of_wide_caches({sessions, session_count});
   });
 }
 
@@ -162,8 +209,10 @@ klens_status klens_session_prompt(klens_session* session, const int32_t* ids, si
                                   int64_t* reused, klens_error* error) {
   return guarded(error, [&] {
     require(session, "session");
-    require(ids, "ids");
-    const int64_t kept = session->session.prompt({ids, count});
+    if (count != 0) require(ids, "ids");
+    const Sessions fed(&session, 1);
+    const int64_t kept = session->session.prompt({ids, count}, progress_of(fed));
+    tell_of_wide_caches(fed);
     if (reused != nullptr) *reused = kept;
   });
 }
@@ -187,8 +236,10 @@ klens_status klens_prefix_cache_prompt(klens_prefix_cache* cache, klens_session*
   return guarded(error, [&] {
     require(cache, "cache");
     require(session, "session");
-    require(ids, "ids");
-    const int64_t kept = cache->cache.prompt(session->session, {ids, count});
+    if (count != 0) require(ids, "ids");
+    const Sessions fed(&session, 1);
+    const int64_t kept = cache->cache.prompt(session->session, {ids, count}, progress_of(fed));
+    tell_of_wide_caches(fed);
     if (reused != nullptr) *reused = kept;
   });
 }

@@ -192,7 +192,7 @@ static void all_structs(void) {
   klens_output_options writing = {0};
 #define OPTIONS klens_model_options
   opening.size = sizeof opening;
-  SIZES(open_model, opening, kv);
+  SIZES(open_model, opening, notice_user);
 #undef OPTIONS
 #define OPTIONS klens_session_options
   session.size = sizeof session;

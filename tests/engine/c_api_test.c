@@ -147,6 +147,61 @@ static int same_logits(const klens_model* model, const klens_session* a, const k
   return x != NULL && y != NULL && memcmp(x, y, (size_t)klens_model_vocab(model) * sizeof(float)) == 0;
 }
 
+static int stop_when_told(void* user, const klens_progress* progress) {
+  CHECK(strcmp(progress->stage, "prompt") == 0 && progress->fraction > 0 && progress->fraction < 1);
+  return *(int*)user;
+}
+
+/* A call that feeds is stopped between passes; what was fed is kept. */
+static void interrupted_sessions(klens_model* model) {
+  int32_t ids[130];
+  const int32_t* both[2];
+  const size_t counts[] = {130, 1};
+  klens_session_options options = {0};
+  klens_session *session = NULL, *whole = NULL, *pair[2];
+  klens_prefix_cache* cache = NULL;
+  klens_error error;
+  int64_t reused = -7;
+  int i, stop = 1;
+  for (i = 0; i < 130; ++i) ids[i] = 31 * i % 4001;
+  options.size = sizeof options;
+  options.batch = 64;
+  OK(klens_session_new(model, NULL, &whole, e));
+  OK(klens_session_eval(whole, ids, 130, e));
+  OK(klens_session_new(model, &options, &session, e));
+  klens_session_set_progress(session, stop_when_told, &stop);
+  CHECK(klens_session_eval(session, ids, 130, &error) == KLENS_INTERRUPTED);
+  CHECK(klens_session_position(session) == 64 && klens_session_logits(session) == NULL);
+  CHECK(klens_session_prompt(session, ids, 130, &reused, NULL) == KLENS_INTERRUPTED);
+  CHECK(klens_session_position(session) == 128 && reused == -7);
+  stop = 0;
+  OK(klens_session_prompt(session, ids, 130, &reused, e));
+  CHECK(reused == 128 && same_logits(model, session, whole));
+
+  stop = 1;
+  OK(klens_prefix_cache_new(model, 0, &cache, e));
+  OK(klens_session_reset(session, e));
+  CHECK(klens_prefix_cache_prompt(cache, session, ids, 130, NULL, NULL) == KLENS_INTERRUPTED);
+  CHECK(klens_prefix_cache_bytes(cache) == 0 && klens_session_position(session) == 64);
+  klens_prefix_cache_free(cache);
+
+  /* One of two is enough. A copy has no progress function. */
+  OK(klens_session_reset(session, e));
+  OK(klens_session_fork(session, &pair[1], e));
+  pair[0] = session;
+  both[0] = both[1] = ids;
+  CHECK(klens_sessions_eval(pair, both, counts, 2, NULL) == KLENS_INTERRUPTED);
+  CHECK(klens_session_position(pair[0]) == 64 && klens_session_position(pair[1]) == 1);
+  OK(klens_session_eval(pair[1], ids + 1, 129, e));
+  CHECK(klens_session_position(pair[1]) == 130);
+  klens_session_free(pair[1]);
+  klens_session_set_progress(session, NULL, NULL);
+  OK(klens_session_eval(session, ids + 64, 66, e));
+  CHECK(same_logits(model, session, whole));
+  klens_session_free(session);
+  klens_session_free(whole);
+}
+
 static void several_sessions(klens_model* model, klens_model* other_model) {
   const int32_t ids[] = {0, 17, 300, 999, 5}, outside[] = {0, 4096};
   const int32_t* some[2];
@@ -369,6 +424,11 @@ int main(int argc, char** argv) {
   if (argc != 3) return 2;
   snprintf(work, sizeof work, "%s", argv[2]);
   printf("klens %s, %s\n", klens_version(), klens_isa());
+  {
+    char version[64];
+    snprintf(version, sizeof version, "%d.%d.%d", KLENS_VERSION_MAJOR, KLENS_VERSION_MINOR, KLENS_VERSION_PATCH);
+    CHECK(strcmp(version, klens_version()) == 0);
+  }
   tables();
 
   CHECK(klens_model_open("/no/such/model", NULL, &model, &error) == KLENS_IO);
@@ -405,6 +465,7 @@ int main(int argc, char** argv) {
   text_and_tokens(model, argv[1]);
   sessions(model);
   several_sessions(model, other);
+  interrupted_sessions(model);
   going_back(model);
   prefix_cache(model, other);
   klens_model_free(other);

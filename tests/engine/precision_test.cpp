@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "engine/jobs/quantize_job.h"
 #include "engine/session.h"
+#include "klens/klens.h"
 #include "loaders/mapped_file.h"
 #include "tests/testing.h"
 
@@ -70,6 +71,30 @@ std::vector<float> logits_of(const std::shared_ptr<const Model>& model) {
   return {session.logits().begin(), session.logits().end()};
 }
 
+// What klens.h tells of a model whose session is fed the ids twice.
+std::vector<std::string> notices_of(const std::string& path, std::span<const int32_t> ids) {
+  std::vector<std::string> lines;
+  klens_model_options options{};
+  options.size = sizeof options;
+  options.kv = KLENS_KV_FP16;
+  options.notice = [](void* user, const char* line) {
+    static_cast<std::vector<std::string>*>(user)->emplace_back(line);
+  };
+  options.notice_user = &lines;
+  klens_model* model = nullptr;
+  klens_session* session = nullptr;
+  REQUIRE(klens_model_open(path.c_str(), &options, &model, nullptr) == KLENS_OK);
+  REQUIRE(klens_session_new(model, nullptr, &session, nullptr) == KLENS_OK);
+  for (int i = 0; i < 2; ++i)
+    CHECK(klens_session_eval(session, ids.data(), ids.size(), nullptr) == KLENS_OK);
+  klens_session_free(session);
+  klens_model_free(model);
+  for (const std::string& line : lines)
+    CHECK_THAT(line, Catch::StartsWith(path + ": keys or values of ") &&
+                         Catch::EndsWith(" are kept in FP32 from here on"));
+  return lines;
+}
+
 }  // namespace
 
 TEST_CASE("states are FP32 where the config asks for it, whatever keys and values are",
@@ -122,6 +147,8 @@ TEST_CASE("keys and values beyond FP16 turn their caches to FP32", "[precision]"
     CHECK(std::equal(session.logits().begin(), session.logits().end(), fork.logits().begin()));
     session.reset();
     CHECK(session.wide_caches() == 0);
+    CHECK(notices_of(large.path(), ids).size() == 1);
+    CHECK(notices_of(plain.path(), ids).empty());
   }
   Session ordinary(Patched("llama", "{}").open(KvType::kF16), 512);
   ordinary.eval(std::vector<int32_t>(100, 3), nullptr);

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "engine/session.h"
+#include "klens/klens.h"
 #include "tests/testing.h"
 
 namespace klens {
@@ -79,6 +80,21 @@ TEST_CASE("a model that sees images runs as its language model", "[golden]") {
     return all;
   };
   CHECK(logits(model) == logits(plain));
+
+  // A program is told, where it asks to be.
+  std::vector<std::string> lines;
+  klens_model_options options{};
+  options.size = sizeof options;
+  options.notice = [](void* user, const char* line) {
+    static_cast<std::vector<std::string>*>(user)->emplace_back(line);
+  };
+  options.notice_user = &lines;
+  klens_model* told = nullptr;
+  REQUIRE(klens_model_open(wrapped.c_str(), &options, &told, nullptr) == KLENS_OK);
+  klens_model_free(told);
+  REQUIRE(lines.size() == 1);
+  CHECK(lines[0] ==
+        wrapped + ": left out, as no text needs them: 2 tensors of model.visual, 1 of mtp");
 
   // What is of neither is refused as in every model.
   wrap(name, wrapped, {{"model.audio.weight", std::string(8, '\0')}});

@@ -2,7 +2,10 @@
 
    1. Handles are opaque. A klens_model and a klens_tokenizer are read-only once open and may be
    used by many threads at once. A klens_session, klens_sampler or klens_decoder belongs to one
-   thread at a time. A session keeps its model alive: handles may be freed in any order.
+   thread at a time. All of them keep alive what they were made of: handles may be freed in any
+   order. Any number of models may be open at once; each has its own threads and options, and none
+   knows of another: nothing that a call sets outlives its handle. Functions without a klens_error
+   take handles that are not NULL, *_free apart, and cannot fail.
    2. A function that can fail returns a klens_status. On failure its outputs are untouched, and
    *error, if given, holds one line that names the file, the tensor or option, and the cure. Nothing
    is printed, nothing aborts or exits because of input or for want of memory, no C++ exception
@@ -19,12 +22,21 @@
    options are pointers, with a `size` of their own.
    5. Text is UTF-8; invalid bytes are read as U+FFFD. Token ids are int32_t. Logits are FP32, one
    per vocabulary entry. KL divergences are nats per token. Reports are JSON objects as text.
+   6. Versions are semantic (semver.org). PATCH: nothing here has changed. MINOR: something was
+   added: a function, a field at a struct's end, a name in a table, a key in a report; programs run
+   on as they are, unbuilt. MAJOR: a program may have to be changed; the library's SONAME then
+   changes with it. A program needs a library of its own MAJOR, and of its MINOR or a later one.
  */
 #ifndef KLENS_H
 #define KLENS_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+/* Of this header. klens_version is that of the library, which may be newer. */
+#define KLENS_VERSION_MAJOR 1
+#define KLENS_VERSION_MINOR 0
+#define KLENS_VERSION_PATCH 0
 
 #ifndef KLENS_API
 #define KLENS_API __attribute__((visibility("default")))
@@ -48,7 +60,7 @@ typedef enum klens_status {
   KLENS_BAD_FILE = 3,     /* a file is damaged or not what it claims to be */
   KLENS_UNSUPPORTED = 4,  /* a sound file, but an architecture, format or device this build lacks */
   KLENS_NO_MEMORY = 5,
-  KLENS_INTERRUPTED = 6, /* the progress function asked to stop */
+  KLENS_INTERRUPTED = 6, /* a progress function asked to stop */
   KLENS_INTERNAL = 7     /* a bug in klens */
 } klens_status;
 
@@ -57,13 +69,31 @@ typedef struct klens_error {
   char message[1020]; /* one line, NUL-terminated, without a trailing newline */
 } klens_error;
 
-/* "0.1.0" */
+/* Of the library: "MAJOR.MINOR.PATCH". */
 KLENS_API const char* klens_version(void);
 /* The instruction set in use: "scalar", "avx2", "avxvnni", "avx512" or "amx" (KLENS_ISA can lower
  * it). */
 KLENS_API const char* klens_isa(void);
+/* Frees what a char** gave. */
 KLENS_API void klens_string_free(char* text);
+/* Frees what klens_tokenize gave. */
 KLENS_API void klens_ids_free(int32_t* ids);
+
+typedef struct klens_progress {
+  const char* stage;       /* what is being done, e.g. "profile" */
+  double fraction;         /* 0 to 1 */
+  double seconds_left;     /* of the stage, an estimate; negative while unknown */
+  double job_seconds_left; /* of the whole job, a rougher one; negative where there is none */
+  int64_t job_bytes; /* of memory that the job holds at most, beside the model's file; 0: unknown */
+} klens_progress;
+
+/* Called now and then, from the calling thread or a worker, never from two at once; anything but 0
+   asks the call to end with KLENS_INTERRUPTED as soon as it can without losing work. */
+typedef int (*klens_progress_fn)(void* user, const klens_progress* progress);
+
+/* Told what a person may want to know of something that went well: one line of UTF-8 without a
+   newline, which names the file. Called from the thread that made the call, before it returns. */
+typedef void (*klens_notice_fn)(void* user, const char* line);
 
 /* The names that options, files and reports use: JSON arrays, in the order in which to list them.
    "about" is a line for a help text. Borrowed for as long as the library is loaded; NULL only if
@@ -109,32 +139,40 @@ typedef struct klens_model_options {
   size_t size;
   int32_t threads; /* 0: one per core this process may use, which is also the most */
   klens_activations activations;
-  const char* backend; /* NULL or "cpu"; "opencl", or "opencl:1": see klens_devices */
-  int32_t verify;      /* not 0: check the checksums of a .klens file while opening it */
-  klens_kv kv;         /* how attention keeps keys and values, and Mamba-2 its states */
+  const char* backend;    /* NULL or "cpu"; "opencl", or "opencl:1": see klens_devices */
+  int32_t verify;         /* not 0: check the checksums of a .klens file while opening it */
+  klens_kv kv;            /* how attention keeps keys and values, and Mamba-2 its states */
+  klens_notice_fn notice; /* NULL: nobody is told. While opening: parts left out, a tokenizer that
+                             cannot be read, stop tokens that the vocabulary lacks; while sessions
+                             of the model are fed: keys and values kept in FP32 from now on */
+  void* notice_user;      /* for notice; must live as long as the model and all made of it */
 } klens_model_options;
 
 /* path: a checkpoint folder (config.json, *.safetensors or pytorch_model*.bin, tokenizer.json), a
    .klens or a .gguf file. */
 KLENS_API klens_status klens_model_open(const char* path, const klens_model_options* options,
                                         klens_model** model, klens_error* error);
+/* Sessions, caches and decoders made of the model live on. */
 KLENS_API void klens_model_free(klens_model* model);
-KLENS_API int32_t klens_model_vocab(const klens_model* model); /* logits per position */
+/* Logits per position; ids are from 0 to one less. */
+KLENS_API int32_t klens_model_vocab(const klens_model* model);
 /* Of a model that is quantised already, "q4_1 in 210 of 211 matrices"; else "". What is measured
-   against such a model says nothing of the one it was made from. */
+   against such a model says nothing of the one it was made from. Borrowed: lives as long as the
+   model. */
 KLENS_API const char* klens_model_quantised(const klens_model* model);
 /* Parts of the checkpoint that no text's logits need, "153 tensors of model.visual, 15 of mtp"; ""
-   where there are none. */
+   where there are none. Borrowed: lives as long as the model. */
 KLENS_API const char* klens_model_left_out(const klens_model* model);
 /* Tokens that an attention model was trained on at once, as its config or GGUF says; it may predict
    worse after more. 0: not said, or a model of state spaces alone, which has no such limit. */
 KLENS_API int64_t klens_model_context_length(const klens_model* model);
+/* Threads that compute for it, the caller's among them. */
 KLENS_API int32_t klens_model_threads(const klens_model* model);
 /* What computes, for people: "cpu avx2", or a device of OpenCL with its driver and what is used of
    it. Borrowed: lives as long as the model. */
 KLENS_API const char* klens_model_device(const klens_model* model);
-KLENS_API int klens_model_is_eos(const klens_model* model,
-                                 int32_t id); /* 1 if it ends a turn: generation stops */
+/* 1 if the token ends a turn, so that generation stops; else 0, for any id. */
+KLENS_API int klens_model_is_eos(const klens_model* model, int32_t id);
 /* The token that a text begins with, as config.json says (bos_token_id); -1: it does not. A
    tokenizer may add it or not. */
 KLENS_API int32_t klens_model_bos(const klens_model* model);
@@ -147,7 +185,8 @@ KLENS_API const char* klens_model_tokenizer_error(const klens_model* model);
 /* What a file holds, without running it: {"architecture","parameters","bytes","bpw","file_bytes",
    "vocab","d_model","context_length" (null: none),"layers" (as the checkpoint counts them),"blocks"
    (residual steps),"stored_types" (tensors by type, {"q4_1":60,...}),"tied_head",
-   "left_out" (parts that no text's logits need, as klens_model_left_out),"tokenizer" (whether there is one),"tokenizer_error" (why it cannot be used; null: it can),
+   "left_out" (parts that no text's logits need, as klens_model_left_out),"tokenizer" (whether there
+   is one),"tokenizer_error" (why it cannot be used; null: it can),
    "stop_tokens":[{"id","text","from"}],"missing_stop_tokens":[{"id" (null: only its text is
    named),"text","from"}] (named, but not in the vocabulary),"units":[{"name","kind",
    "layer" (null: in none),"block","rows","cols","format","quantizer",
@@ -160,30 +199,36 @@ KLENS_API klens_status klens_inspect(const char* path, int verify, char** json, 
 KLENS_API klens_status klens_tokenizer_open(const char* path, klens_tokenizer** tokenizer,
                                             klens_error* error);
 KLENS_API void klens_tokenizer_free(klens_tokenizer* tokenizer);
-/* add_special: with the special tokens (BOS, ...) that the tokenizer's template adds. */
+/* The ids of a text of text_bytes bytes, which may hold NUL: *ids [*count], for klens_ids_free.
+   text may be NULL if text_bytes is 0. add_special: with the special tokens (BOS, ...) that the
+   tokenizer's template adds. */
 KLENS_API klens_status klens_tokenize(const klens_tokenizer* tokenizer, const char* text,
                                       size_t text_bytes, int add_special, int32_t** ids,
                                       size_t* count, klens_error* error);
+/* The text of ids [count]. Ids that the tokenizer has no token for are left out, and special tokens
+   where skip_special says so. Texts that are given end at their first NUL. */
 KLENS_API klens_status klens_detokenize(const klens_tokenizer* tokenizer, const int32_t* ids,
                                         size_t count, int skip_special, char** text,
                                         klens_error* error);
-/* A streaming decoder: gives whole UTF-8 characters only. */
+/* A streaming decoder: the text of ids that come one at a time, in whole UTF-8 characters.
+   skip_special: without special tokens. */
 KLENS_API klens_status klens_decoder_new(const klens_tokenizer* tokenizer, int skip_special,
                                          klens_decoder** decoder, klens_error* error);
 KLENS_API void klens_decoder_free(klens_decoder* decoder);
 /* *text (NUL-terminated, borrowed) is what can be shown after this id; it may be empty. */
 KLENS_API klens_status klens_decoder_push(klens_decoder* decoder, int32_t id, const char** text,
                                           klens_error* error);
-/* What is left; the decoder starts anew. */
+/* What is left (NUL-terminated, borrowed, may be empty); the decoder starts anew. */
 KLENS_API klens_status klens_decoder_finish(klens_decoder* decoder, const char** text,
                                             klens_error* error);
 /* The prompt that the model's chat template makes of messages: [{"role","content"}, ...] as JSON
    text, or an object with that list as "messages" and what else the template may know: "tools",
    "documents", "enable_thinking", ... KLENS_UNSUPPORTED if the model has no chat template, or
-   several and none of them is the default. */
+   several and none of them is the default. *text is for klens_string_free. */
 KLENS_API klens_status klens_chat_prompt(const klens_model* model, const char* messages_json,
                                          int add_generation_prompt, char** text,
                                          klens_error* error);
+/* 1 if klens_chat_prompt can make prompts for it; else 0. */
 KLENS_API int klens_model_has_chat_template(const klens_model* model);
 
 /* ---- sessions -------------------------------------------------------------------------------- */
@@ -206,15 +251,17 @@ typedef struct klens_session_options {
                                MiB, negative: none are kept */
 } klens_session_options;
 
+/* A sequence at position 0. */
 KLENS_API klens_status klens_session_new(klens_model* model, const klens_session_options* options,
                                          klens_session** session, klens_error* error);
 KLENS_API void klens_session_free(klens_session* session);
 /* Back to position 0, as new. */
 KLENS_API klens_status klens_session_reset(klens_session* session, klens_error* error);
-/* An independent copy: how a shared prompt is reused. */
+/* An independent copy, without the progress function: how a shared prompt is reused. */
 KLENS_API klens_status klens_session_fork(const klens_session* session, klens_session** copy,
                                           klens_error* error);
-KLENS_API int64_t klens_session_position(const klens_session* session); /* tokens fed so far */
+/* Tokens fed so far. */
+KLENS_API int64_t klens_session_position(const klens_session* session);
 /* Those tokens: [klens_session_position], borrowed. */
 KLENS_API const int32_t* klens_session_ids(const klens_session* session);
 /* The session's memory (states, caches, checkpoints), in bytes. */
@@ -228,18 +275,25 @@ KLENS_API klens_status klens_session_save(const klens_session* session, const ch
                                           klens_error* error);
 KLENS_API klens_status klens_session_load(klens_session* session, const char* path,
                                           klens_error* error);
+/* From now on, progress (NULL: none) is called between the passes of every call that feeds this
+   session, one pass for each `batch` tokens, with the stage "prompt". Where it asks to stop,
+   the call ends with KLENS_INTERRUPTED, and the session holds what was fed until then: its position
+   says how much. Feed it the rest, or go back. */
+KLENS_API void klens_session_set_progress(klens_session* session, klens_progress_fn progress,
+                                          void* user);
 /* Feeds count (at least 1) tokens; computes the logits after the last one only. On failure the
    session is as it was, or, if a computation failed midway, reset to position 0. */
 KLENS_API klens_status klens_session_eval(klens_session* session, const int32_t* ids, size_t count,
                                           klens_error* error);
-/* As eval, and writes the logits after every token to logits [count][vocab]. */
+/* As eval, and writes the logits after every token to logits [count][vocab]: of an interrupted
+   call, those of the tokens that were fed. */
 KLENS_API klens_status klens_session_eval_all(klens_session* session, const int32_t* ids,
                                               size_t count, float* logits, klens_error* error);
 /* Feeds `sessions` different sessions of one model together: ids[i] are counts[i] (at least 1)
    tokens for session i. Prompts and single tokens may be mixed. They share each pass over the
    weights, and decoding gives each session the bits it would get alone. On failure as
    klens_session_eval, for all; but where the logits of some are not finite, only those are reset.
- */
+   Each session's progress function is told of all their tokens together; any may stop the call. */
 KLENS_API klens_status klens_sessions_eval(klens_session* const* sessions,
                                            const int32_t* const* ids, const size_t* counts,
                                            size_t session_count, klens_error* error);
@@ -248,17 +302,20 @@ KLENS_API klens_status klens_sessions_eval(klens_session* const* sessions,
    known of a session's next tokens should be given. fed[i] becomes the number of tokens of session
    i that were fed; give it the others next. The logits are there once all were. statuses[i] is
    KLENS_OK, or why session i alone was reset to position 0 (KLENS_BAD_FILE: its logits are not
-   finite). The call fails as klens_session_eval does, for all. */
+   finite). The call fails as klens_session_eval does, for all. Progress functions are not called:
+   a caller that stops makes no further round. */
 KLENS_API klens_status klens_sessions_round(klens_session* const* sessions,
                                             const int32_t* const* ids, const size_t* counts,
                                             size_t session_count, size_t* fed,
                                             klens_status* statuses, klens_error* error);
 /* The logits [vocab] after the last token fed, borrowed; NULL at position 0, and after going back
-   to a position without a checkpoint. */
+   to a position without a checkpoint. They lie at one address until the session is freed; what lies
+   there changes when the session is fed, reset, loaded, or goes back. */
 KLENS_API const float* klens_session_logits(const klens_session* session);
 
 /* Going back. The state of an SSM cannot be undone: a session goes back to where a checkpoint was
-   made, and to the beginning; one of a model that only attends, anywhere its windows reach. */
+   made, and to the beginning; one of a model that only attends, anywhere its windows reach. This
+   makes a checkpoint at the session's position, with its logits. */
 KLENS_API klens_status klens_session_checkpoint(klens_session* session, klens_error* error);
 /* The largest position up to `position` that the session can go back to. */
 KLENS_API int64_t klens_session_reachable(const klens_session* session, int64_t position);
@@ -283,6 +340,7 @@ KLENS_API void klens_prefix_cache_free(klens_prefix_cache* cache);
 KLENS_API klens_status klens_prefix_cache_prompt(klens_prefix_cache* cache, klens_session* session,
                                                  const int32_t* ids, size_t count, int64_t* reused,
                                                  klens_error* error);
+/* The memory of what is kept, in bytes. */
 KLENS_API size_t klens_prefix_cache_bytes(const klens_prefix_cache* cache);
 
 /* ---- sampling -------------------------------------------------------------------------------- */
@@ -299,6 +357,7 @@ typedef struct klens_sampler_options {
   uint64_t seed;         /* the same seed gives the same choices */
 } klens_sampler_options;
 
+/* Knows no model: one sampler may choose for any session, of one thread at a time. */
 KLENS_API klens_status klens_sampler_new(const klens_sampler_options* options,
                                          klens_sampler** sampler, klens_error* error);
 /* Ids that this tokenizer has no token for, as where a model's vocabulary is padded, are never
@@ -315,18 +374,6 @@ KLENS_API klens_status klens_sampler_sample(klens_sampler* sampler, const klens_
 
 /* ---- jobs ------------------------------------------------------------------------------------ */
 
-typedef struct klens_progress {
-  const char* stage;   /* what is being done, e.g. "profile" */
-  double fraction;     /* 0 to 1 */
-  double seconds_left; /* of the stage, an estimate; negative while unknown */
-  double job_seconds_left; /* of the whole job, a rougher one; negative where there is none */
-  int64_t job_bytes; /* of memory that the job holds at most, beside the model's file; 0: unknown */
-} klens_progress;
-
-/* Called now and then, from the calling thread or a worker, never from two at once; anything but 0
-   asks the job to stop with KLENS_INTERRUPTED as soon as it can without losing work. */
-typedef int (*klens_progress_fn)(void* user, const klens_progress* progress);
-
 typedef struct klens_text_options {
   size_t size;
   const char* text; /* the text to score, or NULL with text_bytes 0 where a job allows it */
@@ -339,7 +386,9 @@ typedef struct klens_text_options {
   void* user;
 } klens_text_options;
 
-/* {"tokens","windows","nll","ppl","ppl_stderr","word_ppl","bits_per_byte","tok_s"} */
+/* Of a model on a text: {"tokens" (scored),"windows","nll" (mean, nats per token),"ppl" (its
+   exponential),"ppl_stderr","word_ppl","bits_per_byte","tok_s" (tokens fed per second)}.
+   KLENS_UNSUPPORTED or KLENS_BAD_FILE if the model has no tokenizer to read the text with. */
 KLENS_API klens_status klens_perplexity(klens_model* model, const klens_text_options* options,
                                         char** json, klens_error* error);
 
@@ -354,7 +403,8 @@ KLENS_API klens_status klens_compare(klens_model* a, klens_model* b,
                                      const klens_text_options* options, char** json,
                                      klens_error* error);
 
-/* Writes the logits [count][vocab] of a fresh session as one safetensors tensor "logits". */
+/* Writes the logits [count][vocab] of a fresh session fed ids [count] as one safetensors tensor
+   "logits", FP32. The file is whole or untouched. */
 KLENS_API klens_status klens_export_logits(klens_model* model, const int32_t* ids, size_t count,
                                            const char* path, klens_error* error);
 
@@ -420,10 +470,10 @@ typedef struct klens_profile_options {
                          compared with such a model, in half the time (exact where the model holds
                          integers of its own, or activations are FP32). NULL: klens_quantize fast,
                          klens_profile and klens_sweep exact */
-  int64_t memory; /* bytes that the run may hold beside the model's file; what it can do without
-                     (matrices kept for the next window, sums for several of them in one pass) is
-                     kept as far as that allows, and less than it needs is refused at once. 0: what
-                     it needs, and 1 GiB */
+  int64_t memory;     /* bytes that the run may hold beside the model's file; what it can do without
+                         (matrices kept for the next window, sums for several of them in one pass) is
+                         kept as far as that allows, and less than it needs is refused at once. 0: what
+                         it needs, and 1 GiB */
 } klens_profile_options;
 
 /* profile.json (schema version 1). The model's activations option says what is measured. With a
@@ -499,7 +549,8 @@ typedef struct klens_quantize_options {
    "race" (of a profile made for this plan: {"windows" (measured),"of" (that might have been),
    and, where it ended early, "regret" (KL of the worse plan from half of those measured over
    that of the plan from all, less 1),"seconds_saved"}),"rounds","measured_tok_s" (of the file,
-   where the plan asked for min_tok_s),"plan","units":[as inspect, with "kl"],"seconds","profile"} */
+   where the plan asked for min_tok_s),"plan","units":[as inspect, with "kl"],"seconds","profile"}
+ */
 KLENS_API klens_status klens_quantize(klens_model* model, const char* out_path,
                                       const klens_quantize_options* options, char** json,
                                       klens_error* error);

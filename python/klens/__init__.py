@@ -1,0 +1,90 @@
+"""klens runs Mamba, Mamba-2, delta-rule, hybrid and attention language models on the CPU, and makes them smaller.
+
+    import klens
+
+    model = klens.Model("model.klens")
+    for text in klens.generate(klens.Session(model), "The river", max_tokens=50):
+        print(text, end="", flush=True)
+
+What the functions do is said in full by klens.h, whose names these are. Calls that take long release the GIL and can
+be ended by Ctrl-C. Failures are raised as klens.Error, by status: klens.BadFile, klens.Unsupported, ...
+"""
+
+from ._klens import (
+    Decoder,
+    Model,
+    PrefixCache,
+    Progress,
+    Sampler,
+    Session,
+    Tokenizer,
+    bench,
+    compare,
+    devices,
+    export_logits,
+    formats,
+    inspect,
+    isa,
+    metrics,
+    perplexity,
+    plan,
+    plan_methods,
+    profile,
+    quantize,
+    quantizers,
+    rank_agreement,
+    sessions_eval,
+    sessions_round,
+    version,
+)
+from .errors import (
+    BadArgument,
+    BadFile,
+    Error,
+    Interrupted,
+    InternalError,
+    IoError,
+    NoMemory,
+    Unsupported,
+)
+from .generation import Generation, generate
+
+__version__ = version()
+
+__all__ = [
+    "BadArgument",
+    "BadFile",
+    "Decoder",
+    "Error",
+    "Generation",
+    "InternalError",
+    "Interrupted",
+    "IoError",
+    "Model",
+    "NoMemory",
+    "PrefixCache",
+    "Progress",
+    "Sampler",
+    "Session",
+    "Tokenizer",
+    "Unsupported",
+    "bench",
+    "compare",
+    "devices",
+    "export_logits",
+    "formats",
+    "generate",
+    "inspect",
+    "isa",
+    "metrics",
+    "perplexity",
+    "plan",
+    "plan_methods",
+    "profile",
+    "quantize",
+    "quantizers",
+    "rank_agreement",
+    "sessions_eval",
+    "sessions_round",
+    "version",
+]
