@@ -91,7 +91,9 @@ class CpuDevice::Borrowed {
 };
 
 bool CpuDevice::fast_bf16() const {
-  return cpu::covers(cpu::active(), cpu::kAvx512Bf16 | cpu::kFastBf16);
+  const cpu::Features have = cpu::active();
+  return cpu::covers(have, cpu::kAvx512Bf16) &&
+         (cpu::covers(have, cpu::kFastBf16) || cpu::covers(have, cpu::kAmxInt8 | cpu::kAmxBf16));
 }
 
 void CpuDevice::run(const std::function<void(Lane&)>& work) {

@@ -33,6 +33,7 @@ DeviceReport cpu_report() {
       {"avx512bf16", "products of BF16", cpu::kAvx512Bf16},
       {"fastbf16", "and faster than those of FP32", cpu::kFastBf16},
       {"amx", "tiles of bytes", cpu::kAmxInt8},
+      {"amxbf16", "tiles of BF16", cpu::kAmxBf16},
   };
   DeviceReport report;
   report.backend = "cpu";

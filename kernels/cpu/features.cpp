@@ -26,7 +26,7 @@ constexpr Level kLevels[] = {
     {"avx2", kAvx2, kAvx2},
     {"avxvnni", kUpToVnni, kAvx2 | kAvxVnni},
     {"avx512", kUpToAvx512, kAvx2 | kAvx512},
-    {"amx", kUpToAvx512 | kAmxInt8, kAvx2 | kAvx512 | kAmxInt8},
+    {"amx", kUpToAvx512 | kAmxInt8 | kAmxBf16, kAvx2 | kAvx512 | kAmxInt8},
 };
 
 bool all_set(uint64_t value, uint64_t mask) { return (value & mask) == mask; }
@@ -93,7 +93,9 @@ Features detect() {
     if (all_set(ecx, bit(11))) have |= kAvx512Vnni;
   }
   const bool amx_int8 = all_set(edx, bit(24) | bit(25));  // AMX-TILE, AMX-INT8
-  if (tiles && amx_int8 && has_tile_palette() && may_use_tiles()) have |= kAmxInt8;
+  const bool amx_bf16 = all_set(edx, bit(22));
+  if (tiles && amx_int8 && has_tile_palette() && may_use_tiles())
+    have |= kAmxInt8 | (amx_bf16 ? kAmxBf16 : kBaseline);
   if (last_subleaf >= 1 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx)) {
     if (all_set(eax, bit(4))) have |= kAvxVnni;
     if (all_set(eax, bit(5)) && covers(have, kAvx512))

@@ -14,9 +14,10 @@ inline constexpr Features kAvx512 = 1u << 2;   // F + BW + DQ + VL, and the OS s
 inline constexpr Features kAvx512Vnni = 1u << 3;
 inline constexpr Features kAvx512Bf16 = 1u << 4;
 inline constexpr Features kAmxInt8 = 1u << 5;  // AMX-TILE + AMX-INT8, and the OS lets us use tiles
-// Products of BF16 are faster than FP32 multiply-adds: twice on AMD's Zen 4 and 5, while Intel's
+// In registers, products of BF16 are faster than FP32 multiply-adds: twice on AMD's Zen 4 and 5, while Intel's
 // cores take twice as long for them. No instruction, but rows may name it.
 inline constexpr Features kFastBf16 = 1u << 6;
+inline constexpr Features kAmxBf16 = 1u << 7;  // AMX-BF16, where there is kAmxInt8
 
 // What this process can run, from CPUID and XCR0. On Linux it asks for the AMX tiles.
 Features detect();

@@ -9,8 +9,8 @@ namespace {
 
 TEST_CASE("features: each word allows itself and all below", "[features]") {
   const char* words[] = {"scalar", "avx2", "avxvnni", "avx512", "amx"};
-  const Features own[] = {kBaseline, kAvx2, kAvxVnni, kAvx512 | kAvx512Vnni | kAvx512Bf16 | kFastBf16,
-                          kAmxInt8};
+  const Features own[] = {kBaseline, kAvx2, kAvxVnni,
+                          kAvx512 | kAvx512Vnni | kAvx512Bf16 | kFastBf16, kAmxInt8 | kAmxBf16};
   Features sum = kBaseline;
   for (int i = 0; i < 5; ++i) {
     sum |= own[i];

@@ -6,6 +6,9 @@
 #include "tests/kernels/testing.h"
 
 namespace klens::cpu {
+
+LinearF32 linear_f32_amx_emulated;
+
 namespace {
 
 using namespace klens::testing;
@@ -122,6 +125,10 @@ void run_variant(const Variant<LinearF32>& v, const Case& c, const Wanted& want)
   }
 }
 
+// For machines without AMX: the variant `amx` over a software model of the tiles.
+constexpr Variant<LinearF32> kEmulated[] = {
+    {"amx, emulated", kAvx2 | kAvx512 | kAvx512Bf16, linear_f32_amx_emulated}};
+
 class Runnable {
  public:
   void run(Case c) const {
@@ -139,9 +146,15 @@ class Runnable {
       INFO("row " << v->name);
       run_variant(*v, c, want);
     }
+    for (const Variant<LinearF32>* v : emulated_) {
+      INFO("variant " << v->name);
+      run_variant(*v, c, want);
+    }
   }
 
-  const std::vector<const Variant<LinearF32>*> variants_ = runnable(linear_f32_variants());
+  const std::vector<const Variant<LinearF32>*> variants_ = runnable(linear_f32_variants()),
+                                               emulated_ = runnable(
+                                                   std::span<const Variant<LinearF32>>(kEmulated));
 };
 
 TEST_CASE("linear_f32: rows agree with the specification", "[linear_f32]") {

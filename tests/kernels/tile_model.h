@@ -1,4 +1,4 @@
-// `struct Tiles` of linear_i8_amx.h as software. It follows the pseudo-code of the Intel SDM (vol.
+// `struct Tiles` of amx_tiles.h as software. It follows the pseudo-code of the Intel SDM (vol.
 // 2, LDTILECFG and on) and stops the program where the processor would raise an exception. Internal
 // to the file that includes it.
 #pragma once
@@ -87,6 +87,37 @@ struct Tiles {
           }
       __builtin_memcpy(c.bytes[m], sums, sizeof sums);
     }
+  }
+
+  // TDPBF16PS: of each step, pairs' first and second elements add up apart, and then to C. Numbers
+  // below FP32's normal ones count as zero, which is left out.
+  template <int C, int A, int B>
+  static void dot_pairs() {
+    static_assert(C != A && C != B && A != B);
+    Tile &c = tile_at(C), &a = tile_at(A), &b = tile_at(B);
+    require(c.row_bytes % 4 == 0 && a.row_bytes % 4 == 0 && b.row_bytes % 4 == 0);
+    require(a.rows == c.rows && b.row_bytes == c.row_bytes && b.rows == a.row_bytes / 4);
+    for (int m = 0; m < c.rows; ++m)
+      for (int n = 0; n < c.row_bytes / 4; ++n) {
+        float sums[2] = {};
+        for (int k = 0; k < a.row_bytes / 4; ++k)
+          for (int i = 0; i < 2; ++i)
+            sums[i] = __builtin_fmaf(widened(a.bytes[m] + 4 * k + 2 * i),
+                                     widened(b.bytes[k] + 4 * n + 2 * i), sums[i]);
+        float sum;
+        __builtin_memcpy(&sum, c.bytes[m] + 4 * n, sizeof sum);
+        sum += sums[0] + sums[1];
+        __builtin_memcpy(c.bytes[m] + 4 * n, &sum, sizeof sum);
+      }
+  }
+
+ private:
+  static float widened(const uint8_t* bfloat) {
+    const uint32_t bits = static_cast<uint32_t>(bfloat[0] << 16) | static_cast<uint32_t>(bfloat[1])
+                                                                       << 24;
+    float value;
+    __builtin_memcpy(&value, &bits, sizeof value);
+    return value;
   }
 };
 
