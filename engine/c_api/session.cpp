@@ -118,9 +118,7 @@ const float* klens_session_logits(const klens_session* session) {
 
 klens_status klens_sessions_eval(klens_session* const* sessions, const int32_t* const* ids,
                                  const size_t* counts, size_t session_count, klens_error* error) {
-  return guarded(error, [&] {
-    eval_together(feeds_of(sessions, ids, counts, session_count));
-  });
+  return guarded(error, [&] { eval_together(feeds_of(sessions, ids, counts, session_count)); });
 }
 
 klens_status klens_sessions_round(klens_session* const* sessions, const int32_t* const* ids,
@@ -190,6 +188,29 @@ klens_status klens_prefix_cache_prompt(klens_prefix_cache* cache, klens_session*
     require(ids, "ids");
     const int64_t kept = cache->cache.prompt(session->session, {ids, count});
     if (reused != nullptr) *reused = kept;
+  });
+}
+
+klens_status klens_prefix_cache_take(klens_prefix_cache* cache, klens_session* session,
+                                     const int32_t* ids, size_t count, int64_t* reused,
+                                     int64_t* shared, klens_error* error) {
+  return guarded(error, [&] {
+    require(cache, "cache");
+    require(session, "session");
+    require(ids, "ids");
+    check_range(count >= 1, "there is no token to evaluate");
+    const PrefixCache::Taken taken = cache->cache.take(session->session, {ids, count});
+    if (reused != nullptr) *reused = taken.reused;
+    if (shared != nullptr) *shared = taken.shared;
+  });
+}
+
+klens_status klens_prefix_cache_keep(klens_prefix_cache* cache, const klens_session* session,
+                                     klens_error* error) {
+  return guarded(error, [&] {
+    require(cache, "cache");
+    require(session, "session");
+    cache->cache.keep(session->session);
   });
 }
 
