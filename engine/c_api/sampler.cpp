@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "engine/c_api/grammar.h"
 #include "engine/c_api/guard.h"
 #include "engine/c_api/handles.h"
 
@@ -52,6 +53,19 @@ klens_status klens_sampler_use_tokenizer(klens_sampler* sampler, const klens_tok
       throw Error(ErrorKind::kBadFile, "the tokenizer has no tokens to choose from");
     sampler->sampler.restrict_to(static_cast<size_t>(size), std::move(holes));
   });
+}
+
+klens_status klens_sampler_use_grammar(klens_sampler* sampler, const klens_grammar* grammar,
+                                       klens_error* error) {
+  return guarded(error, [&] {
+    require(sampler, "sampler");
+    sampler->sampler.constrain(grammar == nullptr ? nullptr : grammar->constraint);
+  });
+}
+
+klens_grammar_progress klens_sampler_grammar_progress(const klens_sampler* sampler) {
+  const std::optional<grammar::Matcher>& matcher = sampler->sampler.matcher();
+  return matcher ? progress_of(*matcher) : KLENS_GRAMMAR_OPEN;
 }
 
 void klens_sampler_free(klens_sampler* sampler) { delete sampler; }

@@ -40,6 +40,8 @@ typedef struct klens_session klens_session;
 typedef struct klens_sampler klens_sampler;
 typedef struct klens_decoder klens_decoder;
 typedef struct klens_prefix_cache klens_prefix_cache;
+typedef struct klens_grammar klens_grammar;
+typedef struct klens_grammar_state klens_grammar_state;
 
 typedef enum klens_status {
   KLENS_OK = 0,
@@ -147,7 +149,8 @@ KLENS_API const char* klens_model_tokenizer_error(const klens_model* model);
 /* What a file holds, without running it: {"architecture","parameters","bytes","bpw","file_bytes",
    "vocab","d_model","context_length" (null: none),"layers" (as the checkpoint counts them),"blocks"
    (residual steps),"stored_types" (tensors by type, {"q4_1":60,...}),"tied_head",
-   "left_out" (parts that no text's logits need, as klens_model_left_out),"tokenizer" (whether there is one),"tokenizer_error" (why it cannot be used; null: it can),
+   "left_out" (parts that no text's logits need, as klens_model_left_out),"tokenizer" (whether there
+   is one),"tokenizer_error" (why it cannot be used; null: it can),
    "stop_tokens":[{"id","text","from"}],"missing_stop_tokens":[{"id" (null: only its text is
    named),"text","from"}] (named, but not in the vocabulary),"units":[{"name","kind",
    "layer" (null: in none),"block","rows","cols","format","quantizer",
@@ -313,12 +316,64 @@ KLENS_API void klens_sampler_accept(klens_sampler* sampler, int32_t id);
 KLENS_API klens_status klens_sampler_sample(klens_sampler* sampler, const klens_session* session,
                                             int32_t* id, klens_error* error);
 
+/* ---- constrained output ---------------------------------------------------------------------- */
+
+typedef enum klens_grammar_kind {
+  KLENS_GRAMMAR_GBNF = 0,        /* a grammar in llama.cpp's notation; texts begin with `root` */
+  KLENS_GRAMMAR_JSON_SCHEMA = 1, /* a JSON value that a JSON schema allows */
+  KLENS_GRAMMAR_JSON_OBJECT = 2  /* any JSON object; no text is read */
+} klens_grammar_kind;
+
+/* A language of texts, made ready for the tokens of a model. What a schema asks for and klens
+   cannot enforce is refused by name, and so is a schema or grammar that no text can meet: see
+   loaders/grammar/README.md for what there is. `name` stands for the text in messages, which name
+   the line of a grammar or the place in a schema; NULL: "grammar" or "schema". KLENS_UNSUPPORTED
+   also if the model has no tokenizer, or one whose tokens spell different texts in different
+   places. Read-only once made: any number of samplers and states, of any threads, may use it; it
+   may be freed before them. */
+KLENS_API klens_status klens_grammar_new(const klens_model* model, klens_grammar_kind kind,
+                                         const char* text, size_t text_bytes, const char* name,
+                                         klens_grammar** grammar, klens_error* error);
+KLENS_API void klens_grammar_free(klens_grammar* grammar);
+
+typedef enum klens_grammar_progress {
+  KLENS_GRAMMAR_OPEN = 0,     /* the text is not complete, or there is no grammar */
+  KLENS_GRAMMAR_COMPLETE = 1, /* the text is in the language; more may follow */
+  KLENS_GRAMMAR_FINISHED = 2  /* and nothing may follow but tokens that end a turn */
+} klens_grammar_progress;
+
+/* From the next token on, klens_sampler_sample chooses only tokens that keep the text of its own
+   choices in the language, and those that end a turn only where it is complete. Special tokens and
+   ids without a token are never chosen. What klens_sampler_accept counts is not part of that text.
+   Fails, choosing nothing, where no token can follow: stop at KLENS_GRAMMAR_FINISHED; a vocabulary
+   may also lack a character that the grammar needs. NULL: no grammar. */
+KLENS_API klens_status klens_sampler_use_grammar(klens_sampler* sampler,
+                                                 const klens_grammar* grammar, klens_error* error);
+KLENS_API klens_grammar_progress klens_sampler_grammar_progress(const klens_sampler* sampler);
+
+/* How far one text is in a language, for callers who choose tokens themselves. Belongs to one
+   thread at a time. */
+KLENS_API klens_status klens_grammar_state_new(const klens_grammar* grammar,
+                                               klens_grammar_state** state, klens_error* error);
+KLENS_API klens_status klens_grammar_state_fork(const klens_grammar_state* state,
+                                                klens_grammar_state** copy, klens_error* error);
+KLENS_API void klens_grammar_state_free(klens_grammar_state* state);
+KLENS_API klens_status klens_grammar_state_reset(klens_grammar_state* state, klens_error* error);
+/* KLENS_BAD_ARGUMENT, and the state is as it was, if the token may not be next. */
+KLENS_API klens_status klens_grammar_state_accept(klens_grammar_state* state, int32_t id,
+                                                  klens_error* error);
+/* Which ids may be next: id i may if bit i % 64 of bits[i / 64] is set. `words` words are written;
+   (klens_model_vocab + 63) / 64 hold all ids. */
+KLENS_API klens_status klens_grammar_state_mask(klens_grammar_state* state, uint64_t* bits,
+                                                size_t words, klens_error* error);
+KLENS_API klens_grammar_progress klens_grammar_state_progress(const klens_grammar_state* state);
+
 /* ---- jobs ------------------------------------------------------------------------------------ */
 
 typedef struct klens_progress {
-  const char* stage;   /* what is being done, e.g. "profile" */
-  double fraction;     /* 0 to 1 */
-  double seconds_left; /* of the stage, an estimate; negative while unknown */
+  const char* stage;       /* what is being done, e.g. "profile" */
+  double fraction;         /* 0 to 1 */
+  double seconds_left;     /* of the stage, an estimate; negative while unknown */
   double job_seconds_left; /* of the whole job, a rougher one; negative where there is none */
   int64_t job_bytes; /* of memory that the job holds at most, beside the model's file; 0: unknown */
 } klens_progress;
@@ -420,10 +475,10 @@ typedef struct klens_profile_options {
                          compared with such a model, in half the time (exact where the model holds
                          integers of its own, or activations are FP32). NULL: klens_quantize fast,
                          klens_profile and klens_sweep exact */
-  int64_t memory; /* bytes that the run may hold beside the model's file; what it can do without
-                     (matrices kept for the next window, sums for several of them in one pass) is
-                     kept as far as that allows, and less than it needs is refused at once. 0: what
-                     it needs, and 1 GiB */
+  int64_t memory;     /* bytes that the run may hold beside the model's file; what it can do without
+                         (matrices kept for the next window, sums for several of them in one pass) is
+                         kept as far as that allows, and less than it needs is refused at once. 0: what
+                         it needs, and 1 GiB */
 } klens_profile_options;
 
 /* profile.json (schema version 1). The model's activations option says what is measured. With a
@@ -499,7 +554,8 @@ typedef struct klens_quantize_options {
    "race" (of a profile made for this plan: {"windows" (measured),"of" (that might have been),
    and, where it ended early, "regret" (KL of the worse plan from half of those measured over
    that of the plan from all, less 1),"seconds_saved"}),"rounds","measured_tok_s" (of the file,
-   where the plan asked for min_tok_s),"plan","units":[as inspect, with "kl"],"seconds","profile"} */
+   where the plan asked for min_tok_s),"plan","units":[as inspect, with "kl"],"seconds","profile"}
+ */
 KLENS_API klens_status klens_quantize(klens_model* model, const char* out_path,
                                       const klens_quantize_options* options, char** json,
                                       klens_error* error);

@@ -44,6 +44,9 @@ using TokenizerHandle =
     std::unique_ptr<klens_tokenizer, Freer<klens_tokenizer, klens_tokenizer_free>>;
 using SessionHandle = std::unique_ptr<klens_session, Freer<klens_session, klens_session_free>>;
 using SamplerHandle = std::unique_ptr<klens_sampler, Freer<klens_sampler, klens_sampler_free>>;
+using GrammarHandle = std::unique_ptr<klens_grammar, Freer<klens_grammar, klens_grammar_free>>;
+using GrammarStateHandle =
+    std::unique_ptr<klens_grammar_state, Freer<klens_grammar_state, klens_grammar_state_free>>;
 using DecoderHandle = std::unique_ptr<klens_decoder, Freer<klens_decoder, klens_decoder_free>>;
 
 // What klens_devices gives.
@@ -119,6 +122,44 @@ inline int32_t sample(klens_sampler* sampler, const klens_session* session) {
   int32_t id = 0;
   check([&](klens_error* e) { return klens_sampler_sample(sampler, session, &id, e); });
   return id;
+}
+
+// `name` stands for the text in messages.
+inline GrammarHandle new_grammar(const klens_model* model, klens_grammar_kind kind,
+                                 std::string_view text, const std::string& name) {
+  klens_grammar* grammar = nullptr;
+  check([&](klens_error* e) {
+    return klens_grammar_new(model, kind, text.data(), text.size(), name.c_str(), &grammar, e);
+  });
+  return GrammarHandle(grammar);
+}
+
+inline void use_grammar(klens_sampler* sampler, const klens_grammar* grammar) {
+  check([&](klens_error* e) { return klens_sampler_use_grammar(sampler, grammar, e); });
+}
+
+inline GrammarStateHandle new_grammar_state(const klens_grammar* grammar) {
+  klens_grammar_state* state = nullptr;
+  check([&](klens_error* e) { return klens_grammar_state_new(grammar, &state, e); });
+  return GrammarStateHandle(state);
+}
+
+inline GrammarStateHandle fork(const klens_grammar_state* state) {
+  klens_grammar_state* copy = nullptr;
+  check([&](klens_error* e) { return klens_grammar_state_fork(state, &copy, e); });
+  return GrammarStateHandle(copy);
+}
+
+inline void accept(klens_grammar_state* state, int32_t id) {
+  check([&](klens_error* e) { return klens_grammar_state_accept(state, id, e); });
+}
+
+// Bits by id, in words of 64, for `vocab` ids.
+inline std::vector<uint64_t> mask(klens_grammar_state* state, int32_t vocab) {
+  std::vector<uint64_t> bits((static_cast<size_t>(vocab) + 63) / 64);
+  check(
+      [&](klens_error* e) { return klens_grammar_state_mask(state, bits.data(), bits.size(), e); });
+  return bits;
 }
 
 inline DecoderHandle new_decoder(const klens_tokenizer* tokenizer, bool skip_special) {
