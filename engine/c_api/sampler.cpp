@@ -82,3 +82,14 @@ klens_status klens_sampler_sample(klens_sampler* sampler, const klens_session* s
     *id = sampler->sampler.sample(logits);
   });
 }
+
+klens_status klens_sampler_sample_logits(klens_sampler* sampler, const float* logits, size_t vocab,
+                                         int32_t* id, klens_error* error) {
+  return guarded(error, [&] {
+    require(sampler, "sampler");
+    require(logits, "logits");
+    require(id, "id");
+    check_range(vocab >= 1, "there is nothing to sample from: vocab must be from 1");
+    *id = sampler->sampler.sample({logits, vocab});
+  });
+}

@@ -17,6 +17,9 @@ namespace klens::grammar {
 namespace {
 
 constexpr size_t kMostFirstItems = 256, kMostPatterns = 4, kMostRules = 1 << 16;
+// Members that an object's automaton spells out: beyond, each is a rule, as which of them may come
+// next would multiply by all their names.
+constexpr size_t kMostSpelled = 24;
 constexpr int kMostDepth = 64;  // of values of enum and const
 
 // Makes a rule of each schema, or of schemas that hold together.
@@ -281,7 +284,10 @@ class Compiler {
       const NodeId value = possible ? value_of(all) : grammar_.choice({});
       const bool required =
           std::find(shape.required.begin(), shape.required.end(), name) != shape.required.end();
-      if (possible || required) list.items.push_back({rules_.member(key, value), required, false});
+      NodeId member = rules_.member(key, value);
+      if (names.size() > kMostSpelled)
+        member = grammar_.call(grammar_.add_rule(shape.where, member));
+      if (possible || required) list.items.push_back({member, required, false});
     }
     std::vector<NodeId> others;
     add_others(shape, names, others);

@@ -175,8 +175,9 @@ void Matcher::spend(size_t work) {
 
 // ---- sets ---------------------------------------------------------------------------------------
 
-Matcher::Set Matcher::begin_set() const {
-  return {.begin = items_.size(),
+Matcher::Set Matcher::begin_set() {
+  return {.id = ++set_ids_,
+          .begin = items_.size(),
           .behind = items_.size(),
           .end = items_.size(),
           .places = places_.size(),
@@ -184,9 +185,18 @@ Matcher::Set Matcher::begin_set() const {
 }
 
 void Matcher::add(const Set& set, const Item& item) {
-  spend(1 + (items_.size() - set.begin) / 4);
+  constexpr size_t kFew = 16;
+  const size_t count = items_.size() - set.begin;
   const auto begin = items_.begin() + static_cast<std::ptrdiff_t>(set.begin);
-  if (std::find(begin, items_.end(), item) == items_.end()) items_.push_back(item);
+  bool may_be_there = true;
+  if (count >= kFew) {
+    seen_.in.resize(constraint_->automaton().states());
+    if (count == kFew)
+      std::for_each(begin, items_.end(), [&](const Item& at) { seen_.in[at.state] = set.id; });
+    may_be_there = std::exchange(seen_.in[item.state], set.id) == set.id;
+  }
+  spend(may_be_there ? 1 + count / 4 : 1);
+  if (!may_be_there || std::find(begin, items_.end(), item) == items_.end()) items_.push_back(item);
 }
 
 // What items that have reached an end of their rule lead to, until nothing new is found.

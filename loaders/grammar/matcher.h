@@ -74,6 +74,7 @@ class Matcher {
   };
   // Items of one place in a text: those behind its last byte, then those that they call.
   struct Set {
+    uint64_t id;
     size_t begin, behind, end;  // in items_
     size_t places, waiting;     // sizes of those once the set was made
     bool complete = false;      // the text may end here
@@ -82,8 +83,17 @@ class Matcher {
     bool alive() const { return behind > begin || complete || outside; }
   };
   class Walk;
+  // Which states the items of a large set have. A copy of a matcher begins without.
+  struct Seen {
+    std::vector<uint64_t> in;  // by state: the last set that has it
+    Seen() = default;
+    Seen(const Seen&) {}
+    Seen(Seen&&) = default;
+    Seen& operator=(const Seen&) { return *this; }
+    Seen& operator=(Seen&&) = default;
+  };
 
-  Set begin_set() const;
+  Set begin_set();
   void add(const Set& set, const Item& item);
   void add_ends(Set& set);
   void end_call(Set& set, uint32_t place);
@@ -102,7 +112,8 @@ class Matcher {
   std::vector<Place> places_;  // 0: the text; 1: the call of Known, whose callers are not known
   std::vector<Waiting> waiting_;
   Set now_{};
-  uint64_t sets_ = 0;                                  // that called rules so far
+  uint64_t set_ids_ = 0, sets_ = 0;  // made, and that called rules, so far
+  Seen seen_;
   std::vector<std::pair<uint64_t, uint32_t>> called_;  // by rule: in which set, as which place
   size_t live_ = 0;                                    // places that the last collection left
   size_t work_ = 0;                                    // of this call

@@ -277,6 +277,22 @@ KLENS_API klens_status klens_session_rewind(klens_session* session, int64_t posi
 KLENS_API klens_status klens_session_prompt(klens_session* session, const int32_t* ids,
                                             size_t count, int64_t* reused, klens_error* error);
 
+/* Speculation without a second model. What follows a text is often what followed the same words
+   before: *ids receives a draft of up to `most` tokens to follow the session's and `next`, *count
+   how many; 0 where the last two tokens are new. ids: [most]. */
+KLENS_API klens_status klens_session_draft(const klens_session* session, int32_t next, size_t most,
+                                           int32_t* ids, size_t* count, klens_error* error);
+/* Feeds a token and count - 1 drafts of what follows it in one pass over the weights. The logits
+   after each, [count][vocab], are bit for bit those of feeding one token at a time, so that
+   choosing from them one after the other, as long as the choice is the next draft, makes the same
+   text. *fed: how many were fed, from the first on; less than count where the arithmetic fails at a
+   draft. Until it is fed again the session can be rewound to behind any of them. count: at most 64.
+   On failure as klens_session_eval; KLENS_UNSUPPORTED for a model on another device than the
+   CPU. */
+KLENS_API klens_status klens_session_eval_drafts(klens_session* session, const int32_t* ids,
+                                                 size_t count, float* logits, size_t* fed,
+                                                 klens_error* error);
+
 /* Prompts that were read, kept for the next that begin alike, in at most max_bytes of memory (0: 1
    GiB). May be used by many threads at once. Keeps its model alive. */
 KLENS_API klens_status klens_prefix_cache_new(klens_model* model, size_t max_bytes,
@@ -315,6 +331,10 @@ KLENS_API void klens_sampler_accept(klens_sampler* sampler, int32_t id);
 /* Chooses the next token from the session's logits and counts it as recent. It is not fed. */
 KLENS_API klens_status klens_sampler_sample(klens_sampler* sampler, const klens_session* session,
                                             int32_t* id, klens_error* error);
+
+/* The same from logits [vocab] of the caller, as klens_session_eval_drafts writes them. */
+KLENS_API klens_status klens_sampler_sample_logits(klens_sampler* sampler, const float* logits,
+                                                   size_t vocab, int32_t* id, klens_error* error);
 
 /* ---- constrained output ---------------------------------------------------------------------- */
 

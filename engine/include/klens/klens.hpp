@@ -162,6 +162,33 @@ inline std::vector<uint64_t> mask(klens_grammar_state* state, int32_t vocab) {
   return bits;
 }
 
+// Logits [vocab] of the caller.
+inline int32_t sample(klens_sampler* sampler, const float* logits, size_t vocab) {
+  int32_t id = 0;
+  check(
+      [&](klens_error* e) { return klens_sampler_sample_logits(sampler, logits, vocab, &id, e); });
+  return id;
+}
+
+inline std::vector<int32_t> draft(const klens_session* session, int32_t next, size_t most) {
+  std::vector<int32_t> ids(most);
+  size_t count = 0;
+  check([&](klens_error* e) {
+    return klens_session_draft(session, next, most, ids.data(), &count, e);
+  });
+  ids.resize(count);
+  return ids;
+}
+
+// How many were fed; logits: [ids][vocab].
+inline size_t eval_drafts(klens_session* session, const std::vector<int32_t>& ids, float* logits) {
+  size_t fed = 0;
+  check([&](klens_error* e) {
+    return klens_session_eval_drafts(session, ids.data(), ids.size(), logits, &fed, e);
+  });
+  return fed;
+}
+
 inline DecoderHandle new_decoder(const klens_tokenizer* tokenizer, bool skip_special) {
   klens_decoder* decoder = nullptr;
   check([&](klens_error* e) { return klens_decoder_new(tokenizer, skip_special, &decoder, e); });
