@@ -9,9 +9,15 @@
 namespace klens {
 namespace {
 
+template <class Options>
+Options defaults() {
+  Options options{};
+  options.size = sizeof options;
+  return options;
+}
+
 const klens_model* demo_model() {
-  static const ModelHandle model =
-      open_model(KLENS_DEMO_MODEL, klens_model_options{.size = sizeof(klens_model_options)});
+  static const ModelHandle model = open_model(KLENS_DEMO_MODEL, defaults<klens_model_options>());
   return model.get();
 }
 
@@ -24,8 +30,7 @@ struct Generated {
 Generated generate(const klens_grammar* grammar, uint64_t seed, int limit) {
   auto* model = const_cast<klens_model*>(demo_model());
   const klens_tokenizer* tokenizer = klens_model_tokenizer(model);
-  const SessionHandle session =
-      new_session(model, klens_session_options{.size = sizeof(klens_session_options)});
+  const SessionHandle session = new_session(model, defaults<klens_session_options>());
   klens_sampler_options options{};
   options.size = sizeof options;
   options.temperature = seed == 0 ? 0 : 1.5f;
@@ -160,11 +165,10 @@ TEST_CASE("a sampler stops where its grammar does", "[grammar]") {
   auto* model = const_cast<klens_model*>(demo_model());
   const GrammarHandle grammar =
       new_grammar(model, KLENS_GRAMMAR_GBNF, R"(root ::= "a")", "grammar");
-  const SessionHandle session =
-      new_session(model, klens_session_options{.size = sizeof(klens_session_options)});
+  const SessionHandle session = new_session(model, defaults<klens_session_options>());
   eval(session.get(), {1});
-  const SamplerHandle sampler = new_sampler(
-      klens_sampler_options{.size = sizeof(klens_sampler_options)}, klens_model_tokenizer(model));
+  const SamplerHandle sampler =
+      new_sampler(defaults<klens_sampler_options>(), klens_model_tokenizer(model));
   use_grammar(sampler.get(), grammar.get());
   sample(sampler.get(), session.get());
   CHECK(klens_sampler_grammar_progress(sampler.get()) == KLENS_GRAMMAR_FINISHED);
