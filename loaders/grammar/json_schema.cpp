@@ -76,7 +76,7 @@ class Compiler {
   void add_shape(const Shape& shape, std::vector<NodeId>& parts) {
     if (shape.values) {
       for (const Json& value : *shape.values)
-        if (allows(shape, value, 0)) parts.push_back(literal(value));
+        if (meets(shape, value, 0)) parts.push_back(literal(value));
       return;
     }
     if (shape.types & kNull) parts.push_back(grammar_.text("null"));
@@ -365,7 +365,7 @@ class Compiler {
     for (const Shape& name : reader_.shapes(shape.names)) {
       if (name.values) {
         for (const Json& value : *name.values)
-          if (value.is_string() && allows(name, value, 0))
+          if (value.is_string() && meets(name, value, 0))
             parts.push_back(grammar.text(json_text(value.get<std::string>())));
       } else if (name.types & kString) {
         parts.push_back(grammar.regular(string_dfa(name)));
@@ -406,13 +406,17 @@ class Compiler {
   }
 
   bool allows(const Shape& shape, const Json& value, int depth) {
+    return (!shape.values ||
+            std::find(shape.values->begin(), shape.values->end(), value) != shape.values->end()) &&
+           meets(shape, value, depth);
+  }
+
+  // But for enum and const.
+  bool meets(const Shape& shape, const Json& value, int depth) {
     if (depth > kMostDepth)
       throw Error(ErrorKind::kUnsupported, shape.where +
                                                ": a value of enum or const is nested too "
                                                "deeply; use a simpler one");
-    if (shape.values &&
-        std::find(shape.values->begin(), shape.values->end(), value) == shape.values->end())
-      return false;
     if (value.is_null()) return (shape.types & kNull) != 0;
     if (value.is_boolean()) return (shape.types & kBoolean) != 0;
     if (value.is_number()) return allows_number(shape, value);

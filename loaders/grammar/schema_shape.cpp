@@ -21,6 +21,11 @@ constexpr size_t kMostOpen = 256;       // references and combinations within ea
   throw Error(ErrorKind::kBadArgument, where + ": " + what);
 }
 
+// The place of a part of a schema.
+std::string inside(const std::string& where, const std::string& path) {
+  return where + (where.find(": /") == std::string::npos ? ": /" : "/") + path;
+}
+
 // Reads the keywords of one schema object into a shape, but for those that combine schemas.
 class KeywordReader {
  public:
@@ -50,7 +55,7 @@ class KeywordReader {
     (this->*at->second)(key, value);
   }
 
-  std::string at(const std::string& key) const { return where_ + "/" + key; }
+  std::string at(const std::string& key) const { return inside(where_, key); }
   SubSchema sub(const Json& value, const std::string& path) const { return {&value, at(path)}; }
   bool flag(const char* key) const {
     const auto found = json_.find(key);
@@ -332,7 +337,7 @@ void add_unevaluated(const SubSchema& schema, std::vector<Shape>& shapes) {
     for (Shape& shape : shapes) {
       MemberRules rules{.properties = {},
                         .patterns = {},
-                        .others = {{&*members, schema.where + "/unevaluatedProperties"}},
+                        .others = {{&*members, inside(schema.where, "unevaluatedProperties")}},
                         .judges_others = true};
       bool judged = false;
       for (const MemberRules& known : shape.members) {
@@ -346,7 +351,7 @@ void add_unevaluated(const SubSchema& schema, std::vector<Shape>& shapes) {
   if (const auto items = json.find("unevaluatedItems"); items != json.end())
     for (Shape& shape : shapes) {
       ItemRules rules{.first = {},
-                      .rest = {{&*items, schema.where + "/unevaluatedItems"}},
+                      .rest = {{&*items, inside(schema.where, "unevaluatedItems")}},
                       .judges_rest = true};
       bool judged = false;
       for (const ItemRules& known : shape.items) {
@@ -399,7 +404,7 @@ SubSchema SchemaReader::resolve(const std::string& reference, const std::string&
     at = next;
     begin = end + 1;
   }
-  return {at, name_ + ": " + brief(reference.substr(1))};
+  return {at, reference.size() > 1 ? name_ + ": " + brief(reference.substr(1)) : name_};
 }
 
 std::vector<Shape> SchemaReader::shapes(const AllOf& all) {
@@ -440,14 +445,14 @@ std::vector<Shape> SchemaReader::expand_object(const SubSchema& schema,
     const auto found = json.find(key);
     if (found == json.end()) return nullptr;
     if (!found->is_array() || found->empty())
-      bad(schema.where + "/" + key, "must be a list of schemas");
+      bad(inside(schema.where, key), "must be a list of schemas");
     return &*found;
   };
   const auto sub = [&](const char* key, size_t i, const Json& value) {
-    return SubSchema{&value, schema.where + "/" + key + "/" + std::to_string(i)};
+    return SubSchema{&value, inside(schema.where, std::string(key) + "/" + std::to_string(i))};
   };
   if (const auto reference = json.find("$ref"); reference != json.end()) {
-    if (!reference->is_string()) bad(schema.where + "/$ref", "must be a text");
+    if (!reference->is_string()) bad(inside(schema.where, "$ref"), "must be a text");
     made = both(made, expand(resolve(reference->get<std::string>(), schema.where), open),
                 schema.where);
   }
@@ -463,7 +468,8 @@ std::vector<Shape> SchemaReader::expand_object(const SubSchema& schema,
   }
   if (const auto negated = json.find("not"); negated != json.end()) {
     if (*negated == Json(true) || *negated == Json::object()) return {};
-    if (*negated != Json(false)) fail(schema.where + "/not", "cannot be enforced; leave it out");
+    if (*negated != Json(false))
+      fail(inside(schema.where, "not"), "cannot be enforced; leave it out");
   }
   add_unevaluated(schema, made);
   return made;

@@ -16,7 +16,7 @@ using Json = nlohmann::ordered_json;
 // A part of a schema, which outlives all that refers to it.
 struct SubSchema {
   const Json* json;
-  std::string where;  // "schema: /properties/name"
+  std::string where;  // "schema" for the whole, or "schema: /properties/name"
   bool operator<(const SubSchema& other) const { return json < other.json; }
 };
 // All of them hold; none: anything is allowed.
@@ -69,7 +69,7 @@ class SchemaReader {
  public:
   SchemaReader(const Json& root, const std::string& name) : root_(root), name_(name) {}
 
-  SubSchema root() const { return {&root_, name_ + ":"}; }
+  SubSchema root() const { return {&root_, name_}; }
   // The shapes of which a value must meet one; none: there is no such value. Throws Error naming a
   // keyword that cannot be enforced, and its place.
   std::vector<Shape> shapes(const AllOf& all);

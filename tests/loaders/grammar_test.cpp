@@ -28,8 +28,8 @@ const std::vector<Case> kCases = {
      {"a", "abcb"},
      {"", "b", "abd"}},
     // Left recursion, both recursions at once, and a rule of nothing.
-    {R"(root ::= root "+" t | t
-t ::= [0-9]+ | "(" root ")")",
+    {R"G(root ::= root "+" t | t
+t ::= [0-9]+ | "(" root ")")G",
      {"1", "1+22+(3+4)"},
      {"+", "1+", "(1", "1)"}},
     {R"(root ::= root root | "a" |)", {"", "a", "aaaaaaaaaaaaaaaaaaaaaaaa"}, {"b", "aab"}},

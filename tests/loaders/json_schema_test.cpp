@@ -49,7 +49,7 @@ const std::vector<Case> kCases = {
      {"0", "0.5", "1.25", "7.75", "3"},
      {"0.1", "0.3", "1.255"}},
     {R"({"type":"integer","minimum":123456789012345678901234567890})",
-     {"123456789012345677877719597056", "999999999999999999999999999999"},
+     {"200000000000000000000000000000", "999999999999999999999999999999"},
      {"12345678901234567"}},
     {R"({"type":"string","minLength":2,"maxLength":4})",
      {"\"ab\"", "\"\xC3\xA9\xE2\x82\xAC\"", "\"a\\\"\\n\\\\\""},
@@ -163,7 +163,7 @@ const std::vector<std::pair<std::string, std::string>> kRefused = {
     {R"({"pattern":"a("})", "has a ( without a )"},
     {R"({"pattern":"\\p{L}"})", "\\p, which is not supported"},
     {R"({"pattern":"a{99999}"})", "repeats more than"},
-    {R"({"pattern":"(^a)"})", "has ^ inside"},
+    {R"G({"pattern":"(^a)"})G", "has ^ inside"},
     {R"({"$ref":"other.json"})", "refers to other.json, which is outside"},
     {R"({"$ref":"#/$defs/a"})", "which is not in the schema"},
     {R"({"$ref":"#"})", "no finite value"},
@@ -257,15 +257,13 @@ TEST_CASE("hostile schemas end in time and memory", "[json_schema]") {
   for (const char* schema :
        {R"({"type":"string","minLength":999999999})", R"({"type":"array","minItems":999999999})",
         R"({"type":"string","pattern":"^(a|b)*a(a|b){60}$"})",
-        R"({"type":"string","pattern":"((((a{1000}){1000}){1000}){1000})"})
-    ",
-    R"({"type":"object","maxProperties":999999999,"properties":{"a":{}}})",
-        R"({"type":"string","pattern":"x","maxLength":1000000})"
-}) {
-  INFO(schema);
-  refused(schema);  // or not: it returns
-}
-CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(60));
+        R"G({"type":"string","pattern":"((((a{1000}){1000}){1000}){1000})"})G",
+        R"({"type":"object","maxProperties":999999999,"properties":{"a":{}}})",
+        R"({"type":"string","pattern":"x","maxLength":1000000})"}) {
+    INFO(schema);
+    refused(schema);  // or not: it returns
+  }
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(60));
 }
 
 // Texts that are made by choosing among what masks allow, at random.
