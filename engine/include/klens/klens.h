@@ -1,8 +1,8 @@
 /* klens: runs, profiles and quantises Mamba, Mamba-2 and attention-hybrid language models.
 
-   1. Handles are opaque. A klens_model and a klens_tokenizer are read-only once open and may be
-   used by many threads at once. A klens_session, klens_sampler or klens_decoder belongs to one
-   thread at a time. A session keeps its model alive: handles may be freed in any order.
+   1. Handles are opaque. A klens_model, a klens_tokenizer and a klens_grammar are read-only once
+   open and may be used by many threads at once. A klens_session, klens_sampler, klens_decoder or
+   klens_grammar_state belongs to one thread at a time. A session keeps its model alive: handles may be freed in any order.
    2. A function that can fail returns a klens_status. On failure its outputs are untouched, and
    *error, if given, holds one line that names the file, the tensor or option, and the cure. Nothing
    is printed, nothing aborts or exits because of input or for want of memory, no C++ exception
