@@ -8,7 +8,7 @@
 namespace klens::grammar {
 namespace {
 
-constexpr size_t kMostNfaStates = 1 << 18, kMostStates = 1 << 16, kMostMembers = 1 << 23;
+constexpr size_t kMostNfaStates = 1 << 18, kMostStates = 1 << 15, kMostMembers = 1 << 21;
 // What a repetition may take written out, and a rule that is put in place of its call.
 constexpr size_t kWrittenOut = 1024, kInlined = 12;
 
@@ -241,8 +241,17 @@ class Subsets {
   }
 
  private:
+  // That of some members, with all that nothing leads to from them.
   uint32_t state_of(std::vector<uint32_t> members) {
-    close(members);
+    std::sort(members.begin(), members.end());
+    const auto seen = by_targets_.find(members);
+    if (seen != by_targets_.end()) return seen->second;
+    std::vector<uint32_t> closed = members;
+    close(closed);
+    return by_targets_[std::move(members)] = state_of_closed(std::move(closed));
+  }
+
+  uint32_t state_of_closed(std::vector<uint32_t> members) {
     const auto [at, added] =
         known_.try_emplace(std::move(members), static_cast<uint32_t>(made_.states.size()));
     if (!added) return at->second;
@@ -310,10 +319,10 @@ class Subsets {
   const Nfa& nfa_;
   const std::string& where_;
   RuleAutomaton made_;
-  std::map<std::vector<uint32_t>, uint32_t> known_;
-  std::vector<const std::vector<uint32_t>*> sets_;  // of each state: keys of `known_`
-  size_t members_ = 0;                              // of all sets
-  std::vector<uint32_t> seen_;                      // the last round that met a state
+  std::map<std::vector<uint32_t>, uint32_t> known_, by_targets_;  // the latter before closing
+  std::vector<const std::vector<uint32_t>*> sets_;                // of each state: keys of `known_`
+  size_t members_ = 0;                                            // of all sets
+  std::vector<uint32_t> seen_;                                    // the last round that met a state
   uint32_t round_ = 0;
 };
 
