@@ -30,19 +30,21 @@ class StateLayout {
   size_t add(const StateSlot& slot, int64_t bytes) {
     slots_.push_back(slot);
     at_.push_back(bytes_);
-    sizes_.push_back(bytes);
     bytes_ += (bytes + 63) / 64 * 64;
     return slots_.size() - 1;
   }
   size_t slots() const { return slots_.size(); }
   const StateSlot& slot(size_t index) const { return slots_[index]; }
   int64_t at(size_t index) const { return at_[index]; }
-  int64_t bytes(size_t index) const { return sizes_[index]; }
+  // Of one slot, up to where the next begins.
+  int64_t bytes(size_t index) const {
+    return (index + 1 < at_.size() ? at_[index + 1] : bytes_) - at_[index];
+  }
   int64_t bytes() const { return bytes_; }
 
  private:
   std::vector<StateSlot> slots_;
-  std::vector<int64_t> at_, sizes_;
+  std::vector<int64_t> at_;
   int64_t bytes_ = 0;
 };
 
