@@ -3,7 +3,7 @@
 namespace klens::grammar {
 namespace {
 
-constexpr uint32_t kDigits = 16, kMostIndent = 40;
+constexpr uint32_t kDigits = 16, kMostIndent = 20;
 
 std::bitset<256> bytes_of(std::string_view bytes) {
   std::bitset<256> set;
@@ -26,7 +26,7 @@ NodeId JsonRules::space() {
   return shared(space_, "white space", [&] {
     return grammar_.choice(
         {grammar_.text(""), grammar_.text(" "),
-         grammar_.sequence({grammar_.repeat(grammar_.text("\n"), 1, 2),
+         grammar_.sequence({grammar_.text("\n"),
                             grammar_.repeat(grammar_.bytes(bytes_of(" \t")), 0, kMostIndent)})});
   });
 }
@@ -87,10 +87,10 @@ NodeId JsonRules::string() {
   });
 }
 
-NodeId JsonRules::comma() { return grammar_.sequence({space(), grammar_.text(","), space()}); }
+NodeId JsonRules::comma() { return grammar_.sequence({grammar_.text(","), space()}); }
 
 NodeId JsonRules::member(NodeId key, NodeId value) {
-  return grammar_.sequence({key, space(), grammar_.text(":"), space(), value});
+  return grammar_.sequence({key, grammar_.text(":"), grammar_.optional(grammar_.text(" ")), value});
 }
 
 NodeId JsonRules::object_of(const List& members) {

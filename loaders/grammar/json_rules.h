@@ -6,14 +6,15 @@
 
 namespace klens::grammar {
 
-// The rules of JSON itself in a grammar, each made when first asked for. Between tokens there may
-// be nothing, a space, or line breaks with spaces to indent by; numbers have at most 16 digits
-// before and behind the point and stay within what a double holds.
+// The rules of JSON itself in a grammar, each made when first asked for. Within brackets and behind
+// commas there may be nothing, a space, or a line break with up to 20 spaces or tabs to indent by,
+// behind a colon nothing or a space: small models lose themselves in more. Numbers have at most 16
+// digits before and behind the point and stay within what a double holds.
 class JsonRules {
  public:
   explicit JsonRules(Grammar& grammar) : grammar_(grammar) {}
 
-  NodeId space();
+  NodeId space();  // within brackets and behind commas
   NodeId value();
   NodeId object();
   NodeId array();
