@@ -178,6 +178,7 @@ int64_t Model::begin(const PassRequest& request, const Rows& x, Batch& batch, La
 void Model::run(const PassRequest& request, const Rows& x, Lane& lane) const {
   const Lane::Frame frame(lane);
   Batch batch(request.sequences);
+  batch.drafted = request.drafted;
   for (const RopeSpec& rope : spec().ropes)
     batch.ropes.push_back(make_rope_table(rope, request.sequences, lane));
   const Pass pass{lane, request.weights, batch};

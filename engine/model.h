@@ -45,7 +45,8 @@ struct PassRequest {
   KeptPass* keep = nullptr;        // where to keep it
   const KeptPass* kept = nullptr;  // what to begin with, at `unit`: all before is equal
   UnitId unit = 0;
-  bool one_block = false;  // with `kept`: the unit's block, and no more
+  bool one_block = false;            // with `kept`: the unit's block, and no more
+  SequenceState* drafted = nullptr;  // of a pass of drafts: see Batch
 };
 
 // A checkpoint ready to run: weights where they are mapped, blocks with their small tensors

@@ -6,8 +6,12 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/error.h"
 
 namespace klens {
+namespace {
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+}
 
 Sampler::Sampler(const SamplerOptions& options) : options_(options), random_(options.seed) {}
 
@@ -21,11 +25,35 @@ void Sampler::restrict_to(size_t size, std::vector<int32_t> holes) {
   holes_ = std::move(holes);
 }
 
+void Sampler::constrain(std::shared_ptr<const grammar::Constraint> constraint) {
+  matcher_.reset();
+  if (constraint) matcher_.emplace(std::move(constraint));
+}
+
 void Sampler::forbid() {
-  constexpr float kNever = -std::numeric_limits<float>::infinity();
   for (size_t i = size_; i < logits_.size(); ++i) logits_[i] = kNever;
   for (const int32_t id : holes_)
     if (static_cast<size_t>(id) < logits_.size()) logits_[static_cast<size_t>(id)] = kNever;
+}
+
+void Sampler::keep_allowed() {
+  if (!matcher_) return;
+  allowed_.resize(std::max(matcher_->mask_words(), (logits_.size() + 63) / 64));
+  std::fill(allowed_.begin(), allowed_.end(), 0);
+  matcher_->mask(std::span(allowed_).first(matcher_->mask_words()));
+  bool any = false;
+  for (size_t i = 0; i < logits_.size(); ++i) {
+    const bool may = (allowed_[i / 64] >> (i % 64) & 1) != 0;
+    if (!may) logits_[i] = kNever;
+    any = any || logits_[i] > kNever;
+  }
+  if (any) return;
+  if (matcher_->complete() || matcher_->ended())
+    throw Error(ErrorKind::kBadArgument,
+                "the text has come to the end of its grammar: nothing may follow; stop there");
+  throw Error(ErrorKind::kUnsupported,
+              "no token of the vocabulary can go on as the grammar asks: its tokenizer has no "
+              "token for what must come next; change the grammar");
 }
 
 // Keskar et al., arXiv 1909.05858, sec. 4.1: each recent token once, however often it came.
@@ -104,6 +132,7 @@ int32_t Sampler::sample(std::span<const float> logits) {
   logits_.assign(logits.begin(), logits.end());
   penalise();
   forbid();
+  keep_allowed();
   int32_t chosen = 0;
   if (options_.temperature == 0) {
     chosen =
@@ -112,6 +141,7 @@ int32_t Sampler::sample(std::span<const float> logits) {
     cut();
     chosen = draw();
   }
+  if (matcher_) KLENS_CHECK(matcher_->accept(chosen));
   accept(chosen);
   return chosen;
 }

@@ -1,9 +1,13 @@
 #pragma once
 #include <cstdint>
 #include <deque>
+#include <memory>
+#include <optional>
 #include <random>
 #include <span>
 #include <vector>
+
+#include "loaders/grammar/matcher.h"
 
 namespace klens {
 
@@ -25,9 +29,14 @@ class Sampler {
 
   // Ids from `size` on and those of `holes` are never chosen: the tokenizer has no token for them.
   void restrict_to(size_t size, std::vector<int32_t> holes);
+  // Only what keeps the text of the tokens chosen from now on within the constraint is chosen;
+  // null: anything is.
+  void constrain(std::shared_ptr<const grammar::Constraint> constraint);
+  const std::optional<grammar::Matcher>& matcher() const { return matcher_; }
   void accept(int32_t id);  // counts id as recent
-  int32_t sample(
-      std::span<const float> logits);  // finite logits [vocab]; counts its choice as recent
+  // From finite logits [vocab]; counts its choice as recent. Throws Error if a constraint allows
+  // none.
+  int32_t sample(std::span<const float> logits);
 
  private:
   struct Entry {
@@ -37,6 +46,7 @@ class Sampler {
   };
   void penalise();
   void forbid();
+  void keep_allowed();
   void take_likeliest(size_t count);
   void cut();
   int32_t draw();
@@ -46,8 +56,10 @@ class Sampler {
   std::deque<int32_t> recent_;
   size_t size_ = SIZE_MAX;
   std::vector<int32_t> holes_;
-  std::vector<float> logits_;   // [vocab], penalised
-  std::vector<Entry> entries_;  // those to draw from, likeliest first
+  std::optional<grammar::Matcher> matcher_;
+  std::vector<uint64_t> allowed_;  // a bit for each id
+  std::vector<float> logits_;      // [vocab], penalised
+  std::vector<Entry> entries_;     // those to draw from, likeliest first
 };
 
 }  // namespace klens

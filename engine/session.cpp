@@ -33,6 +33,7 @@ size_t Session::state_bytes() const { return state_.bytes() + logits_.size() * s
 size_t Session::bytes() const {
   size_t total = state_bytes();
   for (const auto& point : checkpoints_) total += point->bytes();
+  for (const SequenceState& state : drafts_.states) total += state.bytes();
   return total;
 }
 
@@ -51,6 +52,7 @@ void Session::reset() {
   ids_.clear();
   checkpoints_.clear();
   has_logits_ = false;
+  drafts_.count = 0;
 }
 
 void Session::become(const Session& other) {
@@ -142,6 +144,7 @@ class SessionBatch {
       const auto tokens =
           feeds_[i].ids.subspan(static_cast<size_t>(fed_[i].tokens), static_cast<size_t>(part));
       Session& session = *feeds_[i].session;
+      session.drafts_.count = 0;
       const int64_t position = model_.prefix_rows() + session.position();
       ids_.insert(ids_.end(), tokens.begin(), tokens.end());
       sequences_.push_back({.state = &session.state_,
@@ -326,6 +329,7 @@ void Session::forget_checkpoints() {
 
 int64_t Session::reachable(int64_t wanted) const {
   if (wanted >= position()) return position();
+  if (drafts_.reach(wanted)) return wanted;
   int64_t best = 0;
   for (const auto& point : checkpoints_)
     if (point->position <= wanted) best = std::max(best, point->position);
@@ -341,6 +345,11 @@ int64_t Session::reachable(int64_t wanted) const {
 int64_t Session::rewind(int64_t wanted) {
   const int64_t target = reachable(wanted);
   if (target == position()) return target;
+  if (drafts_.reach(target)) {
+    go_back_to_draft(target);
+    return target;
+  }
+  drafts_.count = 0;
   if (target == 0) {
     reset();
     return 0;

@@ -63,6 +63,14 @@ class Session {
   // The same with every token's logits given to sink, some at a time.
   void eval(std::span<const int32_t> ids, const LogitSink& sink);
 
+  // ---- drafts -----------------------------------------------------------------------------------
+  // Feeds a token and drafts of what follows it in one pass, each with the arithmetic of a token
+  // that is fed alone: the logits after each, written to `all` [ids][vocab], are those, bit for
+  // bit. Returns how many were fed: less than all where the arithmetic fails at a draft. Until it
+  // is fed again, the session can be rewound to behind any of them. Throws Error as eval does, and
+  // where the device cannot.
+  int64_t eval_drafts(std::span<const int32_t> ids, float* all);
+
   // ---- going back -------------------------------------------------------------------------------
   // An SSM's state cannot be undone, so a session goes back to positions where checkpoint() was
   // called, and to the beginning; a model of attention alone goes back anywhere, as far as its
@@ -87,6 +95,24 @@ class Session {
 
  private:
   friend class SessionBatch;
+  // What eval_drafts left behind each token but the last, at positions from `first` on. A copy of a
+  // session begins without.
+  struct Drafts {
+    std::vector<SequenceState> states;  // slots alone; more than `count` may be there for reuse
+    std::vector<float> logits;          // [count][vocab]
+    int64_t first = 0, count = 0;
+    Drafts() = default;
+    Drafts(const Drafts&) {}
+    Drafts(Drafts&&) = default;
+    Drafts& operator=(const Drafts&) {
+      count = 0;
+      return *this;
+    }
+    Drafts& operator=(Drafts&&) = default;
+    bool reach(int64_t position) const { return position >= first && position < first + count; }
+  };
+  int64_t run_drafts(std::span<const int32_t> ids, float* all);
+  void go_back_to_draft(int64_t position);
   const Checkpoint* checkpoint_at(int64_t position) const;  // or null
   void forget_checkpoints();                                // those beyond what options allow
   std::shared_ptr<const Model> model_;
@@ -96,6 +122,7 @@ class Session {
   std::vector<float> logits_;  // [vocab], at one address as long as the session lives
   bool has_logits_ = false;
   Checkpoints checkpoints_;
+  Drafts drafts_;
 };
 
 // What one session is to be fed.

@@ -28,16 +28,16 @@ void AttentionCore::run(const Rows& q, const Rows& kv, bool rounded, const Rows&
     const Rows k = kv.columns(0, k_width());
     if (spec_.key_scale != 1) pass.lane.scale(k, spec_.key_scale, k);
     prepare(k, cache_.kv_heads, spec_.k_norm, k_norm_, pass);
-    pass.lane.store_kv(spec_.cache, k, kv.columns(k_width(), v_width()), pass.batch);
+    store_kv(spec_.cache, k, kv.columns(k_width(), v_width()), pass);
   }
-  pass.lane.attend({.q = q,
-                    .y = y,
-                    .cache = spec_.cache,
-                    .spec = cache_,
-                    .heads = spec_.heads,
-                    .scale = spec_.scale,
-                    .rounded = rounded},
-                   pass.batch);
+  attend({.q = q,
+          .y = y,
+          .cache = spec_.cache,
+          .spec = cache_,
+          .heads = spec_.heads,
+          .scale = spec_.scale,
+          .rounded = rounded},
+         pass);
 }
 
 Attention::Attention(const AttentionSpec& spec, const MixerContext& context)

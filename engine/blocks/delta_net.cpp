@@ -64,19 +64,19 @@ Rows DeltaNet::run(const Rows& x, Flow& flow, const Pass& pass) const {
     const Rows qkv = convolve(all.columns(0, 2 * keys() + values()), pass);
     const int64_t z = 2 * keys() + values(), b = z + values();
     // As with Mamba-2, what was made of 8-bit activations is no more precise than BF16.
-    lane.delta_rule({.q = qkv.columns(0, keys()),
-                     .k = qkv.columns(keys(), keys()),
-                     .v = qkv.columns(2 * keys(), values()),
-                     .decay = all.columns(b + heads, heads),
-                     .beta = all.columns(b, heads),
-                     .decay_bias = dt_bias_,
-                     .rate = rate_,
-                     .beta_scale = spec_.beta_scale,
-                     .tiled = spec_.tiled,
-                     .rounded = in_.rounds(pass),
-                     .slot = slot_,
-                     .y = y},
-                    pass.batch);
+    advance(DeltaRuleArgs{.q = qkv.columns(0, keys()),
+                          .k = qkv.columns(keys(), keys()),
+                          .v = qkv.columns(2 * keys(), values()),
+                          .decay = all.columns(b + heads, heads),
+                          .beta = all.columns(b, heads),
+                          .decay_bias = dt_bias_,
+                          .rate = rate_,
+                          .beta_scale = spec_.beta_scale,
+                          .tiled = spec_.tiled,
+                          .rounded = in_.rounds(pass),
+                          .slot = slot_,
+                          .y = y},
+            pass);
     lane.gated_norm({.gate = all.columns(z, values()),
                      .y = y,
                      .weight = norm_,

@@ -68,20 +68,20 @@ Rows Mamba2::run(const Rows& x, Flow& flow, const Pass& pass) const {
     // x, B and C that in_proj made of 8-bit or BF16 activations are no more precise than BF16
     // products. It is not out_proj that decides: a student of that is given what its teacher
     // scanned.
-    lane.ssd_scan({.dt = zxbcdt.columns(inner + conv_width(), spec_.heads),
-                   .x = xbc.columns(0, inner),
-                   .b = xbc.columns(inner, bc_width()),
-                   .c = xbc.columns(inner + bc_width(), bc_width()),
-                   .dt_bias = dt_bias_,
-                   .a = a_,
-                   .d = d_,
-                   .dt_min = spec_.dt_min,
-                   .dt_max = spec_.dt_max,
-                   .rounded = in_proj_.rounds(pass),
-                   .slot = slot_,
-                   .where = where_,
-                   .y = y},
-                  pass.batch);
+    advance(SsdScanArgs{.dt = zxbcdt.columns(inner + conv_width(), spec_.heads),
+                        .x = xbc.columns(0, inner),
+                        .b = xbc.columns(inner, bc_width()),
+                        .c = xbc.columns(inner + bc_width(), bc_width()),
+                        .dt_bias = dt_bias_,
+                        .a = a_,
+                        .d = d_,
+                        .dt_min = spec_.dt_min,
+                        .dt_max = spec_.dt_max,
+                        .rounded = in_proj_.rounds(pass),
+                        .slot = slot_,
+                        .where = where_,
+                        .y = y},
+            pass);
     using Order = GatedNormArgs::Order;
     lane.gated_norm({.gate = zxbcdt.columns(0, inner),
                      .y = y,

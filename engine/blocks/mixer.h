@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/blocks/advance.h"
 #include "engine/blocks/projection.h"
 
 namespace klens {
@@ -64,7 +65,7 @@ class Conv1d {
  public:
   Conv1d(SmallId weight, const std::optional<SmallId>& bias, const MixerContext& context);
   void run(const Rows& x, const Rows& y, const Pass& pass) const {
-    pass.lane.conv1d({.x = x, .y = y, .weight = weight_, .bias = bias_, .slot = slot_}, pass.batch);
+    advance(Conv1dArgs{.x = x, .y = y, .weight = weight_, .bias = bias_, .slot = slot_}, pass);
   }
   const Rows& weight() const { return weight_; }
   const Rows& bias() const { return bias_; }

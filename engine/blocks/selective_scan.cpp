@@ -58,7 +58,7 @@ void SelectiveScan::scan(const Rows& xc, const Rows& dbc, const Rows& z, const R
   for (int64_t h = 0; h < heads(); ++h) {
     const auto own = [&](const Rows& all) { return all.columns(h * channels(), channels()); };
     const Parts part = parts(dbc, h);
-    pass.lane.selective_scan({.dt_proj = units_of(dt_proj_[static_cast<size_t>(h)], pass.weights),
+    advance(SelectiveScanArgs{.dt_proj = units_of(dt_proj_[static_cast<size_t>(h)], pass.weights),
                               .x = own(xc),
                               .z = own(z),
                               .dt = part.dt,
@@ -70,7 +70,7 @@ void SelectiveScan::scan(const Rows& xc, const Rows& dbc, const Rows& z, const R
                               .slot = slot_,
                               .first = h * channels(),
                               .y = own(gated)},
-                             pass.batch);
+            pass);
   }
 }
 

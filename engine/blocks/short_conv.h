@@ -21,14 +21,14 @@ class ShortConv : public Mixer {
       const Rows bcx = pass.lane.take(rows, in_proj_.rows());
       LinearInput input(x);
       in_proj_.apply(input, bcx, pass);
-      pass.lane.short_conv({.before = bcx.columns(0, width),
+      advance(ShortConvArgs{.before = bcx.columns(0, width),
                             .after = bcx.columns(width, width),
                             .x = bcx.columns(2 * width, width),
                             .y = y,
                             .weight = conv_.weight(),
                             .bias = conv_.bias(),
                             .slot = conv_.slot()},
-                           pass.batch);
+              pass);
     }
     return out_proj_.stage(y, 1, flow, pass);
   }

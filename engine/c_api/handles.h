@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -8,6 +9,7 @@
 #include "engine/sampler.h"
 #include "engine/session.h"
 #include "klens/klens.h"
+#include "loaders/grammar/matcher.h"
 #include "loaders/tokenizer/tokenizer.h"
 
 // What the opaque handles of klens.h hold.
@@ -25,6 +27,14 @@ struct Notice {
   }
 };
 
+namespace klens {
+// What constraints know of a model's tokens, found when first asked for.
+struct ConstraintTokens {
+  std::once_flag once;
+  std::shared_ptr<const grammar::TokenTable> table;  // null: a token's text depends on others
+};
+}  // namespace klens
+
 struct klens_model {
   std::shared_ptr<const klens::Model> model;
   std::optional<klens_tokenizer> tokenizer;
@@ -33,6 +43,7 @@ struct klens_model {
   std::string tokenizer_problem = {};  // why there is none
   std::string device = {};             // what computes
   Notice notice = {};
+  mutable klens::ConstraintTokens constraint_tokens = {};
 };
 
 struct klens_session {
@@ -45,6 +56,14 @@ struct klens_session {
 
 struct klens_sampler {
   klens::Sampler sampler;
+};
+
+struct klens_grammar {
+  std::shared_ptr<const klens::grammar::Constraint> constraint;
+};
+
+struct klens_grammar_state {
+  klens::grammar::Matcher matcher;
 };
 
 struct klens_prefix_cache {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "engine/c_api/grammar.h"
 #include "engine/c_api/guard.h"
 #include "engine/c_api/handles.h"
 
@@ -54,6 +55,19 @@ klens_status klens_sampler_use_tokenizer(klens_sampler* sampler, const klens_tok
   });
 }
 
+klens_status klens_sampler_use_grammar(klens_sampler* sampler, const klens_grammar* grammar,
+                                       klens_error* error) {
+  return guarded(error, [&] {
+    require(sampler, "sampler");
+    sampler->sampler.constrain(grammar == nullptr ? nullptr : grammar->constraint);
+  });
+}
+
+klens_grammar_progress klens_sampler_grammar_progress(const klens_sampler* sampler) {
+  const std::optional<grammar::Matcher>& matcher = sampler->sampler.matcher();
+  return matcher ? progress_of(*matcher) : KLENS_GRAMMAR_OPEN;
+}
+
 void klens_sampler_free(klens_sampler* sampler) { delete sampler; }
 void klens_sampler_accept(klens_sampler* sampler, int32_t id) { sampler->sampler.accept(id); }
 
@@ -66,5 +80,16 @@ klens_status klens_sampler_sample(klens_sampler* sampler, const klens_session* s
     const std::span<const float> logits = session->session.logits();
     check_range(!logits.empty(), "there is nothing to sample from: feed the session a token first");
     *id = sampler->sampler.sample(logits);
+  });
+}
+
+klens_status klens_sampler_sample_logits(klens_sampler* sampler, const float* logits, size_t vocab,
+                                         int32_t* id, klens_error* error) {
+  return guarded(error, [&] {
+    require(sampler, "sampler");
+    require(logits, "logits");
+    require(id, "id");
+    check_range(vocab >= 1, "there is nothing to sample from: vocab must be from 1");
+    *id = sampler->sampler.sample({logits, vocab});
   });
 }

@@ -5,6 +5,7 @@
 
 #include "engine/c_api/guard.h"
 #include "engine/c_api/handles.h"
+#include "engine/ngram.h"
 #include "loaders/output_path.h"
 
 namespace klens {
@@ -181,6 +182,32 @@ klens_status klens_sessions_round(klens_session* const* sessions, const int32_t*
       statuses[i] = done[i].error ? status_of(done[i].error->kind()) : KLENS_OK;
     }
     tell_of_wide_caches({sessions, session_count});
+  });
+}
+
+klens_status klens_session_draft(const klens_session* session, int32_t next, size_t most,
+                                 int32_t* ids, size_t* count, klens_error* error) {
+  return guarded(error, [&] {
+    require(session, "session");
+    if (most != 0) require(ids, "ids");
+    require(count, "count");
+    std::vector<int32_t> text = session->session.ids();
+    text.push_back(next);
+    const std::vector<int32_t> draft = ngram_draft(text, most);
+    std::copy(draft.begin(), draft.end(), ids);
+    *count = draft.size();
+  });
+}
+
+klens_status klens_session_eval_drafts(klens_session* session, const int32_t* ids, size_t count,
+                                       float* logits, size_t* fed, klens_error* error) {
+  return guarded(error, [&] {
+    require(session, "session");
+    require(ids, "ids");
+    require(logits, "logits");
+    require(fed, "fed");
+    check_range(count >= 1 && count <= 64, "a token and its drafts must be from 1 to 64");
+    *fed = static_cast<size_t>(session->session.eval_drafts({ids, count}, logits));
   });
 }
 

@@ -60,6 +60,9 @@ struct Batch {
   int64_t rows = 0;
   Rows embedded;                 // [rows][d_model]; for architectures that come back to it
   std::vector<RopeTable> ropes;  // as ModelSpec::ropes
+  // Of a pass of drafts, which is one text: the state that its first token goes on from, whose
+  // caches all use. Each token is a sequence by itself, whose state becomes the one behind it.
+  SequenceState* drafted = nullptr;
 };
 
 // ---- what operations are given ------------------------------------------------------------------

@@ -56,6 +56,12 @@ class Memory {
     if (bytes_ > 0) space_->free(address_, bytes_);
   }
 
+  void swap(Memory& other) noexcept {
+    std::swap(space_, other.space_);
+    std::swap(address_, other.address_);
+    std::swap(bytes_, other.bytes_);
+  }
+
   int64_t bytes() const { return bytes_; }
   uint64_t address() const { return address_; }
   // As one row of floats.
@@ -66,12 +72,6 @@ class Memory {
   }
 
  private:
-  void swap(Memory& other) noexcept {
-    std::swap(space_, other.space_);
-    std::swap(address_, other.address_);
-    std::swap(bytes_, other.bytes_);
-  }
-
   AddressSpace* space_ = nullptr;
   uint64_t address_ = 0;
   int64_t bytes_ = 0;

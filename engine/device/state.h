@@ -36,6 +36,10 @@ class StateLayout {
   size_t slots() const { return slots_.size(); }
   const StateSlot& slot(size_t index) const { return slots_[index]; }
   int64_t at(size_t index) const { return at_[index]; }
+  // Of one slot, up to where the next begins.
+  int64_t bytes(size_t index) const {
+    return (index + 1 < at_.size() ? at_[index + 1] : bytes_) - at_[index];
+  }
   int64_t bytes() const { return bytes_; }
 
  private:

@@ -1,12 +1,15 @@
 #include "loaders/tokenizer/decoder.h"
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 #include <vector>
 
+#include "loaders/tokenizer/byte_level.h"
 #include "loaders/tokenizer/decoder_sinks.h"
 #include "loaders/tokenizer/fields.h"
 #include "loaders/tokenizer/normalizer.h"
+#include "loaders/tokenizer/utf8.h"
 
 namespace klens {
 namespace {
@@ -15,20 +18,42 @@ using nlohmann::json;
 
 // A decoder is the arguments of its sink.
 using Start = std::function<std::unique_ptr<TokenSink>(TokenSink& next)>;
+using ToBytes = std::function<bool(TokenBytes& token)>;
 
 class SimpleDecoder : public Decoder {
  public:
-  explicit SimpleDecoder(Start start) : start_(std::move(start)) {}
+  SimpleDecoder(Start start, ToBytes bytes) : start_(std::move(start)), bytes_(std::move(bytes)) {}
   std::unique_ptr<TokenSink> start(TokenSink& next) const override { return start_(next); }
+  bool bytes(TokenBytes& token) const override { return bytes_(token); }
 
  private:
   Start start_;
+  ToBytes bytes_;
 };
 
 template <typename Sink>
-std::unique_ptr<Decoder> simple() {
+std::unique_ptr<Decoder> simple(ToBytes bytes) {
   return std::make_unique<SimpleDecoder>(
-      [](TokenSink& next) { return std::make_unique<Sink>(next); });
+      [](TokenSink& next) { return std::make_unique<Sink>(next); }, std::move(bytes));
+}
+
+bool depends_on_neighbours(TokenBytes&) { return false; }
+
+bool join(TokenBytes& token) {
+  token.joined = true;
+  return true;
+}
+
+bool byte_level_bytes(TokenBytes& token) {
+  std::string bytes;
+  byte_level::append_bytes(bytes, token.text);
+  token.text = std::move(bytes);
+  return join(token);
+}
+
+bool fallback_bytes(TokenBytes& token) {
+  if (const auto byte = byte_of(token.text)) token.text = static_cast<char>(*byte);
+  return true;
 }
 
 class ReplaceDecoder : public Decoder {
@@ -37,6 +62,13 @@ class ReplaceDecoder : public Decoder {
       : pattern_(std::move(pattern)), content_(std::move(content)) {}
   std::unique_ptr<TokenSink> start(TokenSink& next) const override {
     return std::make_unique<ReplaceSink>(next, pattern_, content_);
+  }
+  bool bytes(TokenBytes& token) const override {
+    if (token.joined) return false;
+    size_t lead = 0;
+    token.text =
+        replace_all(pattern_, token.text, content_, lead, Deadline::for_bytes(token.text.size()));
+    return true;
   }
 
  private:
@@ -50,6 +82,7 @@ class SuffixDecoder : public Decoder {
   std::unique_ptr<TokenSink> start(TokenSink& next) const override {
     return std::make_unique<SuffixSink>(next, suffix_);
   }
+  bool bytes(TokenBytes&) const override { return false; }  // the last token differs
 
  private:
   std::string suffix_;
@@ -69,6 +102,10 @@ class SequenceDecoder : public Decoder {
     }
     return chain;
   }
+  bool bytes(TokenBytes& token) const override {
+    return std::all_of(steps_.begin(), steps_.end(),
+                       [&](const auto& step) { return step->bytes(token); });
+  }
 
  private:
   struct Chain : TokenSink {
@@ -84,17 +121,17 @@ class SequenceDecoder : public Decoder {
 }  // namespace
 
 std::unique_ptr<Decoder> read_decoder(const json* value, const std::string& where) {
-  if (!value || value->is_null()) return simple<JoinSink>();
+  if (!value || value->is_null()) return simple<JoinSink>(depends_on_neighbours);
   Fields fields(*value, where);
   const std::string type = fields.type();
   std::unique_ptr<Decoder> result;
   if (type == "ByteLevel") {
     fields.skip({"add_prefix_space", "trim_offsets", "use_regex"});
-    result = simple<ByteLevelSink>();
+    result = simple<ByteLevelSink>(byte_level_bytes);
   } else if (type == "ByteFallback") {
-    result = simple<ByteFallbackSink>();
+    result = simple<ByteFallbackSink>(fallback_bytes);
   } else if (type == "Fuse") {
-    result = simple<FuseSink>();
+    result = simple<FuseSink>(join);
   } else if (type == "Replace") {
     Pattern pattern = read_pattern(fields);
     result =
@@ -103,15 +140,27 @@ std::unique_ptr<Decoder> read_decoder(const json* value, const std::string& wher
     const char32_t content = fields.character("content");
     const int64_t start = fields.count("start"), stop = fields.count("stop");
     result = std::make_unique<SimpleDecoder>(
-        [=](TokenSink& next) { return std::make_unique<StripSink>(next, content, start, stop); });
+        [=](TokenSink& next) { return std::make_unique<StripSink>(next, content, start, stop); },
+        // Of one text it takes off the begin, which is elsewhere.
+        [=](const TokenBytes& token) { return token.joined && stop == 0; });
   } else if (type == "Metaspace") {
     const char32_t replacement = fields.character("replacement");
     const bool prepended =
         fields.text("prepend_scheme", "always") != "never" && fields.flag("add_prefix_space", true);
     fields.skip({"add_prefix_space", "split", "str_rep"});
-    result = std::make_unique<SimpleDecoder>([=](TokenSink& next) {
-      return std::make_unique<MetaspaceSink>(next, replacement, prepended);
-    });
+    result = std::make_unique<SimpleDecoder>(
+        [=](TokenSink& next) {
+          return std::make_unique<MetaspaceSink>(next, replacement, prepended);
+        },
+        [=](TokenBytes& token) {
+          std::string text;
+          for (size_t at = 0; at < token.text.size();) {
+            const char32_t c = utf8::next(token.text, at);
+            utf8::append(text, c == replacement ? U' ' : c);
+          }
+          token.text = std::move(text);
+          return true;
+        });
   } else if (type == "BPEDecoder") {
     result = std::make_unique<SuffixDecoder>(fields.text("suffix"));
   } else if (type == "Sequence") {

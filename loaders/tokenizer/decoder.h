@@ -18,6 +18,12 @@ class TokenSink {
   virtual void finish() = 0;
 };
 
+// A token on its way from spelling to bytes.
+struct TokenBytes {
+  std::string text;
+  bool joined = false;  // what follows sees one text, not tokens
+};
+
 // How the spellings of tokens become text. Const methods may be called from several threads at
 // once.
 class Decoder {
@@ -26,6 +32,9 @@ class Decoder {
   // A sink that decodes what it receives into `next`, which must outlive it, as early as it can
   // without ever being wrong. Neither outlives this decoder.
   virtual std::unique_ptr<TokenSink> start(TokenSink& next) const = 0;
+  // Makes of a spelling the bytes that the token adds to a text, wherever it stands but at its
+  // begin; false if that depends on the tokens around it.
+  virtual bool bytes(TokenBytes& token) const = 0;
 };
 
 // `value` is the member "decoder" of a tokenizer.json. Null gives one that puts spaces between

@@ -1,16 +1,12 @@
 #include "loaders/tokenizer/decoder_sinks.h"
 
 #include <cctype>
-#include <optional>
 
 #include "loaders/tokenizer/byte_level.h"
 #include "loaders/tokenizer/normalizer.h"
 #include "loaders/tokenizer/utf8.h"
 
 namespace klens {
-namespace {
-
-// The byte that a token "<0x41>" stands for.
 std::optional<unsigned char> byte_of(const std::string& token) {
   if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return std::nullopt;
   // Rust's from_str_radix, which the package uses, takes a plus sign too.
@@ -24,8 +20,6 @@ std::optional<unsigned char> byte_of(const std::string& token) {
   }
   return static_cast<unsigned char>(value);
 }
-
-}  // namespace
 
 void JoinSink::part(std::string_view text) {
   if (pending_) next_.part(" ");

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,6 +10,9 @@
 
 // One sink per type of decoder; see the Rust `tokenizers`, src/decoders.
 namespace klens {
+
+// The byte that a token "<0x41>" stands for.
+std::optional<unsigned char> byte_of(const std::string& token);
 
 // Passes everything on; the ground that the others change.
 class PassSink : public TokenSink {

@@ -133,6 +133,14 @@ bool Tokenizer::is_special(int32_t id) const {
   return !text.empty() && parts_->added->is_special(text);
 }
 
+std::optional<std::string> Tokenizer::text_bytes(int32_t id) const {
+  const std::string* spelling = parts_->spelling(id, true);
+  if (!spelling) return "";
+  TokenBytes token{*spelling};
+  if (!parts_->decoder->bytes(token)) return std::nullopt;
+  return std::move(token.text);
+}
+
 struct StreamDecoder::State {
   std::shared_ptr<const Tokenizer::Parts> parts;
   bool skip_special;

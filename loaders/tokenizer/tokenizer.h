@@ -33,6 +33,10 @@ class Tokenizer {
   std::optional<int32_t> token_id(std::string_view token) const;
   std::string_view token(int32_t id) const;  // as spelled in the vocabulary; "" if there is none
   bool is_special(int32_t id) const;
+  // The bytes that a token adds to a text, wherever it stands but at its begin; they need not be
+  // whole characters. "" if there is no such token, or it is special; none if what it adds depends
+  // on the tokens around it.
+  std::optional<std::string> text_bytes(int32_t id) const;
 
   struct Parts;
 

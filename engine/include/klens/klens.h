@@ -1,11 +1,11 @@
 /* klens: runs, profiles and quantises Mamba, Mamba-2 and attention-hybrid language models.
 
-   1. Handles are opaque. A klens_model and a klens_tokenizer are read-only once open and may be
-   used by many threads at once. A klens_session, klens_sampler or klens_decoder belongs to one
-   thread at a time. All of them keep alive what they were made of: handles may be freed in any
-   order. Any number of models may be open at once; each has its own threads and options, and none
-   knows of another: nothing that a call sets outlives its handle. Functions without a klens_error
-   take handles that are not NULL, *_free apart, and cannot fail.
+   1. Handles are opaque. A klens_model, a klens_tokenizer and a klens_grammar are read-only once
+   open and may be used by many threads at once. A klens_session, klens_sampler, klens_decoder or
+   klens_grammar_state belongs to one thread at a time. All of them keep alive what they were made
+   of: handles may be freed in any order. Any number of models may be open at once; each has its own
+   threads and options, and none knows of another: nothing that a call sets outlives its handle.
+   Functions without a klens_error take handles that are not NULL, *_free apart, and cannot fail.
    2. A function that can fail returns a klens_status. On failure its outputs are untouched, and
    *error, if given, holds one line that names the file, the tensor or option, and the cure. Nothing
    is printed, nothing aborts or exits because of input or for want of memory, no C++ exception
@@ -52,6 +52,8 @@ typedef struct klens_session klens_session;
 typedef struct klens_sampler klens_sampler;
 typedef struct klens_decoder klens_decoder;
 typedef struct klens_prefix_cache klens_prefix_cache;
+typedef struct klens_grammar klens_grammar;
+typedef struct klens_grammar_state klens_grammar_state;
 
 typedef enum klens_status {
   KLENS_OK = 0,
@@ -332,6 +334,22 @@ KLENS_API klens_status klens_session_rewind(klens_session* session, int64_t posi
 KLENS_API klens_status klens_session_prompt(klens_session* session, const int32_t* ids,
                                             size_t count, int64_t* reused, klens_error* error);
 
+/* Speculation without a second model. What follows a text is often what followed the same words
+   before: *ids receives a draft of up to `most` tokens to follow the session's and `next`, *count
+   how many; 0 where the last two tokens are new. ids: [most]. */
+KLENS_API klens_status klens_session_draft(const klens_session* session, int32_t next, size_t most,
+                                           int32_t* ids, size_t* count, klens_error* error);
+/* Feeds a token and count - 1 drafts of what follows it in one pass over the weights. The logits
+   after each, [count][vocab], are bit for bit those of feeding one token at a time, so that
+   choosing from them one after the other, as long as the choice is the next draft, makes the same
+   text. *fed: how many were fed, from the first on; less than count where the arithmetic fails at a
+   draft. Until it is fed again the session can be rewound to behind any of them. count: at most 64.
+   On failure as klens_session_eval; KLENS_UNSUPPORTED for a model on another device than the
+   CPU. */
+KLENS_API klens_status klens_session_eval_drafts(klens_session* session, const int32_t* ids,
+                                                 size_t count, float* logits, size_t* fed,
+                                                 klens_error* error);
+
 /* Prompts that were read, kept for the next that begin alike, in at most max_bytes of memory (0: 1
    GiB). May be used by many threads at once. Keeps its model alive. */
 KLENS_API klens_status klens_prefix_cache_new(klens_model* model, size_t max_bytes,
@@ -384,6 +402,62 @@ KLENS_API void klens_sampler_accept(klens_sampler* sampler, int32_t id);
 /* Chooses the next token from the session's logits and counts it as recent. It is not fed. */
 KLENS_API klens_status klens_sampler_sample(klens_sampler* sampler, const klens_session* session,
                                             int32_t* id, klens_error* error);
+
+/* The same from logits [vocab] of the caller, as klens_session_eval_drafts writes them. */
+KLENS_API klens_status klens_sampler_sample_logits(klens_sampler* sampler, const float* logits,
+                                                   size_t vocab, int32_t* id, klens_error* error);
+
+/* ---- constrained output ---------------------------------------------------------------------- */
+
+typedef enum klens_grammar_kind {
+  KLENS_GRAMMAR_GBNF = 0,        /* a grammar in llama.cpp's notation; texts begin with `root` */
+  KLENS_GRAMMAR_JSON_SCHEMA = 1, /* a JSON value that a JSON schema allows */
+  KLENS_GRAMMAR_JSON_OBJECT = 2  /* any JSON object; no text is read */
+} klens_grammar_kind;
+
+/* A language of texts, made ready for the tokens of a model. What a schema asks for and klens
+   cannot enforce is refused by name, and so is a schema or grammar that no text can meet: see
+   loaders/grammar/README.md for what there is. `name` stands for the text in messages, which name
+   the line of a grammar or the place in a schema; NULL: "grammar" or "schema". KLENS_UNSUPPORTED
+   also if the model has no tokenizer, or one whose tokens spell different texts in different
+   places. Read-only once made: any number of samplers and states, of any threads, may use it; it
+   may be freed before them. */
+KLENS_API klens_status klens_grammar_new(const klens_model* model, klens_grammar_kind kind,
+                                         const char* text, size_t text_bytes, const char* name,
+                                         klens_grammar** grammar, klens_error* error);
+KLENS_API void klens_grammar_free(klens_grammar* grammar);
+
+typedef enum klens_grammar_progress {
+  KLENS_GRAMMAR_OPEN = 0,     /* the text is not complete, or there is no grammar */
+  KLENS_GRAMMAR_COMPLETE = 1, /* the text is in the language; more may follow */
+  KLENS_GRAMMAR_FINISHED = 2  /* and nothing may follow but tokens that end a turn */
+} klens_grammar_progress;
+
+/* From the next token on, klens_sampler_sample chooses only tokens that keep the text of its own
+   choices in the language, and those that end a turn only where it is complete. Special tokens and
+   ids without a token are never chosen. What klens_sampler_accept counts is not part of that text.
+   Fails, choosing nothing, where no token can follow: stop at KLENS_GRAMMAR_FINISHED; a vocabulary
+   may also lack a character that the grammar needs. NULL: no grammar. */
+KLENS_API klens_status klens_sampler_use_grammar(klens_sampler* sampler,
+                                                 const klens_grammar* grammar, klens_error* error);
+KLENS_API klens_grammar_progress klens_sampler_grammar_progress(const klens_sampler* sampler);
+
+/* How far one text is in a language, for callers who choose tokens themselves. Belongs to one
+   thread at a time. */
+KLENS_API klens_status klens_grammar_state_new(const klens_grammar* grammar,
+                                               klens_grammar_state** state, klens_error* error);
+KLENS_API klens_status klens_grammar_state_fork(const klens_grammar_state* state,
+                                                klens_grammar_state** copy, klens_error* error);
+KLENS_API void klens_grammar_state_free(klens_grammar_state* state);
+KLENS_API klens_status klens_grammar_state_reset(klens_grammar_state* state, klens_error* error);
+/* KLENS_BAD_ARGUMENT, and the state is as it was, if the token may not be next. */
+KLENS_API klens_status klens_grammar_state_accept(klens_grammar_state* state, int32_t id,
+                                                  klens_error* error);
+/* Which ids may be next: id i may if bit i % 64 of bits[i / 64] is set. `words` words are written;
+   (klens_model_vocab + 63) / 64 hold all ids. */
+KLENS_API klens_status klens_grammar_state_mask(klens_grammar_state* state, uint64_t* bits,
+                                                size_t words, klens_error* error);
+KLENS_API klens_grammar_progress klens_grammar_state_progress(const klens_grammar_state* state);
 
 /* ---- jobs ------------------------------------------------------------------------------------ */
 

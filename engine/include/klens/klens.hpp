@@ -565,6 +565,9 @@ using TokenizerHandle =
     std::unique_ptr<klens_tokenizer, Freer<klens_tokenizer, klens_tokenizer_free>>;
 using SessionHandle = std::unique_ptr<klens_session, Freer<klens_session, klens_session_free>>;
 using SamplerHandle = std::unique_ptr<klens_sampler, Freer<klens_sampler, klens_sampler_free>>;
+using GrammarHandle = std::unique_ptr<klens_grammar, Freer<klens_grammar, klens_grammar_free>>;
+using GrammarStateHandle =
+    std::unique_ptr<klens_grammar_state, Freer<klens_grammar_state, klens_grammar_state_free>>;
 using DecoderHandle = std::unique_ptr<klens_decoder, Freer<klens_decoder, klens_decoder_free>>;
 
 inline ModelHandle open_model(const std::string& path, const klens_model_options& options) {
@@ -635,6 +638,71 @@ inline int32_t sample(klens_sampler* sampler, const klens_session* session) {
   int32_t id = 0;
   check([&](klens_error* e) { return klens_sampler_sample(sampler, session, &id, e); });
   return id;
+}
+
+// `name` stands for the text in messages.
+inline GrammarHandle new_grammar(const klens_model* model, klens_grammar_kind kind,
+                                 std::string_view text, const std::string& name) {
+  klens_grammar* grammar = nullptr;
+  check([&](klens_error* e) {
+    return klens_grammar_new(model, kind, text.data(), text.size(), name.c_str(), &grammar, e);
+  });
+  return GrammarHandle(grammar);
+}
+
+inline void use_grammar(klens_sampler* sampler, const klens_grammar* grammar) {
+  check([&](klens_error* e) { return klens_sampler_use_grammar(sampler, grammar, e); });
+}
+
+inline GrammarStateHandle new_grammar_state(const klens_grammar* grammar) {
+  klens_grammar_state* state = nullptr;
+  check([&](klens_error* e) { return klens_grammar_state_new(grammar, &state, e); });
+  return GrammarStateHandle(state);
+}
+
+inline GrammarStateHandle fork(const klens_grammar_state* state) {
+  klens_grammar_state* copy = nullptr;
+  check([&](klens_error* e) { return klens_grammar_state_fork(state, &copy, e); });
+  return GrammarStateHandle(copy);
+}
+
+inline void accept(klens_grammar_state* state, int32_t id) {
+  check([&](klens_error* e) { return klens_grammar_state_accept(state, id, e); });
+}
+
+// Bits by id, in words of 64, for `vocab` ids.
+inline std::vector<uint64_t> mask(klens_grammar_state* state, int32_t vocab) {
+  std::vector<uint64_t> bits((static_cast<size_t>(vocab) + 63) / 64);
+  check(
+      [&](klens_error* e) { return klens_grammar_state_mask(state, bits.data(), bits.size(), e); });
+  return bits;
+}
+
+// Logits [vocab] of the caller.
+inline int32_t sample(klens_sampler* sampler, const float* logits, size_t vocab) {
+  int32_t id = 0;
+  check(
+      [&](klens_error* e) { return klens_sampler_sample_logits(sampler, logits, vocab, &id, e); });
+  return id;
+}
+
+inline std::vector<int32_t> draft(const klens_session* session, int32_t next, size_t most) {
+  std::vector<int32_t> ids(most);
+  size_t count = 0;
+  check([&](klens_error* e) {
+    return klens_session_draft(session, next, most, ids.data(), &count, e);
+  });
+  ids.resize(count);
+  return ids;
+}
+
+// How many were fed; logits: [ids][vocab].
+inline size_t eval_drafts(klens_session* session, const std::vector<int32_t>& ids, float* logits) {
+  size_t fed = 0;
+  check([&](klens_error* e) {
+    return klens_session_eval_drafts(session, ids.data(), ids.size(), logits, &fed, e);
+  });
+  return fed;
 }
 
 inline DecoderHandle new_decoder(const klens_tokenizer* tokenizer, bool skip_special) {

@@ -1,0 +1,13 @@
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace klens {
+
+// A draft of what follows a text: what followed the last place where the text's end stood before,
+// of all such places one where the most tokens before agree (two at least). At most `most` tokens;
+// none where the end is new.
+std::vector<int32_t> ngram_draft(std::span<const int32_t> text, size_t most);
+
+}  // namespace klens

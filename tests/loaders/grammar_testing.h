@@ -1,0 +1,44 @@
+#pragma once
+#include <catch2/catch.hpp>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "loaders/grammar/gbnf.h"
+#include "loaders/grammar/json_schema.h"
+#include "loaders/grammar/matcher.h"
+
+namespace klens::grammar {
+
+// A vocabulary whose tokens are all bytes, and some longer texts; 256 ends a turn.
+inline std::shared_ptr<const TokenTable> byte_tokens(const std::vector<std::string>& more = {}) {
+  std::vector<std::string> bytes;
+  for (int byte = 0; byte < 256; ++byte) bytes.emplace_back(1, static_cast<char>(byte));
+  bytes.emplace_back("</s>");
+  bytes.insert(bytes.end(), more.begin(), more.end());
+  return std::make_shared<const TokenTable>(std::move(bytes), std::vector<int32_t>{256});
+}
+
+inline Matcher matcher(const Grammar& grammar, const std::vector<std::string>& more = {}) {
+  return Matcher(std::make_shared<const Constraint>(grammar, byte_tokens(more)));
+}
+
+inline bool accepts(Matcher matcher, const std::string& text) {
+  return matcher.accept_bytes(text) && matcher.complete();
+}
+
+// What parsing says of a text that it refuses; "" if it takes it.
+template <class Parse>
+std::string refusal(const Parse& parse) {
+  try {
+    parse();
+  } catch (const Error& error) {
+    CHECK(std::string(error.what()).find('\n') == std::string::npos);
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace klens::grammar
