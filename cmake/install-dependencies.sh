@@ -18,7 +18,8 @@ if [[ $with_tests == yes ]]; then
   packages+=(catch2 libbenchmark-dev clang valgrind openmpi-bin libopenmpi-dev
              python3-venv python3-dev  # for tests/python-env.sh, and the headers that the wheel is built with
              # A loader and a driver that runs OpenCL's kernels on the CPU; Intel's, for its offline compiler.
-             ocl-icd-libopencl1 pocl-opencl-icd intel-opencl-icd)
+             # Oclgrind interprets them, and sees races and what leaves a buffer.
+             ocl-icd-libopencl1 pocl-opencl-icd intel-opencl-icd oclgrind)
 fi
 
 explain() {

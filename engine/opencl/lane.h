@@ -73,6 +73,7 @@ class OpenClLane final : public Lane {
   void unit(const Weight& w, const LinearInput& x, At bias, const Rows& y);
   void store_rows(const KvCache& cache, const KvCache::Plane& plane, const Rows& x,
                   int64_t position);
+  void attend_some(const AttendArgs& a, const Sequence& s, int64_t from, int64_t count);
   // stats [rows][3]: of each row the greatest, and the sum of e^(z - it) in two floats.
   void normalisers(const Rows& z, At stats);
 

@@ -56,14 +56,20 @@ void OpenClLane::round_input(const Weight& w, LinearInput& x) {
 
 // y = W x + bias of one unit.
 void OpenClLane::unit(const Weight& w, const LinearInput& input, At bias, const Rows& y) {
-  constexpr int64_t kTokens = 8;
   constexpr size_t kSlices = 8;
   const WeightView& view = w.view;
   const LinearInput::Rounded* x = rounded(input, w);
-  const KernelName kernel{"linear", options_of(view, x != nullptr), "linear"};
+  const std::string options = options_of(view, x != nullptr);
+  const OpenClFeatures features = queue_.features("linear", options);
+  // By sub-groups go pieces of 32 columns with one scale.
+  const bool shared =
+      features.sub_groups && (x == nullptr || x->step % 32 == 0 || x->step >= view.cols);
+  const bool matrix = shared && x != nullptr && features.matrix;
+  const int64_t tokens_each = matrix ? queue_.info().matrix_lanes : shared ? 16 : 8;
+  const KernelName kernel{"linear", options, shared ? "linear_by_sub_groups" : "linear"};
   const auto grid = [&](int64_t tokens) {
     return WorkItems{{static_cast<size_t>(view.row_tiles() * kTileOutputs), kSlices,
-                      static_cast<size_t>((tokens + kTokens - 1) / kTokens)},
+                      static_cast<size_t>((tokens + tokens_each - 1) / tokens_each)},
                      {kTileOutputs, kSlices, 1}};
   };
   const int64_t tokens = y.count(), group = group_of(view);

@@ -16,6 +16,8 @@ class OpenClDevice final : public Device {
  public:
   // threads: of the host, for what it does at load. index: see opencl_device(). Throws Error.
   OpenClDevice(int threads, int index);
+  // checked: whether programs are run against the CPU before they are used.
+  OpenClDevice(int threads, OpenClInfo info, bool checked = true);
 
   const char* name() const override { return "opencl"; }
   std::string level() const override;

@@ -73,6 +73,11 @@ class OpenClQueue {
 
   void launch(const KernelName& which, const WorkItems& grid,
               std::initializer_list<Argument> arguments);
+  const OpenClInfo& info() const { return info_; }
+  // What the program uses of the device: which of its kernels there are.
+  OpenClFeatures features(const char* family, const std::string& options) {
+    return programs_->features(family, options);
+  }
   void finish();
   void settle() noexcept { opencl().clFinish(queue_); }
 

@@ -51,6 +51,10 @@ inline std::string devices() {
   return text_of([](char** json, klens_error* e) { return klens_devices(json, e); });
 }
 
+inline std::string device_notes() {
+  return text_of([](char** text, klens_error* e) { return klens_device_notes(text, e); });
+}
+
 inline ModelHandle open_model(const std::string& path, const klens_model_options& options) {
   klens_model* model = nullptr;
   check([&](klens_error* e) { return klens_model_open(path.c_str(), &options, &model, e); });
