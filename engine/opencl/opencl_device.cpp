@@ -112,7 +112,7 @@ class OpenClDevice::Borrowed {
       device.idle_.pop_back();
     }
     lane_->become(device.clock_);
-    lane_->forget_reach();
+    lane_->forget();
     frame_ = std::make_unique<Lane::Frame>(*lane_);
   }
   ~Borrowed() {

@@ -146,6 +146,31 @@ std::vector<float> logits_of(const std::shared_ptr<const Model>& model,
   return logits;
 }
 
+// A golden's model with all units in one format, and what its weights lie in.
+struct Quantised {
+  std::vector<PackedWeight> packed;
+  std::shared_ptr<const Model> model;
+};
+
+Quantised quantised(const std::string& name, const Format& format, int bits,
+                    const ModelOptions& options) {
+  Choice choice;
+  choice.format = format.name;
+  choice.activation_bits = bits;
+  Checkpoint checkpoint = open_checkpoint(data_path("goldens/" + name), true);
+  Quantised made;
+  made.packed.reserve(checkpoint.units.size());
+  for (auto& [unit, stored] : checkpoint.units) {
+    made.packed.push_back(quantise_unit(stored, choice));
+    stored.view = made.packed.back().view();
+    stored.bytes = made.packed.back().qweight.size();
+    stored.format = &format;
+    stored.choice = choice;
+  }
+  made.model = std::make_shared<const Model>(std::move(checkpoint), options);
+  return made;
+}
+
 }  // namespace
 
 // The reference is the scalar one where the build runs this (KLENS_ISA).
@@ -305,22 +330,8 @@ TEST_CASE("models of every format run on OpenCL as on the CPU", "[opencl][operat
     for (const int bits : {8, 16}) {
       if (bits == 16 && format.activation_group == 0) continue;
       CAPTURE(name, format.name, bits);
-      Choice choice;
-      choice.format = format.name;
-      choice.activation_bits = bits;
       const auto run = [&](const ModelOptions& options) {
-        Checkpoint checkpoint = open_checkpoint(data_path("goldens/" + name), true);
-        std::vector<PackedWeight> packed;
-        packed.reserve(checkpoint.units.size());
-        for (auto& [unit, stored] : checkpoint.units) {
-          packed.push_back(quantise_unit(stored, choice));
-          stored.view = packed.back().view();
-          stored.bytes = packed.back().qweight.size();
-          stored.format = &format;
-          stored.choice = choice;
-        }
-        return logits_of(std::make_shared<const Model>(std::move(checkpoint), options),
-                         golden.input_ids);
+        return logits_of(quantised(name, format, bits, options).model, golden.input_ids);
       };
       const std::vector<float> here = run(on_opencl()), there = run({.threads = 2});
       // Integers are the same; an activation next to the middle may round to either side.
@@ -331,6 +342,30 @@ TEST_CASE("models of every format run on OpenCL as on the CPU", "[opencl][operat
       };
       CHECK(distance(here, there) <= 0.1 * distance(full, there) + 1e-4);
     }
+}
+
+TEST_CASE("a decoded token takes few launches", "[opencl][launches]") {
+  if (!has_opencl()) return;
+  // Of mamba2, in_proj is three units; of zamba2, two of six layers have attention and an MLP
+  // besides.
+  const std::pair<const char*, double> models[] = {{"mamba", 10}, {"mamba2", 8}, {"zamba2", 17}};
+  for (const auto& [name, most] : models) {
+    const Quantised made = quantised(name, *find_format("int4g32"), 8, on_opencl());
+    auto& device = dynamic_cast<OpenClDevice&>(made.model->device());
+    const std::vector<int32_t> ids = {1, 2, 3, 4, 5, 6, 7};
+    Session session(made.model, 512);
+    session.eval(std::span(ids).first(5), nullptr);
+    const auto launches_of = [&](size_t at) {
+      const int64_t before = device.launches();
+      session.eval({&ids[at], 1}, nullptr);
+      return static_cast<double>(device.launches() - before);
+    };
+    launches_of(5);  // the first may check programs
+    // Embedding, the last sum, the row that logits are asked of, its norm, and the head.
+    const double layers = (launches_of(6) - 5) / static_cast<double>(made.model->blocks());
+    std::cout << name << ": " << layers << " launches a layer\n";
+    CHECK(layers <= most);
+  }
 }
 
 TEST_CASE("keys beyond FP16 are refused with the cure", "[opencl]") {
