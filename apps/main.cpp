@@ -9,6 +9,7 @@
 #include <cstring>
 #include <exception>
 #include <new>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -18,7 +19,7 @@
 #include "apps/cli/help.h"
 #include "apps/cli/output.h"
 #include "apps/ranks/team.h"
-#include "klens/klens.h"
+#include "klens/klens.hpp"
 
 namespace klens::apps {
 namespace {
@@ -68,6 +69,13 @@ void print_error(const char* message) {
   std::fwrite(line, 1, length, stderr);
 }
 
+// What a driver failed at, and was done otherwise.
+void note_devices() {
+  std::istringstream notes(device_notes());
+  for (std::string line; std::getline(notes, line);)
+    std::fprintf(stderr, "klens: note: %s\n", line.c_str());
+}
+
 void run_command(const Command& command, const std::vector<std::string>& rest) {
   const Arguments arguments(command, rest);
   if (arguments.flag("help")) {
@@ -77,6 +85,7 @@ void run_command(const Command& command, const std::vector<std::string>& rest) {
                      std::to_string(launched().count) + ": start it without mpirun");
   } else {
     command.run(arguments);
+    if (!arguments.flag("quiet")) note_devices();
   }
 }
 

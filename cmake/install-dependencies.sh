@@ -20,7 +20,8 @@ if [[ $with_tests == yes ]]; then
              python3-venv python3-dev  # for tests/python-env.sh, and the headers that the wheel is built with
              abigail-tools  # whether klens.h still fits programs that are built
              # A loader and a driver that runs OpenCL's kernels on the CPU; Intel's, for its offline compiler.
-             ocl-icd-libopencl1 pocl-opencl-icd intel-opencl-icd
+             # Oclgrind interprets them, and sees races and what leaves a buffer.
+             ocl-icd-libopencl1 pocl-opencl-icd intel-opencl-icd oclgrind
              # What schemas allow, said by others, and a validator that did not come from us.
              json-schema-test-suite python3-jsonschema)
 fi

@@ -75,6 +75,14 @@ std::vector<DeviceReport> device_reports() {
   return all;
 }
 
+std::string device_notes() {
+#ifdef KLENS_HAS_OPENCL
+  return opencl_fallbacks();
+#else
+  return "";
+#endif
+}
+
 DeviceChoice find_device(std::string_view name) {
   const size_t colon = name.find(':');
   const std::string_view kind = name.substr(0, colon);

@@ -42,5 +42,7 @@ struct DeviceChoice {
 DeviceChoice find_device(std::string_view name);
 
 std::vector<DeviceReport> device_reports();  // of all kinds
+// What devices of this process do without, as a driver failed: a line each.
+std::string device_notes();
 
 }  // namespace klens

@@ -96,6 +96,7 @@ fuzz_all() {
 
 step dependencies bash cmake/install-dependencies.sh --tests || true
 step python-env bash tests/python-env.sh || true
+step opencl-drivers bash tests/opencl-drivers.sh || true
 # Warnings are errors without sanitizers only: GCC says that with them its warnings have false positives, and
 # it has them, in its own std::regex.
 if step release-build build release -DCMAKE_COMPILE_WARNING_AS_ERROR=ON -DKLENS_BUILD_TESTS=ON -DKLENS_BUILD_BENCH=ON; then

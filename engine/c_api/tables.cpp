@@ -41,6 +41,13 @@ const char* name_of(Better better) {
 
 using namespace klens;
 
+klens_status klens_device_notes(char** text, klens_error* error) {
+  return guarded(error, [&] {
+    require(text, "text");
+    *text = owned_text(device_notes());
+  });
+}
+
 klens_status klens_devices(char** json, klens_error* error) {
   return guarded(error, [&] {
     require(json, "json");

@@ -1,6 +1,7 @@
 // What moves, joins or changes rows, and norms.
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/error.h"
 #include "engine/opencl/lane.h"
@@ -16,6 +17,7 @@ OpenClLane::~OpenClLane() { queue_.free(beyond_); }
 
 void OpenClLane::launch(Step step, const KernelName& which, const WorkItems& grid,
                         std::initializer_list<Argument> arguments) {
+  settle();
   if (clock_ == nullptr) return queue_.launch(which, grid, arguments);
   queue_.finish();
   const Timed timed(clock_, step);
@@ -29,6 +31,7 @@ void OpenClLane::each(const char* name, const Rows& y, std::initializer_list<Arg
 }
 
 void OpenClLane::check_reach() {
+  settle();
   if (!stored_halves_) return;
   stored_halves_ = false;
   int32_t beyond = 0;
@@ -40,6 +43,7 @@ void OpenClLane::check_reach() {
 }
 
 const float* OpenClLane::host(const Rows& x) {
+  settle();
   if (x.none() || x.width() == 0) return take_host<float>(1);
   float* to = take_host<float>(x.count() * x.width());
   Rows together = x;
@@ -53,6 +57,7 @@ const float* OpenClLane::host(const Rows& x) {
 }
 
 void OpenClLane::write(const float* from, const Rows& to) {
+  settle();
   const bool together = to.stride() == to.width();
   const int64_t rows = together ? std::min<int64_t>(to.count(), 1) : to.count();
   const int64_t floats = together ? to.count() * to.width() : to.width();
@@ -68,25 +73,54 @@ At OpenClLane::slot_of(const Sequence& sequence, size_t slot) {
     return At(state.slots.address() + static_cast<uint64_t>(state.layout->at(slot)));
   const int64_t bytes = device_.state_bytes(state.layout->slot(slot));
   const uint64_t zeros = take_bytes(bytes);
+  settle();  // memory may be what it still reads
   queue_.zero(zeros, bytes);
   return At(zeros);
 }
 
+void OpenClLane::settle() {
+  if (const auto norm = std::exchange(norm_, std::nullopt)) launch_norm(*norm, nullptr);
+  if (const auto sum = std::exchange(added_, std::nullopt))
+    each("add_scaled", sum->to, {sum->from, sum->by, sum->to, sum->to.width()});
+}
+
 void OpenClLane::norm(const NormArgs& a) {
-  const int64_t part = a.x.width() / a.heads;
-  launch(Step::kNorm, {"norm", "", "rms_norm"},
-         {{64 * static_cast<size_t>(a.heads), static_cast<size_t>(a.x.count()), 1}, {64, 1, 1}},
-         {a.x, a.y, At(a.weight), int64_t{a.weight.width() > part}, part, a.eps});
+  std::optional<Added> sum = std::exchange(added_, std::nullopt);
+  if (sum && (!same(a.x, sum->to) || overlap(sum->from, a.y.address(), end_of(a.y)))) {
+    added_ = sum;
+    sum.reset();
+  }
+  settle();
+  norm_ = Normed{a, sum};
+  if (a.heads > 1) settle();  // no row is one work-group's
 }
 
 void OpenClLane::gated_norm(const GatedNormArgs& a) {
-  using Order = GatedNormArgs::Order;
-  const Rows& y = a.y;
-  if (a.order == Order::kGate) return each("gate", y, {a.gate, int{a.sigmoid}, y, y.width()});
-  launch(Step::kNorm, {"norm", "", "gated_norm"},
-         {{64 * static_cast<size_t>(a.groups), static_cast<size_t>(y.count()), 1}, {64, 1, 1}},
-         {a.gate, y, At(a.weight), y.width() / a.groups, a.eps,
-          int{a.order == Order::kNormThenGate}, int{a.sigmoid}});
+  if (a.order == GatedNormArgs::Order::kGate)
+    return each("gate", a.y, {a.gate, int{a.sigmoid}, a.y, a.y.width()});
+  settle();
+  norm_ = Normed{a, std::nullopt};
+  if (a.groups > 1) settle();
+}
+
+void OpenClLane::launch_norm(const Normed& norm, const LinearInput::Rounded* rounded) {
+  const LinearInput::Rounded r = rounded != nullptr ? *rounded : LinearInput::Rounded{};
+  const auto grid = [](int64_t parts, int64_t rows) {
+    return WorkItems{{64 * static_cast<size_t>(parts), static_cast<size_t>(rows), 1}, {64, 1, 1}};
+  };
+  if (const auto* g = std::get_if<GatedNormArgs>(&norm.args)) {
+    launch(Step::kNorm, {"norm", "", "gated_norm"}, grid(g->groups, g->y.count()),
+           {g->gate, g->y, At(g->weight), g->y.width() / g->groups, g->eps,
+            int{g->order == GatedNormArgs::Order::kNormThenGate}, int{g->sigmoid}, r.group, r.step,
+            r.planes, At(r.q), r.stride, At(r.scale), At(r.sum)});
+    return;
+  }
+  const NormArgs& a = std::get<NormArgs>(norm.args);
+  const int64_t part = a.x.width() / a.heads;
+  const Added sum = norm.added.value_or(Added{});
+  launch(Step::kNorm, {"norm", "", "rms_norm"}, grid(a.heads, a.x.count()),
+         {a.x, sum.from, sum.by, a.y, At(a.weight), int64_t{a.weight.width() > part}, part, a.eps,
+          r.group, r.step, r.planes, At(r.q), r.stride, At(r.scale), At(r.sum)});
 }
 
 void OpenClLane::activate(const ActivateArgs& a) {
@@ -116,7 +150,8 @@ void OpenClLane::mean(const Rows& a, const Rows& b, const Rows& y) {
   each("mean", y, {a, b, y, y.width()});
 }
 void OpenClLane::add_scaled(const Rows& from, float by, const Rows& to) {
-  each("add_scaled", to, {from, by, to, to.width()});
+  settle();
+  added_ = Added{from, by, to};
 }
 void OpenClLane::deinterleave(const Rows& from, int64_t groups, std::span<const Rows> to) {
   int64_t first = 0;

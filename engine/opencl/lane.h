@@ -1,9 +1,24 @@
 #pragma once
+#include <optional>
+#include <variant>
+
 #include "engine/cpu/step_clock.h"
 #include "engine/device/device.h"
 #include "engine/opencl/queue.h"
 
 namespace klens {
+
+inline bool same(const Rows& a, const Rows& b) {
+  return a.address() == b.address() && a.count() == b.count() && a.width() == b.width() &&
+         a.stride() == b.stride();
+}
+inline uint64_t end_of(const Rows& rows) {
+  return rows.address() +
+         static_cast<uint64_t>((rows.count() - 1) * rows.stride() + rows.width()) * sizeof(float);
+}
+inline bool overlap(const Rows& rows, uint64_t begin, uint64_t end) {
+  return rows.address() < end && begin < end_of(rows);
+}
 
 // Operations as kernels of kernels/opencl, told to the device's queue. Nothing waits but what gives
 // numbers to the host.
@@ -46,15 +61,43 @@ class OpenClLane final : public Lane {
   void divergence(const Rows& z, const Rows& zq, std::span<PositionScore> scores) override;
   void log_sum_exp(const Rows& z, std::span<double> sums) override;
 
+  // Begins again after a pass, which may have ended in the middle.
+  void forget() {
+    added_.reset();
+    norm_.reset();
+    forget_reach();
+  }
+  // Has done what was put off.
+  void settle();
+
   // Throws Error if keys or values that were stored since this was last asked are beyond FP16. A
   // cache is not turned to FP32, as the CPU's is: to know in time, each layer would have to wait.
   void check_reach();
+
+ private:
   void forget_reach() {
     if (stored_halves_) queue_.zero(beyond_, sizeof(int32_t));
     stored_halves_ = false;
   }
 
- private:
+  // A sum and a norm are put off, as what comes next may take them with it: a norm the sum that it
+  // follows, and a linear layer's rounding the norm that it follows. In a decoded token each launch
+  // saved is time.
+  struct Added {
+    Rows from;
+    float by;
+    Rows to;
+  };
+  struct Normed {
+    std::variant<NormArgs, GatedNormArgs> args;
+    std::optional<Added> added;
+  };
+  static const Rows& result_of(const Normed& norm) {
+    const auto* a = std::get_if<NormArgs>(&norm.args);
+    return a != nullptr ? a->y : std::get<GatedNormArgs>(norm.args).y;
+  }
+  // rounded: where the result goes to in 8 bits too; or null.
+  void launch_norm(const Normed& norm, const LinearInput::Rounded* rounded);
   void launch(Step step, const KernelName& which, const WorkItems& grid,
               std::initializer_list<Argument> arguments);
   // Of elementwise.cl, over y's columns and rows; the width is the last argument.
@@ -64,6 +107,7 @@ class OpenClLane final : public Lane {
   At put(std::span<const T> values) {
     const int64_t bytes = static_cast<int64_t>(values.size_bytes());
     const uint64_t at = take_bytes(bytes);
+    settle();  // memory may be what it still reads
     queue_.write(values.data(), at, bytes);
     return At(at);
   }
@@ -73,6 +117,7 @@ class OpenClLane final : public Lane {
   void unit(const Weight& w, const LinearInput& x, At bias, const Rows& y);
   void store_rows(const KvCache& cache, const KvCache::Plane& plane, const Rows& x,
                   int64_t position);
+  void attend_some(const AttendArgs& a, const Sequence& s, int64_t from, int64_t count);
   // stats [rows][3]: of each row the greatest, and the sum of e^(z - it) in two floats.
   void normalisers(const Rows& z, At stats);
 
@@ -81,6 +126,8 @@ class OpenClLane final : public Lane {
   StepClock* clock_ = nullptr;
   uint64_t beyond_;             // an int: whether FP16 had no room
   bool stored_halves_ = false;  // since it was last looked at
+  std::optional<Added> added_;
+  std::optional<Normed> norm_;
 };
 
 }  // namespace klens

@@ -1,5 +1,6 @@
 // Linear layers and the embedding.
 #include <algorithm>
+#include <utility>
 
 #include "engine/opencl/lane.h"
 
@@ -40,13 +41,35 @@ void OpenClLane::round_input(const Weight& w, LinearInput& x) {
   if (group == 0 || rounded(x, w) != nullptr) return;
   const int planes = w.activation_planes;
   const int64_t step = step_of(w), stride = (cols + 31) / 32 * 32, steps = (cols + step - 1) / step;
-  const LinearInput::Rounded made{.group = group,
-                                  .step = step,
-                                  .stride = stride,
-                                  .planes = planes,
-                                  .q = take_bytes(tokens * planes * stride),
-                                  .scale = take_bytes(tokens * planes * steps * 4),
-                                  .sum = take_bytes(tokens * planes * steps * 4)};
+  const auto make = [&] {
+    return LinearInput::Rounded{.group = group,
+                                .step = step,
+                                .stride = stride,
+                                .planes = planes,
+                                .q = take_bytes(tokens * planes * stride),
+                                .scale = take_bytes(tokens * planes * steps * 4),
+                                .sum = take_bytes(tokens * planes * steps * 4)};
+  };
+  LinearInput::Rounded made = make();
+  if (norm_ && same(result_of(*norm_), x.x)) {
+    // What it reads may lie in memory that has been given back; each work-group writes while others
+    // read.
+    const auto in_the_way = [&](uint64_t at, int64_t bytes) {
+      const auto overlaps = [&](const Rows& rows) {
+        return !rows.none() && overlap(rows, at, at + static_cast<uint64_t>(bytes));
+      };
+      const auto* a = std::get_if<NormArgs>(&norm_->args);
+      return overlaps(a != nullptr ? a->x : std::get<GatedNormArgs>(norm_->args).gate) ||
+             (norm_->added && overlaps(norm_->added->from));
+    };
+    const int64_t floats = tokens * planes * steps * 4;
+    while (in_the_way(made.q, tokens * planes * stride) || in_the_way(made.scale, floats) ||
+           in_the_way(made.sum, floats))
+      made = make();
+    launch_norm(*std::exchange(norm_, std::nullopt), &made);
+    x.rounded.push_back(made);
+    return;
+  }
   const int64_t groups = (cols + group - 1) / group;
   launch(
       Step::kQuantize, {"activations", "", "quantise"}, over_columns(groups, tokens),
@@ -56,14 +79,20 @@ void OpenClLane::round_input(const Weight& w, LinearInput& x) {
 
 // y = W x + bias of one unit.
 void OpenClLane::unit(const Weight& w, const LinearInput& input, At bias, const Rows& y) {
-  constexpr int64_t kTokens = 8;
   constexpr size_t kSlices = 8;
   const WeightView& view = w.view;
   const LinearInput::Rounded* x = rounded(input, w);
-  const KernelName kernel{"linear", options_of(view, x != nullptr), "linear"};
+  const std::string options = options_of(view, x != nullptr);
+  const OpenClFeatures features = queue_.features("linear", options);
+  // By sub-groups go pieces of 32 columns with one scale.
+  const bool shared =
+      features.sub_groups && (x == nullptr || x->step % 32 == 0 || x->step >= view.cols);
+  const bool matrix = shared && x != nullptr && features.matrix;
+  const int64_t tokens_each = matrix ? queue_.info().matrix_lanes : shared ? 16 : 8;
+  const KernelName kernel{"linear", options, shared ? "linear_by_sub_groups" : "linear"};
   const auto grid = [&](int64_t tokens) {
     return WorkItems{{static_cast<size_t>(view.row_tiles() * kTileOutputs), kSlices,
-                      static_cast<size_t>((tokens + kTokens - 1) / kTokens)},
+                      static_cast<size_t>((tokens + tokens_each - 1) / tokens_each)},
                      {kTileOutputs, kSlices, 1}};
   };
   const int64_t tokens = y.count(), group = group_of(view);

@@ -60,13 +60,17 @@ class Parts {
 
 }  // namespace
 
-OpenClDevice::OpenClDevice(int threads, int index)
-    : info_(opencl_device(index)),
+OpenClDevice::OpenClDevice(int threads, int index) : OpenClDevice(threads, opencl_device(index)) {}
+
+OpenClDevice::OpenClDevice(int threads, OpenClInfo info, bool checked)
+    : info_(std::move(info)),
       threads_(thread_count(threads)),
       arena_(threads_),
-      queue_(info_, [this](const std::string& family, const std::string& options) {
-        return self_check(*this, family, options);
-      }) {}
+      queue_(info_,
+             checked
+                 ? [this](const std::string& family,
+                          const std::string& options) { return self_check(*this, family, options); }
+                 : OpenClPrograms::Check()) {}
 
 std::string OpenClDevice::level() const {
   std::string features;
@@ -108,7 +112,7 @@ class OpenClDevice::Borrowed {
       device.idle_.pop_back();
     }
     lane_->become(device.clock_);
-    lane_->forget_reach();
+    lane_->forget();
     frame_ = std::make_unique<Lane::Frame>(*lane_);
   }
   ~Borrowed() {

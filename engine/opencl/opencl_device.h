@@ -16,10 +16,13 @@ class OpenClDevice final : public Device {
  public:
   // threads: of the host, for what it does at load. index: see opencl_device(). Throws Error.
   OpenClDevice(int threads, int index);
+  // checked: whether programs are run against the CPU before they are used.
+  OpenClDevice(int threads, OpenClInfo info, bool checked = true);
 
   const char* name() const override { return "opencl"; }
   std::string level() const override;
   int threads() const override { return threads_; }
+  int64_t launches() const { return queue_.launches(); }  // of kernels, so far
 
   uint64_t allocate(int64_t bytes) override { return queue_.allocate(bytes); }
   void free(uint64_t address, int64_t) noexcept override { queue_.free(address); }

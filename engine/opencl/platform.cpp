@@ -19,6 +19,8 @@ constexpr OpenClFeature kFeatures[] = {
      &OpenClFeatures::rounded_division},
     {"integer-dot", "dot products of packed 8-bit integers", &OpenClFeatures::integer_dot},
     {"in-place", "weights read where the host has mapped them", &OpenClFeatures::in_place},
+    {"sub-groups", "sub-groups of 16 that share what they read", &OpenClFeatures::sub_groups},
+    {"matrix", "products of small matrices of 8-bit integers", &OpenClFeatures::matrix},
 };
 
 std::string text_of(cl_device_id device, cl_device_info what) {
@@ -105,6 +107,7 @@ OpenClInfo info_of(cl_platform_id platform, cl_device_id device) {
   info.name = text_of(device, CL_DEVICE_NAME);
   info.driver = text_of(device, CL_DRIVER_VERSION);
   info.version = text_of(device, CL_DEVICE_VERSION);
+  info.c_version = "CL3.0";
   const auto type = number_of<cl_device_type>(device, CL_DEVICE_TYPE);
   info.gpu = (type & CL_DEVICE_TYPE_GPU) != 0;
   info.cpu = (type & CL_DEVICE_TYPE_CPU) != 0;
@@ -119,9 +122,19 @@ OpenClInfo info_of(cl_platform_id platform, cl_device_id device) {
   info.keeps_programs = info.platform == "Portable Computing Language";
   info.sub_group_sizes = sub_group_sizes(device, extensions);
   const auto floats = number_of<cl_device_fp_config>(device, CL_DEVICE_SINGLE_FP_CONFIG);
-  info.has = {.rounded_division = (floats & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0,
-              .integer_dot = lists(extensions, "cl_khr_integer_dot_product"),
-              .in_place = info.cpu};
+  const auto groups_of = [&](int64_t lanes) {
+    const std::vector<int64_t>& sizes = info.sub_group_sizes;
+    return std::find(sizes.begin(), sizes.end(), lanes) != sizes.end();
+  };
+  // Xe-HPG has sub-groups of 8 and multiplies by these, later ones begin at 16.
+  info.matrix_lanes = groups_of(8) ? 8 : 16;
+  const bool sub_groups = groups_of(16) && lists(extensions, "cl_intel_subgroups");
+  info.has = {
+      .rounded_division = (floats & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0,
+      .integer_dot = lists(extensions, "cl_khr_integer_dot_product"),
+      .in_place = info.cpu,
+      .sub_groups = sub_groups,
+      .matrix = sub_groups && lists(extensions, "cl_intel_subgroup_matrix_multiply_accumulate")};
   info.uses = allowed(info.has);
   if (number_of<cl_bool>(device, CL_DEVICE_COMPILER_AVAILABLE) == CL_FALSE)
     info.problem = "its driver has no compiler";

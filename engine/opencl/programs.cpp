@@ -37,7 +37,20 @@ std::vector<std::byte> binary_of(cl_program program) {
   return binary;
 }
 
+std::mutex fallbacks_mutex;
+std::string fallbacks;  // of all devices of this process
+
+void note_fallback(const std::string& line) {
+  const std::lock_guard lock(fallbacks_mutex);
+  if (fallbacks.find(line + "\n") == std::string::npos) fallbacks += line + "\n";
+}
+
 }  // namespace
+
+std::string opencl_fallbacks() {
+  const std::lock_guard lock(fallbacks_mutex);
+  return fallbacks;
+}
 
 std::string opencl_source(std::string_view family) {
   std::string common, own;
@@ -49,39 +62,71 @@ std::string opencl_source(std::string_view family) {
   return common + own;
 }
 
-std::string opencl_options(const OpenClFeatures& features) {
-  std::string options = "-cl-std=CL3.0";
+std::string opencl_options(const OpenClInfo& info, const OpenClFeatures& features) {
+  std::string options = "-cl-std=" + info.c_version;
   if (features.rounded_division) options += " -cl-fp32-correctly-rounded-divide-sqrt";
   if (features.rounded_division) options += " -DROUNDED_DIVISION";
   if (features.integer_dot) options += " -DINTEGER_DOT";
-  return options;
+  if (features.sub_groups) options += " -DSUB_GROUPS";
+  if (!features.sub_groups || !features.matrix) return options;
+  options += " -DMATRIX=" + std::to_string(info.matrix_lanes);
+  return options + (info.matrix_model ? " -DMATRIX_MODEL" : "");
 }
 
 OpenClPrograms::~OpenClPrograms() {
-  for (auto& [key, program] : programs_) {
-    for (auto& [name, kernel] : program.kernels) opencl().clReleaseKernel(kernel);
-    opencl().clReleaseProgram(program.program);
+  for (auto& [key, program] : programs_) release(program);
+}
+
+void OpenClPrograms::release(Program& program) {
+  for (auto& [name, kernel] : program.kernels) opencl().clReleaseKernel(kernel);
+  opencl().clReleaseProgram(program.program);
+}
+
+// Where it fails with the device's features, it is made once more with none.
+OpenClPrograms::Program& OpenClPrograms::find(const char* family, const std::string& options) {
+  const std::pair<std::string, std::string> key(family, options);
+  if (const auto found = programs_.find(key); found != programs_.end()) return found->second;
+  OpenClFeatures none{};
+  none.in_place = info_.uses.in_place;
+  const bool again = opencl_options(info_, info_.uses) != opencl_options(info_, none);
+  std::string failed;
+  try {
+    Program& program = programs_.emplace(key, make(family, options, info_.uses)).first->second;
+    program.wrong = judge(family, options, program.key);
+    if (program.wrong.empty() || !again) return program;
+    failed = "computes wrongly: " + program.wrong;
+    release(program);
+    programs_.erase(key);
+  } catch (const Error& error) {
+    if (!again || programs_.contains(key)) throw;
+    failed = error.what();
   }
+  Program& program = programs_.emplace(key, make(family, options, none)).first->second;
+  program.wrong = judge(family, options, program.key);
+  if (program.wrong.empty())
+    note_fallback(info_.name + ": " + family + ".cl" + (options.empty() ? "" : " ") + options +
+                  " does without the device's features, as with them it " + failed);
+  return program;
+}
+
+OpenClFeatures OpenClPrograms::features(const char* family, const std::string& options) {
+  const std::lock_guard lock(mutex_);
+  return find(family, options).features;
 }
 
 cl_kernel OpenClPrograms::kernel(const KernelName& which) {
   const std::lock_guard lock(mutex_);
-  const std::pair<std::string, std::string> key(which.family, which.options);
-  auto found = programs_.find(key);
-  if (found == programs_.end()) {
-    found = programs_.emplace(key, make(which.family, which.options)).first;
-    found->second.wrong = judge(which.family, which.options, found->second.key);
-  }
-  if (const std::string& wrong = found->second.wrong; !wrong.empty())
-    throw Error(ErrorKind::kUnsupported,
-                "backend opencl: " + info_.name + " (driver " + info_.driver + ") computes " +
-                    which.family + ".cl wrongly: " + wrong +
-                    "; try KLENS_OPENCL_FEATURES=none or another driver, or use --backend cpu");
-  auto& kernels = found->second.kernels;
+  Program& program = find(which.family, which.options);
+  if (!program.wrong.empty())
+    throw Error(ErrorKind::kUnsupported, "backend opencl: " + info_.name + " (driver " +
+                                             info_.driver + ") computes " + which.family +
+                                             ".cl wrongly: " + program.wrong +
+                                             "; try another driver, or use --backend cpu");
+  auto& kernels = program.kernels;
   if (const auto made = kernels.find(std::string_view(which.name)); made != kernels.end())
     return made->second;
   cl_int status = CL_SUCCESS;
-  const cl_kernel kernel = opencl().clCreateKernel(found->second.program, which.name, &status);
+  const cl_kernel kernel = opencl().clCreateKernel(program.program, which.name, &status);
   check_opencl(status, "clCreateKernel");
   kernels.emplace(which.name, kernel);
   return kernel;
@@ -100,19 +145,21 @@ std::string OpenClPrograms::judge(const char* family, const std::string& options
   return wrong;
 }
 
-OpenClPrograms::Program OpenClPrograms::make(const char* family, const std::string& options) {
+OpenClPrograms::Program OpenClPrograms::make(const char* family, const std::string& options,
+                                             const OpenClFeatures& features) {
   const std::string source = opencl_source(family);
-  const std::string all = opencl_options(info_.uses) + (options.empty() ? "" : " ") + options;
+  const std::string all = opencl_options(info_, features) + (options.empty() ? "" : " ") + options;
   const std::string key = info_.platform + "\n" + info_.platform_version + "\n" + info_.name +
                           "\n" + info_.driver + "\n" + info_.version + "\n" + all + "\n" + source;
   // To give binaries away PoCL would compile every kernel once more, for any size of work-groups.
-  if (info_.keeps_programs) return {key, build(family, source, all), "", {}};
+  if (info_.keeps_programs) return {features, key, build(family, source, all), "", {}};
   if (const auto binary = cache_.load(key))
-    if (const cl_program program = from_binary(*binary, all)) return {key, program, "", {}};
+    if (const cl_program program = from_binary(*binary, all))
+      return {features, key, program, "", {}};
   const cl_program program = build(family, source, all);
   if (const std::vector<std::byte> binary = binary_of(program); !binary.empty())
     cache_.store(key, binary);
-  return {key, program, "", {}};
+  return {features, key, program, "", {}};
 }
 
 // Null where the driver takes it no more.

@@ -18,8 +18,9 @@ struct KernelName {
 };
 
 // The programs of a device, each compiled when it is first asked for, or taken from the cache, and
-// checked before it is first used with this device and driver: the verdict is kept beside it. Safe
-// from several threads.
+// checked before it is first used with this device and driver: the verdict is kept beside it. One
+// that the driver does not compile, or that computes wrongly, is made again without the device's
+// features. Safe from several threads.
 class OpenClPrograms {
  public:
   // What is wrong with a program, which may ask for kernels; "" if nothing.
@@ -32,17 +33,22 @@ class OpenClPrograms {
   OpenClPrograms& operator=(const OpenClPrograms&) = delete;
 
   // Throws Error with what the compiler said first, where it refuses, and where the program
-  // computes wrongly.
+  // computes wrongly, without features too.
   cl_kernel kernel(const KernelName& which);
+  // What the program uses of the device, so what kernels it has.
+  OpenClFeatures features(const char* family, const std::string& options);
 
  private:
   struct Program {
+    OpenClFeatures features;
     std::string key;
     cl_program program;
     std::string wrong;  // what its check found
     std::map<std::string, cl_kernel, std::less<>> kernels;
   };
-  Program make(const char* family, const std::string& options);
+  Program& find(const char* family, const std::string& options);
+  Program make(const char* family, const std::string& options, const OpenClFeatures& features);
+  static void release(Program& program);
   std::string judge(const char* family, const std::string& options, const std::string& key);
   cl_program build(const std::string& family, const std::string& source,
                    const std::string& options) const;
@@ -56,9 +62,12 @@ class OpenClPrograms {
   std::map<std::pair<std::string, std::string>, Program> programs_;  // by family and options
 };
 
-// What a family's program is made of, for a device with these features: its source, and the
-// compiler's options in front of those that specialise it.
+// Which programs of this process do without features, and why: a line each.
+std::string opencl_fallbacks();
+
+// What a family's program is made of, for a device when these of its features are used: its source,
+// and the compiler's options in front of those that specialise it.
 std::string opencl_source(std::string_view family);
-std::string opencl_options(const OpenClFeatures& features);
+std::string opencl_options(const OpenClInfo& info, const OpenClFeatures& features);
 
 }  // namespace klens

@@ -188,6 +188,7 @@ void OpenClQueue::launch(const KernelName& which, const WorkItems& grid,
                          std::initializer_list<Argument> arguments) {
   if (grid.items[0] * grid.items[1] * grid.items[2] == 0) return;
   const cl_kernel kernel = programs_->kernel(which);
+  ++launches_;
   const std::lock_guard lock(mutex_);
   cl_uint index = 0;
   for (const Argument& argument : arguments) {

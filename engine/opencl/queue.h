@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <initializer_list>
 #include <mutex>
 #include <optional>
@@ -73,6 +74,12 @@ class OpenClQueue {
 
   void launch(const KernelName& which, const WorkItems& grid,
               std::initializer_list<Argument> arguments);
+  const OpenClInfo& info() const { return info_; }
+  // What the program uses of the device: which of its kernels there are.
+  OpenClFeatures features(const char* family, const std::string& options) {
+    return programs_->features(family, options);
+  }
+  int64_t launches() const { return launches_; }  // since it was made
   void finish();
   void settle() noexcept { opencl().clFinish(queue_); }
 
@@ -94,6 +101,7 @@ class OpenClQueue {
   std::vector<cl_mem> buffers_;  // by number, from 1 on; null where it was freed
   std::vector<size_t> free_;     // numbers
   std::optional<OpenClPrograms> programs_;
+  std::atomic<int64_t> launches_{0};
 };
 
 }  // namespace klens

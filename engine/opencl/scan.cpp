@@ -6,6 +6,17 @@
 #include "engine/opencl/opencl_device.h"
 
 namespace klens {
+namespace {
+
+// Of scan.cl's work-groups: channels, slices of a channel's states, states that a slice holds.
+constexpr int64_t kChannels = 16, kSlices = 8, kHeld = 16;
+
+WorkItems over_channels(int64_t channels, int64_t heads = 1) {
+  const auto all = static_cast<size_t>((channels + kChannels - 1) / kChannels * kChannels);
+  return {{all, kSlices, static_cast<size_t>(heads)}, {kChannels, kSlices, 1}};
+}
+
+}  // namespace
 
 int64_t OpenClDevice::state_bytes(const StateSlot& slot) const {
   const int64_t size = slot.kind == StateSlot::Kind::kConv1d ? (slot.width - 1) * slot.channels
@@ -21,6 +32,7 @@ void OpenClLane::conv1d(const Conv1dArgs& a, const Batch& batch) {
     const Rows x = a.x.rows(s.row, s.tokens), y = a.y.rows(s.row, s.tokens);
     launch(Step::kConv, {"scan", "", "conv1d"}, over_columns(channels, s.tokens),
            {x, At(a.weight), At(a.bias), state, y, taps, channels});
+    if (s.tokens == 1) continue;
     launch(Step::kConv, {"scan", "", "conv1d_state"}, over_columns(channels, 1),
            {x, s.tokens, state, taps, channels});
   }
@@ -35,6 +47,7 @@ void OpenClLane::short_conv(const ShortConvArgs& a, const Batch& batch) {
     launch(Step::kConv, {"scan", "", "short_conv"}, over_columns(channels, s.tokens),
            {own(a.before), own(a.after), own(a.x), At(a.weight), At(a.bias), state, own(a.y), taps,
             channels});
+    if (s.tokens == 1) continue;
     launch(Step::kConv, {"scan", "", "short_conv_state"}, over_columns(channels, 1),
            {own(a.before), own(a.x), s.tokens, state, taps, channels});
   }
@@ -46,13 +59,12 @@ void OpenClLane::selective_scan(const SelectiveScanArgs& a, const Batch& batch) 
   const Rows dt = take(a.x.count(), channels);
   LinearInput input(a.dt);
   linear(a.dt_proj, input, {}, dt);
-  each("time_steps", dt, {dt, At(a.dt_bias), 0.0f, INFINITY, dt, channels});
   for (const Sequence& s : batch.sequences) {
     const auto own = [&](const Rows& x) { return x.rows(s.row, s.tokens); };
     const At state(slot_of(s, a.slot).address + static_cast<uint64_t>(a.first) * sizeof(float));
-    launch(Step::kScan, {"scan", "", "selective_scan"}, over_columns(channels, 1),
-           {own(a.x), own(dt), own(a.z), own(a.b), own(a.c), At(a.a), At(a.d), state, own(a.y),
-            s.tokens, inner, states, channels});
+    launch(Step::kScan, {"scan", "", "selective_scan"}, over_channels(channels),
+           {own(a.x), own(dt), At(a.dt_bias), own(a.z), own(a.b), own(a.c), At(a.a), At(a.d), state,
+            own(a.y), s.tokens, inner, states, channels});
   }
 }
 
@@ -60,14 +72,12 @@ void OpenClLane::ssd_scan(const SsdScanArgs& a, const Batch& batch) {
   if (batch.sequences.empty()) return;
   const Frame frame(*this);
   const StateSlot& slot = batch.sequences.front().state->layout->slot(a.slot);
-  const Rows dt = take(a.dt.count(), slot.heads);
-  each("time_steps", dt, {a.dt, At(a.dt_bias), a.dt_min, a.dt_max, dt, slot.heads});
   for (const Sequence& s : batch.sequences) {
     const auto own = [&](const Rows& x) { return x.rows(s.row, s.tokens); };
-    launch(Step::kScan, {"scan", "", "ssd_scan"}, over_columns(slot.channels, 1),
-           {own(a.x), own(dt), own(a.b), own(a.c), At(a.a), At(a.d), slot_of(s, a.slot), own(a.y),
-            s.tokens, slot.channels / slot.heads, slot.heads / slot.groups, slot.states,
-            slot.channels});
+    launch(Step::kScan, {"scan", "", "ssd_scan"}, over_channels(slot.channels),
+           {own(a.x), own(a.dt), At(a.dt_bias), a.dt_min, a.dt_max, own(a.b), own(a.c), At(a.a),
+            At(a.d), slot_of(s, a.slot), own(a.y), s.tokens, slot.channels / slot.heads,
+            slot.heads / slot.groups, slot.states, slot.channels});
   }
 }
 
@@ -86,8 +96,10 @@ void OpenClLane::delta_rule(const DeltaRuleArgs& a, const Batch& batch) {
          {a.q, a.k, k_dim, factors, key_heads});
   for (const Sequence& s : batch.sequences) {
     const auto own = [&](const Rows& x) { return x.rows(s.row, s.tokens); };
+    const bool held = k_dim <= kHeld * kSlices;
     launch(
-        Step::kScan, {"scan", "", "delta_rule"}, over_columns(v_dim, heads),
+        Step::kScan, {"scan", "", held ? "delta_rule" : "delta_rule_of_any"},
+        held ? over_channels(v_dim, heads) : over_columns(v_dim, heads),
         {own(a.q), own(a.k), own(a.v), own(factors), own(decay), own(beta), slot_of(s, a.slot),
          own(a.y), s.tokens, heads, key_heads, int{a.tiled}, decay.width() / heads, k_dim, v_dim});
   }

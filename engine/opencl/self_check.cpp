@@ -17,12 +17,15 @@ std::vector<OperationCase> cases_of(const std::string& family, const std::string
   if (family == "scores") return score_cases({2, 300, 1});
   if (int kv = 0; family == "attention") {
     if (std::sscanf(options.c_str(), "-DKV=%d", &kv) != 1) return rope_cases({3, 7, 1});
-    return attention_cases({37, 9, 1}, static_cast<KvType>(kv));
+    std::vector<OperationCase> all = attention_cases({37, 9, 1}, static_cast<KvType>(kv));
+    for (OperationCase& one : attention_cases({515, 3, 1}, static_cast<KvType>(kv)))
+      all.push_back(std::move(one));  // over the keys of a part
+    return all;
   }
   int layout = 0, minima = 0, rounded = 0;
   if (family == "linear" && std::sscanf(options.c_str(), "-DLAYOUT=%d -DMINIMA=%d -DROUNDED=%d",
                                         &layout, &minima, &rounded) == 3)
-    return linear_cases({9, 101, 1}, static_cast<Layout>(layout), minima != 0, rounded != 0);
+    return linear_cases({17, 101, 1}, static_cast<Layout>(layout), minima != 0, rounded != 0);
   return {};
 }
 

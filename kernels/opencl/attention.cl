@@ -53,15 +53,18 @@ __kernel void store_kv(ROWS_IN(x), OUT(to), OUT(scale), OUT(beyond), int heads, 
 // Runs of rows that follow each other in memory and in position; of no rows where there are fewer.
 #define RUNS int row0, int rows0, int key0, int row1, int rows1, int key1, int row2, int rows2, int key2
 
-// A work-group of ITEMS takes a query of a head: group (head, query). It sees the keys in blocks of
-// ITEMS that begin at multiples of ITEMS in the sequence, so that a query's result does not depend
-// on what others its call holds, nor on where in memory keys lie. work: k_dim + v_dim floats.
+// A work-group of ITEMS takes a query of a head, and PART keys: group (head, query, part). It sees
+// them in blocks of ITEMS that begin at multiples of ITEMS in the sequence, so that a query's result
+// does not depend on what others its call holds, nor on where in memory keys lie. Where there are
+// several parts, what was seen of each is left in `parts`, [queries][heads][parts][2 + v_dim]: the
+// greatest score, and sums of e^(score - it) and of values times that. work: k_dim + v_dim floats.
 #define ITEMS 64
+#define PART 512
 
 __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
 __kernel void attend(ROWS_IN(q), IN(k), IN(v), IN(k_scale), IN(v_scale), RUNS, float scale,
                      int reach, int pinned, int position, int heads, int kv_heads, int k_dim,
-                     int v_dim, ROWS_OUT(y), __local float* work) {
+                     int v_dim, ROWS_OUT(y), OUT(parts), __local float* work) {
   __local float scores[ITEMS], weights[ITEMS];
   __local int rows[ITEMS];
   const int item = get_local_id(0), head = get_group_id(0), t = get_group_id(1);
@@ -71,8 +74,9 @@ __kernel void attend(ROWS_IN(q), IN(k), IN(v), IN(k_scale), IN(v_scale), RUNS, f
   for (int i = item; i < k_dim; i += ITEMS) query[i] = from[i];
   for (int i = item; i < v_dim; i += ITEMS) sums[i] = 0;
   float most = -INFINITY, total = 0;
+  const int begin = get_group_id(2) * PART, end = min(begin + PART, own + 1);
   barrier(CLK_LOCAL_MEM_FENCE);
-  for (int first = 0; first <= own; first += ITEMS) {
+  for (int first = begin; first < end; first += ITEMS) {
     if (own - min(first + ITEMS - 1, own) > reach && first >= pinned) continue;
     const int key = first + item;
     const bool seen = key <= own && (own - key <= reach || key < pinned);
@@ -118,7 +122,33 @@ __kernel void attend(ROWS_IN(q), IN(k), IN(v), IN(k_scale), IN(v_scale), RUNS, f
       sums[i] = fma(sums[i], fade, sum);
     }
   }
-  __global float* to = ROW_OUT(y, t) + head * v_dim;
-  for (int i = item; i < v_dim; i += ITEMS) to[i] = divide(sums[i], total);
+  if (ABSENT(parts)) {
+    __global float* to = ROW_OUT(y, t) + head * v_dim;
+    for (int i = item; i < v_dim; i += ITEMS) to[i] = divide(sums[i], total);
+  } else {
+    __global float* to =
+        WRITE(float, parts) +
+        (((long)t * heads + head) * get_num_groups(2) + get_group_id(2)) * (2 + v_dim);
+    if (item == 0) vstore2((float2)(most, total), 0, to);
+    for (int i = item; i < v_dim; i += ITEMS) to[2 + i] = sums[i];
+  }
+}
+
+// The parts of each query of a head, joined in order; those of which nothing was seen are left out.
+// Item (i, h, t): a value of a head.
+__kernel void join_parts(IN(parts), int count, int heads, int v_dim, ROWS_OUT(y)) {
+  const int i = get_global_id(0), h = get_global_id(1), t = get_global_id(2);
+  if (i >= v_dim) return;
+  __global const float* part = READ(float, parts) + ((long)t * heads + h) * count * (2 + v_dim);
+  float most = -INFINITY, total = 0, sum = 0;
+  for (int n = 0; n < count; ++n, part += 2 + v_dim) {
+    if (part[0] == -INFINITY) continue;
+    const float greatest = fmax(most, part[0]);
+    const float fade = exp_of(most - greatest), by = exp_of(part[0] - greatest);
+    total = fma(total, fade, part[1] * by);
+    sum = fma(sum, fade, part[2 + i] * by);
+    most = greatest;
+  }
+  ROW_OUT(y, t)[h * v_dim + i] = divide(sum, total);
 }
 #endif

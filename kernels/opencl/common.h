@@ -109,6 +109,48 @@ inline Pair pair_add_product(Pair sum, float a, float b) {
   return (Pair)(added.x, added.y + fma(a, b, -product));
 }
 
+// Where activations of 8 bits go, in groups of columns: plane p of row t is row t * planes + p of q,
+// scale and sum. planes is 1 or 2; the second has what the first lost.
+#define ROUNDED_OUT int group, int step, int planes, OUT(q), int q_stride, OUT(scale), OUT(sum)
+#define ROUNDED_VALUES \
+  group, step, planes, q_buffer, q_at, q_stride, scale_buffer, scale_at, sum_buffer, sum_at
+
+// Group g of row t of them.
+inline void round_group(__global const float* row, int cols, int g, int t, ROUNDED_OUT) {
+  const int begin = g * group, end = min(cols, begin + group);
+  const int padded = min((cols + 31) / 32 * 32, begin + group), steps = (cols + step - 1) / step;
+  float lost_scale = 0;
+  for (int p = 0; p < planes; ++p) {
+    const long at = (long)t * planes + p;
+    __global char* to = WRITE(char, q) + at * q_stride;
+    __global const char* first = to - q_stride;  // of the plane before, where there is one
+    float most = 0;
+    for (int k = begin; k < end; ++k) {
+      const float v = p == 0 ? row[k] : row[k] - lost_scale * (float)first[k];
+      most = fmax(most, fabs(v));
+    }
+    const bool none = most < 0x1p-120f;
+    const float factor = none ? 0.0f : divide(127.0f, most);
+    const float unit = none ? 0.0f : divide(most, 127.0f);
+    for (int from = begin; from < padded; from += step) {
+      int total = 0;
+      for (int k = from; k < min(padded, from + step); ++k) {
+        char rounded = 0;
+        if (k < end) {
+          const float v = p == 0 ? row[k] : row[k] - lost_scale * (float)first[k];
+          rounded = (char)clamp(rint(v * factor), -127.0f, 127.0f);
+        }
+        to[k] = rounded;
+        total += rounded;
+      }
+      if (from >= cols) continue;
+      WRITE(float, scale)[at * steps + from / step] = unit;
+      WRITE(int, sum)[at * steps + from / step] = total;
+    }
+    lost_scale = unit;
+  }
+}
+
 // The sum of a work-group's pairs, the same in each of its `size` (a power of two) work-items.
 inline Pair sum_of_group(Pair own, __local Pair* work, int item, int size) {
   barrier(CLK_LOCAL_MEM_FENCE);

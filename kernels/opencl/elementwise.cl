@@ -68,12 +68,6 @@ __kernel void negate_exp(ROWS_OUT(x), int width) {
   ROW_OUT(x, t)[c] = -exp_of(ROW_IN(x, t)[c]);
 }
 
-// clamp(softplus(x + bias), low, high)
-__kernel void time_steps(ROWS_IN(x), IN(bias), float low, float high, ROWS_OUT(y), int width) {
-  COLUMN;
-  ROW_OUT(y, t)[c] = clamp(softplus(ROW_IN(x, t)[c] + READ(float, bias)[c]), low, high);
-}
-
 // exp(rate softplus(x + bias)); a rate is that of `each` columns.
 __kernel void decays(ROWS_IN(x), IN(bias), IN(rate), int each, ROWS_OUT(y), int width) {
   COLUMN;

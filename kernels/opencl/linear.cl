@@ -50,37 +50,50 @@ inline int lines_of(int cols) {
 #endif
 }
 
-// The codes of one output at columns 16 b to 16 b + 15, four to a word. `lines`: the row of tiles,
-// from the output's word on; `last`: its last line, in whose place none is read that is not there.
+// Codes of 16 columns, four to a word, from the words that hold them: of I8 all four; else the first
+// or the first two have the low bits, and the third, moved to where the part begins, the others.
+inline uint4 codes_of(uint first, uint second, uint third, uint fourth) {
+#if LAYOUT == TILES_I8
+  return (uint4)(first, second, third, fourth);
+#elif LAYOUT == TILES_I2
+  return (uint4)(first, first >> 2, first >> 4, first >> 6) & 0x03030303u;
+#elif LAYOUT == TILES_I3
+  return ((uint4)(first, first >> 2, first >> 4, first >> 6) & 0x03030303u) |
+         ((uint4)(third << 2, third << 1, third, third >> 1) & 0x04040404u);
+#else
+  const uint4 low = (uint4)(first, first >> 4, second, second >> 4) & 0x0f0f0f0fu;
+#if LAYOUT == TILES_I5
+  return low | ((uint4)(third << 4, third << 3, third << 2, third << 1) & 0x10101010u);
+#elif LAYOUT == TILES_I6
+  return low | ((uint4)(third << 4, third << 2, third, third >> 2) & 0x30303030u);
+#else
+  return low;
+#endif
+#endif
+}
+
+// The codes of one output at columns 16 b to 16 b + 15. `lines`: the row of tiles, from the output's
+// word on; `last`: its last line, in whose place none is read that is not there.
 inline uint4 codes_at(__global const uint* lines, int b, int last) {
 #if LAYOUT == TILES_I8
-  return (uint4)(lines[16 * min(4 * b, last)], lines[16 * min(4 * b + 1, last)],
-                 lines[16 * min(4 * b + 2, last)], lines[16 * min(4 * b + 3, last)]);
+  return codes_of(lines[16 * min(4 * b, last)], lines[16 * min(4 * b + 1, last)],
+                  lines[16 * min(4 * b + 2, last)], lines[16 * min(4 * b + 3, last)]);
 #elif LAYOUT == TILES_I4
-  const uint low = lines[16 * min(2 * b, last)], high = lines[16 * min(2 * b + 1, last)];
-  return (uint4)(low, low >> 4, high, high >> 4) & 0x0f0f0f0fu;
-#elif LAYOUT == TILES_I5
-  __global const uint* tile = lines + 16 * 5 * (b / 2);
+  return codes_of(lines[16 * min(2 * b, last)], lines[16 * min(2 * b + 1, last)], 0, 0);
+#else
   const int part = b % 2;
-  const uint low = tile[16 * 2 * part], high = tile[16 * (2 * part + 1)];
-  const uint plane = tile[16 * 4] >> 4 * part;
-  return ((uint4)(low, low >> 4, high, high >> 4) & 0x0f0f0f0fu) |
-         ((uint4)(plane << 4, plane << 3, plane << 2, plane << 1) & 0x10101010u);
+#if LAYOUT == TILES_I5
+  __global const uint* tile = lines + 16 * 5 * (b / 2);
+  return codes_of(tile[16 * 2 * part], tile[16 * (2 * part + 1)], tile[16 * 4] >> 4 * part, 0);
 #elif LAYOUT == TILES_I6
   __global const uint* tile = lines + 16 * 6 * (b / 2);
-  const int part = b % 2;
-  const uint low = tile[16 * 2 * part], high = tile[16 * (2 * part + 1)];
-  const uint plane = tile[16 * (4 + part)];
-  return ((uint4)(low, low >> 4, high, high >> 4) & 0x0f0f0f0fu) |
-         ((uint4)(plane << 4, plane << 2, plane, plane >> 2) & 0x30303030u);
+  return codes_of(tile[16 * 2 * part], tile[16 * (2 * part + 1)], tile[16 * (4 + part)], 0);
 #elif LAYOUT == TILES_I2
-  const uint word = lines[16 * b];
-  return (uint4)(word, word >> 2, word >> 4, word >> 6) & 0x03030303u;
+  return codes_of(lines[16 * b], 0, 0, 0);
 #else
   __global const uint* tile = lines + 16 * 3 * (b / 2);
-  const uint word = tile[16 * (b % 2)], plane = tile[16 * 2] >> 4 * (b % 2);
-  return ((uint4)(word, word >> 2, word >> 4, word >> 6) & 0x03030303u) |
-         ((uint4)(plane << 2, plane << 1, plane, plane >> 1) & 0x04040404u);
+  return codes_of(tile[16 * part], 0, tile[16 * 2] >> 4 * part, 0);
+#endif
 #endif
 }
 
@@ -274,3 +287,241 @@ __kernel void linear(WEIGHT_ARGUMENTS, INPUT, int tokens, IN(bias), ROWS_OUT(y))
   if (!ABSENT(bias)) sum += READ(float, bias)[n];
   ROW_OUT(y, first + j)[n] = sum;
 }
+
+#if defined SUB_GROUPS
+// The same, in every bit, by sub-groups of LANES lanes with an output each and as many tokens: what
+// lanes load of activations they share, and lines of weights are read as blocks. Groups of
+// activations are of multiples of 32 columns, or one of all.
+#if ROUNDED && defined MATRIX
+#define LANES MATRIX
+#else
+#define LANES 16
+#endif
+#define EACH_LANE(j, count) __attribute__((opencl_unroll_hint(LANES))) for (int j = 0; j < count; ++j)
+
+#if ROUNDED
+#if LAYOUT == TILES_I8
+#define LINES 8
+#elif LAYOUT == TILES_I4
+#define LINES 4
+#elif LAYOUT == TILES_I5
+#define LINES 5
+#elif LAYOUT == TILES_I6
+#define LINES 6
+#elif LAYOUT == TILES_I2
+#define LINES 2
+#else
+#define LINES 3
+#endif
+
+// Words of lines n, n + 1, ... of 16, of which a sub-group reads its own.
+#if LANES == 16
+#define LINE(from, n) intel_sub_group_block_read(from + 16 * (n))
+#define LINES2(from, n) intel_sub_group_block_read2(from + 16 * (n))
+#define LINES4(from, n) intel_sub_group_block_read4(from + 16 * (n))
+#else
+#define LINE(from, n) intel_sub_group_block_read(from + 16 * (n))
+#define LINES2(from, n) (uint2)(LINE(from, n), LINE(from, n + 1))
+#define LINES4(from, n) (uint4)(LINE(from, n), LINE(from, n + 1), LINE(from, n + 2), LINE(from, n + 3))
+#endif
+
+// The codes of 32 columns, all of which there are, in the lines from `from` on.
+inline uint8 piece_at(__global const uint* from) {
+#if LAYOUT == TILES_I2 || LAYOUT == TILES_I3
+  const uint2 low = LINES2(from, 0);
+#if LAYOUT == TILES_I3
+  const uint plane = LINE(from, 2);
+  return (uint8)(codes_of(low.x, 0, plane, 0), codes_of(low.y, 0, plane >> 4, 0));
+#else
+  return (uint8)(codes_of(low.x, 0, 0, 0), codes_of(low.y, 0, 0, 0));
+#endif
+#else
+  const uint4 low = LINES4(from, 0);
+#if LAYOUT == TILES_I8
+  const uint4 more = LINES4(from, 4);
+  return (uint8)(low, more);
+#elif LAYOUT == TILES_I4
+  return (uint8)(codes_of(low.x, low.y, 0, 0), codes_of(low.z, low.w, 0, 0));
+#elif LAYOUT == TILES_I5
+  const uint plane = LINE(from, 4);
+  return (uint8)(codes_of(low.x, low.y, plane, 0), codes_of(low.z, low.w, plane >> 4, 0));
+#else
+  const uint2 planes = LINES2(from, 4);
+  return (uint8)(codes_of(low.x, low.y, planes.x, 0), codes_of(low.z, low.w, planes.y, 0));
+#endif
+#endif
+}
+
+#if defined MATRIX
+// Eight tokens' integers at 32 columns: of each, a lane has what its place in the sub-group says.
+#if MATRIX == 8
+typedef int8 Tokens8;
+typedef int Part;
+#define PART(at) as_int(intel_sub_group_block_read((__global const uint*)(at)))
+#else
+typedef short8 Tokens8;
+typedef short Part;
+#define PART(at) as_short(intel_sub_group_block_read_us((__global const ushort*)(at)))
+#endif
+
+// sums[j] += tokens[j] . codes. MATRIX_MODEL: what the instruction does, by other means.
+#if defined MATRIX_MODEL
+inline int8 matrix_products(Tokens8 tokens, uint8 codes, int8 sums) {
+  Part of[8];
+  uint words[8];
+  int sum[8];
+  vstore8(tokens, 0, of);
+  vstore8(codes, 0, words);
+  vstore8(sums, 0, sum);
+  for (int j = 0; j < 8; ++j)
+    for (int i = 0; i < 8; ++i) {
+#if MATRIX == 8
+      const uint x = sub_group_broadcast(of[j], i);
+#else
+      const uint low = as_ushort(sub_group_broadcast(of[j], 2 * i));
+      const uint x = low | (uint)as_ushort(sub_group_broadcast(of[j], 2 * i + 1)) << 16;
+#endif
+      sum[j] = dot4(words[i], x, sum[j]);
+    }
+  return vload8(0, sum);
+}
+#elif LAYOUT == TILES_I8
+// Compilers that know them may not declare them.
+int8 __attribute__((overloadable, convergent)) intel_sub_group_i8_i8_matrix_mad_k32(Tokens8, int8, int8);
+inline int8 matrix_products(Tokens8 tokens, uint8 codes, int8 sums) {
+  return intel_sub_group_i8_i8_matrix_mad_k32(tokens, as_int8(codes), sums);
+}
+#else
+int8 __attribute__((overloadable, convergent)) intel_sub_group_i8_u8_matrix_mad_k32(Tokens8, uint8, int8);
+inline int8 matrix_products(Tokens8 tokens, uint8 codes, int8 sums) {
+  return intel_sub_group_i8_u8_matrix_mad_k32(tokens, codes, sums);
+}
+#endif
+
+// dot[j] += codes . x of LANES tokens from x on, rows of `stride` bytes of which `last` is the last.
+inline void add_matrix(uint8 codes, __global const char* x, int stride, int last, int* dot) {
+  for (int from = 0; from < LANES; from += 8) {
+    Part of[8];
+    for (int j = 0; j < 8; ++j) of[j] = PART(x + min(from + j, last) * stride);
+    const int8 sums = matrix_products(vload8(0, of), codes, vload8(0, dot + from));
+    vstore8(sums, 0, dot + from);
+  }
+}
+#endif
+
+// dot[j] += codes . x of `count` tokens; all lanes read the same of x.
+inline void add_words(const int count, uint8 codes, __global const char* x, int stride, int last,
+                      int* dot) {
+  EACH_LANE(j, count) {
+    const uint8 own = vload8(0, (__global const uint*)(x + min(j, last) * stride));
+    int sum = dot4(codes.s0, own.s0, dot[j]);
+    sum = dot4(codes.s1, own.s1, sum);
+    sum = dot4(codes.s2, own.s2, sum);
+    sum = dot4(codes.s3, own.s3, sum);
+    sum = dot4(codes.s4, own.s4, sum);
+    sum = dot4(codes.s5, own.s5, sum);
+    sum = dot4(codes.s6, own.s6, sum);
+    dot[j] = dot4(codes.s7, own.s7, sum);
+  }
+}
+
+inline void add_piece(const int count, uint8 codes, __global const char* x, int stride, int last,
+                      int* dot) {
+#if defined MATRIX
+  if (count > 1) return add_matrix(codes, x, stride, last, dot);
+#endif
+  add_words(count, codes, x, stride, last, dot);
+}
+#endif
+
+// acc[j] = the slice's products with tokens first + j, j < count, a constant where this is inlined;
+// what is beyond the last token is that one again.
+inline void shared_products(const int count, WEIGHT_ARGUMENTS, INPUT, int tile, int o, int slice,
+                            int first, int tokens, float* acc) {
+  const int lane = get_sub_group_local_id(), last = tokens - first - 1;
+  EACH_LANE(j, count) acc[j] = 0;
+#if ROUNDED
+  const int lines = lines_of(cols), groups = (cols + group - 1) / group;
+  const int x_groups = (cols + x_group - 1) / x_group, end = x_groups * (slice + 1) / SLICES;
+  __global const uint* row = READ(uint, w) + (long)tile * lines * 16;
+  __global const uint* own_lines = row + sub_group_broadcast(o, 0);
+  __global const char* from = READ(char, x) + (long)first * x_stride;
+  // Lane j has the scale and the sum of token j.
+  const long own = (long)(first + min(lane, last)) * x_groups;
+  for (int g = x_groups * slice / SLICES; g < end; ++g) {
+    const float unit = READ(float, x_scale)[own + g];
+    const int sum = READ(int, x_sum)[own + g];
+    int dot[LANES];
+    EACH_LANE(j, count) dot[j] = -OFFSET * sub_group_broadcast(sum, j);
+    const int stop = min(cols, (g + 1) * x_group) / 32;
+    for (int p = g * x_group / 32; p < stop; ++p)
+      add_piece(count, piece_at(own_lines + 16 * LINES * p), from + 32 * p, x_stride, last, dot);
+    if (32 * stop < min(cols, (g + 1) * x_group)) {  // columns that are no whole piece
+      const uint8 codes = (uint8)(codes_at(row + o, 2 * stop, lines - 1),
+                                  codes_at(row + o, 2 * stop + 1, lines - 1));
+      add_piece(count, codes, from + 32 * stop, x_stride, last, dot);
+    }
+    const int of_w = min(g * x_group / group, groups - 1);
+    const float scale = of_group(READ(half, w_scale), tile, groups, of_w, o);
+#if MINIMA
+    const float minimum = of_group(READ(half, w_min), tile, groups, of_w, o);
+#endif
+    EACH_LANE(j, count) {
+#if MINIMA
+      const float product =
+          fma(scale, (float)dot[j], minimum * (float)sub_group_broadcast(sum, j));
+#else
+      const float product = scale * (float)dot[j];
+#endif
+      acc[j] = fma(sub_group_broadcast(unit, j), product, acc[j]);
+    }
+  }
+#else
+  const int blocks = (cols + 15) / 16, end = blocks * (slice + 1) / SLICES;
+  for (int b = blocks * slice / SLICES; b < end; ++b) {
+    float weights[16];
+    weights_at(WEIGHT_VALUES, tile, o, b, weights);
+    const int some = min(16, cols - 16 * b);
+    EACH_LANE(j, count) {
+      const float own = ROW_IN(x, first + min(j, last))[16 * b + min(lane, some - 1)];
+      if (some == 16)
+        for (int i = 0; i < 16; ++i)
+          acc[j] = fma(weights[i], sub_group_broadcast(own, i), acc[j]);
+      else
+        for (int i = 0; i < 16; ++i) {
+          const float x = sub_group_broadcast(own, i);
+          acc[j] = i < some ? fma(weights[i], x, acc[j]) : acc[j];
+        }
+    }
+  }
+#endif
+}
+
+__attribute__((intel_reqd_sub_group_size(LANES)))
+__attribute__((reqd_work_group_size(16, SLICES, 1)))
+__kernel void linear_by_sub_groups(WEIGHT_ARGUMENTS, INPUT, int tokens, IN(bias), ROWS_OUT(y)) {
+  __local float parts[SLICES][LANES][16];
+  // Compilers are to see that lanes agree on it.
+  const int slice = sub_group_broadcast((int)get_local_id(1), 0);
+  const int o = get_local_id(0), tile = get_group_id(0);
+  const int first = get_group_id(2) * LANES, count = min(LANES, tokens - first);
+  if (count == 1) {
+    float acc[1];
+    shared_products(1, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, tokens, acc);
+    parts[slice][0][o] = acc[0];
+  } else {
+    float acc[LANES];
+    shared_products(LANES, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, tokens, acc);
+    EACH_LANE(j, LANES) parts[slice][j][o] = acc[j];
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+  const int n = 16 * tile + o;
+  if (n >= rows) return;
+  for (int j = slice; j < count; j += SLICES) {
+    float sum = parts[0][j][o];
+    for (int s = 1; s < SLICES; ++s) sum += parts[s][j][o];
+    if (!ABSENT(bias)) sum += READ(float, bias)[n];
+    ROW_OUT(y, first + j)[n] = sum;
+  }
+}
+#endif

@@ -473,6 +473,10 @@ int main(int argc, char** argv) {
     CHECK(devices != NULL && strstr(devices, "{\"backend\":\"cpu\"") != NULL);
     klens_string_free(devices);
     BAD(klens_devices(NULL, e), "json");
+    OK(klens_device_notes(&devices, e));
+    CHECK(devices != NULL && strcmp(devices, "") == 0);
+    klens_string_free(devices);
+    BAD(klens_device_notes(NULL, e), "text");
   }
   options.backend = "cpu";
   options.threads = 2;

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Compiles every OpenCL kernel, specialised in every way, for GPUs that are not here, by Intel's offline compiler,
-# and looks for spilled registers. usage: ocloc.sh KERNELS_OPENCL_FOLDER [all]; ends in 77, skipped, without ocloc.
-# One GPU stands for the others, unless `all` of them are asked for.
+# and looks for spilled registers. usage: ocloc.sh KERNELS_OPENCL_FOLDER; ends in 77, skipped, without ocloc.
+# Xe-LP (tgllp, adl-p) and Xe-HPG (acm-g10, acm-g11), whose sub-groups multiply matrices. The first of each stands
+# for the second in what is portable.
 set -euo pipefail
 
 # check KERNELS DEVICE FAMILY OPTIONS, in a folder of its own: one line of what is wrong and what the compiler said.
@@ -35,34 +36,39 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 
-variants=("linear -DLAYOUT=0 -DMINIMA=0 -DROUNDED=0")
-for layout in 1 2 3; do variants+=("linear -DLAYOUT=$layout -DMINIMA=0 -DROUNDED=0"); done
+linear=()
+for layout in 0 1 2 3; do linear+=("linear -DLAYOUT=$layout -DMINIMA=0 -DROUNDED=0"); done
 for layout in 4 5 6 7 8 9; do
   for minima in 0 1; do
     [[ $layout == 4 && $minima == 1 ]] && continue
-    for rounded in 0 1; do variants+=("linear -DLAYOUT=$layout -DMINIMA=$minima -DROUNDED=$rounded"); done
+    for rounded in 0 1; do linear+=("linear -DLAYOUT=$layout -DMINIMA=$minima -DROUNDED=$rounded"); done
   done
 done
-# This compiler does not know dot products of bytes: their programs are the portable ones here. Only these have
-# anything to do with division.
+# This compiler does not know dot products of bytes by their name; it makes its instruction of what the portable
+# way says. Only these have anything to do with division.
+others=(probe)
 for variant in elementwise norm activations scan scores attention "attention -DKV=0" "attention -DKV=1" \
                "attention -DKV=2"; do
-  variants+=("$variant" "$variant -DROUNDED_DIVISION -cl-fp32-correctly-rounded-divide-sqrt")
+  others+=("$variant" "$variant -DROUNDED_DIVISION -cl-fp32-correctly-rounded-divide-sqrt")
 done
-variants+=(probe)
 
-devices=(tgllp)
-[[ ${2-} != all ]] || devices+=(adl-p acm-g10 acm-g11)
-for device in "${devices[@]}"; do
-  for variant in "${variants[@]}"; do
+wanted=0
+add() { # add DEVICE FEATURES VARIANT...
+  local device=$1 features=$2 variant family options
+  shift 2
+  for variant in "$@"; do
     read -r family options <<< "$variant"
-    printf '%s\0' "$kernels" "$device" "$family" "${options-}"
+    printf '%s\0' "$kernels" "$device" "$family" "$features ${options-}" >> calls
+    wanted=$((wanted + 1))
   done
-done > calls
+}
+add tgllp "" "${linear[@]}" "${others[@]}"
+add acm-g10 "" "${linear[@]}" "${others[@]}"
+for device in tgllp adl-p; do add $device -DSUB_GROUPS "${linear[@]}"; done
+for device in acm-g10 acm-g11; do add $device "-DSUB_GROUPS -DMATRIX=8" "${linear[@]}"; done
 # shellcheck disable=SC2016  # the inner shell's
 xargs -0 -n 4 -P "$(nproc)" bash -c 'check "$@"' check < calls > found
 grep -vx compiled found || true
 compiled=$(grep -cx compiled found || true)
-wanted=$((${#variants[@]} * ${#devices[@]}))
-echo "$compiled of $wanted programs compiled by ocloc for ${devices[*]}"
+echo "$compiled of $wanted programs compiled by ocloc for tgllp, adl-p, acm-g10 and acm-g11"
 [[ $compiled == "$wanted" ]] && ! grep -qvx compiled found

@@ -119,6 +119,9 @@ KLENS_API const char* klens_plan_methods(void);
    "memory" (bytes),"units" (cores, or compute units),"features":[{"name","about","has","uses"
    (KLENS_ISA and KLENS_OPENCL_FEATURES leave some out)}]}] */
 KLENS_API klens_status klens_devices(char** json, klens_error* error);
+/* What devices of this process do otherwise than klens_devices says, since a driver failed to compile
+   it or computed it wrongly: a line each, "" if nothing. Known when it was first used. */
+KLENS_API klens_status klens_device_notes(char** text, klens_error* error);
 
 /* ---- models ---------------------------------------------------------------------------------- */
 

@@ -129,6 +129,9 @@ inline std::string plan_methods() { return table(klens_plan_methods()); }
 inline std::string devices() {
   return text_of([](char** json, klens_error* e) { return klens_devices(json, e); });
 }
+inline std::string device_notes() {
+  return text_of([](char** text, klens_error* e) { return klens_device_notes(text, e); });
+}
 inline std::string inspect(const std::string& path, bool verify = false) {
   return text_of([&](char** json, klens_error* e) {
     return klens_inspect(path.c_str(), verify ? 1 : 0, json, e);
