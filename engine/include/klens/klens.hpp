@@ -312,6 +312,26 @@ class Session {
     });
     return reused;
   }
+  // At most so many tokens that may follow `next`, which is not fed yet; often none.
+  std::vector<int32_t> draft(int32_t next, size_t most) const {
+    std::vector<int32_t> ids(most);
+    size_t count = 0;
+    check([&](klens_error* e) {
+      return klens_session_draft(get(), next, most, ids.data(), &count, e);
+    });
+    ids.resize(count);
+    return ids;
+  }
+  // How many tokens were fed; logits: [ids][vocab] floats of the caller.
+  size_t eval_drafts(std::span<const int32_t> ids, std::span<float> logits) {
+    if (logits.size() < ids.size() * static_cast<size_t>(model_.vocab()))
+      throw std::invalid_argument("eval_drafts: no room for the logits of all tokens");
+    size_t fed = 0;
+    check([&](klens_error* e) {
+      return klens_session_eval_drafts(get(), ids.data(), ids.size(), logits.data(), &fed, e);
+    });
+    return fed;
+  }
   // [vocab]; empty where they are not known.
   std::span<const float> logits() const {
     const float* logits = klens_session_logits(get());
@@ -437,6 +457,64 @@ class PrefixCache {
   std::unique_ptr<klens_prefix_cache, Freer<klens_prefix_cache, klens_prefix_cache_free>> handle_;
 };
 
+class Grammar {
+ public:
+  // name: what messages call the text; "": "grammar" or "schema".
+  Grammar(const Model& model, klens_grammar_kind kind, std::string_view text,
+          const std::string& name = {})
+      : handle_(made<klens_grammar>([&](klens_grammar** grammar, klens_error* e) {
+          return klens_grammar_new(model.get(), kind, text.data(), text.size(),
+                                   name.empty() ? nullptr : name.c_str(), grammar, e);
+        })),
+        vocab_(model.vocab()) {}
+
+  const klens_grammar* get() const { return handle_.get(); }
+  int32_t vocab() const { return vocab_; }
+
+ private:
+  std::unique_ptr<klens_grammar, Freer<klens_grammar, klens_grammar_free>> handle_;
+  int32_t vocab_;
+};
+
+class GrammarState {
+ public:
+  explicit GrammarState(const Grammar& grammar)
+      : GrammarState(made<klens_grammar_state>([&](klens_grammar_state** state, klens_error* e) {
+                       return klens_grammar_state_new(grammar.get(), state, e);
+                     }),
+                     grammar.vocab()) {}
+
+  klens_grammar_state* get() const { return handle_.get(); }
+
+  GrammarState fork() const {
+    return {made<klens_grammar_state>([&](klens_grammar_state** copy, klens_error* e) {
+              return klens_grammar_state_fork(get(), copy, e);
+            }),
+            vocab_};
+  }
+  void reset() {
+    check([&](klens_error* e) { return klens_grammar_state_reset(get(), e); });
+  }
+  void accept(int32_t id) {
+    check([&](klens_error* e) { return klens_grammar_state_accept(get(), id, e); });
+  }
+  // A bit for each id.
+  std::vector<uint64_t> mask() {
+    std::vector<uint64_t> bits((static_cast<size_t>(vocab_) + 63) / 64);
+    check([&](klens_error* e) {
+      return klens_grammar_state_mask(get(), bits.data(), bits.size(), e);
+    });
+    return bits;
+  }
+  klens_grammar_progress progress() const { return klens_grammar_state_progress(get()); }
+
+ private:
+  GrammarState(klens_grammar_state* handle, int32_t vocab) : handle_(handle), vocab_(vocab) {}
+  std::unique_ptr<klens_grammar_state, Freer<klens_grammar_state, klens_grammar_state_free>>
+      handle_;
+  int32_t vocab_;
+};
+
 class Sampler {
  public:
   explicit Sampler(const klens_sampler_options& options = sized<klens_sampler_options>())
@@ -461,6 +539,21 @@ class Sampler {
     check([&](klens_error* e) { return klens_sampler_sample(get(), session.get(), &id, e); });
     return id;
   }
+  // logits: [vocab], as eval_drafts gives them.
+  int32_t sample(std::span<const float> logits) {
+    int32_t id = 0;
+    check([&](klens_error* e) {
+      return klens_sampler_sample_logits(get(), logits.data(), logits.size(), &id, e);
+    });
+    return id;
+  }
+  // null: from now on any text may be.
+  void use_grammar(const Grammar* grammar) {
+    check([&](klens_error* e) {
+      return klens_sampler_use_grammar(get(), grammar ? grammar->get() : nullptr, e);
+    });
+  }
+  klens_grammar_progress grammar_progress() const { return klens_sampler_grammar_progress(get()); }
 
  private:
   std::unique_ptr<klens_sampler, Freer<klens_sampler, klens_sampler_free>> handle_;
