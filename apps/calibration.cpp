@@ -105,7 +105,7 @@ Calibration::Calibration(const Arguments& arguments, std::string state_path)
     : formats_(arguments.text_or("formats", "")),
       quantizer_(arguments.text_or("quantizer", "")),
       metrics_(arguments.text_or("metrics", "")),
-      suffix_(arguments.text_or("suffix", "")),
+      suffix_(arguments.given("suffix") ? arguments.choice("suffix", {"exact", "fast"}) : ""),
       state_path_(std::move(state_path)),
       resume_(arguments.flag("resume")),
       ctx_(static_cast<int32_t>(arguments.count("ctx", 0, 2))),
@@ -115,6 +115,9 @@ Calibration::Calibration(const Arguments& arguments, std::string state_path)
                     : static_cast<int32_t>(arguments.count("measured", 0, 1))),
       seed_(arguments.seed()),
       memory_(arguments.bytes("memory").value_or(0)) {
+  require_names(arguments, "formats", "format", formats());
+  require_names(arguments, "quantizer", "quantizer", quantizers());
+  require_names(arguments, "metrics", "metric", metrics());
   if (memory_ != 0) keep_little();
   const std::vector<double> weights = weights_of(arguments);
   for (const std::string& file : arguments.texts("file")) {
@@ -157,12 +160,18 @@ klens_profile_options Calibration::options(Progress& progress) const {
   return options;
 }
 
-void Calibration::rethrow(const Failure& failure) const {
-  if (failure.status != KLENS_INTERRUPTED) throw failure;
-  if (state_path_.empty() || ::access(state_path_.c_str(), F_OK) != 0)
-    throw Error("interrupted before anything was worth keeping");
-  throw Error("interrupted; the same command with --resume goes on from " + state_path_);
+void rethrow_resumable(const Failure& failure, const std::string& state_path) {
+  const bool kept = !state_path.empty() && ::access(state_path.c_str(), F_OK) == 0;
+  const std::string resume = "the same command with --resume goes on from " + state_path;
+  if (failure.status == KLENS_INTERRUPTED)
+    throw Error(kept ? "interrupted; " + resume : "interrupted before anything was worth keeping");
+  // What has to do with the machine and not with what was asked for.
+  if (kept && (failure.status == KLENS_IO || failure.status == KLENS_NO_MEMORY))
+    throw Error(std::string(failure.what()) + "; " + resume);
+  throw failure;
 }
+
+void Calibration::rethrow(const Failure& failure) const { rethrow_resumable(failure, state_path_); }
 
 void note_if_quantised(const klens_model* model, const std::string& path) {
   const std::string formats = klens_model_quantised(model);
@@ -191,12 +200,14 @@ std::vector<OptionSpec> budget_options() {
 
 Budget::Budget(const Arguments& arguments, const std::string& source)
     : method_(arguments.text_or("method", "")) {
+  require_names(arguments, "method", "planning method", plan_methods());
   if (source == "bpw") bpw_ = arguments.number("bpw", 0, 0.01, 64);
   if (source == "size") file_bytes_ = *arguments.bytes("size");
   if (source == "max-kl") max_kl_ = arguments.number("max-kl", 0, 1e-12, 1000);
   if (source == "min-tok-s") min_tok_s_ = arguments.number("min-tok-s", 0, 1e-6, 1e9);
   if (source == "uniform") {
     uniform_ = *arguments.text("uniform");
+    require_format(uniform_, "uniform");
     const std::string& method = method_of_one_format().name;
     if (!method_.empty() && method_ != method)
       throw UsageError("--uniform and --method " + method_ + " exclude each other");
@@ -207,6 +218,7 @@ Budget::Budget(const Arguments& arguments, const std::string& source)
   for (const std::string& rule : arguments.texts("tensor-type")) {
     if (rule.find('=') == std::string::npos)
       throw UsageError("--tensor-type takes REGEX=FORMAT, not '" + rule + "'");
+    require_format(rule.substr(rule.rfind('=') + 1), "tensor-type");
     tensor_types_ += rule + "\n";
   }
 }

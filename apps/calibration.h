@@ -8,6 +8,10 @@
 
 namespace klens::apps {
 
+// What ends a run that keeps what it measured in state_path ("": nowhere): says how to go on, where
+// that helps.
+[[noreturn]] void rethrow_resumable(const Failure& failure, const std::string& state_path);
+
 // What `profile` and `quantize` share: how to measure. Holds the strings that the library's options
 // point into.
 class Calibration {

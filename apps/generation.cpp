@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdio>
 
+#include "apps/cli/error.h"
 #include "apps/terminal/interrupt.h"
 #include "apps/terminal/progress.h"
 
@@ -54,12 +55,25 @@ klens_session_options read_session_options(const Arguments& arguments) {
   return options;
 }
 
+OptionSpec stop_option() {
+  return {"stop", "TEXT", "end before TEXT, which is not printed; may be given several times"};
+}
+
+std::vector<std::string> read_stops(const Arguments& arguments) {
+  const std::vector<std::string> stops = arguments.texts("stop");
+  for (const std::string& stop : stops)
+    if (stop.empty()) throw UsageError("--stop takes a text that is not empty");
+  return stops;
+}
+
 const char* name_of(StopReason reason) {
   switch (reason) {
     case StopReason::kEnd:
       return "end";
     case StopReason::kLimit:
       return "limit";
+    case StopReason::kStop:
+      return "stop";
     case StopReason::kInterrupt:
       return "interrupt";
   }
@@ -94,33 +108,63 @@ void notice_wide_caches(const klens_session* session) {
                static_cast<int>(layers));
 }
 
-Continuation continue_session(const klens_model* model, klens_session* session,
-                              klens_sampler* sampler, int64_t limit, bool ignore_end, bool quiet,
-                              const std::function<void(int32_t)>& on_token) {
+namespace {
+
+// Feeds each of these sessions its last token, in as few passes as it takes.
+void feed_last(const std::vector<Voice>& voices, const std::vector<Continuation>& made,
+               const std::vector<size_t>& open) {
+  std::vector<klens_session*> sessions;
+  std::vector<const int32_t*> ids;
+  for (const size_t i : open) {
+    sessions.push_back(voices[i].session);
+    ids.push_back(&made[i].ids.back());
+  }
+  const std::vector<size_t> counts(open.size(), 1);
+  check([&](klens_error* e) {
+    return klens_sessions_eval(sessions.data(), ids.data(), counts.data(), sessions.size(), e);
+  });
+}
+
+}  // namespace
+
+std::vector<Continuation> continue_sessions(const klens_model* model,
+                                            const std::vector<Voice>& voices, int64_t limit,
+                                            bool ignore_end, bool quiet) {
   const char* stage = "generating";
   StatusLine status(quiet, stage);
-  Continuation result;
-  while (static_cast<int64_t>(result.ids.size()) < limit) {
+  std::vector<Continuation> made(voices.size());
+  std::vector<size_t> open;  // texts that go on
+  for (size_t i = 0; i < voices.size(); ++i) open.push_back(i);
+  for (int64_t step = 0; step < limit && !open.empty(); ++step) {
     if (interrupted()) {
-      result.reason = StopReason::kInterrupt;
+      for (const size_t i : open) made[i].reason = StopReason::kInterrupt;
       break;
     }
-    const Clock::time_point start = Clock::now();
-    if (!result.ids.empty()) {
-      eval(session, {result.ids.back()});
-      ++result.decode.tokens;
+    Clock::time_point start = Clock::now();
+    if (step > 0) feed_last(voices, made, open);
+    double seconds = seconds_since(start);  // without what on_token does
+    std::vector<size_t> going_on;
+    for (const size_t i : open) {
+      start = Clock::now();
+      const int32_t id = sample(voices[i].sampler, voices[i].session);
+      seconds += seconds_since(start);
+      made[i].ids.push_back(id);
+      const bool end = !ignore_end && klens_model_is_eos(model, id) != 0;
+      const bool wanted = voices[i].on_token(id, end);
+      if (end || !wanted)
+        made[i].reason = end ? StopReason::kEnd : StopReason::kStop;
+      else
+        going_on.push_back(i);
     }
-    const int32_t id = sample(sampler, session);
-    if (!result.ids.empty()) result.decode.seconds += seconds_since(start);
-    result.ids.push_back(id);
-    if (!ignore_end && klens_model_is_eos(model, id) != 0) {
-      result.reason = StopReason::kEnd;
-      break;
+    for (const size_t i : open) {
+      if (step == 0) continue;
+      ++made[i].decode.tokens;
+      made[i].decode.seconds += seconds;
     }
-    on_token(id);
-    status.update(stage, static_cast<double>(result.ids.size()) / static_cast<double>(limit));
+    open = std::move(going_on);
+    status.update(stage, static_cast<double>(step + 1) / static_cast<double>(limit));
   }
-  return result;
+  return made;
 }
 
 TokenLimit token_limit(int64_t predict, int64_t ctx, int64_t prompt_tokens) {

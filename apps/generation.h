@@ -9,11 +9,13 @@
 
 namespace klens::apps {
 
-// What `generate` and `chat` share: sampling options, and feeding and continuing a session such
-// that Ctrl-C is heard (under an InterruptScope of the caller).
+// What `generate` and `chat` share: sampling options, and feeding and continuing sessions such that
+// Ctrl-C is heard (under an InterruptScope of the caller).
 OptionGroup sampling_options();  // --temp --top-k --top-p --min-p --repeat-penalty --seed --greedy
 klens_sampler_options read_sampler_options(const Arguments& arguments);
 klens_session_options read_session_options(const Arguments& arguments);  // -b
+OptionSpec stop_option();                                                // --stop
+std::vector<std::string> read_stops(const Arguments& arguments);
 
 struct Speed {
   int64_t tokens = 0;
@@ -32,7 +34,7 @@ Speed feed(klens_session* session, const std::vector<int32_t>& ids, size_t from,
 // Says once, on standard error, that some keys and values are kept in FP32.
 void notice_wide_caches(const klens_session* session);
 
-enum class StopReason { kEnd, kLimit, kInterrupt };
+enum class StopReason { kEnd, kLimit, kStop, kInterrupt };
 const char* name_of(StopReason reason);
 
 struct Continuation {
@@ -41,11 +43,20 @@ struct Continuation {
   Speed decode;  // of the tokens that were fed; the last one is not
 };
 
-// Chooses up to `limit` tokens and feeds each but the last. on_token sees every one but the end.
-// Shows how far it is, unless quiet: for callers whose own output to the terminal does not.
-Continuation continue_session(const klens_model* model, klens_session* session,
-                              klens_sampler* sampler, int64_t limit, bool ignore_end, bool quiet,
-                              const std::function<void(int32_t)>& on_token);
+// A session that is continued, with what chooses its tokens and what sees them. on_token is called
+// while the session's logits are still those that the token was chosen from; the end-of-text token
+// that ends the text is marked. False: the text is to end here.
+struct Voice {
+  klens_session* session;
+  klens_sampler* sampler;
+  std::function<bool(int32_t id, bool end)> on_token;
+};
+
+// Chooses up to `limit` tokens for each of the sessions, which are fed together, each but the last.
+// Shows how far that is, unless quiet: for callers whose own output to the terminal does not.
+std::vector<Continuation> continue_sessions(const klens_model* model,
+                                            const std::vector<Voice>& voices, int64_t limit,
+                                            bool ignore_end, bool quiet);
 
 // How many tokens may be added to a prompt: -n, or what --ctx (0: no limit) leaves of it.
 struct TokenLimit {

@@ -15,8 +15,10 @@
 
 #include "apps/cli/arguments.h"
 #include "apps/cli/command.h"
+#include "apps/cli/completion.h"
 #include "apps/cli/error.h"
 #include "apps/cli/help.h"
+#include "apps/cli/man_page.h"
 #include "apps/cli/output.h"
 #include "apps/ranks/team.h"
 #include "klens/klens.hpp"
@@ -31,7 +33,7 @@ std::vector<Command> all_commands() {
   return {generate_command(), chat_command(),    serve_command(),   perplexity_command(),
           compare_command(),  profile_command(), plan_command(),    quantize_command(),
           sweep_command(),    report_command(),  inspect_command(), bench_command(),
-          tokenize_command(), logits_command(),  devices_command()};
+          tokenize_command(), embed_command(),   logits_command(),  devices_command()};
 }
 
 // A descriptor that the caller closed would be given to the first file we open, and results written
@@ -103,6 +105,11 @@ void run(std::vector<std::string> arguments, std::string& command_name) {
     print(program_help(commands));
   } else if (name == "--version") {
     print(std::string("klens ") + klens_version() + " (" + klens_isa() + ")\n");
+  } else if (name == "--completion") {
+    if (arguments.size() != 1) throw UsageError("--completion takes bash or zsh");
+    print(completion(commands, arguments[0]));
+  } else if (name == "--man") {
+    print(man_page(commands, klens_version()));
   } else {
     const auto command = std::find_if(commands.begin(), commands.end(),
                                       [&](const Command& c) { return name == c.name; });

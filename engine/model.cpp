@@ -202,11 +202,16 @@ void Model::run_block(int64_t block, const Rows& x, Flow& flow, const Pass& pass
   block_runs_.fetch_add(1, std::memory_order_relaxed);
 }
 
+void Model::final_norm(const Rows& x, const Rows& y, const std::vector<Weight>& weights,
+                       Lane& lane) const {
+  final_norm_->run(x, y, {lane, weights, Batch({})});
+}
+
 void Model::head(const Rows& x, const Rows& logits, const std::vector<Weight>& weights,
                  Lane& lane) const {
   const Lane::Frame frame(lane);
   LinearInput normed(lane.take(x.count(), x.width()));
-  final_norm_->run(x, normed.x, {lane, weights, Batch({})});
+  final_norm(x, normed.x, weights, lane);
   lane.linear(units_of(spec().matrices[spec().head], weights), normed, {}, logits);
   if (spec().logit_scale != 1) lane.scale(logits, spec().logit_scale, logits);
 }
@@ -214,7 +219,7 @@ void Model::head(const Rows& x, const Rows& logits, const std::vector<Weight>& w
 void Model::look_at_head(const Rows& x, const std::vector<Weight>& weights, Lane& lane) const {
   const Lane::Frame frame(lane);
   LinearInput normed(lane.take(x.count(), x.width()));
-  final_norm_->run(x, normed.x, {lane, weights, Batch({})});
+  final_norm(x, normed.x, weights, lane);
   lane.look(units_of(spec().matrices[spec().head], weights), normed);
 }
 

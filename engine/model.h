@@ -84,6 +84,9 @@ class Model {
   // The one way through the model: embedding, or what was kept of it, and blocks. x [rows][d_model]
   // becomes what comes before the final norm.
   void run(const PassRequest& request, const Rows& x, Lane& lane) const;
+  // y [rows][d_model]: what the head is multiplied by.
+  void final_norm(const Rows& x, const Rows& y, const std::vector<Weight>& weights,
+                  Lane& lane) const;
   // logits [rows][vocab] = head(final_norm(x)).
   void head(const Rows& x, const Rows& logits, const std::vector<Weight>& weights,
             Lane& lane) const;

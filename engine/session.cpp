@@ -128,6 +128,7 @@ class SessionBatch {
     ids_.clear();
     sequences_.clear();
     owner_.clear();
+    not_finite_.clear();
     alone_ = 0;
     int64_t room = whole_blocks(feeds_.front().session->options_.batch);
     std::vector<std::pair<size_t, int64_t>> parts;  // of which feed, and how many tokens
@@ -186,7 +187,9 @@ class SessionBatch {
       const size_t i = owner_[s];
       const Sequence& sequence = sequences_[s];
       feeds_[i].session->has_logits_ = false;  // they were of an earlier token
-      if (feeds_[i].sink != nullptr)
+      if (feeds_[i].hidden != nullptr)
+        give_hidden(i, x.rows(sequence.row, sequence.tokens), lane);
+      else if (feeds_[i].sink != nullptr)
         give_all(i, x.rows(sequence.row, sequence.tokens), lane);
       else if (sequence.tokens == left(i))
         ended.push_back(s);
@@ -198,7 +201,9 @@ class SessionBatch {
     }
     give_last(ended, x, lane);
     for (const size_t i : owner_)
-      if (feeds_[i].session->has_logits_ && !finite(*feeds_[i].session)) refuse(i);
+      if (feeds_[i].session->has_logits_ && !finite(feeds_[i].session->logits_))
+        refuse(i, "logits");
+    for (const size_t i : not_finite_) refuse(i, "hidden states");
   }
 
   // Sequences [begin, end) of the round, with x's rows for them.
@@ -226,6 +231,18 @@ class SessionBatch {
     feeds_[i].session->has_logits_ = true;
   }
 
+  void give_hidden(size_t i, const Rows& x, Lane& lane) {
+    const Lane::Frame frame(lane);
+    const Rows normed = lane.take(x.count(), x.width());
+    model_.final_norm(x, normed, model_.weights(), lane);
+    const auto size = static_cast<size_t>(x.count() * x.width());
+    const std::span<const float> values(lane.host(normed), size);
+    if (finite(values))
+      (*feeds_[i].hidden)(fed_[i].tokens, x.count(), values.data());
+    else
+      not_finite_.push_back(i);
+  }
+
   void give_last(const std::vector<size_t>& ended, const Rows& x, Lane& lane) {
     const int64_t vocab = model_.spec().vocab, count = static_cast<int64_t>(ended.size());
     if (count == 0) return;
@@ -242,18 +259,17 @@ class SessionBatch {
     }
   }
 
-  static bool finite(const Session& session) {
-    const std::vector<float>& logits = session.logits_;
-    return std::isfinite(largest_magnitude(logits.data(), static_cast<int64_t>(logits.size())));
+  static bool finite(std::span<const float> values) {
+    return std::isfinite(largest_magnitude(values.data(), static_cast<int64_t>(values.size())));
   }
 
   // The others are fine: they have only shared the pass.
-  void refuse(size_t i) {
+  void refuse(size_t i, const std::string& what) {
     feeds_[i].session->reset();
     fed_[i].error = Error(ErrorKind::kBadFile,
-                          model_.checkpoint().path +
-                              ": the logits are not finite: its weights are damaged or overflow; "
-                              "run klens inspect --verify");
+                          model_.checkpoint().path + ": the " + what +
+                              " are not finite: its weights are damaged or overflow; run klens "
+                              "inspect --verify");
   }
 
   int64_t left(size_t i) const {
@@ -266,8 +282,9 @@ class SessionBatch {
   std::vector<size_t> order_;  // of feeds, the shortest first
   std::vector<int32_t> ids_;   // of the round
   std::vector<Sequence> sequences_;
-  std::vector<size_t> owner_;  // of each sequence: its feed
-  size_t alone_ = 0;           // the first sequences, of one token each
+  std::vector<size_t> owner_;       // of each sequence: its feed
+  std::vector<size_t> not_finite_;  // feeds whose hidden states are not
+  size_t alone_ = 0;                // the first sequences, of one token each
 };
 
 void eval_together(std::span<const Feed> feeds, const AfterPass& after_pass) {

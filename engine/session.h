@@ -23,7 +23,7 @@ struct SessionOptions {
 // it then throws Error (kInterrupted), and the sessions hold what was fed.
 using AfterPass = std::function<bool(int64_t fed, int64_t of)>;
 
-// Logits of some tokens on the host: sink(first token, tokens, logits [tokens][vocab]).
+// Values of some tokens on the host: sink(first token, tokens, logits [tokens][vocab]).
 using LogitSink = std::function<void(int64_t, int64_t, const float*)>;
 
 // One sequence being generated: its tokens, its state, and the logits after the last token. Copying
@@ -131,6 +131,9 @@ struct Feed {
   std::span<const int32_t> ids;     // at least one
   const LogitSink* sink = nullptr;  // or null: only the logits after the last token
   int64_t more = 0;                 // tokens known to follow these; dynamic rotation depends on it
+  // Or null: takes what the head would be multiplied by, [tokens][d_model], and the head is left
+  // out: the session has no logits then. Not with a sink.
+  const LogitSink* hidden = nullptr;
 };
 
 // Feeds several sessions of one model together, prefill and decode mixed, so that they share one
@@ -142,7 +145,7 @@ void eval_together(std::span<const Feed> feeds, const AfterPass& after_pass = {}
 // What a round did for one feed.
 struct Fed {
   int64_t tokens = 0;          // the first of the feed's
-  std::optional<Error> error;  // the session was reset: its logits are not finite
+  std::optional<Error> error;  // the session was reset: its logits, or what it gave, are not finite
 };
 // One pass of that: the sessions' next tokens, short feeds first, as far as one pass has room (the
 // first session's `batch`; tokens that come alone always have it). Feeds may be empty. Call it

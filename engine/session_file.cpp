@@ -225,6 +225,21 @@ class Reader {
   SafetensorsFile file_;
 };
 
+// How a state lies in memory only its device knows. One that holds what is no number, which a
+// checksum cannot tell, shows it in the logits of whatever token is read next.
+void check_state(const Session& session, const std::string& path) {
+  if (session.ids().empty()) return;
+  Session next(session);
+  try {
+    next.eval({&session.ids().back(), 1}, nullptr);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kBadFile) throw;
+    throw Error(ErrorKind::kBadFile, path +
+                                         ": its state holds what is no number: the file is "
+                                         "damaged, save the session again");
+  }
+}
+
 }  // namespace
 
 void Session::save(const std::string& path) const {
@@ -255,16 +270,18 @@ void Session::save(const std::string& path) const {
 
 void Session::load(const std::string& path) {
   const Reader reader(path, *model_);
-  std::vector<int32_t> ids = reader.ids();
+  Session loaded(model_, options_);
+  loaded.ids_ = reader.ids();
   std::vector<float> logits = reader.logits("");
-  const int64_t count = static_cast<int64_t>(ids.size());
-  SequenceState state = reader.state(model_->prefix_rows() + count);
-  Checkpoints checkpoints = reader.checkpoints(count);
-  state_ = std::move(state);
-  ids_ = std::move(ids);
-  checkpoints_ = std::move(checkpoints);
+  loaded.has_logits_ = !logits.empty();
+  if (loaded.has_logits_) std::copy(logits.begin(), logits.end(), loaded.logits_.begin());
+  loaded.state_ = reader.state(model_->prefix_rows() + loaded.position());
+  check_state(loaded, path);
+  checkpoints_ = reader.checkpoints(loaded.position());
   forget_checkpoints();
-  has_logits_ = !logits.empty();
+  state_ = std::move(loaded.state_);
+  ids_ = std::move(loaded.ids_);
+  has_logits_ = loaded.has_logits_;
   if (has_logits_) std::copy(logits.begin(), logits.end(), logits_.begin());
 }
 

@@ -1,6 +1,8 @@
 #include "loaders/atomic_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -14,6 +16,48 @@
 #include "loaders/output_path.h"
 
 namespace klens {
+
+namespace {
+
+constexpr const char* kTemporary = ".tmp-";
+
+// What killed processes left beside `target`, NAME.tmp-*: a living one holds a lock on its own, in
+// whatever container or on whatever machine it lives.
+void remove_left_behind(const std::string& target) {
+  const std::filesystem::path path(target);
+  const std::string begin = path.filename().string() + kTemporary;
+  std::error_code ec;
+  const std::string folder = path.parent_path().string();
+  std::filesystem::directory_iterator entry(folder.empty() ? "." : folder, ec), end;
+  for (; !ec && entry != end; entry.increment(ec)) {
+    const std::string name = entry->path().filename().string();
+    if (!name.starts_with(begin) ||
+        name.find_first_not_of("0123456789-", begin.size()) != std::string::npos)
+      continue;
+    const int fd = ::open(entry->path().c_str(), O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) continue;
+    struct stat status;
+    if (::fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && ::flock(fd, LOCK_EX | LOCK_NB) == 0)
+      ::unlink(entry->path().c_str());
+    ::close(fd);
+  }
+}
+
+// A new file that says by a lock that its process lives; -1 with errno.
+int create_locked(const std::string& path) {
+  for (;;) {
+    const int fd =
+        ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (fd < 0) return -1;
+    // A file system without locks has nobody who would remove it.
+    if (::flock(fd, LOCK_EX) != 0) return fd;
+    struct stat status;
+    if (::fstat(fd, &status) != 0 || status.st_nlink > 0) return fd;
+    ::close(fd);  // another process took it for one left behind, before it was locked
+  }
+}
+
+}  // namespace
 
 AtomicFile::AtomicFile(const std::string& path, Streams streams) : path_(path) {
   const OutputTarget target = output_target(path);
@@ -29,8 +73,9 @@ AtomicFile::AtomicFile(const std::string& path, Streams streams) : path_(path) {
   }
   // Two files of one process at once have different temporaries.
   static std::atomic<unsigned> count{0};
-  temporary_ = target_ + ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(count++);
-  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+  remove_left_behind(target_);
+  temporary_ = target_ + kTemporary + std::to_string(::getpid()) + "-" + std::to_string(count++);
+  fd_ = create_locked(temporary_);
   if (fd_ < 0) {
     temporary_.clear();
     fail("cannot write");

@@ -11,8 +11,9 @@ enum class Streams { kRefused, kAllowed };
 
 // Writes a file so that its name always holds either what it held before or the whole new contents:
 // a temporary file beside it, fsync, rename. A file that is never committed leaves nothing behind
-// unless the process is killed, and then only the temporary file, NAME.tmp-*. Of a link, what it
-// points to is replaced. A stream is written to as the bytes come.
+// unless the process is killed, and then only the temporary file, NAME.tmp-*, which the next
+// AtomicFile of that name removes. Of a link, what it points to is replaced. A stream is written to
+// as the bytes come.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string& path, Streams streams = Streams::kRefused);

@@ -8,6 +8,7 @@
 #include "loaders/file_kind.h"
 #include "loaders/gguf/gguf_file.h"
 #include "loaders/json.h"
+#include "loaders/tokenizer/token_names.h"
 
 namespace klens {
 namespace {
@@ -103,6 +104,37 @@ std::string find_chat_template(const std::string& folder, const std::string& tok
   return "";
 }
 
+// special_tokens_map.json, which older checkpoints have beside tokenizer_config.json or in its
+// place: special tokens that the latter lacks are taken from it, and its eos_token ends turns.
+void add_special_tokens_map(const std::string& folder, Checkpoint& checkpoint) {
+  const std::string path = folder + "/special_tokens_map.json";
+  const std::string text = read_text_if_present(path);
+  if (text.empty()) return;
+  using nlohmann::ordered_json;
+  const ordered_json map = parse_ordered_json(text, path);
+  if (!map.is_object()) throw Error(ErrorKind::kBadFile, path + ": is no object; get it again");
+  ModelTexts& texts = checkpoint.texts;
+  ordered_json config = ordered_json::object();
+  if (!texts.tokenizer_config.empty())
+    config = parse_ordered_json(texts.tokenizer_config, folder + "/tokenizer_config.json");
+  if (!config.is_object()) return;
+  const size_t had = config.size();
+  for (const auto& [key, token] : map.items())
+    if (!config.contains(key) || config[key].is_null()) config[key] = token;
+  if (config.size() != had) texts.tokenizer_config = config.dump();
+
+  const std::string eos = special_token(nlohmann::json(map), "eos_token");
+  const TokenNames names = find_token_names(texts.tokenizer, texts.tokenizer_config, {}, {eos});
+  const auto found = names.ids.find(eos);
+  if (found == names.ids.end()) return;
+  std::vector<StopToken>& stops = checkpoint.stop_tokens;
+  const auto known = std::ranges::find(stops, found->second, &StopToken::id);
+  if (known == stops.end())
+    stops.push_back({.id = found->second, .text = eos, .from = "special_tokens_map.json"});
+  else
+    known->from += ", special_tokens_map.json";
+}
+
 bool holds_weights(const std::string& folder) {
   return std::any_of(std::begin(kContainers), std::end(kContainers), [&](const Container& c) {
     const std::string single = folder + "/" + c.file;
@@ -169,6 +201,7 @@ Checkpoint read_checkpoint_folder(const std::string& folder) {
   checkpoint.spec =
       build_spec(config, [&](const std::string& name) { return tensors().tensors.count(name); });
   checkpoint.stop_tokens = find_stop_tokens(texts, config, generation, folder);
+  add_special_tokens_map(folder, checkpoint);
   fill_checkpoint(checkpoint, std::move(tensors()));
   return checkpoint;
 }

@@ -189,6 +189,17 @@ std::string unknown_pins(const Profile& profile, const PlanRequest& request) {
   return "";
 }
 
+// Whether a format is smaller than all that were measured.
+bool smaller_exists(const Profile& profile) {
+  double least = INFINITY;
+  for (const Unit& unit : profile.units)
+    for (const Candidate& c : unit.candidates)
+      if (const Format* format = find_format(c.choice.format))
+        least = std::min(least, bits_per_weight(*format));
+  return std::ranges::any_of(
+      kFormats, [&](const auto& row) { return bits_per_weight(row_of_table(row)) < least; });
+}
+
 std::string unreachable(const Profile& profile, const PlanRequest& request,
                         const Selection& nearest) {
   const int64_t bytes = profile.fixed_bytes + bytes_of(nearest);
@@ -196,19 +207,24 @@ std::string unreachable(const Profile& profile, const PlanRequest& request,
       std::to_string(bytes) + " bytes, " + rounded(bits_per_weight(profile, bytes)) +
       " bpw, in a file of at most " + std::to_string(bytes + profile.header_bytes) + " bytes";
   const std::string what = "budget " + budget_text(request.budget) + " cannot be met: ";
-  const std::string plan = " (" + summary(nearest) + "); ";
+  const bool fine = std::ranges::any_of(
+      nearest, [](const Candidate* c) { return c->choice.activation_bits == kFineActivationBits; });
+  const std::string plan =
+      " (" + summary(nearest) + (fine ? "; @16: with activations of 16 bits" : "") + "); ";
+  const std::string smaller =
+      smaller_exists(profile) ? ", or measure smaller --formats (of quantize or profile)" : "";
   const std::string pins = request.pinned.empty() ? "" : " or pin fewer units";
   if (request.budget.min_tok_s)  // bytes are nanoseconds here
     return what + "the fastest plan of method " + request.method + " decodes " +
            rounded(1e9 /
                    std::max(1e3 * *profile.decode_rest_us + static_cast<double>(bytes_of(nearest)),
                             1.0)) +
-           " tok/s" + plan + "ask for less speed, or measure smaller --formats" + pins;
+           " tok/s" + plan + "ask for less speed" + smaller + pins;
   if (request.budget.max_kl)
     return what + "the least KL that method " + request.method + " reaches is " +
            rounded(kl_of(nearest).value_or(0)) + " with " + size + plan + "allow more KL" + pins;
   return what + "the smallest plan of method " + request.method + " has " + size + plan +
-         "allow more bytes, measure smaller --formats (of quantize or profile)" + pins;
+         "allow more bytes" + smaller + pins;
 }
 
 std::string unmeasured(const PlanRequest& request, const Unmeasured& missing) {

@@ -5,17 +5,17 @@
 #include "apps/cli/error.h"
 #include "apps/cli/files.h"
 #include "apps/cli/output.h"
+#include "apps/stop_text.h"
 
 namespace klens::apps {
 namespace {
 
 using nlohmann::ordered_json;
 
-// How many of the first `count` of `old` `ids` begins with, its last token left out: that one is to
-// be fed, for the logits after it.
+// How many of the first `count` of `old` `ids` begins with.
 int64_t common(const std::vector<int32_t>& ids, const std::vector<int32_t>& old, size_t count) {
   const auto end = old.begin() + static_cast<ptrdiff_t>(count);
-  return std::mismatch(ids.begin(), ids.end() - 1, old.begin(), end).first - ids.begin();
+  return std::mismatch(ids.begin(), ids.end(), old.begin(), end).first - ids.begin();
 }
 
 std::string sidecar(const std::string& path) { return path + ".json"; }
@@ -50,6 +50,57 @@ void Conversation::reset() {
   messages_ = opening();
   context_.clear();
   fed_ = 0;
+  turn_begin_ = 0;
+  again_ = 0;
+}
+
+void Conversation::set_system(const std::string& text) {
+  if (!has_template_ && !context_.empty())
+    throw Error("this model has no chat template: /reset first, as its text has begun");
+  options_.system = text;
+  ordered_json messages = opening();
+  for (const ordered_json& message : messages_)
+    if (message["role"] != "system") messages.push_back(message);
+  messages_ = std::move(messages);
+}
+
+std::string Conversation::last_message() const {
+  if (messages_.size() < 2 || messages_.back()["role"] != "assistant") return "";
+  const ordered_json& message = messages_[messages_.size() - 2];
+  return message["role"] == "user" ? message["content"].get<std::string>() : "";
+}
+
+void Conversation::renew_sampler(uint64_t seed) {
+  klens_sampler_options sampling = options_.sampler;
+  sampling.seed = seed;
+  sampler_ = new_sampler(sampling, tokenizer_);
+  for (size_t i = 0; i < fed_; ++i) klens_sampler_accept(sampler_.get(), context_[i]);
+}
+
+std::string Conversation::answer_again(const std::string& message,
+                                       const std::function<void(std::string_view)>& on_text) {
+  if (last_message().empty()) throw Error("there is no answered message yet");
+  if (!has_template_ && !turn_begin_)
+    throw Error("an earlier klens saved this chat: where its last turn begins is not known");
+  const ordered_json before = messages_;
+  messages_.erase(messages_.end() - 2, messages_.end());
+  try {
+    return answer_after(turn_begin_.value_or(0), message, on_text, true);
+  } catch (...) {
+    // What failed before the message was taken changes nothing.
+    if (messages_.size() + 2 == before.size()) messages_ = before;
+    throw;
+  }
+}
+
+void Conversation::go_back_to(const std::vector<int32_t>& prompt) {
+  const int64_t agreed = common(prompt, context_, fed_);
+  int64_t reached = klens::rewind(session_.get(), agreed);
+  // The logits after the last token are wanted: it is fed again where they are not known.
+  const auto count = static_cast<int64_t>(prompt.size());
+  if (reached == count && klens_session_logits(session_.get()) == nullptr)
+    reached = klens::rewind(session_.get(), count - 1);
+  fed_ = static_cast<size_t>(reached);
 }
 
 std::vector<int32_t> Conversation::rendered(const ordered_json& messages, bool for_answer) const {
@@ -60,14 +111,14 @@ std::vector<int32_t> Conversation::rendered(const ordered_json& messages, bool f
   return tokenize(tokenizer_, prompt, false);  // templates write the special tokens out
 }
 
-Conversation::Prompt Conversation::next_prompt(const std::string& message) const {
+Conversation::Prompt Conversation::next_prompt(size_t begun, const std::string& message) const {
   Prompt prompt;
   if (!has_template_) {
     std::string text = message;
-    if (context_.empty() && !options_.system.empty()) text = options_.system + "\n" + message;
-    if (!context_.empty()) text = "\n" + message;
-    prompt.ids = context_;
-    const std::vector<int32_t> more = tokenize(tokenizer_, text, context_.empty());
+    if (begun == 0 && !options_.system.empty()) text = options_.system + "\n" + message;
+    if (begun > 0) text = "\n" + message;
+    prompt.ids.assign(context_.begin(), context_.begin() + static_cast<ptrdiff_t>(begun));
+    const std::vector<int32_t> more = tokenize(tokenizer_, text, begun == 0);
     prompt.ids.insert(prompt.ids.end(), more.begin(), more.end());
     return prompt;
   }
@@ -97,7 +148,13 @@ void Conversation::feed_until(size_t end) {
 
 std::string Conversation::answer(const std::string& message,
                                  const std::function<void(std::string_view)>& on_text) {
-  Prompt prompt = next_prompt(message);
+  return answer_after(context_.size(), message, on_text, false);
+}
+
+std::string Conversation::answer_after(size_t begun, const std::string& message,
+                                       const std::function<void(std::string_view)>& on_text,
+                                       bool again) {
+  Prompt prompt = next_prompt(begun, message);
   if (prompt.ids.empty()) return "";
   const auto prompt_tokens = static_cast<int64_t>(prompt.ids.size());
   const TokenLimit limit =
@@ -108,7 +165,9 @@ std::string Conversation::answer(const std::string& message,
     throw Error("this would be more than --ctx tokens; /reset starts anew");
   // Templates may write past turns otherwise than they were generated: the session goes back as far
   // as it must, usually to where what was settled of the last prompt ends.
-  fed_ = static_cast<size_t>(klens::rewind(session_.get(), common(prompt.ids, context_, fed_)));
+  if (!has_template_) turn_begin_ = begun;
+  go_back_to(prompt.ids);
+  if (again) renew_sampler(options_.sampler.seed + ++again_);
   for (size_t i = fed_; i < prompt.ids.size(); ++i)
     klens_sampler_accept(sampler_.get(), prompt.ids[i]);
   context_ = std::move(prompt.ids);
@@ -119,6 +178,7 @@ std::string Conversation::answer(const std::string& message,
   }
 
   std::string text;
+  StopText stop(options_.stops);
   const auto show = [&](const std::string& piece) {
     text += piece;
     if (!piece.empty()) on_text(piece);
@@ -129,17 +189,24 @@ std::string Conversation::answer(const std::string& message,
   decode_ = {};
   bool cut = false;
   if (fed_ == context_.size()) {
+    const auto on_token = [&](int32_t id, bool end) {
+      if (end) return true;
+      context_.push_back(id);
+      show(stop.push(push(decoder.get(), id)));
+      return !stop.found();
+    };
     const Continuation made =
-        continue_session(model_, session_.get(), sampler_.get(), limit.tokens, options_.ignore_end,
-                         options_.quiet || options_.shows_answers, [&](int32_t id) {
-                           context_.push_back(id);
-                           show(push(decoder.get(), id));
-                         });
+        continue_sessions(model_, {{session_.get(), sampler_.get(), on_token}}, limit.tokens,
+                          options_.ignore_end, options_.quiet || options_.shows_answers)
+            .front();
     cut = made.reason == StopReason::kLimit && limit.tokens > 0;
     decode_ = made.decode;
     fed_ += static_cast<size_t>(made.decode.tokens);
   }
-  show(finish(decoder.get()));
+  if (!stop.found()) {
+    show(stop.push(finish(decoder.get())));
+    show(stop.finish());
+  }
   notice_wide_caches(session_.get());
   messages_.push_back({{"role", "assistant"}, {"content", text}});
   return cut ? limit.reason : "";
@@ -149,8 +216,9 @@ void Conversation::save(const std::string& path) const {
   if (fed_ == 0) throw Error("there is nothing to save yet");
   check_output(sidecar(path), ".json", {options_.model_path});  // both files, or neither
   check([&](klens_error* e) { return klens_session_save(session_.get(), path.c_str(), e); });
-  const ordered_json json = {
+  ordered_json json = {
       {"klens_chat", 1}, {"messages", messages_}, {"ids", context_}, {"fed", fed_}};
+  if (turn_begin_) json["turn"] = *turn_begin_;
   write_file(sidecar(path),
              json.dump(1, ' ', false, ordered_json::error_handler_t::replace) + "\n");
 }
@@ -175,6 +243,9 @@ void Conversation::load(const std::string& path) {
                   [&](const ordered_json& id) { return id.get<int32_t>() >= vocab; }))
     throw Error(name + ": was saved from another model: it has ids beyond this one's vocabulary");
   if (!fed.is_number_unsigned() || fed.get<uint64_t>() > ids.size()) throw bad("bad fed");
+  const ordered_json turn = json.value("turn", ordered_json());
+  if (!turn.is_null() && (!turn.is_number_unsigned() || turn.get<uint64_t>() > ids.size()))
+    throw bad("bad turn");
   // Into a session of its own: a failure leaves this conversation as it is.
   SessionHandle session = new_session(model_, options_.session);
   check([&](klens_error* e) { return klens_session_load(session.get(), path.c_str(), e); });
@@ -188,12 +259,14 @@ void Conversation::load(const std::string& path) {
   messages_ = messages;
   context_ = std::move(context);
   fed_ = read;
+  turn_begin_ = turn.is_null() ? std::nullopt : std::optional(turn.get<size_t>());
+  renew_sampler(options_.sampler.seed);
 }
 
 std::string Conversation::stats() const {
   return formatted(
       "%zu tokens, session %s; last answer: prompt %lld tokens at %.1f tok/s, "
-      "generated at %.1f tok/s\n",
+      "generated at %.1f tok/s",
       context_.size(),
       human_bytes(static_cast<double>(klens_session_bytes(session_.get()))).c_str(),
       static_cast<long long>(prefill_.tokens), prefill_.per_second(), decode_.per_second());

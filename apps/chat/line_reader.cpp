@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 #include <cwctype>
+#include <deque>
 #include <iostream>
 #include <iterator>
 #include <optional>
@@ -37,8 +38,18 @@ void use_utf8_locale() {
 // Characters from standard input's bytes, without a locale's help.
 class Utf8Input {
  public:
+  // As if it were typed before what is read next.
+  void put(const std::wstring& text) { put_.insert(put_.end(), text.begin(), text.end()); }
+  // Forgets what is left of that.
+  void drop() { put_.clear(); }
+
   // False at the end of input and after an interrupt.
   bool next(wchar_t& character) {
+    if (!put_.empty()) {
+      character = put_.front();
+      put_.pop_front();
+      return true;
+    }
     char bytes[4];
     size_t have = 0, want = 1;
     while (have < want) {
@@ -77,6 +88,7 @@ class Utf8Input {
   }
 
   std::optional<char> kept_;
+  std::deque<wchar_t> put_;
 };
 
 std::string utf8_of(const wchar_t* text, size_t count) {
@@ -85,9 +97,16 @@ std::string utf8_of(const wchar_t* text, size_t count) {
   return utf8;
 }
 
+std::wstring wide_of(std::string_view text) {
+  std::wstring wide;
+  while (!text.empty()) wide += static_cast<wchar_t>(next_character(text));
+  return wide;
+}
+
 constexpr const char* kMarkPastes = "\033[?2004h";
 constexpr const char* kDoNotMarkPastes = "\033[?2004l";
-constexpr wchar_t kPasteBegins[] = L"\\e[200~", kPasteEnds[] = L"\033[201~";
+constexpr wchar_t kPasteKey[] = L"\\e[200~";  // as libedit writes keys
+constexpr wchar_t kPasteBegins[] = L"\033[200~", kPasteEnds[] = L"\033[201~";
 
 }  // namespace
 
@@ -133,7 +152,7 @@ struct LineReader::Editor {
     el_wget(line, EL_EDITMODE, &edits);
     if (edits == 0 || !can_rewrite_lines(STDERR_FILENO)) return;
     el_wset(line, EL_ADDFN, L"klens-paste", L"Insert what is pasted, line breaks too", paste);
-    el_wset(line, EL_BIND, kPasteBegins, L"klens-paste", nullptr);
+    el_wset(line, EL_BIND, kPasteKey, L"klens-paste", nullptr);
     std::fputs(kMarkPastes, stderr);
     marks_pastes = true;
     write_when_killed(kDoNotMarkPastes);
@@ -191,6 +210,7 @@ LineReader::Result LineReader::read_line(const wchar_t* prompt, std::string& lin
   el_wset(editor_->line, EL_PREP_TERM, 1);
   int count = 0;
   const wchar_t* text = el_wgets(editor_->line, &count);
+  editor_->input.drop();
   if (interrupted()) {
     std::fputs("\n", stderr);
     return Result::kInterrupted;
@@ -208,8 +228,12 @@ LineReader::Result LineReader::read_line(const wchar_t* prompt, std::string& lin
   return Result::kLine;
 }
 
-LineReader::Result LineReader::read(std::string& text) {
+bool LineReader::edits() const { return editor_ != nullptr && editor_->marks_pastes; }
+
+LineReader::Result LineReader::read(std::string& text, const std::string& given) {
   text.clear();
+  // As a paste, which keeps line breaks.
+  if (!given.empty()) editor_->input.put(kPasteBegins + wide_of(given) + kPasteEnds);
   const wchar_t* prompt = L"> ";
   for (;;) {
     std::string line;

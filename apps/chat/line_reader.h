@@ -19,8 +19,11 @@ class LineReader {
 
   // Somebody types.
   bool interactive() const { return interactive_; }
-  // On kInterrupted (Ctrl-C on a terminal) what was typed is dropped.
-  Result read(std::string& text);
+  // A line can be given to be edited.
+  bool edits() const;
+  // On kInterrupted (Ctrl-C on a terminal) what was typed is dropped. given: what stands in the
+  // line already, to be edited; only where edits().
+  Result read(std::string& text, const std::string& given = "");
 
  private:
   struct Editor;

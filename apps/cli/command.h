@@ -35,6 +35,7 @@ struct Command {
 // One per file in apps/commands/.
 Command generate_command();
 Command chat_command();
+Command embed_command();
 Command tokenize_command();
 Command perplexity_command();
 Command compare_command();

@@ -1,6 +1,8 @@
 #include "apps/cli/common.h"
 
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <filesystem>
 
 #include "apps/cli/error.h"
@@ -34,6 +36,16 @@ OptionGroup general_options() {
 }
 
 OptionSpec quiet_option() { return {"q,quiet", "", "no progress on standard error"}; }
+
+OptionSpec jsonl_option(const char* each) {
+  return {"jsonl", "", std::string("print JSON lines: one object for each ") + each};
+}
+
+std::string output_form(const Arguments& arguments) {
+  const bool json = arguments.flag("json"), jsonl = arguments.flag("jsonl");
+  if (json && jsonl) return arguments.one_of({"json", "jsonl"});
+  return json ? "json" : jsonl ? "jsonl" : "";
+}
 
 std::string model_path(const Arguments& arguments) {
   const std::vector<std::string>& positionals = arguments.positionals();
@@ -72,6 +84,20 @@ klens_model_options read_model_options(const Arguments& arguments) {
   return options;
 }
 
+namespace {
+
+// KLENS_ISA lowers what a CPU has; it cannot raise it.
+void notice_lowered_isa() {
+  static bool said = false;
+  const char* asked = std::getenv("KLENS_ISA");
+  if (said || asked == nullptr || asked[0] == '\0' || std::strcmp(asked, klens_isa()) == 0) return;
+  said = true;
+  std::fprintf(stderr, "klens: note: KLENS_ISA=%s: this CPU does not have all of it; %s is used\n",
+               asked, klens_isa());
+}
+
+}  // namespace
+
 ModelHandle open_model(const Arguments& arguments) {
   return open_model(arguments, model_path(arguments));
 }
@@ -90,6 +116,7 @@ ModelHandle open_model(const Arguments& arguments, const std::string& path,
     const StatusLine status(quiet, "opening " + file_name(path));
     model = klens::open_model(path, options);
   }
+  if (!quiet) notice_lowered_isa();
   if (const std::string left_out = klens_model_left_out(model.get()); !quiet && !left_out.empty())
     std::fprintf(stderr, "klens: note: %s: left out, as no text needs them: %s\n", path.c_str(),
                  left_out.c_str());

@@ -12,6 +12,9 @@ namespace klens::apps {
 OptionGroup model_options();    // -m -t --activations --kv --backend
 OptionGroup general_options();  // --json --quiet --help
 OptionSpec quiet_option();
+OptionSpec jsonl_option(const char* each);  // --jsonl: a line for each text, sample, ...
+// "json" or "jsonl", which exclude each other, or "".
+std::string output_form(const Arguments& arguments);
 
 // MODEL: the positional argument at `index`, or -m where that is the first. Throws UsageError if
 // there is none, and if more than `index` + 1 are given in all.

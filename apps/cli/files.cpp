@@ -53,9 +53,11 @@ std::string read_file(const std::string& path) {
 }
 
 std::vector<int32_t> read_ids(const std::string& path, int32_t vocab) {
+  return parse_ids(read_file(path), path == "-" ? "standard input" : path, vocab);
+}
+
+std::vector<int32_t> parse_ids(const std::string& content, const std::string& name, int32_t vocab) {
   constexpr const char* kSpace = " \t\r\n\v\f";
-  const std::string content = read_file(path);
-  const std::string name = path == "-" ? "standard input" : path;
   std::vector<int32_t> ids;
   size_t begin = content.find_first_not_of(kSpace);
   while (begin != std::string::npos) {

@@ -67,14 +67,24 @@ std::string option_help(const OptionSpec& option) {
 
 }  // namespace
 
+std::string program_about() {
+  return "klens runs and quantises language models: Mamba, Mamba-2, hybrids of them with attention "
+         "(Jamba, Zamba, Bamba, Granite 4, Falcon-H1, Nemotron-H, Hymba), and attention alone "
+         "(Llama, Mistral, Qwen).\n"
+         "MODEL is a checkpoint folder (config.json, *.safetensors or pytorch_model*.bin, "
+         "tokenizer.json), a .gguf file, or a .klens file that `klens quantize` wrote.\n";
+}
+
+std::string environment_about() {
+  return "KLENS_ARG_<NAME> sets an option, as in KLENS_ARG_THREADS=4; the command line wins. An "
+         "empty variable counts as not set.\n";
+}
+
 std::string program_help(const std::vector<Command>& commands) {
   std::string out =
-      "klens - runs and quantises language models: Mamba, Mamba-2, hybrids of them with\n"
-      "attention (Jamba, Zamba, Bamba, Granite 4, Falcon-H1, Nemotron-H, Hymba), and\n"
-      "attention alone (Llama, Mistral, Qwen)\n\n"
-      "Usage: klens COMMAND MODEL [options]\n\n"
-      "MODEL is a checkpoint folder (config.json, *.safetensors or pytorch_model*.bin,\n"
-      "tokenizer.json), a .gguf file, or a .klens file that `klens quantize` wrote.\n\nCommands:\n";
+      "klens - run, measure and quantise language models\n\n"
+      "Usage: klens COMMAND MODEL [options]\n\n" +
+      wrapped(program_about(), 0, 0) + "\n\nCommands:\n";
   for (const Command& command : commands) {
     std::string line = std::string("  ") + command.name;
     line.resize(14, ' ');
@@ -82,7 +92,8 @@ std::string program_help(const std::vector<Command>& commands) {
   }
   out +=
       "\n`klens COMMAND --help` lists a command's options with examples, `klens --version`\n"
-      "the version and the instruction set in use.\n\n"
+      "the version and the instruction set in use, `klens --completion bash` (or zsh)\n"
+      "completion for a shell, `klens --man` the manual page.\n\n"
       "Results go to standard output, everything else to standard error; --json prints\n"
       "one JSON object. Exit code 0: done, 1: failed, 2: called wrongly.\n";
   return out;
@@ -96,9 +107,7 @@ std::string command_help(const Command& command) {
     out += std::string("\n") + group.title + ":\n";
     for (const OptionSpec& option : group.options) out += option_help(option);
   }
-  out +=
-      "\nEnvironment: KLENS_ARG_<NAME> sets an option, as in KLENS_ARG_THREADS=4; the\n"
-      "command line wins. An empty variable counts as not set.\n";
+  out += "\n" + wrapped("Environment: " + environment_about(), 0, 0) + "\n";
   return out + "\nExamples:\n" + command.examples;
 }
 

@@ -70,6 +70,8 @@ void print_json(const nlohmann::ordered_json& json) {
   flush_output();
 }
 
+void print_json_line(const nlohmann::ordered_json& json) { print(compact(json) + "\n"); }
+
 std::string formatted(const char* format, ...) {
   va_list arguments, again;
   va_start(arguments, format);

@@ -12,6 +12,8 @@ void flush_output();
 void close_output();  // the last call: reports what only closing reveals
 // One JSON object and a newline; invalid UTF-8 is replaced.
 void print_json(const nlohmann::ordered_json& json);
+// One JSON object on one line, not flushed.
+void print_json_line(const nlohmann::ordered_json& json);
 
 // printf into a string.
 __attribute__((format(printf, 1, 2))) std::string formatted(const char* format, ...);

@@ -4,6 +4,7 @@
 #include <new>
 #include <nlohmann/json.hpp>
 
+#include "apps/cli/error.h"
 #include "klens/klens.h"
 
 namespace klens::apps {
@@ -61,6 +62,22 @@ int background_of(std::string_view format) {
   const auto row = std::find_if(formats().begin(), formats().end(),
                                 [&](const FormatRow& r) { return r.name == format; });
   return (row == formats().end() ? formats().front() : *row).colour;
+}
+
+void require_name(std::string_view name, const char* option, const char* what,
+                  const std::string& known) {
+  if (name.empty() ||
+      (", " + known + ", ").find(", " + std::string(name) + ", ") != std::string::npos)
+    return;
+  throw UsageError(std::string("--") + option + ": " + what + " \"" + std::string(name) +
+                   "\" is not one of " + known);
+}
+
+void require_format(const std::string& text, const char* option) {
+  constexpr std::string_view kFine = "@16";
+  const std::string name =
+      text.ends_with(kFine) ? text.substr(0, text.size() - kFine.size()) : text;
+  require_name(name, option, "format", names_of(formats()));
 }
 
 }  // namespace klens::apps

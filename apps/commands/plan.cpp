@@ -67,6 +67,7 @@ void list_outliers(const Arguments& arguments, const std::string& path) {
   if (arguments.given("output")) throw UsageError("--outliers makes no plan to write: use --json");
   const std::string source = arguments.one_of({"bpw", "size", "max-kl", "min-tok-s", "uniform"});
   if (!source.empty()) throw UsageError("--outliers makes no plan: drop --" + source);
+  require_names(arguments, "method", "planning method", plan_methods());
   const std::string scores = read_file(path), method = arguments.text_or("method", "");
   klens_outlier_options options{};
   options.size = sizeof(options);

@@ -185,7 +185,11 @@ void run(const Arguments& arguments) {
   const std::string text = measure(arguments, job, team);
   if (!team.first()) return;
   if (!job.output.empty()) {
-    write_file(job.output, text);
+    try {
+      write_file(job.output, text);
+    } catch (const Failure& failure) {
+      rethrow_resumable(failure, job.state);
+    }
     ::unlink(job.state.c_str());  // the whole profile is safe now
   }
   const ordered_json profile = ordered_json::parse(text);

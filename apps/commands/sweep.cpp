@@ -44,6 +44,7 @@ class Sweep {
         packed_bytes_(arguments.bytes("packed").value_or(0)),
         refine_(arguments.flag("refine")),
         test_path_(arguments.text_or("test", "")) {
+    require_names(arguments, "methods", "planning method", plan_methods());
     if (points_ != 0 && !(bpw_.empty() && sizes_.empty()))
       throw UsageError(
           "--points spreads budgets that nobody names: leave it out with --bpw and "
@@ -155,7 +156,11 @@ void run(const Arguments& arguments) {
     report.erase("profile");
   }
   if (!output.empty()) {
-    write_file(output, report.dump(1) + "\n");
+    try {
+      write_file(output, report.dump(1) + "\n");
+    } catch (const Failure& failure) {
+      rethrow_resumable(failure, state);
+    }
     ::unlink(state.c_str());  // the whole sweep is safe now
   }
   if (json) {

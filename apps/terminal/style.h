@@ -7,7 +7,7 @@ bool is_terminal(int fd);
 // A terminal that knows escape sequences, as those that are not TERM=dumb do.
 bool can_rewrite_lines(int fd);
 
-// How standard output may be decorated. Plain unless it is a terminal; NO_COLOR and TERM=dumb are
+// How output may be decorated. Plain unless it goes to a terminal; NO_COLOR and TERM=dumb are
 // respected.
 struct Style {
   bool colour = false;
@@ -18,6 +18,7 @@ struct Style {
   std::string on(int background, const std::string& text) const;
 };
 
-Style output_style();
+Style output_style();  // of standard output
+Style error_style();   // of standard error
 
 }  // namespace klens::apps

@@ -1,5 +1,6 @@
 #include "engine/c_api/guard.h"
 #include "engine/c_api/handles.h"
+#include "engine/c_api/progress_fn.h"
 #include "engine/c_api/reports.h"
 #include "engine/jobs/export_logits.h"
 #include "engine/jobs/profile_state.h"
@@ -8,15 +9,6 @@
 
 namespace klens {
 namespace {
-
-ProgressFn progress_fn(klens_progress_fn fn, void* user) {
-  if (fn == nullptr) return nullptr;
-  return [fn, user](const ProgressReport& report) {
-    const klens_progress progress{report.stage, report.fraction, report.seconds_left,
-                                  report.job_seconds_left, report.job_bytes};
-    return fn(user, &progress) != 0;
-  };
-}
 
 const Tokenizer& tokenizer_of(const klens_model* model) {
   if (model->tokenizer) return model->tokenizer->tokenizer;

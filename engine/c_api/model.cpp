@@ -8,7 +8,9 @@
 #include "engine/c_api/reports.h"
 #include "engine/version.h"
 #include "kernels/cpu/features.h"
+#include "loaders/chat_template/chat_template.h"
 #include "loaders/context_length.h"
+#include "loaders/json.h"
 #include "loaders/stop_tokens.h"
 #include "loaders/tokenizer/model_tokenizer.h"
 
@@ -78,6 +80,23 @@ void tell_of(const klens_model& model, const std::string& path) {
                  " of " + stop.from + " is not in the vocabulary: generation cannot stop there");
 }
 
+// The caller's chat template in place of all that the model has, and the ends of turns that it
+// writes.
+void use_chat_template(const char* text, Checkpoint& checkpoint) {
+  if (text == nullptr) return;
+  if (text[0] == '\0') throw Error(ErrorKind::kBadArgument, "the given chat template is empty");
+  ChatTemplate::parse(text, "the given chat template");
+  ModelTexts& texts = checkpoint.texts;
+  texts.chat_template = text;
+  if (!texts.tokenizer_config.empty()) {
+    nlohmann::ordered_json config =
+        parse_ordered_json(texts.tokenizer_config, checkpoint.path + " (tokenizer_config.json)");
+    if (config.is_object() && config.erase("chat_template") > 0)
+      texts.tokenizer_config = config.dump();
+  }
+  checkpoint.stop_tokens = find_stop_tokens(texts, checkpoint.stop_tokens);
+}
+
 }  // namespace
 }  // namespace klens
 
@@ -96,7 +115,9 @@ klens_status klens_model_open(const char* path, const klens_model_options* optio
     const klens_model_options given = read_options(options);
     const ModelOptions run = model_options(given);
     auto opened = std::make_unique<klens_model>();
-    auto loaded = std::make_shared<const Model>(open_checkpoint(path, given.verify != 0), run);
+    Checkpoint checkpoint = open_checkpoint(path, given.verify != 0);
+    use_chat_template(given.chat_template, checkpoint);
+    auto loaded = std::make_shared<const Model>(std::move(checkpoint), run);
     ModelTokenizer read = read_tokenizer(loaded->checkpoint().texts, path);
     if (read.tokenizer) opened->tokenizer = klens_tokenizer{std::move(*read.tokenizer)};
     opened->tokenizer_problem = std::move(read.problem);

@@ -11,7 +11,7 @@ ModelTokenizer read_tokenizer(const ModelTexts& texts, const std::string& path) 
   try {
     result.tokenizer = Tokenizer::from_json(texts.tokenizer, path + " (tokenizer.json)");
   } catch (const Error& failure) {
-    if (failure.kind() != ErrorKind::kUnsupported) throw;
+    if (failure.kind() != ErrorKind::kUnsupported && failure.kind() != ErrorKind::kBadFile) throw;
     result.problem = failure.what();
   }
   return result;

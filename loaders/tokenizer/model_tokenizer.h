@@ -14,8 +14,8 @@ struct ModelTokenizer {
   std::string problem;
 };
 
-// `path` is the model's, for messages. Throws Error for a damaged tokenizer, not for one that klens
-// does not support: the model runs on ids all the same.
+// `path` is the model's, for messages. One that is damaged, or that klens does not support, is no
+// Error: the model runs on ids all the same.
 ModelTokenizer read_tokenizer(const ModelTexts& texts, const std::string& path);
 
 }  // namespace klens

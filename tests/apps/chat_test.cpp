@@ -238,3 +238,148 @@ TEST_CASE("what cannot be saved or loaded fails a scripted chat, which goes on")
     CHECK(messages[messages.size() - 2]["content"] == "The bridge");
   }
 }
+
+TEST_CASE("a turn can be regenerated and edited, as if the first had not been") {
+  const bool has_template = GENERATE(false, true);
+  CAPTURE(has_template);
+  const Rewriting model;
+  const auto talk = [&](const std::string& input, const std::vector<std::string>& options) {
+    const Outcome outcome = has_template
+                                ? model.chat(input, std::vector<std::string>{"--json"} + options)
+                                : chat(input, std::vector<std::string>{"--json"} + options);
+    INFO(outcome.err);
+    REQUIRE(outcome.code == 0);
+    return json::parse(outcome.out)["messages"];
+  };
+  const std::vector<std::string> greedy = {"--greedy"};
+  const json plain = talk("The river\nThe bridge\nThe town\n", greedy);
+  REQUIRE(plain.size() == 6);
+  CHECK(talk("The river\nThe bridge\n/regenerate\n/regenerate\nThe town\n", greedy) == plain);
+  CHECK(talk("The river\nThe sea\n/edit The bridge\nThe town\n", greedy) == plain);
+  CHECK(talk("The sea\n/edit The river\nThe bridge\n/regenerate\nThe town\n", greedy) == plain);
+  // By chance it is another answer, the same for the same seed.
+  const std::vector<std::string> hot = {"--temp", "1.5", "--seed", "5", "-n", "12"};
+  const json first = talk("The river\n", hot), again = talk("The river\n/regenerate\n", hot);
+  CHECK(again.size() == 2);
+  CHECK(again[1] != first[1]);
+  CHECK(again == talk("The river\n/regenerate\n", hot));
+  // Saved in between.
+  const Folder folder;
+  const std::string file = folder / "session";
+  talk("The river\nThe bridge\n/save " + file + "\n", greedy);
+  CHECK(talk("/load " + file + "\n/regenerate\nThe town\n", greedy) == plain);
+  CHECK(talk("/load " + file + "\n/edit The bridge\nThe town\n", greedy) == plain);
+}
+
+TEST_CASE("an answer is asked for again without reading the prompt again") {
+  const Outcome outcome = chat("The river\nThe bridge\n/regenerate\n/stats\n", {"--greedy"});
+  REQUIRE(outcome.code == 0);
+  CHECK_THAT(outcome.err, Catch::Contains("prompt 0 tokens"));
+}
+
+TEST_CASE("there is nothing to regenerate or edit before the first answer") {
+  for (const char* line : {"/regenerate", "/edit The bridge"}) {
+    const Outcome outcome = chat(std::string(line) + "\nThe river\n", {"--json", "-q"});
+    CHECK(outcome.code == 1);
+    CHECK_THAT(outcome.err, Catch::Contains("no answered message"));
+    CHECK(json::parse(outcome.out)["messages"].size() == 2);
+  }
+  CHECK_THAT(chat("The river\n/edit\n").err, Catch::Contains("needs the new text"));
+  // One that cannot be answered leaves the chat as it was.
+  const Rewriting model;
+  const Outcome outcome = model.chat("The river\n/edit" +
+                                         [] {
+                                           std::string words;
+                                           for (int i = 0; i < 60; ++i) words += " river";
+                                           return words;
+                                         }() +
+                                         "\n/history\n",
+                                     {"--ctx", "40", "--greedy"});
+  CHECK(outcome.code == 1);
+  CHECK_THAT(outcome.err, Catch::Contains("more than --ctx") && Catch::Contains("user: The river"));
+}
+
+TEST_CASE("the system message can be changed, and history shown") {
+  const Rewriting model;
+  const auto talk = [&](const std::string& input, const std::vector<std::string>& options) {
+    const Outcome outcome =
+        model.chat(input, std::vector<std::string>{"--json", "--greedy"} + options);
+    REQUIRE(outcome.code == 0);
+    return json::parse(outcome.out)["messages"];
+  };
+  const json given = talk("The river\n", {"--system", "A story."});
+  CHECK(given[0] == json{{"role", "system"}, {"content", "A story."}});
+  CHECK(talk("/system A story.\nThe river\n", {}) == given);
+  CHECK(talk("/system A poem.\n/system   A story. \nThe river\n", {}) == given);
+  CHECK(talk("/system\nThe river\n", {"--system", "A story."}) == talk("The river\n", {}));
+  // In the middle it is read with all that was said.
+  const json changed = talk("The river\n/system A story.\nThe bridge\n", {});
+  REQUIRE(changed.size() == 5);
+  json prompt = changed;
+  CHECK(changed[4]["content"] ==
+        run_json({"generate", model.folder / "", "-p", model.prompt(prompt, 4), "-n", "8",
+                  "--greedy", "--json"})["continuation"]);
+
+  CHECK_THAT(chat("The river\n/history\n", {"--system", "A story."}).err,
+             Catch::Contains("system: A story.\nuser: The river\nassistant: "));
+  CHECK_THAT(chat("/history\n").err, Catch::Contains("nothing was said yet"));
+  // A running text has begun already.
+  CHECK(chat("The river\n/system A story.\n").code == 1);
+}
+
+TEST_CASE("a template of the user's own takes the place of the model's") {
+  const Folder folder;
+  const std::string file = folder / "template.jinja";
+  write_text(file, "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}");
+  const json messages = json::parse(
+      chat("The river\n", {"--json", "--greedy", "--chat-template", file}).out)["messages"];
+  CHECK(messages[1]["content"] == run_json({"generate", kModel, "-p", "[user] The river\n", "-n",
+                                            "8", "--greedy", "--json"})["continuation"]);
+  write_text(file, "{% for m in messages %}");
+  check_failure({"chat", kModel, "--chat-template", file}, "the given chat template");
+  write_text(file, "");
+  check_failure({"chat", kModel, "--chat-template", file}, "is empty");
+  check_failure({"chat", kModel, "--chat-template", folder / "none"}, folder / "none");
+}
+
+TEST_CASE("an answer ends before a stop string, and so does what follows it") {
+  const std::string answer = json::parse(
+      chat("The river\n", {"--json", "--greedy", "-n", "30"}).out)["messages"][1]["content"];
+  const std::string word = answer.substr(answer.find(' ', 8), 4);
+  const json messages = json::parse(
+      chat("The river\n", {"--json", "--greedy", "-n", "30", "--stop", word}).out)["messages"];
+  CHECK(messages[1]["content"] == answer.substr(0, answer.find(word)));
+  CHECK(chat("The river\n", {"--greedy", "-n", "30", "--stop", word}).out ==
+        answer.substr(0, answer.find(word)) + "\n");
+}
+
+TEST_CASE("-p says one thing, and a chat that was kept goes on at once") {
+  const Folder folder;
+  const std::string file = folder / "talk";
+  const auto ask = [&](const std::vector<std::string>& options, const std::string& input = "") {
+    Call call;
+    call.arguments = std::vector<std::string>{"chat", kModel, "-n", "8", "--greedy"} + options;
+    call.input = input;
+    return run(call);
+  };
+  const json all =
+      json::parse(chat("The river\nThe bridge\n", {"--json", "--greedy"}).out)["messages"];
+  Outcome outcome = ask({"-p", "The river", "--save", file}, "never read\n");
+  REQUIRE(outcome.code == 0);
+  CHECK(outcome.out == all[1]["content"].get<std::string>() + "\n");
+  outcome = ask({"--load", file, "-p", "-", "--json"}, "The bridge");
+  REQUIRE(outcome.code == 0);
+  CHECK(json::parse(outcome.out)["messages"] == all);
+  // Only what is new is read.
+  outcome = ask({"--load", file, "--save", file}, "The bridge\n/stats\n");
+  REQUIRE(outcome.code == 0);
+  const json tokens = run_json({"tokenize", kModel, "-p", "\nThe bridge", "--json"})["ids"];
+  CHECK_THAT(outcome.err,
+             Catch::Contains("prompt " + std::to_string(tokens.size() + 1) + " tokens"));
+  CHECK(json::parse(ask({"--load", file, "--json"}).out)["messages"] == all);
+  CHECK(outcome.err.find('\033') == std::string::npos);
+
+  CHECK(ask({"--load", folder / "none", "-p", "x"}).code == 1);
+  CHECK(ask({"--save", "/no/such/folder/x", "-p", "x"}).code == 1);
+  CHECK(ask({"-p", "x", "--ctx", "1"}).code == 1);
+}

@@ -255,6 +255,62 @@ TEST_CASE("a model whose tokenizer klens lacks runs on ids, and says so where te
                 "WordPiece");
 }
 
+TEST_CASE("a model whose tokenizer is damaged runs on ids") {
+  const Twins twins;
+  const std::string& model = twins.safetensors;
+  const std::string ids = ids_file(twins.folder, {1, 2});
+  for (const char* text :
+       {"{}", "[]", "nothing", "{\"model\":", "{\"model\":{\"type\":\"BPE\"}}"}) {
+    CAPTURE(text);
+    write_text(model + "/tokenizer.json", text);
+    CHECK(greedy(model, ids, {"-n", "4"}).size() == 6);
+    check_failure({"generate", model, "-p", "a", "-n", "2"}, "tokenizer.json");
+    check_failure({"chat", model}, "tokenizer.json");
+    CHECK_FALSE(run_json({"inspect", model, "--json"})["tokenizer_error"].is_null());
+  }
+}
+
+TEST_CASE("special_tokens_map.json names what ends a turn") {
+  const Folder folder;
+  for (const char* name : {"config.json", "model.safetensors", "tokenizer.json"})
+    std::filesystem::create_symlink(kModel + "/" + name, folder / name);
+  const std::string word =
+      run_json({"generate", kModel, "-p", "The river", "-n", "1", "--greedy", "--json"})["ids"]
+          .back()
+          .dump();
+  // As the vocabulary spells that token.
+  const json vocabulary = json::parse(read_text(kModel + "/tokenizer.json"))["model"]["vocab"];
+  std::string text;
+  for (const auto& [token, id] : vocabulary.items())
+    if (id.dump() == word) text = token;
+  REQUIRE(text != "");
+  const auto stops = [&] { return run_json({"inspect", folder / "", "--json"})["stop_tokens"]; };
+  const json before = stops();
+  for (const json& map : {json{{"eos_token", text}}, json{{"eos_token", {{"content", text}}}}}) {
+    write_text(folder / "special_tokens_map.json", map.dump());
+    const json after = stops();
+    REQUIRE(after.size() == before.size() + 1);
+    CHECK(after.back() ==
+          json{{"id", std::stoi(word)}, {"text", text}, {"from", "special_tokens_map.json"}});
+    const json made =
+        run_json({"generate", folder / "", "-p", "The river", "-n", "9", "--greedy", "--json"});
+    CHECK(made["stop"] == "end");
+    CHECK(made["generated_tokens"] == 1);
+  }
+  for (const char* none : {"{}", "{\"eos_token\": 7}", "{\"eos_token\": \"no such token\"}"}) {
+    write_text(folder / "special_tokens_map.json", none);
+    CHECK(stops() == before);
+  }
+  // What a template may print, where tokenizer_config.json does not say.
+  write_text(folder / "special_tokens_map.json", "{\"bos_token\": \"The\"}");
+  write_text(folder / "chat_template.jinja", "{{ bos_token }} river");
+  CHECK(run({"chat", folder / "", "-p", "x", "-n", "4", "--greedy"}).out ==
+        run({"generate", kModel, "-p", "The river", "-n", "4", "--greedy", "--no-display-prompt"})
+            .out);
+  write_text(folder / "special_tokens_map.json", "[]");
+  check_failure({"inspect", folder / ""}, "special_tokens_map.json");
+}
+
 TEST_CASE("an id that the tokenizer has no token for is not chosen") {
   const Twins twins;
   const std::string& model = twins.safetensors;

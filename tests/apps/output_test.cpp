@@ -1,5 +1,8 @@
 // A result that cannot be written is a failure, never a crash and never a silent success.
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <catch2/catch.hpp>
 #include <chrono>
@@ -191,7 +194,8 @@ TEST_CASE("what cannot be met or written is said before anything is measured") {
     CHECK_THAT(outcome.err, Catch::Contains(words));
   };
   at_once({"quantize", kModel, "-o", big, "--size", "100K"}, "cannot be met");
-  at_once({"quantize", kModel, "-o", big, "--size", "100K"}, "measure smaller --formats");
+  // All formats there are were in already.
+  at_once({"quantize", kModel, "-o", big, "--size", "100K"}, "; allow more bytes\n");
   at_once({"quantize", kModel, "-o", big, "--bpw", "2"}, "cannot be met");
   at_once({"quantize", kModel, "-o", big, "--bpw", "4", "--formats", "int8,int4g64"},
           "measure smaller --formats");
@@ -199,7 +203,6 @@ TEST_CASE("what cannot be met or written is said before anything is measured") {
           "cannot be met");
   at_once({"quantize", kModel, "-o", big, "--bpw", "5", "--tensor-type", "nothing=fp16"},
           "matches no unit");
-  at_once({"quantize", kModel, "-o", big, "--bpw", "5", "--method", "none"}, "method \"none\"");
   for (const char* command : {"quantize", "profile"}) {
     std::vector<std::string> aim = {command, kModel};
     if (std::string(command) == "quantize") aim = aim + std::vector<std::string>{"--bpw", "5"};
@@ -211,4 +214,49 @@ TEST_CASE("what cannot be met or written is said before anything is measured") {
     at_once(to(folder / "out.safetensors"), "another format");
     at_once(to("/proc/out"), "cannot write");
   }
+}
+
+TEST_CASE("what a full disk leaves is named, and gone on from") {
+  const Folder folder;
+  const std::string output = folder / "p.json";
+  std::string line = std::string("ulimit -f 2; exec '") + KLENS_PROGRAM + "' profile '" + kModel +
+                     "' -o '" + output + "'";
+  for (const std::string& option : short_run()) line += " " + option;
+  Call call;
+  call.program = "/bin/bash";
+  call.arguments = {"-c", line};
+  const Outcome outcome = run(call);
+  CHECK(outcome.code == 1);
+  CHECK(is_one_error_line(outcome.err));
+  CHECK_THAT(outcome.err, Catch::Contains("File too large") && Catch::Contains("--resume") &&
+                              Catch::Contains(output + ".partial"));
+  REQUIRE(exists(output + ".partial"));
+  CHECK_FALSE(exists(output));
+  CHECK(run(std::vector<std::string>{"profile", kModel, "-o", output, "--resume"} + short_run())
+            .code == 0);
+  CHECK(nlohmann::json::parse(read_text(output)) == nlohmann::json::parse(profile_text()));
+}
+
+TEST_CASE("what a killed run left is removed by the next, but not what one is writing") {
+  const Folder folder;
+  write_text(folder / "profile.json", profile_text());
+  write_text(folder / "plan.json.tmp-1-0", "half a p");
+  write_text(folder / "plan.json.tmp-99999999-3", "half a p");
+  write_text(folder / "plan.json.tmp-mine", "not klens's");
+  write_text(folder / "other.json.tmp-1-0", "another file's");
+  const std::string held = folder / "plan.json.tmp-2-0";
+  write_text(held, "being written");
+  const int fd = ::open(held.c_str(), O_WRONLY);
+  REQUIRE(::flock(fd, LOCK_EX) == 0);
+  const std::vector<std::string> call = {"plan", folder / "profile.json", "--bpw", "6",
+                                         "-o",   folder / "plan.json"};
+  CHECK(run(call).code == 0);
+  CHECK_FALSE(exists(folder / "plan.json.tmp-1-0"));
+  CHECK_FALSE(exists(folder / "plan.json.tmp-99999999-3"));
+  CHECK(exists(folder / "plan.json.tmp-mine"));
+  CHECK(exists(folder / "other.json.tmp-1-0"));
+  CHECK(exists(held));
+  ::close(fd);
+  CHECK(run(call).code == 0);
+  CHECK_FALSE(exists(held));
 }

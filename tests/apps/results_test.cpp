@@ -284,3 +284,13 @@ TEST_CASE("bench sweeps one quantity for several models, as a table and as a dra
   const std::string lines = run(sweep("size", {"-o", "jsonl"})).out;
   CHECK(std::count(lines.begin(), lines.end(), '\n') == 4);  // two tests of two models
 }
+
+TEST_CASE("bench says where weights come from if not from memory") {
+  const std::string out = run({"bench", kModel, "-p", "16", "-n", "16", "-r", "1"}).out;
+  double decode = 0, memory = 0;
+  const std::string line = out.substr(out.find("  decode"));
+  REQUIRE(std::sscanf(line.c_str(), " decode %lf GB/s of weights of %lf that", &decode, &memory) ==
+          2);
+  const bool told = line.substr(0, line.find('\n')).ends_with("gives: they lie in the CPU's cache");
+  if (std::fabs(decode - memory) > 0.01) CHECK(told == (decode > memory));
+}

@@ -291,3 +291,34 @@ TEST_CASE("nothing is silent for a second", "[terminal][long]") {
   REQUIRE(written.code == 0);
   CHECK(any_starts_with(status_lines(written.screen), "generating"));
 }
+
+TEST_CASE("the last message is edited in its line, line breaks and all", "[terminal]") {
+  TerminalCall call = chat_call();
+  call.typed = {{"> ", "say " + pasted("a\rb") + "\r"},
+                {"cut short", ""},
+                {"> ", "/edit\r"},
+                {"say a", " and c\r"},
+                {"cut short", ""},
+                {"> ", "/edit other\r"},
+                {"cut short", ""},
+                {"> ", "/edit\r"},
+                {"other", "\003"},
+                {"> ", "/quit\r"}};
+  CHECK(said(run_on_terminal(call)) == std::vector<std::string>{"other"});
+  call.typed.resize(5);
+  call.typed.push_back({"> ", "/quit\r"});
+  CHECK(said(run_on_terminal(call)) == std::vector<std::string>{"say a\nb and c"});
+}
+
+TEST_CASE("notices are faint on a terminal that shows it, and nowhere else", "[terminal]") {
+  const auto screen = [](std::vector<std::pair<std::string, std::string>> environment) {
+    TerminalCall call = chat_call();
+    call.typed = {{"> ", "/reset\r"}, {"starts anew", ""}, {"> ", "/quit\r"}};
+    call.environment = std::move(environment);
+    return run_on_terminal(call).screen;
+  };
+  const std::string faint = "\033[2mthe conversation starts anew\033[0m";
+  CHECK_THAT(screen({}), Catch::Contains(faint));
+  CHECK_THAT(screen({{"NO_COLOR", "1"}}),
+             !Catch::Contains("\033[2m") && Catch::Contains("the conversation starts anew"));
+}

@@ -12,8 +12,8 @@ using namespace klens::testing;
 namespace {
 
 const std::vector<std::string> kCommands = {
-    "generate", "chat",    "perplexity", "compare",  "profile", "plan",    "quantize", "sweep",
-    "report",   "inspect", "bench",      "tokenize", "logits",  "devices", "serve"};
+    "generate", "chat",    "perplexity", "compare",  "profile", "plan",   "quantize", "sweep",
+    "report",   "inspect", "bench",      "tokenize", "embed",   "logits", "devices",  "serve"};
 
 }  // namespace
 
@@ -79,15 +79,21 @@ TEST_CASE("help and refusals list exactly the names of the tables") {
     CHECK_THAT(help, Catch::Contains("--metrics LIST of " +
                                      klens::names_where(klens::kMetrics, ", ", all) + " (default"));
   }
-  check_failure({"profile", kModel, "--json", "--formats", "int3"},
-                "format \"int3\" is not one of " + formats);
-  check_failure({"profile", kModel, "--json", "--metrics", "kl,size"},
-                "metric \"size\" is not one of " + klens::names_of(klens::kMetrics));
-  check_failure({"quantize", kModel, "--dry-run", "--bpw", "5", "--method", "best"},
-                "\"best\" is not one of " + klens::names_of(klens::kPlanMethods));
-  check_failure({"quantize", kModel, "--dry-run", "--uniform", "int3"}, formats);
-  check_failure({"quantize", kModel, "--dry-run", "--uniform", "int8", "--tensor-type", "x=int3"},
-                formats);
+  check_usage_error({"profile", kModel, "--json", "--formats", "int3"},
+                    "format \"int3\" is not one of " + formats);
+  check_usage_error({"profile", kModel, "--json", "--metrics", "kl,size"},
+                    "metric \"size\" is not one of " + klens::names_of(klens::kMetrics));
+  check_usage_error({"profile", kModel, "--json", "--quantizer", "best"},
+                    "quantizer \"best\" is not one of");
+  check_usage_error({"profile", kModel, "--json", "--suffix", "slow"}, "exact, fast");
+  check_usage_error({"sweep", kModel, "--json", "--methods", "klens,best"},
+                    "\"best\" is not one of " + klens::names_of(klens::kPlanMethods));
+  check_usage_error({"plan", "p.json", "--outliers", "--method", "best"}, "is not one of");
+  check_usage_error({"quantize", kModel, "--dry-run", "--bpw", "5", "--method", "best"},
+                    "\"best\" is not one of " + klens::names_of(klens::kPlanMethods));
+  check_usage_error({"quantize", kModel, "--dry-run", "--uniform", "int3"}, formats);
+  check_usage_error(
+      {"quantize", kModel, "--dry-run", "--uniform", "int8", "--tensor-type", "x=int3"}, formats);
 }
 
 TEST_CASE("wrong calls are told apart from failures") {
@@ -218,4 +224,19 @@ TEST_CASE("the environment sets options, the command line wins") {
   call.environment = {{"KLENS_ARG_SIZE", "1"}};
   call.arguments = {"quantize", kModel, "--uniform", "int8", "--dry-run", "--json", "-c", "16"};
   CHECK(run(call).code == 0);
+}
+
+TEST_CASE("an instruction set that the CPU lacks is told once") {
+  Call call;
+  call.arguments = {"perplexity", kModel, "-f", kSample, "-c", "16", "--windows", "1"};
+  call.environment = {{"KLENS_ISA", "amx"}};
+  const std::string isa = run({"--version"}).out;
+  const bool has = isa.find("(amx)") != std::string::npos;
+  const std::string note = "klens: note: KLENS_ISA=amx: ";
+  CHECK((run(call).err.find(note) == std::string::npos) == has);
+  call.arguments.push_back("-q");
+  CHECK(run(call).err.empty());
+  call.environment = {{"KLENS_ISA", "scalar"}};
+  call.arguments.pop_back();
+  CHECK(run(call).err.find("KLENS_ISA") == std::string::npos);
 }

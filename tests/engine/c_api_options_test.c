@@ -36,6 +36,15 @@ static klens_status new_sampler(const void* options, klens_error* e) {
   klens_sampler_free(sampler);
   return status;
 }
+static klens_status embed(const void* options, klens_error* e) {
+  const int32_t ids[] = {0, 17};
+  const int32_t* texts[] = {ids};
+  const size_t counts[] = {2};
+  float* vectors = malloc((size_t)klens_model_hidden_size(model) * sizeof(float));
+  const klens_status status = klens_embed(model, texts, counts, 1, options, vectors, e);
+  free(vectors);
+  return status;
+}
 static klens_status perplexity(const void* options, klens_error* e) {
   char* json = NULL;
   const klens_status status = klens_perplexity(model, options, &json, e);
@@ -180,6 +189,7 @@ static void sizes(const char* what, call_fn call, const void* valid, size_t know
 static void all_structs(void) {
   klens_session_options session = {0};
   klens_sampler_options sampler = {0};
+  klens_embed_options embedding = {0};
   klens_text_options scoring = {0};
   klens_profile_options profiling = {0};
   klens_ranks sharing = {0};
@@ -192,7 +202,7 @@ static void all_structs(void) {
   klens_output_options writing = {0};
 #define OPTIONS klens_model_options
   opening.size = sizeof opening;
-  SIZES(open_model, opening, notice_user);
+  SIZES(open_model, opening, chat_template);
 #undef OPTIONS
 #define OPTIONS klens_session_options
   session.size = sizeof session;
@@ -201,6 +211,10 @@ static void all_structs(void) {
 #define OPTIONS klens_sampler_options
   sampler.size = sizeof sampler;
   SIZES(new_sampler, sampler, seed);
+#undef OPTIONS
+#define OPTIONS klens_embed_options
+  embedding.size = sizeof embedding;
+  SIZES(embed, embedding, user);
 #undef OPTIONS
 #define OPTIONS klens_text_options
   scoring.size = sizeof scoring;

@@ -365,6 +365,55 @@ static void prefix_cache(klens_model* model, klens_model* other_model) {
   klens_session_free(foreign);
 }
 
+static void embedding(klens_model* model) {
+  const int32_t first[] = {0, 17, 300}, second[] = {5}, outside[] = {4096};
+  const int32_t* texts[2];
+  const size_t counts[] = {3, 1}, none[] = {3, 0};
+  const size_t width = (size_t)klens_model_hidden_size(model);
+  klens_embed_options options = {0};
+  float* vectors = calloc(2 * width, sizeof(float));
+  float* alone = calloc(width, sizeof(float));
+  double squares = 0;
+  size_t i;
+  int calls = 0;
+  texts[0] = first;
+  texts[1] = second;
+  CHECK(width == 256);
+  OK(klens_embed(model, NULL, NULL, 0, NULL, NULL, e));
+  BAD(klens_embed(NULL, texts, counts, 2, NULL, vectors, e), "model is NULL");
+  BAD(klens_embed(model, NULL, counts, 2, NULL, vectors, e), "ids is NULL");
+  BAD(klens_embed(model, texts, NULL, 2, NULL, vectors, e), "counts is NULL");
+  BAD(klens_embed(model, texts, counts, 2, NULL, NULL, e), "vectors is NULL");
+  BAD(klens_embed(model, texts, none, 2, NULL, vectors, e), "text 2 of 2 has no tokens");
+  BAD(klens_embed(model, texts, counts, 2, &options, vectors, e), "size field");
+  options.size = sizeof options;
+  options.pooling = (klens_pooling)2;
+  BAD(klens_embed(model, texts, counts, 2, &options, vectors, e), "last or mean");
+  options.pooling = KLENS_POOLING_MEAN;
+  options.batch = -1;
+  BAD(klens_embed(model, texts, counts, 2, &options, vectors, e), "-b must be");
+  options.batch = 0;
+  texts[1] = outside;
+  BAD(klens_embed(model, texts, counts, 2, &options, vectors, e), "outside the vocabulary");
+  texts[1] = NULL;
+  BAD(klens_embed(model, texts, counts, 2, &options, vectors, e), "ids is NULL");
+  texts[1] = second;
+  options.progress = stop_at_once;
+  CHECK(klens_embed(model, texts, counts, 2, &options, vectors, NULL) == KLENS_INTERRUPTED);
+  for (i = 0; i < 2 * width; ++i) CHECK(vectors[i] == 0);
+  options.progress = count_progress;
+  options.user = &calls;
+  options.normalise = 1;
+  OK(klens_embed(model, texts, counts, 2, &options, vectors, e));
+  CHECK(calls > 0);
+  for (i = 0; i < width; ++i) squares += (double)vectors[i] * vectors[i];
+  CHECK(squares > 0.999999 && squares < 1.000001);
+  OK(klens_embed(model, texts + 1, counts + 1, 1, &options, alone, e));
+  CHECK(memcmp(alone, vectors + width, width * sizeof(float)) == 0);
+  free(vectors);
+  free(alone);
+}
+
 static void jobs(klens_model* model, const char* folder) {
   const char text[] = "The river runs past the town and on to the sea. In the spring the boats go out before the sun is up, "
                       "and the men come back in the evening with their nets full. The town has a church and a market.";
@@ -485,6 +534,23 @@ int main(int argc, char** argv) {
   BAD(klens_model_open(argv[1], &options, &model, e), "f32, fp16 or int8");
   CHECK(model == NULL);
   options.kv = KLENS_KV_INT8;
+  options.chat_template = "{% if %}";
+  CHECK(klens_model_open(argv[1], &options, &model, &error) == KLENS_BAD_FILE);
+  CHECK(strstr(error.message, "the given chat template") != NULL);
+  options.chat_template = "";
+  BAD(klens_model_open(argv[1], &options, &model, e), "is empty");
+  options.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}";
+  OK(klens_model_open(argv[1], &options, &model, e));
+  if (model != NULL) {
+    char* prompt = NULL;
+    CHECK(klens_model_has_chat_template(model) == 1);
+    OK(klens_chat_prompt(model, "[{\"role\":\"user\",\"content\":\"hi\"}]", 1, &prompt, e));
+    CHECK(prompt != NULL && strcmp(prompt, "<user>hi") == 0);
+    klens_string_free(prompt);
+    klens_model_free(model);
+    model = NULL;
+  }
+  options.chat_template = NULL;
   OK(klens_model_open(argv[1], &options, &model, e));
   OK(klens_model_open(argv[1], NULL, &other, e));
   if (model == NULL || other == NULL) return 1;
@@ -500,6 +566,7 @@ int main(int argc, char** argv) {
   interrupted_sessions(model);
   going_back(model);
   prefix_cache(model, other);
+  embedding(model);
   klens_model_free(other);
   jobs(model, argv[1]);
   klens_model_free(model);

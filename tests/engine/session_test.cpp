@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "engine/prefix_cache.h"
+#include "loaders/checksum.h"
 #include "loaders/mapped_file.h"
 #include "tests/testing.h"
 
@@ -470,6 +471,46 @@ TEST_CASE("no byte of a saved session changes unseen", "[session]") {
     }
   }
   CHECK(refused > 250);
+}
+
+// As a hostile file would have it: whole, with a right checksum, and no numbers in its state.
+TEST_CASE("a saved state that holds what is no number is refused", "[session]") {
+  const std::string name = GENERATE("mamba", "mamba2", "llama", "qwen3_next");
+  CAPTURE(name);
+  const auto model = open_model(data_path("goldens/" + name));
+  const TemporaryFolder folder;
+  Session session(model, 512);
+  session.eval(golden_ids(name), nullptr);
+  session.save(folder / "session");
+  Session loaded(model, 512);
+  loaded.load(folder / "session");
+  const std::vector<float> before = logits_of(loaded);
+  int changed = 0;
+  {
+    const SafetensorsFile sound = SafetensorsFile::open(folder / "session");
+    std::map<std::string, std::string> metadata = sound.metadata();
+    metadata.erase("klens.xxh3");
+    std::string checked, bytes;
+    for (const auto& [key, value] : metadata) checked += key + "=" + value + "\n";
+    std::vector<TensorEntry> entries;
+    for (const auto& [tensor, view] : sound.tensors()) {
+      std::string data(reinterpret_cast<const char*>(view.bytes.data()), view.bytes.size());
+      if (tensor == "state" || tensor == "cache.0.v") {
+        std::fill(data.begin(), data.end(), '\xff');
+        changed += !data.empty();
+      }
+      checked += tensor + " " + dtype_name(view.dtype) + " " +
+                 xxh3_hex(std::as_bytes(std::span(data))) + "\n";
+      entries.push_back({tensor, view.dtype, view.shape, data.size()});
+      bytes += data;
+    }
+    metadata["klens.xxh3"] = xxh3_hex(std::as_bytes(std::span(checked)));
+    std::ofstream(folder / "hostile", std::ios::binary)
+        << safetensors_header(entries, metadata) << bytes;
+  }
+  REQUIRE(changed >= 1);
+  CHECK_THROWS_WITH(loaded.load(folder / "hostile"), Catch::Contains("holds what is no number"));
+  CHECK(logits_of(loaded) == before);
 }
 
 // The weights are read once at most: what is written over them later does not show.

@@ -73,6 +73,26 @@ TEST_CASE("a plan is no worse than 16 bits everywhere, but for the share that 8 
   CHECK(*plan(p, request).optimality_gap == 0);
 }
 
+TEST_CASE("a budget that cannot be met is explained, and cured by what there is", "[planner]") {
+  Profile p = profile_of({with_activations("a", 0.01, 0.002)});
+  std::erase_if(p.units[0].candidates, [](const Candidate& c) {
+    return c.choice.activation_bits == 8 && c.choice.format != "fp16";
+  });
+  PlanRequest r;
+  r.budget.file_bytes = 100;
+  CHECK_THAT(refusal(p, r), Catch::Contains("int4g32@16 for 1 unit(s); @16: with activations of 16 "
+                                            "bits); allow more bytes, or measure smaller"));
+  // One that is the smallest of all formats, without activations of 16 bits.
+  const Format* least = nullptr;
+  for (const auto& row : kFormats) {
+    const Format& format = row_of_table(row);
+    if (least == nullptr || bits_per_weight(format) < bits_per_weight(*least)) least = &format;
+  }
+  p.units[0].candidates.push_back(candidate(least->name, 200, 1));
+  CHECK_THAT(refusal(p, r),
+             Catch::EndsWith(std::string(least->name) + " for 1 unit(s)); allow more bytes"));
+}
+
 TEST_CASE("greedy goes upwards by the most KL for a byte", "[planner]") {
   const Profile p = small_profile();
   CHECK(formats(p, plan(p, request("greedy", 1.8))) == "int4g64 int4g64");

@@ -151,6 +151,7 @@ typedef struct klens_model_options {
                              cannot be read, stop tokens that the vocabulary lacks; while sessions
                              of the model are fed: keys and values kept in FP32 from now on */
   void* notice_user;      /* for notice; must live as long as the model and all made of it */
+  const char* chat_template; /* Jinja, in place of the model's own; NULL: the model's */
 } klens_model_options;
 
 /* path: a checkpoint folder (config.json, *.safetensors or pytorch_model*.bin, tokenizer.json), a
@@ -161,6 +162,8 @@ KLENS_API klens_status klens_model_open(const char* path, const klens_model_opti
 KLENS_API void klens_model_free(klens_model* model);
 /* Logits per position; ids are from 0 to one less. */
 KLENS_API int32_t klens_model_vocab(const klens_model* model);
+/* Floats of a hidden state, and of a vector of klens_embed ("d_model" of klens_inspect). */
+KLENS_API int32_t klens_model_hidden_size(const klens_model* model);
 /* Of a model that is quantised already, "q4_1 in 210 of 211 matrices"; else "". What is measured
    against such a model says nothing of the one it was made from. Borrowed: lives as long as the
    model. */
@@ -463,6 +466,38 @@ KLENS_API klens_status klens_grammar_state_mask(klens_grammar_state* state, uint
 KLENS_API klens_grammar_progress klens_grammar_state_progress(const klens_grammar_state* state);
 
 /* ---- jobs ------------------------------------------------------------------------------------ */
+
+/* ---- embedding vectors ----------------------------------------------------------------------- */
+
+typedef enum klens_pooling {
+  KLENS_POOLING_LAST = 0, /* the hidden state of the text's last token */
+  KLENS_POOLING_MEAN = 1  /* the mean of those of all its tokens */
+} klens_pooling;
+
+typedef struct klens_embed_options {
+  size_t size;
+  klens_pooling pooling;
+  int32_t normalise; /* not 0: every vector is divided by its L2 norm; one of zeros stays */
+  int32_t batch;     /* tokens that one pass has room for, 0: 512; rounded up to a multiple of 64 */
+  klens_progress_fn progress;
+  void* user;
+} klens_embed_options;
+
+/* A vector for each text: the hidden states behind the last block and the final norm, which the
+   head is multiplied by to make logits, pooled. ids[i] are counts[i] (at least 1) tokens of text i,
+   with the special tokens that the tokenizer adds where the model expects them; vectors
+   [text_count][klens_model_hidden_size], FP32. Texts share passes over the weights, in sessions of
+   their own, and each gets the bits that it would get alone. Any architecture and backend; whether
+   a vector says something depends on what the model was trained for. KLENS_BAD_ARGUMENT for a text
+   without tokens and for ids outside the vocabulary, KLENS_BAD_FILE for hidden states that are not
+   finite, KLENS_INTERRUPTED; on failure nothing is written. May be called by several threads at
+   once on one model. */
+KLENS_API klens_status klens_embed(klens_model* model, const int32_t* const* ids,
+                                   const size_t* counts, size_t text_count,
+                                   const klens_embed_options* options, float* vectors,
+                                   klens_error* error);
+
+/* ---- jobs on texts --------------------------------------------------------------------------- */
 
 typedef struct klens_text_options {
   size_t size;

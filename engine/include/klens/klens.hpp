@@ -4,6 +4,7 @@
 // eval is klens_session_eval, klens::profile is klens_profile. Objects may be destroyed in any
 // order; one that was moved from can only be assigned to or destroyed.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -706,6 +707,12 @@ inline void eval(klens_session* session, const std::vector<int32_t>& ids) {
   check([&](klens_error* e) { return klens_session_eval(session, ids.data(), ids.size(), e); });
 }
 
+inline SessionHandle fork(const klens_session* session) {
+  klens_session* copy = nullptr;
+  check([&](klens_error* e) { return klens_session_fork(session, &copy, e); });
+  return SessionHandle(copy);
+}
+
 inline void checkpoint(klens_session* session) {
   check([&](klens_error* e) { return klens_session_checkpoint(session, e); });
 }
@@ -714,6 +721,28 @@ inline int64_t rewind(klens_session* session, int64_t position) {
   int64_t reached = 0;
   check([&](klens_error* e) { return klens_session_rewind(session, position, &reached, e); });
   return reached;
+}
+
+// [texts][klens_model_hidden_size]; ids: the tokens of each text.
+inline std::vector<std::vector<float>> embed(klens_model* model,
+                                             const std::vector<std::vector<int32_t>>& ids,
+                                             const klens_embed_options& options) {
+  const auto width = static_cast<size_t>(klens_model_hidden_size(model));
+  std::vector<const int32_t*> pointers;
+  std::vector<size_t> counts;
+  for (const std::vector<int32_t>& text : ids) {
+    pointers.push_back(text.data());
+    counts.push_back(text.size());
+  }
+  std::vector<float> all(ids.size() * width);
+  check([&](klens_error* e) {
+    return klens_embed(model, pointers.data(), counts.data(), ids.size(), &options, all.data(), e);
+  });
+  std::vector<std::vector<float>> vectors;
+  for (size_t i = 0; i < ids.size(); ++i)
+    vectors.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(i * width),
+                         all.begin() + static_cast<std::ptrdiff_t>((i + 1) * width));
+  return vectors;
 }
 
 inline SamplerHandle new_sampler(const klens_sampler_options& options) {
