@@ -27,10 +27,10 @@ constexpr const char* kNoMemory =
     "out of memory; close other programs, or use a smaller model, -b or -c";
 
 std::vector<Command> all_commands() {
-  return {generate_command(), chat_command(),    perplexity_command(), compare_command(),
-          profile_command(),  plan_command(),    quantize_command(),   sweep_command(),
-          report_command(),   inspect_command(), bench_command(),      tokenize_command(),
-          logits_command(),   devices_command()};
+  return {generate_command(), chat_command(),    serve_command(),   perplexity_command(),
+          compare_command(),  profile_command(), plan_command(),    quantize_command(),
+          sweep_command(),    report_command(),  inspect_command(), bench_command(),
+          tokenize_command(), logits_command(),  devices_command()};
 }
 
 // A descriptor that the caller closed would be given to the first file we open, and results written

@@ -13,6 +13,7 @@ esac
 
 packages=(g++ cmake ninja-build pkg-config libtbb-dev nlohmann-json3-dev libcxxopts-dev libpcre2-dev
           libutf8proc-dev libxxhash-dev libedit-dev libeigen3-dev
+          libcpp-httplib-dev  # HTTP of klens serve: a protocol with many corners, which are not ours to find
           opencl-c-headers)  # of OpenCL its headers alone: libOpenCL is opened at run time, where it is
 if [[ $with_tests == yes ]]; then
   packages+=(catch2 libbenchmark-dev clang valgrind openmpi-bin libopenmpi-dev
@@ -25,7 +26,7 @@ fi
 explain() {
   cat >&2 <<'TEXT'
 klens needs: a C++20 compiler (GCC 12 or Clang 14 and later), CMake 3.25 and later, Ninja, pkg-config, oneTBB,
-nlohmann-json 3.11, cxxopts 3, PCRE2, utf8proc, xxHash, libedit and Eigen 3, with their headers, and OpenCL's headers (without them there is no --backend opencl);
+nlohmann-json 3.11, cxxopts 3, PCRE2, utf8proc, xxHash, libedit, Eigen 3 and cpp-httplib 0.11, with their headers, and OpenCL's headers (without them there is no --backend opencl);
 its tests also Catch2 version 2, Google Benchmark, Valgrind, Open MPI, an OpenCL driver, ocloc, and Python 3.11 with venv and headers (skipped without them), and Clang with its sanitizer and fuzzer runtimes.
 TEXT
 }

@@ -6,24 +6,62 @@
 
 namespace klens {
 
-int64_t PrefixCache::prompt(Session& session, std::span<const int32_t> ids,
-                            const AfterPass& after_pass) {
+namespace {
+
+// The largest whole number of blocks that the session can go back to and that `ids` begins with.
+int64_t whole_blocks_of(const Session& session, std::span<const int32_t> ids) {
+  int64_t at = session.agrees_with(ids);
+  while (at % kSequenceBlock != 0) at = session.reachable(at / kSequenceBlock * kSequenceBlock);
+  return at;
+}
+
+}  // namespace
+
+void PrefixCache::check_model(const Session& session) const {
   if (&session.model() != model_.get())
     throw Error(ErrorKind::kBadArgument, "the prefix cache is of another model than the session");
+}
+
+PrefixCache::Taken PrefixCache::take(Session& session, std::span<const int32_t> ids) {
+  check_model(session);
   model_->check_ids(ids);
-  if (const auto nearest = find(ids, session.agrees_with(ids))) session.become(*nearest);
+  Taken taken;
+  const auto nearest = find(0, [&](const Session& kept) {
+    const std::vector<int32_t>& known = kept.ids();
+    const auto differs = std::mismatch(known.begin(), known.end(), ids.begin(), ids.end()).first;
+    taken.shared = std::max<int64_t>(taken.shared, differs - known.begin());
+    return whole_blocks_of(kept, ids);
+  });
+  if (nearest == nullptr) {
+    session.reset();
+  } else {
+    session.become(*nearest);
+    // Its own options may have it keep fewer checkpoints than the one that was kept.
+    taken.reused = session.rewind(whole_blocks_of(session, ids));
+  }
+  return taken;
+}
+
+int64_t PrefixCache::prompt(Session& session, std::span<const int32_t> ids,
+                            const AfterPass& after_pass) {
+  check_model(session);
+  model_->check_ids(ids);
+  const auto nearest =
+      find(session.agrees_with(ids), [&](const Session& kept) { return kept.agrees_with(ids); });
+  if (nearest != nullptr) session.become(*nearest);
   const int64_t reused = session.prompt(ids, after_pass);
   keep(session);
   return reused;
 }
 
-std::shared_ptr<const Session> PrefixCache::find(std::span<const int32_t> ids, int64_t more_than) {
+std::shared_ptr<const Session> PrefixCache::find(
+    int64_t more_than, const std::function<int64_t(const Session&)>& reaches) {
   const std::lock_guard lock(mutex_);
   auto best = kept_.end();
   for (auto at = kept_.begin(); at != kept_.end(); ++at) {
-    const int64_t agrees = (*at)->agrees_with(ids);
-    if (agrees <= more_than) continue;
-    more_than = agrees;
+    const int64_t reached = reaches(**at);
+    if (reached <= more_than) continue;
+    more_than = reached;
     best = at;
   }
   if (best == kept_.end()) return nullptr;
@@ -32,6 +70,7 @@ std::shared_ptr<const Session> PrefixCache::find(std::span<const int32_t> ids, i
 }
 
 void PrefixCache::keep(const Session& session) {
+  check_model(session);
   // What is read again from a kept prompt: nothing, or the last token of it.
   const auto holds = [](const Session& kept, const Session& other) {
     return kept.agrees_with(other.ids()) >= other.position() - 1;

@@ -47,5 +47,6 @@ Command report_command();
 Command inspect_command();
 Command bench_command();
 Command devices_command();
+Command serve_command();
 
 }  // namespace klens::apps

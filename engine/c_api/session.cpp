@@ -244,4 +244,27 @@ klens_status klens_prefix_cache_prompt(klens_prefix_cache* cache, klens_session*
   });
 }
 
+klens_status klens_prefix_cache_take(klens_prefix_cache* cache, klens_session* session,
+                                     const int32_t* ids, size_t count, int64_t* reused,
+                                     int64_t* shared, klens_error* error) {
+  return guarded(error, [&] {
+    require(cache, "cache");
+    require(session, "session");
+    require(ids, "ids");
+    check_range(count >= 1, "there is no token to evaluate");
+    const PrefixCache::Taken taken = cache->cache.take(session->session, {ids, count});
+    if (reused != nullptr) *reused = taken.reused;
+    if (shared != nullptr) *shared = taken.shared;
+  });
+}
+
+klens_status klens_prefix_cache_keep(klens_prefix_cache* cache, const klens_session* session,
+                                     klens_error* error) {
+  return guarded(error, [&] {
+    require(cache, "cache");
+    require(session, "session");
+    cache->cache.keep(session->session);
+  });
+}
+
 size_t klens_prefix_cache_bytes(const klens_prefix_cache* cache) { return cache->cache.bytes(); }

@@ -12,8 +12,8 @@ using namespace klens::testing;
 namespace {
 
 const std::vector<std::string> kCommands = {
-    "generate", "chat",   "perplexity", "compare", "profile",  "plan",   "quantize",
-    "sweep",    "report", "inspect",    "bench",   "tokenize", "logits", "devices"};
+    "generate", "chat",    "perplexity", "compare",  "profile", "plan",    "quantize", "sweep",
+    "report",   "inspect", "bench",      "tokenize", "logits",  "devices", "serve"};
 
 }  // namespace
 

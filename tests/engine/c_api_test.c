@@ -326,6 +326,34 @@ static void prefix_cache(klens_model* model, klens_model* other_model) {
   CHECK(reused == 3 && same_logits(model, first, second));
   klens_prefix_cache_free(cache);
 
+  /* In parts: only whole blocks of 64 are taken. */
+  {
+    int32_t many[70];
+    int64_t shared = -7;
+    int i;
+    for (i = 0; i < 70; ++i) many[i] = i;
+    OK(klens_prefix_cache_new(model, 0, &cache, e));
+    reused = -7;
+    BAD(klens_prefix_cache_take(NULL, first, many, 70, &reused, &shared, e), "cache is NULL");
+    BAD(klens_prefix_cache_take(cache, NULL, many, 70, &reused, &shared, e), "session is NULL");
+    BAD(klens_prefix_cache_take(cache, first, NULL, 70, &reused, &shared, e), "ids is NULL");
+    BAD(klens_prefix_cache_take(cache, first, many, 0, &reused, &shared, e), "no token");
+    BAD(klens_prefix_cache_take(cache, first, outside, 1, &reused, &shared, e), "outside the vocabulary");
+    BAD(klens_prefix_cache_take(cache, foreign, many, 70, &reused, &shared, e), "another model");
+    BAD(klens_prefix_cache_keep(NULL, first, e), "cache is NULL");
+    BAD(klens_prefix_cache_keep(cache, NULL, e), "session is NULL");
+    BAD(klens_prefix_cache_keep(cache, foreign, e), "another model");
+    CHECK(reused == -7 && shared == -7 && klens_session_position(first) == 5);
+    OK(klens_prefix_cache_take(cache, first, many, 70, &reused, &shared, e));
+    CHECK(reused == 0 && shared == 0 && klens_session_position(first) == 0);
+    OK(klens_session_eval(first, many, 64, e));
+    OK(klens_prefix_cache_keep(cache, first, e));
+    OK(klens_prefix_cache_take(cache, second, many, 70, &reused, &shared, e));
+    CHECK(reused == 64 && shared == 64 && same_logits(model, first, second));
+    OK(klens_prefix_cache_take(cache, second, many, 70, NULL, NULL, e));
+    klens_prefix_cache_free(cache);
+  }
+
   /* Less memory than one prompt takes: nothing is kept, and all is read. */
   OK(klens_prefix_cache_new(model, 1, &cache, e));
   OK(klens_prefix_cache_prompt(cache, second, ids, 4, NULL, e));

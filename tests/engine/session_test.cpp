@@ -262,6 +262,70 @@ TEST_CASE("a long prompt leaves a checkpoint before its end", "[session]") {
   CHECK(logits_of(second) == logits_of(alone));
 }
 
+// What klens serve does: prompts in parts, beside others, each from what is kept of another.
+TEST_CASE("what is taken from a prefix cache changes no bit", "[session]") {
+  const std::string name = GENERATE(from_range(golden_names()));
+  const KvType kv = GENERATE(KvType::kF32, KvType::kF16);
+  CAPTURE(name, static_cast<int>(kv));
+  const auto model = open_with_kv(name, kv);
+  const std::vector<int32_t> ids = long_ids(name, 290);
+  const auto after = [&](Session& session, std::span<const int32_t> rest) {
+    session.eval(rest, nullptr);
+    std::vector<float> logits = logits_of(session);
+    for (const int32_t id : {3, 5}) session.eval({&id, 1}, nullptr);
+    logits.insert(logits.end(), session.logits().begin(), session.logits().end());
+    return logits;
+  };
+  const auto cold = [&](std::span<const int32_t> prompt) {
+    Session session(model, 512);
+    return after(session, prompt);
+  };
+  PrefixCache cache(model, size_t{1} << 30);
+  // Reads what is not kept, leaves a checkpoint where it is told to, and keeps whole blocks.
+  const auto warm = [&](std::span<const int32_t> prompt, int64_t reused, int64_t shared,
+                        size_t cut) {
+    Session session(model, 128);
+    const PrefixCache::Taken taken = cache.take(session, prompt);
+    CHECK(taken.reused == reused);
+    CHECK(taken.shared == shared);
+    CHECK(session.position() == reused);
+    size_t at = static_cast<size_t>(reused);
+    const auto read_to = [&](size_t end) {
+      if (end <= at) return;
+      session.eval(prompt.subspan(at, end - at), nullptr);
+      session.checkpoint();
+      at = end;
+    };
+    read_to(cut);
+    read_to(prompt.size() / 64 * 64);
+    cache.keep(session);
+    return at == prompt.size() ? logits_of(session) : after(session, prompt.subspan(at));
+  };
+  const std::span<const int32_t> all(ids);
+  CHECK(warm(all.first(200), 0, 0, 64) == cold(all.first(200)));
+  CHECK(warm(all, 192, 192, 0) == cold(all));
+  CHECK(warm(all.first(257), 256, 256, 0) == cold(all.first(257)));
+  // One that parts from them between two checkpoints.
+  std::vector<int32_t> other(ids);
+  other[150] = (other[150] + 1) % 100;
+  CHECK(warm(other, only_attends(*model) ? 128 : 64, 150, 128) == cold(other));
+  other[149] = (other[149] + 1) % 100;
+  CHECK(warm(other, 128, 149, 0) == cold(other));
+  // A whole prompt is there with its logits, but where going back leaves none.
+  Session again(model, 512);
+  const int64_t whole = cache.take(again, all.first(256)).reused;
+  CHECK(whole >= (only_attends(*model) ? 192 : 256));
+  if (whole == 256) {
+    Session alone(model, 512);
+    alone.eval(all.first(256), nullptr);
+    CHECK(logits_of(again) == logits_of(alone));
+  }
+  // What is less than a block, or another text, is not there, and the session is as new.
+  CHECK(cache.take(again, all.first(63)).reused == 0);
+  CHECK(again.position() == 0);
+  CHECK(cache.take(again, std::vector<int32_t>(70, 1)).reused == 0);
+}
+
 TEST_CASE("checkpoints take no more memory than they may", "[session]") {
   const auto model = open_model(data_path("goldens/mamba2"));
   const std::vector<int32_t> ids = long_ids("mamba2", 640);

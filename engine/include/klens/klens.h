@@ -340,6 +340,18 @@ KLENS_API void klens_prefix_cache_free(klens_prefix_cache* cache);
 KLENS_API klens_status klens_prefix_cache_prompt(klens_prefix_cache* cache, klens_session* session,
                                                  const int32_t* ids, size_t count, int64_t* reused,
                                                  klens_error* error);
+/* The same in parts, for callers that feed prompts beside other sessions (klens_sessions_round).
+   take makes the session the longest beginning of ids that is kept, cut at a multiple of 64,
+   whatever it was before: feed it ids from *reused on, none if that is count. *shared is how many
+   ids some kept session begins with, at least *reused: a place for a checkpoint. Both may be NULL.
+   keep keeps a copy of the session, checkpoints included. If all sessions were kept, and
+   checkpoints made, at multiples of 64 of what was fed as prompts, never after a token that was fed
+   alone, then the logits are, bit for bit, those without the cache. */
+KLENS_API klens_status klens_prefix_cache_take(klens_prefix_cache* cache, klens_session* session,
+                                               const int32_t* ids, size_t count, int64_t* reused,
+                                               int64_t* shared, klens_error* error);
+KLENS_API klens_status klens_prefix_cache_keep(klens_prefix_cache* cache,
+                                               const klens_session* session, klens_error* error);
 /* The memory of what is kept, in bytes. */
 KLENS_API size_t klens_prefix_cache_bytes(const klens_prefix_cache* cache);
 

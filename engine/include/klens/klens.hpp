@@ -413,6 +413,21 @@ class PrefixCache {
     });
     return reused;
   }
+  struct Taken {
+    int64_t reused = 0, shared = 0;
+  };
+  // See klens_prefix_cache_take.
+  Taken take(Session& session, std::span<const int32_t> ids) {
+    Taken taken;
+    check([&](klens_error* e) {
+      return klens_prefix_cache_take(get(), session.get(), ids.data(), ids.size(), &taken.reused,
+                                     &taken.shared, e);
+    });
+    return taken;
+  }
+  void keep(const Session& session) {
+    check([&](klens_error* e) { return klens_prefix_cache_keep(get(), session.get(), e); });
+  }
   size_t bytes() const { return klens_prefix_cache_bytes(get()); }
 
  private:

@@ -1,0 +1,28 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "apps/serve/service.h"
+#include "apps/serve/tools.h"
+
+namespace klens::apps {
+
+// The messages of a request as chat templates take them: contents are texts, arguments of calls are
+// objects, and a developer is the system. Throws ApiError.
+Json template_messages(const Json& list);
+
+struct ChatPrompt {
+  std::string text;
+  std::vector<int32_t> ids;
+  // Where the prompts of next turns, and of this one asked otherwise, are likely to part from it.
+  std::vector<size_t> cuts;
+  bool thinking = false;  // it ends within thoughts, which the answer goes on with
+};
+
+// What the model's chat template makes of messages, tools and variables of the template's own
+// (chat_template_kwargs; null: none). Throws ApiError where the template has none of them.
+ChatPrompt chat_prompt(const Service& service, const Json& messages, const Tools& tools,
+                       const Json* variables);
+
+}  // namespace klens::apps
