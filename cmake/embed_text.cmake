@@ -1,4 +1,7 @@
-# Writes the OpenCL kernels as a C++ file: cmake -DFILES=a,b -DOUTPUT=file.cpp -P embed_text.cmake
+# Writes files as a table in C++:
+#   cmake -DFILES=a,b -DOUTPUT=file.cpp -DHEADER=kernels/opencl/sources.h -DROW=OpenClSource -DFUNCTION=opencl_sources
+#         -DNAMESPACE=klens -P embed_text.cmake
+# HEADER declares ROW, a struct of a name and a text, and FUNCTION, which returns a span of them.
 string(REPLACE "," ";" files "${FILES}")
 set(rows "")
 foreach(file ${files})
@@ -8,14 +11,14 @@ foreach(file ${files})
   string(REPLACE "\n\n" "\n)cl\"\n    R\"cl(\n" text "${text}")
   string(APPEND rows "    {\"${name}\",\n     R\"cl(${text})cl\"},\n")
 endforeach()
-file(WRITE ${OUTPUT} "#include \"kernels/opencl/sources.h\"
+file(WRITE ${OUTPUT} "#include \"${HEADER}\"
 
-namespace klens {
+namespace ${NAMESPACE} {
 
-static constexpr OpenClSource kSources[] = {
+static constexpr ${ROW} kTexts[] = {
 ${rows}};
 
-std::span<const OpenClSource> opencl_sources() { return kSources; }
+std::span<const ${ROW}> ${FUNCTION}() { return kTexts; }
 
-}  // namespace klens
+}  // namespace ${NAMESPACE}
 ")

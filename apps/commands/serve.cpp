@@ -94,10 +94,12 @@ void run(const Arguments& arguments) {
   if (options.context_tokens == 0) options.context_tokens = klens_model_context_length(model.get());
   if (options.context_tokens == 0) options.context_tokens = kUsualContext;
   Service service(model.get(), options, metrics);
+  add_page(server);
   add_model_routes(server, service);
   add_text_routes(server, service);
   add_completions(server, service);
   add_chat(server, service);
+  add_responses(server, service);
 
   std::thread serving([&] { server.serve(); });
   const bool v6 = http.host.find(':') != std::string::npos;

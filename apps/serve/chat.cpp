@@ -10,8 +10,6 @@
 namespace klens::apps {
 namespace {
 
-constexpr size_t kCallIdLetters = 9;  // Mistral's templates take no others
-
 struct ChatRequest {
   Ask ask;
   Tools tools;
@@ -131,7 +129,7 @@ class ChatReply : public Reply {
   }
 
   static Json call_json(const ToolCall& call) {
-    return {{"id", new_id("", kCallIdLetters)},
+    return {{"id", new_call_id()},
             {"type", "function"},
             {"function", {{"name", call.name}, {"arguments", compact(call.arguments)}}}};
   }
@@ -166,21 +164,12 @@ class ChatReply : public Reply {
   UsageSum usage_;
 };
 
-// The tools that may be called.
-Tools read_tools(const Fields& fields) {
-  const Json* list = fields.list("tools");
-  const Tools tools = list == nullptr ? Tools() : Tools(*list);
-  fields.only("functions", {Json::array()});
-  const Json* choice = fields.find("tool_choice");
-  if (choice == nullptr || *choice == "auto") return tools;
-  if (*choice == "none") return Tools();
-  throw ApiError(400, "tool_choice may be auto or none", "tool_choice");
-}
-
 ChatRequest read_chat(const Fields& fields, const Service& service) {
   ChatRequest request;
   read_sampling(fields, service, request.ask);
-  request.tools = read_tools(fields);
+  fields.only("functions", {Json::array()});
+  const Json* tools = fields.list("tools");
+  request.tools = chosen_tools(tools == nullptr ? Tools() : Tools(*tools), fields);
   if (const Json* format = fields.object("response_format");
       format != nullptr && format->value("type", Json("text")) != "text")
     fields.refuse("response_format", "may be of type text only");

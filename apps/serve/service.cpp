@@ -35,4 +35,6 @@ std::string new_id(const std::string& prefix, size_t letters) {
   return id;
 }
 
+std::string new_call_id() { return new_id("", 9); }  // Mistral's templates take no others
+
 }  // namespace klens::apps

@@ -40,13 +40,16 @@ struct Service {
 // The routes by concern, each in a file of its name.
 void add_model_routes(HttpServer& server, Service& service);  // models, health, metrics
 void add_text_routes(HttpServer& server, Service& service);   // tokenize, apply-template
+void add_page(HttpServer& server);                            // the page to chat with
 void add_completions(HttpServer& server, Service& service);
 void add_chat(HttpServer& server, Service& service);
+void add_responses(HttpServer& server, Service& service);
 
 // Tokens of a text that a client sent; special: with those that texts begin with.
 std::vector<int32_t> tokens_of(const Service& service, const std::string& text, bool special);
 
 // A name that is not given twice: "chatcmpl-" and letters and digits by chance.
 std::string new_id(const std::string& prefix, size_t letters = 24);
+std::string new_call_id();  // of a tool's call
 
 }  // namespace klens::apps

@@ -200,6 +200,13 @@ Tools::Tools(const Json& list) {
   }
 }
 
+Tools chosen_tools(Tools tools, const Fields& fields) {
+  const Json* choice = fields.find("tool_choice");
+  if (choice == nullptr || *choice == "auto") return tools;
+  if (*choice == "none") return Tools();
+  fields.refuse("tool_choice", "may be auto or none");
+}
+
 const Json* Tools::function(const std::string& name) const {
   for (const Json& tool : list_)
     if (tool["function"]["name"] == name) return &tool["function"];

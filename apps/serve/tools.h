@@ -25,6 +25,9 @@ class Tools {
   Json list_ = Json::array();
 };
 
+// tools, or none where tool_choice says so. Throws ApiError.
+Tools chosen_tools(Tools tools, const Fields& fields);
+
 struct ToolCall {
   std::string name;
   Json arguments;  // an object
