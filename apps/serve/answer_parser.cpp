@@ -149,6 +149,7 @@ bool AnswerParser::say(bool all, AnswerParts& parts) {
   // Space before a call belongs to the call.
   const size_t count = opened || !all ? without_space_after(told) : told.size();
   say_text(std::string(told.substr(0, count)), parts);
+  if (opened) space_ = told.substr(count);
   text_.erase(0, opened ? at : count);
   if (!opened) return false;
   state_ = State::kCalling;
@@ -181,7 +182,7 @@ bool AnswerParser::call(bool all, AnswerParts& parts) {
     return false;
   }
   // It is no call: what it began with is text, and what follows may be one.
-  say_text(text_.substr(0, open.size()), parts);
+  say_text(space_ + text_.substr(0, open.size()), parts);
   text_.erase(0, open.size());
   state_ = State::kSaying;
   return true;

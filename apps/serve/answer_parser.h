@@ -42,6 +42,7 @@ class AnswerParser {
   State state_;
   std::string text_;                  // not told yet
   std::string_view close_;            // of thoughts
+  std::string space_;                 // before the call that is read
   const ToolStyle* style_ = nullptr;  // of the call that is read
   size_t searched_ = 0;               // of it, how far for its end
   bool trims_ = false;                // space at the beginning of what comes is none

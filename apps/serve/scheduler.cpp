@@ -11,6 +11,8 @@ namespace {
 constexpr size_t kBlock = 64;
 constexpr size_t kCutEvery = 1024;  // tokens between states of a long prompt that are kept anyway
 constexpr int32_t kCheckpoints = 16;
+constexpr int32_t kSmallPart =
+    128;  // tokens of prompts that a pass reads while answers wait for it
 
 size_t whole_blocks(size_t tokens) { return tokens / kBlock * kBlock; }
 
@@ -34,6 +36,11 @@ Scheduler::Scheduler(klens_model* model, const SchedulerLimits& limits, Metrics&
     });
     cache_.reset(cache);
   }
+  klens_session_options options{};
+  options.size = sizeof options;
+  // Answers take a token's room each.
+  options.batch = std::min(kSmallPart, limits_.part) + static_cast<int32_t>(limits_.batch);
+  pace_ = new_session(model_, options);
   thread_ = std::thread([this] { loop(); });
 }
 
@@ -172,9 +179,9 @@ void Scheduler::begin(const Waiting& job) {
     options.size = sizeof options;
     options.batch = limits_.part;
     options.checkpoints = kCheckpoints;
-    // Of a session's states at most so much is worth keeping; without a cache none is.
+    // Answers hold their states until they end, whatever the cache forgets: so less than all of it.
     options.checkpoint_bytes =
-        cache_ == nullptr ? -1 : static_cast<int64_t>(std::max<size_t>(limits_.cache_bytes / 2, 1));
+        cache_ == nullptr ? -1 : static_cast<int64_t>(std::max<size_t>(limits_.cache_bytes / 8, 1));
     answer.session = new_session(model_, options);
     answer.sampler = sampler_for(ask, 0);
     answer.text = text_for(ask);
@@ -244,8 +251,14 @@ void Scheduler::round() {
   if (fed.empty()) return;
   std::vector<klens_session*> sessions;
   std::vector<const int32_t*> ids;
-  std::vector<size_t> counts, done(fed.size());
-  std::vector<klens_status> statuses(fed.size());
+  std::vector<size_t> counts;
+  // A pass has the room of its first session, which may be fed nothing.
+  if (std::any_of(fed.begin(), fed.end(), [](const Answer* a) { return !a->reading(); })) {
+    sessions.push_back(pace_.get());
+    ids.push_back(&fed.front()->next);
+    counts.push_back(0);
+  }
+  const size_t first = sessions.size();
   for (const Answer* answer : fed) {
     sessions.push_back(answer->session.get());
     ids.push_back(answer->reading() ? answer->job.ask->ids.data() + answer->read : &answer->next);
@@ -261,12 +274,12 @@ void Scheduler::round() {
     try {
       if (status != KLENS_OK)
         fail(answer, status, error.message);
-      else if (statuses[i] != KLENS_OK)
-        fail(answer, statuses[i],
+      else if (statuses[first + i] != KLENS_OK)
+        fail(answer, statuses[first + i],
              "the logits are not finite: the model's weights are damaged or overflow; run klens "
              "inspect --verify");
       else
-        advance(answer, done[i]);
+        advance(answer, done[first + i]);
     } catch (const Failure& e) {
       fail(answer, e.status, e.what());
     }

@@ -41,7 +41,7 @@ class Busy : public std::runtime_error {
 struct SchedulerLimits {
   size_t batch = 1;        // answers made at once
   size_t queue = 0;        // answers that may wait
-  int32_t part = 512;      // tokens of prompts that a pass reads
+  int32_t part = 512;      // tokens of prompts that a pass reads; fewer beside answers under way
   size_t cache_bytes = 0;  // of prompts that were read; 0: none are kept
 };
 
@@ -117,6 +117,7 @@ class Scheduler {
   SchedulerLimits limits_;
   Metrics& metrics_;
   CacheHandle cache_;
+  SessionHandle pace_;        // is fed nothing; its batch bounds what prompts take of a pass
   std::list<Answer> active_;  // the thread's own, in the order in which they began
   size_t reserved_ = 0;       // choices that begin when their prompt is read
   uint64_t rounds_ = 0;

@@ -155,6 +155,7 @@ TEST_CASE("what is no call is text, and nothing is lost", "[parser]") {
            "<|tool_call_start|>[get_weather(place=open('x'))]<|tool_call_end|>",
            "<function=get_weather",
            "a <tool_cal",
+           "a \n\n<tool_call>b</tool_call> \n",
        })
     CHECK(told_of(text) == Told{"", text, Json::array()});
   // Without tools nothing is a call.

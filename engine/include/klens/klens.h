@@ -298,12 +298,13 @@ KLENS_API klens_status klens_sessions_eval(klens_session* const* sessions,
                                            const int32_t* const* ids, const size_t* counts,
                                            size_t session_count, klens_error* error);
 /* One round of that: a single pass, which feeds the next tokens of each session as far as one pass
-   has room, for callers that change who is fed between passes. counts[i] may be 0; all that is
-   known of a session's next tokens should be given. fed[i] becomes the number of tokens of session
-   i that were fed; give it the others next. The logits are there once all were. statuses[i] is
-   KLENS_OK, or why session i alone was reset to position 0 (KLENS_BAD_FILE: its logits are not
-   finite). The call fails as klens_session_eval does, for all. Progress functions are not called:
-   a caller that stops makes no further round. */
+   has room (the first session's batch; single tokens always have it), for callers that change who
+   is fed between passes. counts[i] may be 0; all that is known of a session's next tokens should
+   be given. fed[i] becomes the number of tokens of session i that were fed; give it the others
+   next. The logits are there once all were. statuses[i] is KLENS_OK, or why session i alone was
+   reset to position 0 (KLENS_BAD_FILE: its logits are not finite). The call fails as
+   klens_session_eval does, for all. Progress functions are not called: a caller that stops makes no
+   further round. */
 KLENS_API klens_status klens_sessions_round(klens_session* const* sessions,
                                             const int32_t* const* ids, const size_t* counts,
                                             size_t session_count, size_t* fed,
