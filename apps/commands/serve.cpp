@@ -3,15 +3,13 @@
 
 #include <csignal>
 #include <cstdio>
-#include <thread>
 
 #include "apps/cli/command.h"
 #include "apps/cli/common.h"
 #include "apps/cli/error.h"
 #include "apps/cli/output.h"
 #include "apps/generation.h"
-#include "apps/serve/http_server.h"
-#include "apps/serve/service.h"
+#include "apps/serve/server.h"
 
 namespace klens::apps {
 namespace {
@@ -49,13 +47,12 @@ HttpOptions read_http_options(const Arguments& arguments) {
   options.connections = static_cast<size_t>(arguments.count("connections", 256, 1, 10000));
   options.limits.body_bytes =
       static_cast<size_t>(arguments.bytes("max-body").value_or(int64_t{4} << 20));
+  options.hosts = arguments.texts("allow-host");
+  options.origins = arguments.texts("allow-origin");
+  options.key = arguments.text_or("api-key", "");
+  if (arguments.given("api-key") && options.key.empty()) throw UsageError("--api-key is empty");
+  options.log = arguments.text_or("log", arguments.flag("quiet") ? "none" : "");
   return options;
-}
-
-std::string read_key(const Arguments& arguments) {
-  const std::string key = arguments.text_or("api-key", "");
-  if (arguments.given("api-key") && key.empty()) throw UsageError("--api-key is empty");
-  return key;
 }
 
 ServiceOptions read_service_options(const Arguments& arguments, const std::string& path) {
@@ -77,44 +74,36 @@ ServiceOptions read_service_options(const Arguments& arguments, const std::strin
   return options;
 }
 
+std::string url_of(const HttpOptions& http, int port) {
+  const bool v6 = http.host.find(':') != std::string::npos;
+  return "http://" + (v6 ? "[" + http.host + "]" : http.host) + ":" + std::to_string(port);
+}
+
 void run(const Arguments& arguments) {
   const std::string path = model_path(arguments);
   ServiceOptions options = read_service_options(arguments, path);
   const HttpOptions http = read_http_options(arguments);
-  Gate gate(arguments.texts("allow-host"), arguments.texts("allow-origin"), read_key(arguments));
   const bool quiet = arguments.flag("quiet");
-  RequestLog log(quiet ? "none" : arguments.text_or("log", ""));
 
   const Signals signals;  // before any thread begins: they inherit what is blocked
-  Metrics metrics;
-  HttpServer server(http, std::move(gate), log, metrics);
-  const int port = server.bind();  // before the model is read: a port that is taken is soon said
-  const ModelHandle model = open_model(arguments, path);
+  ModelHandle model;      // outlives the server
+  Server server(http);
+  model = open_model(arguments, path);
   tokenizer_of(model.get(), path);
   if (options.context_tokens == 0) options.context_tokens = klens_model_context_length(model.get());
   if (options.context_tokens == 0) options.context_tokens = kUsualContext;
-  Service service(model.get(), options, metrics);
-  add_page(server);
-  add_model_routes(server, service);
-  add_text_routes(server, service);
-  add_completions(server, service);
-  add_chat(server, service);
-  add_responses(server, service);
-
-  std::thread serving([&] { server.serve(); });
-  const bool v6 = http.host.find(':') != std::string::npos;
-  const std::string url =
-      "http://" + (v6 ? "[" + http.host + "]" : http.host) + ":" + std::to_string(port);
+  server.begin(model.get(), options);
+  const std::string url = url_of(http, server.port());
   if (arguments.flag("json"))
     print_json({{"url", url}, {"model", options.name}, {"pid", ::getpid()}});
   else if (!quiet)
     std::fprintf(stderr, "klens: serving %s on %s\n", options.name.c_str(), url.c_str());
   signals.wait();
   if (!quiet)
-    std::fprintf(stderr, "klens: stopping; answers under way are finished, once more ends them\n");
+    std::fprintf(stderr,
+                 "klens: stopping when the answers under way are finished; once more ends them\n");
   signals.release();
   server.stop();
-  serving.join();
 }
 
 }  // namespace

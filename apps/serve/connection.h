@@ -6,15 +6,9 @@
 #include <cstdint>
 #include <string>
 
-namespace klens::apps {
+#include "apps/serve/options.h"
 
-struct ConnectionLimits {
-  size_t header_bytes = size_t{64} << 10;  // of a request, its first line included
-  size_t body_bytes = size_t{4} << 20;
-  std::chrono::seconds request_time{60};  // to send a request, from its first byte
-  std::chrono::seconds idle_time{30};     // between requests
-  std::chrono::seconds write_time{30};    // that a client takes nothing
-};
+namespace klens::apps {
 
 // A client's socket as httplib reads and writes it, with bounds on what a client can make us wait
 // for and hold in memory: httplib itself has none on the length of headers.

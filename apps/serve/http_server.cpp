@@ -65,8 +65,11 @@ void answer_json(httplib::Response& response, const Json& json, int status) {
 
 Json& HttpServer::log_entry() { return current.log; }
 
-HttpServer::HttpServer(const HttpOptions& options, Gate gate, RequestLog& log, Metrics& metrics)
-    : options_(options), gate_(std::move(gate)), log_(log), metrics_(metrics) {
+HttpServer::HttpServer(const HttpOptions& options, RequestLog& log, Metrics& metrics)
+    : options_(options),
+      gate_(options.hosts, options.origins, options.key),
+      log_(log),
+      metrics_(metrics) {
   new_task_queue = [this] { return new Workers(options_.connections); };
   set_payload_max_length(options_.limits.body_bytes);
   set_keep_alive_timeout(options_.limits.idle_time.count());

@@ -11,16 +11,10 @@
 #include "apps/serve/connection.h"
 #include "apps/serve/gate.h"
 #include "apps/serve/metrics.h"
+#include "apps/serve/options.h"
 #include "apps/serve/request_log.h"
 
 namespace klens::apps {
-
-struct HttpOptions {
-  std::string host = "127.0.0.1";
-  int port = 8080;  // 0: any that is free
-  size_t connections = 256;
-  ConnectionLimits limits;
-};
 
 // httplib's server, behind the gate: routes as a table, failures as OpenAI's error objects, a log
 // line and a count for every request.
@@ -31,7 +25,7 @@ class HttpServer : private httplib::Server {
   using Handler = std::function<void(const httplib::Request& request, const std::string& body,
                                      httplib::Response& response)>;
 
-  HttpServer(const HttpOptions& options, Gate gate, RequestLog& log, Metrics& metrics);
+  HttpServer(const HttpOptions& options, RequestLog& log, Metrics& metrics);
 
   // open: without the API key, too.
   void get(const std::string& path, Handler handler, bool open = false);

@@ -11,6 +11,7 @@
 #include "apps/serve/answer_text.h"
 #include "apps/serve/mailbox.h"
 #include "apps/serve/metrics.h"
+#include "apps/serve/options.h"
 #include "klens/klens.hpp"
 
 namespace klens::apps {
@@ -36,13 +37,6 @@ struct Ask {
 class Busy : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
-};
-
-struct SchedulerLimits {
-  size_t batch = 1;        // answers made at once
-  size_t queue = 0;        // answers that may wait
-  int32_t part = 512;      // tokens of prompts that a pass reads; fewer beside answers under way
-  size_t cache_bytes = 0;  // of prompts that were read; 0: none are kept
 };
 
 // Makes answers, many at once: one thread that owns all sessions and calls the library round by

@@ -8,20 +8,11 @@
 #include "apps/serve/fields.h"
 #include "apps/serve/http_server.h"
 #include "apps/serve/metrics.h"
+#include "apps/serve/options.h"
 #include "apps/serve/scheduler.h"
 #include "klens/klens.hpp"
 
 namespace klens::apps {
-
-struct ServiceOptions {
-  std::string name;                 // of the model, as clients call it
-  std::string path;                 // of the model
-  klens_sampler_options sampler{};  // what a request does not say
-  bool fixed_seed = false;          // a request without a seed has the sampler's, not one by chance
-  int64_t context_tokens = 0;       // of a prompt and its answer together, at most
-  int64_t answer_tokens = 0;        // at most
-  SchedulerLimits scheduler;
-};
 
 // The model and what every route needs of it.
 struct Service {
