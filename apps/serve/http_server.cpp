@@ -5,6 +5,7 @@
 #include <chrono>
 #include <new>
 #include <optional>
+#include <thread>
 
 #include "apps/cli/error.h"
 #include "apps/serve/workers.h"
@@ -133,10 +134,13 @@ int HttpServer::bind() {
 void HttpServer::serve() {
   // It also ends where accept() fails for a reason that httplib does not know.
   while (!listen_after_bind() && !stopping_) bind();
+  ended_ = true;
 }
 
 void HttpServer::stop() {
   stopping_ = true;
+  // What has only begun to listen cannot be told to stop yet.
+  while (!is_running() && !ended_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   httplib::Server::stop();
 }
 

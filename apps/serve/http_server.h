@@ -57,7 +57,7 @@ class HttpServer : private httplib::Server {
   RequestLog& log_;
   Metrics& metrics_;
   std::map<std::pair<std::string, std::string>, Route> routes_;  // by method and path
-  std::atomic<bool> stopping_{false};
+  std::atomic<bool> stopping_{false}, ended_{false};
   std::atomic<size_t> connections_{0};
 };
 
