@@ -120,7 +120,7 @@ void Scheduler::admit() {
       const size_t choices = job->ask->choices;
       const auto next = std::next(job);
       if (job->mail->cancelled()) {
-        metrics_.cancelled.add();
+        metrics_.cancelled.add(choices);
         waiting_count_ -= choices;
         waiting_.erase(job);
       } else if (taken + choices > limits_.batch) {
@@ -135,18 +135,21 @@ void Scheduler::admit() {
     }
   }
   // The second of two that begin alike waits for the first: so they begin one by one.
+  std::list<Waiting> deferred;
   for (auto job = admitted.begin(); job != admitted.end();) {
     const auto next = std::next(job);
-    if (waits_for_another(*job)) {
-      const std::lock_guard lock(mutex_);
-      waiting_count_ += job->ask->choices;
-      active_count_ -= job->ask->choices;
-      waiting_.splice(waiting_.begin(), admitted, job);
-    } else {
+    if (waits_for_another(*job))
+      deferred.splice(deferred.end(), admitted, job);
+    else
       begin(*job);
-    }
     job = next;
   }
+  const std::lock_guard lock(mutex_);
+  for (const Waiting& job : deferred) {
+    waiting_count_ += job.ask->choices;
+    active_count_ -= job.ask->choices;
+  }
+  waiting_.splice(waiting_.begin(), deferred);
 }
 
 // Whether a prompt that is being read begins like this one: then it is read once, and the state at
@@ -200,6 +203,8 @@ void Scheduler::begin(const Waiting& job) {
     if (!answer.reading()) split(answer);
   } catch (const Failure& e) {
     fail(answer, e.status, e.what());
+  } catch (const std::bad_alloc&) {
+    fail(answer, KLENS_NO_MEMORY, "out of memory");
   }
 }
 
@@ -264,10 +269,13 @@ void Scheduler::round() {
     ids.push_back(answer->reading() ? answer->job.ask->ids.data() + answer->read : &answer->next);
     counts.push_back(answer->reading() ? answer->part_end() - answer->read : 1);
   }
+  std::vector<size_t> done(sessions.size());
+  std::vector<klens_status> statuses(sessions.size());
   const Clock::time_point start = Clock::now();
   klens_error error{};
-  const klens_status status = klens_sessions_round(
-      sessions.data(), ids.data(), counts.data(), fed.size(), done.data(), statuses.data(), &error);
+  const klens_status status =
+      klens_sessions_round(sessions.data(), ids.data(), counts.data(), sessions.size(), done.data(),
+                           statuses.data(), &error);
   metrics_.rounds.observe(seconds_between(start, Clock::now()));
   for (size_t i = 0; i < fed.size(); ++i) {
     Answer& answer = *fed[i];
