@@ -35,16 +35,6 @@ void still_answers(const Served& served) {
         1);
 }
 
-// Until all that was begun is over, or dropped.
-bool comes_to_rest(const Served& served) {
-  for (int i = 0; i < 1000; ++i) {
-    if (served.metric("klens_answers_active") + served.metric("klens_answers_waiting") == 0)
-      return true;
-    std::this_thread::sleep_for(20ms);
-  }
-  return false;
-}
-
 }  // namespace
 
 TEST_CASE("what is no request is refused, and nobody else notices", "[serve]") {
@@ -96,7 +86,7 @@ TEST_CASE("what is no request is refused, and nobody else notices", "[serve]") {
   for (int i = 0; i < 100; ++i) big += "10000\r\n" + std::string(0x10000, ' ') + "\r\n";
   CHECK_THAT(served.raw(big), Catch::StartsWith("HTTP/1.1 413"));
   still_answers(served);
-  CHECK(comes_to_rest(served));
+  CHECK(served.comes_to_rest());
 }
 
 TEST_CASE("random bytes and broken requests", "[serve]") {
@@ -114,7 +104,7 @@ TEST_CASE("random bytes and broken requests", "[serve]") {
     ::close(socket);
   }
   still_answers(served);
-  CHECK(comes_to_rest(served));
+  CHECK(served.comes_to_rest());
   CHECK(served.runs());
 }
 
@@ -141,7 +131,7 @@ TEST_CASE("clients that vanish, read slowly or say nothing", "[serve]") {
   ::send(gone, other.data(), other.size(), MSG_NOSIGNAL);
   while (served.metric("klens_answers_active") == 0) std::this_thread::sleep_for(5ms);
   ::close(gone);
-  CHECK(comes_to_rest(served));
+  CHECK(served.comes_to_rest());
   CHECK(served.metric("klens_cancelled_total") >= 1);
 
   // One that never reads, some that say nothing or half a request: others are answered meanwhile.
@@ -159,7 +149,7 @@ TEST_CASE("clients that vanish, read slowly or say nothing", "[serve]") {
   for (const int socket : silent) ::close(socket);
   ::close(half);
   ::close(deaf);
-  CHECK(comes_to_rest(served));
+  CHECK(served.comes_to_rest());
 }
 
 TEST_CASE("more connections than are served at once", "[serve]") {
@@ -237,5 +227,5 @@ TEST_CASE("many clients for a while: no answer is lost, mixed up or changed", "[
   CHECK(wrong == 0);
   CHECK(failed == 0);
   CHECK(in_the_end < half_way + (int64_t{64} << 20));
-  CHECK(comes_to_rest(served));
+  CHECK(served.comes_to_rest());
 }

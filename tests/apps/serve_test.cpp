@@ -250,7 +250,7 @@ TEST_CASE("the server tells of itself", "[serve]") {
   CHECK(again["usage"]["prompt_tokens_details"]["cached_tokens"] >= queries - 64);
   CHECK(served.metric("klens_generated_tokens_total") == 4);
   CHECK(served.metric("klens_prompt_tokens_total") == 2 * queries);
-  CHECK(served.metric("klens_answers_active") == 0);
+  CHECK(served.comes_to_rest());
   CHECK(served.metric("klens_first_token_seconds_count") == 2);
   const std::vector<json> log = served.log();
   REQUIRE(log.size() >= 5);

@@ -11,7 +11,9 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <stdexcept>
+#include <thread>
 
 namespace klens::testing {
 
@@ -125,6 +127,14 @@ double Served::metric(const std::string& name) const {
   const size_t at = result->body.find("\n" + name + " ");
   if (at == std::string::npos) throw std::runtime_error("there is no metric " + name);
   return std::stod(result->body.substr(at + name.size() + 2));
+}
+
+bool Served::comes_to_rest() const {
+  for (int i = 0; i < 1000; ++i) {
+    if (metric("klens_answers_active") + metric("klens_answers_waiting") == 0) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return false;
 }
 
 std::vector<nlohmann::json> Served::stream(const std::string& path, nlohmann::json body) const {

@@ -39,6 +39,8 @@ class Served {
   nlohmann::json ask(const std::string& path, const nlohmann::json& body) const;  // 200, or fails
   nlohmann::json get(const std::string& path) const;
   double metric(const std::string& name) const;
+  // Waits until all that was begun is over, or dropped.
+  bool comes_to_rest() const;
   // What a stream of server-sent events says, without its last, which is [DONE].
   std::vector<nlohmann::json> stream(const std::string& path, nlohmann::json body) const;
 
