@@ -175,8 +175,9 @@ void HttpServer::prepare(httplib::Request& request, Connection& connection) {
   const bool chunked = request.has_header("Transfer-Encoding");
   const bool has_body = chunked || (!length.empty() && length != "0");
   try {
-    const Route& route = route_of(request);
-    gate_.check(request, route.open);
+    const auto found = routes_.find({request.method, request.path});
+    gate_.check(request, found != routes_.end() && found->second.open);
+    route_of(request);
     if (request.has_header("Content-Encoding"))
       throw ApiError(415, "compressed requests are not supported");
     // Where it is not clear where a request ends, what follows could be taken for another.

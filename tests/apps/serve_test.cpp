@@ -102,7 +102,9 @@ TEST_CASE("choices, seeds, stop strings and logprobs", "[serve]") {
 
   // The text up to a stop string, which is not part of it, in a stream, too.
   const std::string text = three["choices"][0]["text"];
-  const std::string stop = text.substr(text.size() / 2, 3);
+  const size_t space = text.find(' ', text.size() / 3);
+  REQUIRE(space != std::string::npos);
+  const std::string stop = text.substr(space, 2);
   json stopped = request;
   stopped["n"] = 1;
   stopped["stop"] = {"never there", stop};
@@ -201,13 +203,17 @@ TEST_CASE("what a request asks wrongly is refused with the field's name", "[serv
     more["messages"] = messages;
     check_error(served.post("/v1/chat/completions", more), 400, "invalid_request_error", mentions);
   };
-  const json good = {{{"role", "user"}, {"content", "Hello"}}};
+  const auto user = [](const json& content) {
+    return json::array({json{{"role", "user"}, {"content", content}}});
+  };
+  const json good = user("Hello");
   chat(json(), {}, "messages");
   chat(json::array(), {}, "messages is empty");
-  chat({1}, {}, "role");
-  chat({{{"role", "user"}}}, {}, "no content");
-  chat({{{"role", "user"}, {"content", {{{"type", "image_url"}}}}}}, {}, "type text");
-  chat(good, {{"tools", {{{"type", "function"}}}}}, "name");
+  chat(json::array({1}), {}, "role");
+  chat(json::array({json{{"role", "user"}}}), {}, "no content");
+  chat(user(json::array({json{{"type", "image_url"}}})), {}, "type text");
+  chat(user(5), {}, "content must be");
+  chat(good, {{"tools", json::array({json{{"type", "function"}}})}}, "name");
   chat(good, {{"tool_choice", "perhaps"}}, "tool_choice");
   chat(good, {{"chat_template_kwargs", 3}}, "chat_template_kwargs");
 
