@@ -197,7 +197,7 @@ TEST_CASE("many clients for a while: no answer is lost, mixed up or changed", "[
     for (Question& question : questions)
       question.answer = one.ask(question.path, question.body)["choices"];
   }
-  const Served served(model, {"--batch", "16", "--cache-memory", "64M"});
+  const Served served(model, {"--batch", "16", "--queue", "400", "--cache-memory", "64M"});
   std::atomic<int> answered{0}, wrong{0}, failed{0};
   const Clock::time_point end = Clock::now() + seconds;
   std::vector<std::thread> clients;
