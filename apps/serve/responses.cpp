@@ -29,8 +29,8 @@ class ResponsesReply : public Reply {
         id_(new_id("resp_")) {}
 
   std::string opening() override {
-    return tell("response.created", {{"response", response("in_progress")}}) +
-           tell("response.in_progress", {{"response", response("in_progress")}});
+    std::string events = tell("response.created", {{"response", response("in_progress")}});
+    return events += tell("response.in_progress", {{"response", response("in_progress")}});
   }
 
   std::string add(const Piece& piece) override {
@@ -148,7 +148,8 @@ class ResponsesReply : public Reply {
   }
 
   std::string add_parts(const AnswerParts& parts) {
-    std::string events = say("reasoning", parts.reasoning) + say("message", parts.content);
+    std::string events = say("reasoning", parts.reasoning);
+    events += say("message", parts.content);
     for (const ToolCall& call : parts.calls) events += add_call(call);
     return events;
   }
