@@ -438,10 +438,11 @@ class PrefixCache {
     return reused;
   }
   struct Taken {
-    int64_t reused, shared;
+    int64_t reused = 0, shared = 0;
   };
+  // See klens_prefix_cache_take.
   Taken take(Session& session, std::span<const int32_t> ids) {
-    Taken taken{};
+    Taken taken;
     check([&](klens_error* e) {
       return klens_prefix_cache_take(get(), session.get(), ids.data(), ids.size(), &taken.reused,
                                      &taken.shared, e);
