@@ -137,7 +137,8 @@ class HostileClients(unittest.TestCase):
             chunked = begin + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
             self.assertEqual(served.raw(chunked + b'20\r\n{"prompt":"The","max_tokens": 1}\r\n0\r\n\r\n')[:12], b"HTTP/1.1 200")
             self.assertEqual(served.raw(chunked + (b"10000\r\n" + b" " * 0x10000 + b"\r\n") * 100)[:12], b"HTTP/1.1 413")
-            self.assertLess(served.resident_bytes(), 400 << 20)
+            if "KLENS_SANITIZED" not in os.environ:  # sanitizers need memory of their own
+                self.assertLess(served.resident_bytes(), 400 << 20)
             self.assertEqual(len(served.ask({"prompt": "The"})["choices"]), 1)
 
     def test_random_bytes(self):
@@ -257,7 +258,8 @@ class ManyClients(unittest.TestCase):
                 one.join()
             self.assertEqual(problems, [])
             self.assertGreater(len(answered), 64)
-            self.assertLess(served.resident_bytes(), sizes[0] + (64 << 20))
+            if "KLENS_SANITIZED" not in os.environ:
+                self.assertLess(served.resident_bytes(), sizes[0] + (64 << 20))
             self.assertGreater(served.metric("klens_prefix_hits_total"), 0)
             self.assertTrue(served.comes_to_rest())
             print(f"{len(answered)} answers, each as alone; {sizes[0] >> 20} MiB half way, {served.resident_bytes() >> 20} in the end")
