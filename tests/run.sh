@@ -103,7 +103,7 @@ if step release-build build release -DCMAKE_COMPILE_WARNING_AS_ERROR=ON -DKLENS_
   step release-tests run_ctest release || true
 fi
 # Unoptimised kernels are those in which the linker could merge functions of different instruction sets.
-if step debug-kernels build debug -DCMAKE_CXX_FLAGS_DEBUG=-O0 -DKLENS_BUILD_TESTS=ON -DKLENS_BUILD_BENCH=OFF -- klens_kernels klens_kernels_amx_emulated klens_kernels_avx512vl; then
+if step debug-kernels build debug -DCMAKE_CXX_FLAGS_DEBUG=-O0 -DKLENS_BUILD_TESTS=ON -DKLENS_BUILD_BENCH=OFF -- klens_kernels klens_kernels_amx_emulated klens_kernels_amxbf16_emulated klens_kernels_avx512vl; then
   step debug-symbols run_ctest debug -R '^kernels.isa_hygiene$' || true
 fi
 # The preset leaves out the checks of every address (null, alignment, sizes of objects): they take a third of the
