@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "apps/cli/arguments.h"
-#include "klens/klens.hpp"
+#include "apps/cli/handles.h"
 
 namespace klens::apps {
 

@@ -95,11 +95,11 @@ std::string Conversation::answer_again(const std::string& message,
 
 void Conversation::go_back_to(const std::vector<int32_t>& prompt) {
   const int64_t agreed = common(prompt, context_, fed_);
-  int64_t reached = klens::rewind(session_.get(), agreed);
+  int64_t reached = apps::rewind(session_.get(), agreed);
   // The logits after the last token are wanted: it is fed again where they are not known.
   const auto count = static_cast<int64_t>(prompt.size());
   if (reached == count && klens_session_logits(session_.get()) == nullptr)
-    reached = klens::rewind(session_.get(), count - 1);
+    reached = apps::rewind(session_.get(), count - 1);
   fed_ = static_cast<size_t>(reached);
 }
 

@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "apps/cli/handles.h"
 #include "apps/generation.h"
-#include "klens/klens.hpp"
 
 namespace klens::apps {
 

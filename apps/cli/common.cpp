@@ -114,7 +114,7 @@ ModelHandle open_model(const Arguments& arguments, const std::string& path,
   ModelHandle model;
   {
     const StatusLine status(quiet, "opening " + file_name(path));
-    model = klens::open_model(path, options);
+    model = apps::open_model(path, options);
   }
   if (!quiet) notice_lowered_isa();
   if (const std::string left_out = klens_model_left_out(model.get()); !quiet && !left_out.empty())

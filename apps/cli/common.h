@@ -4,7 +4,7 @@
 
 #include "apps/cli/arguments.h"
 #include "apps/cli/command.h"
-#include "klens/klens.hpp"
+#include "apps/cli/handles.h"
 
 namespace klens::apps {
 

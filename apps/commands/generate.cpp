@@ -70,7 +70,7 @@ class TextStream {
   }
   void finish() {
     if (stop_.found()) return;
-    add(stop_.push(decoder_ ? klens::finish(decoder_.get()) : ""), true);
+    add(stop_.push(decoder_ ? apps::finish(decoder_.get()) : ""), true);
     add(stop_.finish(), true);
   }
   const std::string& text() const { return text_; }
@@ -78,7 +78,7 @@ class TextStream {
 
  private:
   std::string text_of(int32_t id) {
-    return decoder_ ? klens::push(decoder_.get(), id) : std::to_string(id) + " ";
+    return decoder_ ? apps::push(decoder_.get(), id) : std::to_string(id) + " ";
   }
   void add(const std::string& piece, bool show) {
     text_ += piece;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "apps/cli/handles.h"
+
 namespace klens::apps {
 namespace {
 

@@ -23,19 +23,19 @@ AnswerText::AnswerText(const klens_tokenizer* tokenizer, std::vector<std::string
       shown_(shown) {
   constexpr size_t kEnough = 16;  // a character is at most four tokens
   for (const int32_t id : before.last(std::min(before.size(), kEnough)))
-    klens::push(decoder_.get(), id);
+    apps::push(decoder_.get(), id);
 }
 
 std::string AnswerText::push(int32_t id) {
   if (std::find(shown_.begin(), shown_.end(), id) != shown_.end())
-    held_ += klens::finish(decoder_.get()) + detokenize(tokenizer_, {id}, false);
+    held_ += apps::finish(decoder_.get()) + detokenize(tokenizer_, {id}, false);
   else
-    held_ += klens::push(decoder_.get(), id);
+    held_ += apps::push(decoder_.get(), id);
   return released(false);
 }
 
 std::string AnswerText::finish() {
-  held_ += klens::finish(decoder_.get());
+  held_ += apps::finish(decoder_.get());
   return released(true);
 }
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "klens/klens.hpp"
+#include "apps/cli/handles.h"
 
 namespace klens::apps {
 

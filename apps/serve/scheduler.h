@@ -8,11 +8,11 @@
 #include <stdexcept>
 #include <thread>
 
+#include "apps/cli/handles.h"
 #include "apps/serve/answer_text.h"
 #include "apps/serve/mailbox.h"
 #include "apps/serve/metrics.h"
 #include "apps/serve/options.h"
-#include "klens/klens.hpp"
 
 namespace klens::apps {
 
