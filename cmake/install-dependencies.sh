@@ -18,7 +18,7 @@ packages=(g++ cmake ninja-build pkg-config libtbb-dev nlohmann-json3-dev libcxxo
 if [[ $with_tests == yes ]]; then
   packages+=(catch2 libbenchmark-dev clang valgrind openmpi-bin libopenmpi-dev
              python3-venv python3-dev  # for tests/python-env.sh, and the headers that the wheel is built with
-             abigail-tools  # whether klens.h still fits programs that are built
+             abigail-tools lintian  # whether klens.h still fits programs that are built, and packages Debian
              # A loader and a driver that runs OpenCL's kernels on the CPU; Intel's, for its offline compiler.
              # Oclgrind interprets them, and sees races and what leaves a buffer.
              ocl-icd-libopencl1 pocl-opencl-icd intel-opencl-icd oclgrind

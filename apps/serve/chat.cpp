@@ -1,5 +1,7 @@
 // /v1/chat/completions: conversations, by the model's chat template.
 #include <ctime>
+#include <iterator>
+#include <utility>
 
 #include "apps/serve/answer_parser.h"
 #include "apps/serve/chat_prompt.h"

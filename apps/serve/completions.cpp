@@ -1,5 +1,6 @@
 // /v1/completions: texts, as they are, gone on with.
 #include <algorithm>
+#include <ctime>
 
 #include "apps/serve/reply.h"
 #include "apps/serve/sampling.h"

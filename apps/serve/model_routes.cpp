@@ -1,4 +1,6 @@
 // What the server tells of itself: models, health, metrics.
+#include <ctime>
+
 #include "apps/serve/service.h"
 
 namespace klens::apps {

@@ -1,5 +1,7 @@
 #include "apps/serve/responses_input.h"
 
+#include <utility>
+
 namespace klens::apps {
 namespace {
 

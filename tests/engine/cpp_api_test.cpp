@@ -73,6 +73,7 @@ void tables() {
        {klens::formats(), klens::quantizers(), klens::metrics(), klens::plan_methods()})
     CHECK(table.starts_with("[{\"name\":"));
   CHECK(holds(klens::devices(), "\"backend\":\"cpu\""));
+  CHECK(klens::device_notes().empty());
 }
 
 void models_and_text(const std::string& folder, const std::string& work) {
