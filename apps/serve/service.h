@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/serve/constraint.h"
 #include "apps/serve/fields.h"
 #include "apps/serve/http_server.h"
 #include "apps/serve/metrics.h"
@@ -25,6 +26,7 @@ struct Service {
   Json facts;                    // what klens_inspect says of the model
   int64_t created;               // seconds since 1970
   std::vector<int32_t> markers;  // special tokens that answers of chats keep: see answer_parser.h
+  Grammars grammars;
   Scheduler scheduler;
 };
 
