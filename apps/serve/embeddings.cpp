@@ -9,7 +9,8 @@ namespace {
 
 // FP32, least significant byte first, as OpenAI's clients ask for it.
 std::string base64(const float* values, size_t count) {
-  static constexpr char kLetters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  static constexpr char kLetters[] =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::vector<unsigned char> bytes(count * sizeof(float));
   std::memcpy(bytes.data(), values, bytes.size());
   std::string text;
@@ -17,8 +18,7 @@ std::string base64(const float* values, size_t count) {
     const size_t have = std::min<size_t>(3, bytes.size() - i);
     uint32_t bits = 0;
     for (size_t j = 0; j < 3; ++j) bits = bits << 8 | (j < have ? bytes[i + j] : 0);
-    for (size_t j = 0; j < 4; ++j)
-      text += j <= have ? kLetters[bits >> (18 - 6 * j) & 63] : '=';
+    for (size_t j = 0; j < 4; ++j) text += j <= have ? kLetters[bits >> (18 - 6 * j) & 63] : '=';
   }
   return text;
 }
@@ -37,7 +37,8 @@ Json embedded(Service& service, const Fields& fields) {
   int64_t tokens = 0;
   for (const std::vector<int32_t>& text : texts) {
     if (static_cast<int64_t>(text.size()) > service.options.context_tokens)
-      fields.refuse("input", "has a text of " + std::to_string(text.size()) + " tokens, more than " +
+      fields.refuse("input", "has a text of " + std::to_string(text.size()) +
+                                 " tokens, more than " +
                                  std::to_string(service.options.context_tokens) + " (--ctx)");
     ids.push_back(text.data());
     counts.push_back(text.size());
@@ -62,8 +63,7 @@ Json embedded(Service& service, const Fields& fields) {
     const float* vector = vectors.data() + i * width;
     Json embedding = format == "float" ? Json(std::vector<float>(vector, vector + width))
                                        : Json(base64(vector, width));
-    data.push_back(
-        {{"object", "embedding"}, {"index", i}, {"embedding", std::move(embedding)}});
+    data.push_back({{"object", "embedding"}, {"index", i}, {"embedding", std::move(embedding)}});
   }
   return {{"object", "list"},
           {"data", std::move(data)},

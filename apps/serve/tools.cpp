@@ -177,7 +177,8 @@ bool begins_bare_call(std::string_view text) {
   std::string dense;
   for (const char c : text)
     if (std::string_view(" \t\r\n").find(c) == std::string_view::npos) dense += c;
-  for (const std::string_view begin : {"{\"name\":", "{\"type\":", "{\"function\":", "{\"arguments\":", "{\"parameters\":"}) {
+  for (const std::string_view begin :
+       {"{\"name\":", "{\"type\":", "{\"function\":", "{\"arguments\":", "{\"parameters\":"}) {
     const size_t length = std::min(dense.size(), begin.size());
     if (std::string_view(dense).substr(0, length) == begin.substr(0, length)) return true;
   }
