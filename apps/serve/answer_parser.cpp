@@ -197,10 +197,11 @@ void AnswerParser::made(std::vector<ToolCall> calls, AnswerParts& parts) {
   add(parts, AnswerParts{"", "", std::move(calls)});
 }
 
-bool ends_thinking(std::string_view prompt) {
+std::string end_of_thoughts(std::string_view prompt) {
   prompt = prompt.substr(0, without_space_after(prompt));
-  return std::any_of(kThoughts.begin(), kThoughts.end(),
-                     [&](const Thoughts& thoughts) { return prompt.ends_with(thoughts.open); });
+  for (const Thoughts& thoughts : kThoughts)
+    if (prompt.ends_with(thoughts.open)) return std::string(thoughts.close);
+  return "";
 }
 
 std::vector<int32_t> special_markers(const klens_tokenizer* tokenizer) {

@@ -19,7 +19,7 @@ struct AnswerParts {
 // said, and calls of tools. What is no whole call in the end is something that was said.
 class AnswerParser {
  public:
-  // thinking: the prompt ends within thoughts, as ends_thinking() says. tools: those that may be
+  // thinking: the prompt ends within thoughts, as end_of_thoughts() says. tools: those that may be
   // called, none: calls are text. Borrowed.
   AnswerParser(bool thinking, const Tools* tools);
 
@@ -49,8 +49,8 @@ class AnswerParser {
   bool said_ = false, called_ = false;
 };
 
-// Whether a prompt ends where its answer's thoughts begin.
-bool ends_thinking(std::string_view prompt);
+// What ends the thoughts that a prompt's answer begins with, where the prompt begins them; else "".
+std::string end_of_thoughts(std::string_view prompt);
 
 // Special tokens that mean something to the parser and that a decoder would leave out.
 std::vector<int32_t> special_markers(const klens_tokenizer* tokenizer);

@@ -166,15 +166,15 @@ class ChatReply : public Reply {
   UsageSum usage_;
 };
 
-ChatRequest read_chat(const Fields& fields, const Service& service) {
+ChatRequest read_chat(const Fields& fields, Service& service) {
   ChatRequest request;
   read_sampling(fields, service, request.ask);
   fields.only("functions", {Json::array()});
   const Json* tools = fields.list("tools");
-  request.tools = chosen_tools(tools == nullptr ? Tools() : Tools(*tools), fields);
-  if (const Json* format = fields.object("response_format");
-      format != nullptr && format->value("type", Json("text")) != "text")
-    fields.refuse("response_format", "may be of type text only");
+  const ToolChoice choice = read_tool_choice(tools == nullptr ? Tools() : Tools(*tools), fields);
+  request.tools = choice.tools;
+  request.ask.grammar = choice.required ? constraint_of_call(choice.tools, service.grammars)
+                                        : read_constraint(fields, service.grammars);
   if (fields.flag("logprobs", false))
     request.ask.top_logprobs =
         static_cast<int32_t>(fields.count("top_logprobs", 0, 20).value_or(0));
@@ -186,6 +186,7 @@ ChatRequest read_chat(const Fields& fields, const Service& service) {
   ChatPrompt prompt = chat_prompt(service, template_messages(*messages), request.tools,
                                   fields.object("chat_template_kwargs"));
   request.thinking = prompt.thinking;
+  request.ask.grammar_after = prompt.end_of_thoughts;
   request.ask.ids = std::move(prompt.ids);
   request.ask.cuts = std::move(prompt.cuts);
   request.ask.shown = service.markers;

@@ -114,7 +114,8 @@ ChatPrompt chat_prompt(const Service& service, const Json& messages, const Tools
   }
   prompt.ids = tokens_of(service, prompt.text, false);  // templates write special tokens out
   if (prompt.ids.empty()) throw ApiError(400, "the chat template makes nothing of these messages");
-  prompt.thinking = ends_thinking(prompt.text);
+  prompt.end_of_thoughts = end_of_thoughts(prompt.text);
+  prompt.thinking = !prompt.end_of_thoughts.empty();
   size_t last_user = messages.size();
   while (last_user > 0 && messages[last_user - 1]["role"] != "user") --last_user;
   prompt.cuts = {shared_with(service, context, messages.size(), prompt.text, prompt.ids)};

@@ -17,7 +17,8 @@ struct ChatPrompt {
   std::vector<int32_t> ids;
   // Where the prompts of next turns, and of this one asked otherwise, are likely to part from it.
   std::vector<size_t> cuts;
-  bool thinking = false;  // it ends within thoughts, which the answer goes on with
+  bool thinking = false;        // it ends within thoughts, which the answer goes on with
+  std::string end_of_thoughts;  // what ends those
 };
 
 // What the model's chat template makes of messages, tools and variables of the template's own

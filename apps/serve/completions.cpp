@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <ctime>
 
+#include "apps/serve/prompts.h"
 #include "apps/serve/reply.h"
 #include "apps/serve/sampling.h"
 #include "apps/serve/service.h"
@@ -10,51 +11,8 @@ namespace klens::apps {
 namespace {
 
 constexpr int64_t kUsualTokens = 16;  // OpenAI's
-constexpr size_t kMostPrompts = 64;
 
 const char* name_of(Finish finish) { return finish == Finish::kLength ? "length" : "stop"; }
-
-bool are_ids(const Json& list) {
-  return list.is_array() && !list.empty() &&
-         std::all_of(list.begin(), list.end(),
-                     [](const Json& item) { return item.is_number_integer(); });
-}
-
-std::vector<int32_t> ids_of(const Service& service, const Json& list) {
-  std::vector<int32_t> ids;
-  const int32_t vocab = klens_model_vocab(service.model);
-  for (const Json& item : list) {
-    const auto id = item.get<int64_t>();
-    if (id < 0 || id >= vocab)
-      throw ApiError(400, "prompt has the id " + item.dump() + ", which is outside the vocabulary",
-                     "prompt");
-    ids.push_back(static_cast<int32_t>(id));
-  }
-  return ids;
-}
-
-std::vector<int32_t> prompt_of(const Service& service, const Json& prompt) {
-  if (are_ids(prompt)) return ids_of(service, prompt);
-  if (!prompt.is_string())
-    throw ApiError(400, "prompt must be a string, a list of ids, or a list of those", "prompt");
-  std::vector<int32_t> ids = tokens_of(service, prompt.get<std::string>(), true);
-  if (!ids.empty()) return ids;
-  // Not every tokenizer adds the token that texts begin with.
-  if (const int32_t bos = klens_model_bos(service.model); bos >= 0) return {bos};
-  throw ApiError(400, "prompt is empty, and this model has no token to start from", "prompt");
-}
-
-std::vector<std::vector<int32_t>> prompts_of(const Service& service, const Fields& fields) {
-  const Json* prompt = fields.find("prompt");
-  if (prompt == nullptr) throw ApiError(400, "prompt is missing", "prompt");
-  if (!prompt->is_array() || are_ids(*prompt)) return {prompt_of(service, *prompt)};
-  if (prompt->empty() || prompt->size() > kMostPrompts)
-    throw ApiError(400, "prompt must have from 1 to " + std::to_string(kMostPrompts) + " texts",
-                   "prompt");
-  std::vector<std::vector<int32_t>> prompts;
-  for (const Json& one : *prompt) prompts.push_back(prompt_of(service, one));
-  return prompts;
-}
 
 class CompletionReply : public Reply {
  public:
@@ -161,6 +119,7 @@ void complete(Service& service, const std::string& body, httplib::Response& resp
   common.one_text = true;
   if (const auto logprobs = fields.count("logprobs", 0, 20))
     common.top_logprobs = static_cast<int32_t>(*logprobs);
+  common.grammar = read_constraint(fields, service.grammars);
   fields.only("echo", {false});
   fields.only("suffix", {""});
   fields.only("best_of", {1, common.choices});
@@ -171,7 +130,7 @@ void complete(Service& service, const std::string& body, httplib::Response& resp
   const auto most = fields.count("max_tokens", 1, INT32_MAX);
 
   std::vector<Ask> asks;
-  for (std::vector<int32_t>& ids : prompts_of(service, fields)) {
+  for (std::vector<int32_t>& ids : read_texts(service, fields, "prompt")) {
     Ask ask = common;
     ask.ids = std::move(ids);
     ask.first_choice = asks.size() * common.choices;

@@ -196,7 +196,7 @@ class ResponsesReply : public Reply {
 
 Json or_null(const Json* json) { return json == nullptr ? Json() : *json; }
 
-ResponsesRequest read_responses(const Fields& fields, const Service& service) {
+ResponsesRequest read_responses(const Fields& fields, Service& service) {
   for (const char* name : {"previous_response_id", "conversation"})
     if (fields.has(name))
       fields.refuse(name, "is not supported: the server keeps no responses; send the conversation");
@@ -204,15 +204,19 @@ ResponsesRequest read_responses(const Fields& fields, const Service& service) {
   fields.only("n", {1});
   ResponsesRequest request;
   read_sampling(fields, service, request.ask);
-  request.tools = chosen_tools(tools_of_input(fields), fields);
+  const ToolChoice choice = read_tool_choice(tools_of_input(fields), fields);
+  request.tools = choice.tools;
+  Json format = {{"type", "text"}};
   if (const Json* text = fields.object("text"))
-    if (const Json* format = Fields(*text, "text.").object("format");
-        format != nullptr && format->value("type", Json("text")) != "text")
-      fields.refuse("text", "may have a format of type text only");
+    if (const Json* given = Fields(*text, "text.").object("format")) format = *given;
+  request.ask.grammar = choice.required
+                            ? constraint_of_call(choice.tools, service.grammars)
+                            : constraint_of_format(format, format, "text.format", service.grammars);
   request.streamed = fields.flag("stream", false);
   ChatPrompt prompt = chat_prompt(service, template_messages(messages_of_input(fields)),
                                   request.tools, fields.object("chat_template_kwargs"));
   request.thinking = prompt.thinking;
+  request.ask.grammar_after = prompt.end_of_thoughts;
   request.ask.ids = std::move(prompt.ids);
   request.ask.cuts = std::move(prompt.cuts);
   request.ask.shown = service.markers;
@@ -224,7 +228,7 @@ ResponsesRequest read_responses(const Fields& fields, const Service& service) {
                   {"metadata", fields.has("metadata") ? *fields.find("metadata") : Json::object()},
                   {"temperature", request.ask.sampler.temperature},
                   {"top_p", request.ask.sampler.top_p},
-                  {"text", {{"format", {{"type", "text"}}}}},
+                  {"text", {{"format", format}}},
                   {"tool_choice", fields.has("tool_choice") ? *fields.find("tool_choice") : "auto"},
                   {"tools", tools == nullptr ? Json::array() : *tools}};
   return request;

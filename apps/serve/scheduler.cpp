@@ -188,6 +188,7 @@ void Scheduler::begin(const Waiting& job) {
     answer.session = new_session(model_, options);
     answer.sampler = sampler_for(ask, 0);
     answer.text = text_for(ask);
+    if (ask.grammar_after.empty()) constrain(answer);
     int64_t reused = 0, shared = 0;
     if (cache_ != nullptr)
       check([&](klens_error* e) {
@@ -324,6 +325,7 @@ void Scheduler::split(Answer& answer) {
       other.session.reset(copy);
       other.sampler = sampler_for(ask, i);
       other.text = text_for(ask);
+      if (ask.grammar_after.empty()) constrain(other);
       choose(other);
     } catch (const Failure& e) {
       fail(other, e.status, e.what());
@@ -347,9 +349,30 @@ void Scheduler::choose(Answer& answer) {
     return end(answer, std::move(piece), Finish::kStop);
   if (ask.top_logprobs >= 0) piece.tokens.push_back(score(answer, id));
   piece.text = answer.text->push(id);
-  if (answer.text->stopped()) return end(answer, std::move(piece), Finish::kStop);
+  if (answer.text->stopped() || completes_grammar(answer, id))
+    return end(answer, std::move(piece), Finish::kStop);
   if (answer.usage.made == ask.most) return end(answer, std::move(piece), Finish::kLength);
   if (!piece.text.empty() || !piece.tokens.empty()) answer.job.mail->put(std::move(piece));
+}
+
+void Scheduler::constrain(Answer& answer) {
+  const klens_grammar* grammar = answer.job.ask->grammar.get();
+  if (grammar == nullptr) return;
+  check(
+      [&](klens_error* e) { return klens_sampler_use_grammar(answer.sampler.get(), grammar, e); });
+  answer.constrained = true;
+}
+
+// Whether nothing may follow this token. A grammar that waits for the end of thoughts begins with
+// the token after it.
+bool Scheduler::completes_grammar(Answer& answer, int32_t id) {
+  const Ask& ask = *answer.job.ask;
+  if (ask.grammar == nullptr) return false;
+  if (answer.constrained)
+    return klens_sampler_grammar_progress(answer.sampler.get()) == KLENS_GRAMMAR_FINISHED;
+  answer.before += detokenize(tokenizer_, {id}, false);
+  if (answer.before.find(ask.grammar_after) != std::string::npos) constrain(answer);
+  return false;
 }
 
 // log softmax of the logits.

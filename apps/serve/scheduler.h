@@ -29,6 +29,8 @@ struct Ask {
   int32_t top_logprobs = -1;   // negative: no logprobs are wanted
   size_t choices = 1;          // answers to make, at most as many as are made at once
   size_t first_choice = 0;     // what the first of them is called in pieces
+  std::shared_ptr<const klens_grammar> grammar;  // what answers must be; null: anything
+  std::string grammar_after;  // it holds for what comes after this text; "": for all
   bool ignore_end = false;
   bool one_text = false;  // an answer is one text with the prompt
 };
@@ -77,9 +79,11 @@ class Scheduler {
     SessionHandle session;
     SamplerHandle sampler;
     std::unique_ptr<AnswerText> text;
-    std::vector<Cut> cuts;  // ascending, those to come
-    size_t read = 0;        // tokens of the prompt
-    int32_t next = 0;       // the token that was chosen and is to be fed
+    std::vector<Cut> cuts;     // ascending, those to come
+    size_t read = 0;           // tokens of the prompt
+    bool constrained = false;  // the grammar is in force
+    std::string before;        // what was said before it is, with special tokens
+    int32_t next = 0;          // the token that was chosen and is to be fed
     bool over = false;
     Usage usage;
 
@@ -99,6 +103,8 @@ class Scheduler {
   void advance(Answer& answer, size_t fed);
   void split(Answer& answer);
   void choose(Answer& answer);
+  void constrain(Answer& answer);
+  bool completes_grammar(Answer& answer, int32_t id);
   Scored score(const Answer& answer, int32_t id) const;
   void end(Answer& answer, Piece piece, Finish finish);
   void fail(Answer& answer, klens_status status, const std::string& problem);

@@ -35,6 +35,7 @@ void Server::begin(klens_model* model, const ServiceOptions& options) {
   add_completions(http, service);
   add_chat(http, service);
   add_responses(http, service);
+  add_embeddings(http, service);
   parts_->thread = std::thread([&http] { http.serve(); });
 }
 

@@ -19,6 +19,7 @@ Service::Service(klens_model* of, const ServiceOptions& given, Metrics& counted)
                   std::chrono::system_clock::now().time_since_epoch())
                   .count()),
       markers(special_markers(tokenizer)),
+      grammars(of),
       scheduler(of, given.scheduler, counted) {}
 
 std::vector<int32_t> tokens_of(const Service& service, const std::string& text, bool special) {

@@ -2,9 +2,11 @@
 #include <httplib.h>
 
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
+#include "apps/serve/constraint.h"
 #include "apps/serve/fields.h"
 #include "apps/serve/http_server.h"
 #include "apps/serve/metrics.h"
@@ -25,6 +27,8 @@ struct Service {
   Json facts;                    // what klens_inspect says of the model
   int64_t created;               // seconds since 1970
   std::vector<int32_t> markers;  // special tokens that answers of chats keep: see answer_parser.h
+  Grammars grammars;
+  std::mutex embedding;  // held while vectors are made
   Scheduler scheduler;
 };
 
@@ -35,6 +39,7 @@ void add_page(HttpServer& server);                            // the page to cha
 void add_completions(HttpServer& server, Service& service);
 void add_chat(HttpServer& server, Service& service);
 void add_responses(HttpServer& server, Service& service);
+void add_embeddings(HttpServer& server, Service& service);
 
 // Tokens of a text that a client sent; special: with those that texts begin with.
 std::vector<int32_t> tokens_of(const Service& service, const std::string& text, bool special);

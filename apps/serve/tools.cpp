@@ -177,7 +177,8 @@ bool begins_bare_call(std::string_view text) {
   std::string dense;
   for (const char c : text)
     if (std::string_view(" \t\r\n").find(c) == std::string_view::npos) dense += c;
-  for (const std::string_view begin : {"{\"name\":", "{\"type\":", "{\"function\":"}) {
+  for (const std::string_view begin :
+       {"{\"name\":", "{\"type\":", "{\"function\":", "{\"arguments\":", "{\"parameters\":"}) {
     const size_t length = std::min(dense.size(), begin.size());
     if (std::string_view(dense).substr(0, length) == begin.substr(0, length)) return true;
   }
@@ -200,11 +201,19 @@ Tools::Tools(const Json& list) {
   }
 }
 
-Tools chosen_tools(Tools tools, const Fields& fields) {
+ToolChoice read_tool_choice(const Tools& tools, const Fields& fields) {
   const Json* choice = fields.find("tool_choice");
-  if (choice == nullptr || *choice == "auto") return tools;
-  if (*choice == "none") return Tools();
-  fields.refuse("tool_choice", "may be auto or none");
+  if (choice == nullptr || *choice == "auto") return {tools, false};
+  if (*choice == "none") return {Tools(), false};
+  if (tools.empty()) fields.refuse("tool_choice", "asks for a tool, and there are none");
+  if (*choice == "required") return {tools, true};
+  // {"type":"function","function":{"name"}}, or, of /v1/responses, {"type":"function","name"}.
+  const Json* named = choice;
+  if (choice->is_object() && choice->contains("function")) named = &(*choice)["function"];
+  const Json name = named->is_object() ? named->value("name", Json()) : Json();
+  for (const Json& tool : tools.list())
+    if (name == tool["function"]["name"]) return {Tools(Json::array({tool})), true};
+  fields.refuse("tool_choice", "must be auto, none, required, or a function of tools");
 }
 
 const Json* Tools::function(const std::string& name) const {

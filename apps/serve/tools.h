@@ -25,8 +25,13 @@ class Tools {
   Json list_ = Json::array();
 };
 
-// tools, or none where tool_choice says so. Throws ApiError.
-Tools chosen_tools(Tools tools, const Fields& fields);
+// Which of a request's tools may be called, and whether one must be.
+struct ToolChoice {
+  Tools tools;
+  bool required = false;
+};
+// By tool_choice: auto, none, required, or one by its name. Throws ApiError.
+ToolChoice read_tool_choice(const Tools& tools, const Fields& fields);
 
 struct ToolCall {
   std::string name;

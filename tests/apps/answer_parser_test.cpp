@@ -64,8 +64,8 @@ TEST_CASE("thoughts are apart from the answer", "[parser]") {
   CHECK(told_of("a < b and <thing>") == Told{"", "a < b and <thing>", Json::array()});
   CHECK(told_of("<thin") == Told{"", "<thin", Json::array()});
   CHECK(told_of("say <think> aloud") == Told{"", "say <think> aloud", Json::array()});
-  CHECK(ends_thinking("<|im_start|>assistant\n<think>\n"));
-  CHECK(!ends_thinking("<think>\n\n</think>\n\n"));
+  CHECK(end_of_thoughts("<|im_start|>assistant\n<think>\n") == "</think>");
+  CHECK(end_of_thoughts("<think>\n\n</think>\n\n").empty());
 }
 
 TEST_CASE("calls of tools in the style of every model", "[parser]") {

@@ -115,6 +115,36 @@ def test_responses(client):
     assert client.responses.create(model="wiki-chat", input=calling, tools=[tool], max_output_tokens=4).output_text
 
 
+def test_json_schema(client):
+    schema = {"type": "object", "properties": {"river": {"enum": ["Seine", "Rhine"]}}, "required": ["river"],
+              "additionalProperties": False}
+    form = {"type": "json_schema", "json_schema": {"name": "river", "schema": schema, "strict": True}}
+    made = client.chat.completions.create(model="wiki-chat", messages=MESSAGES, response_format=form)
+    assert json.loads(made.choices[0].message.content)["river"] in ("Seine", "Rhine")
+    form = {"format": {"type": "json_schema", "name": "river", "schema": schema, "strict": True}}
+    made = client.responses.create(model="wiki-chat", input="Which river?", text=form)
+    assert json.loads(made.output_text)["river"] in ("Seine", "Rhine")
+
+
+def test_a_tool_that_must_be_called(client):
+    tool = json.loads(json.dumps(TOOL))
+    tool["function"]["parameters"]["properties"]["place"] = {"enum": ["Paris", "Lyon"]}
+    made = client.chat.completions.create(model="wiki-chat", messages=MESSAGES, tools=[tool], tool_choice="required")
+    call = made.choices[0].message.tool_calls[0].function
+    assert made.choices[0].finish_reason == "tool_calls" and call.name == "get_weather"
+    assert json.loads(call.arguments)["place"] in ("Paris", "Lyon")
+    flat = {"type": "function", **tool["function"]}
+    made = client.responses.create(model="wiki-chat", input="Rain?", tools=[flat], tool_choice="required")
+    assert made.output[0].type == "function_call" and json.loads(made.output[0].arguments)["place"] in ("Paris", "Lyon")
+
+
+def test_embeddings(client):
+    made = client.embeddings.create(model="wiki-chat", input=["The river", "In the spring"])
+    assert len(made.data) == 2 and len(made.data[0].embedding) == 256
+    plain = client.embeddings.create(model="wiki-chat", input="The river", encoding_format="float")
+    assert plain.data[0].embedding == pytest.approx(made.data[0].embedding)
+
+
 def test_errors(client, served):
     with pytest.raises(openai.BadRequestError, match="previous_response_id"):
         client.responses.create(model="wiki-chat", input="Hello", previous_response_id="resp_1")

@@ -19,7 +19,7 @@ void read_request(const std::string& text) {
     const Fields fields(json);
     if (const Json* tools = fields.list("tools")) compact(Tools(*tools).list());
     if (const Json* messages = fields.list("messages")) compact(template_messages(*messages));
-    chosen_tools(tools_of_input(fields), fields);
+    read_tool_choice(tools_of_input(fields), fields);
     compact(template_messages(messages_of_input(fields)));
   } catch (const ApiError& e) {
     compact(error_json(e));
