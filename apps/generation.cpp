@@ -125,6 +125,20 @@ void feed_last(const std::vector<Voice>& voices, const std::vector<Continuation>
   });
 }
 
+// Ends a text, with its reason, or lets it go on.
+bool goes_on(const klens_model* model, const Voice& voice, const float* logits, bool ignore_end,
+             Continuation& made) {
+  const int32_t id = made.ids.back();
+  const bool end = !ignore_end && klens_model_is_eos(model, id) != 0;
+  const bool wanted = voice.on_token(id, end, logits);
+  const bool finished = klens_sampler_grammar_progress(voice.sampler) == KLENS_GRAMMAR_FINISHED;
+  if (end || finished)
+    made.reason = StopReason::kEnd;
+  else if (!wanted)
+    made.reason = StopReason::kStop;
+  return !end && !finished && wanted;
+}
+
 }  // namespace
 
 std::vector<Continuation> continue_sessions(const klens_model* model,
@@ -149,11 +163,7 @@ std::vector<Continuation> continue_sessions(const klens_model* model,
       const int32_t id = sample(voices[i].sampler, voices[i].session);
       seconds += seconds_since(start);
       made[i].ids.push_back(id);
-      const bool end = !ignore_end && klens_model_is_eos(model, id) != 0;
-      const bool wanted = voices[i].on_token(id, end);
-      if (end || !wanted)
-        made[i].reason = end ? StopReason::kEnd : StopReason::kStop;
-      else
+      if (goes_on(model, voices[i], klens_session_logits(voices[i].session), ignore_end, made[i]))
         going_on.push_back(i);
     }
     for (const size_t i : open) {
@@ -165,6 +175,114 @@ std::vector<Continuation> continue_sessions(const klens_model* model,
     status.update(stage, static_cast<double>(step + 1) / static_cast<double>(limit));
   }
   return made;
+}
+
+namespace {
+
+// What continue_with_drafts does pass by pass.
+class DraftedText {
+ public:
+  DraftedText(const klens_model* model, const Voice& voice, int64_t drafts, bool ignore_end)
+      : model_(model),
+        voice_(voice),
+        vocab_(static_cast<size_t>(klens_model_vocab(model))),
+        drafts_(drafts),
+        ignore_end_(ignore_end),
+        logits_(static_cast<size_t>(drafts + 1) * vocab_) {}
+
+  // False once the text has ended. At most `most` tokens, at least one.
+  bool pass(int64_t most) {
+    const Clock::time_point start = Clock::now();
+    const bool first = made.ids.empty();
+    size_t rows = 1;
+    const float* logits = klens_session_logits(voice_.session);
+    if (!first) {
+      rows = feed(std::min(drafts_, most - 1));
+      logits = rows == 1 ? klens_session_logits(voice_.session) : logits_.data();
+    }
+    shown_ = 0;
+    bool open = true;
+    size_t kept = 0;
+    while (open && kept < rows) {
+      made.ids.push_back(sample(voice_.sampler, logits + kept * vocab_, vocab_));
+      open = show(logits + kept * vocab_);
+      const bool right = ++kept < rows && fed_[kept] == made.ids.back();
+      if (!right) break;
+      if (open) ++made.accepted;
+    }
+    if (kept < rows)
+      rewind(voice_.session,
+             klens_session_position(voice_.session) - static_cast<int64_t>(rows - kept));
+    if (!first) {
+      made.decode.tokens += static_cast<int64_t>(kept);
+      made.decode.seconds += seconds_since(start) - shown_;
+    }
+    return open;
+  }
+
+  Continuation made;
+
+ private:
+  // Feeds the last token and drafts behind it; returns how many.
+  size_t feed(int64_t most) {
+    const int32_t next = made.ids.back();
+    fed_ = draft(voice_.session, next, static_cast<size_t>(std::max<int64_t>(most, 0)));
+    fed_.insert(fed_.begin(), next);
+    made.drafted += static_cast<int64_t>(fed_.size()) - 1;
+    if (fed_.size() > 1) return eval_drafts(voice_.session, fed_, logits_.data());
+    eval(voice_.session, fed_);
+    return 1;
+  }
+
+  bool show(const float* logits) {
+    const Clock::time_point start = Clock::now();
+    const bool open = goes_on(model_, voice_, logits, ignore_end_, made);
+    shown_ += seconds_since(start);
+    return open;
+  }
+
+  const klens_model* model_;
+  const Voice& voice_;
+  size_t vocab_;
+  int64_t drafts_;
+  bool ignore_end_;
+  std::vector<float> logits_;  // [drafts + 1][vocab]
+  std::vector<int32_t> fed_;   // in the last pass
+  double shown_ = 0;           // seconds of it that on_token took
+};
+
+}  // namespace
+
+Continuation continue_with_drafts(const klens_model* model, const Voice& voice, int64_t limit,
+                                  int64_t drafts, bool ignore_end, bool quiet) {
+  const char* stage = "generating";
+  StatusLine status(quiet, stage);
+  DraftedText text(model, voice, drafts, ignore_end);
+  for (int64_t made = 0; made < limit; made = static_cast<int64_t>(text.made.ids.size())) {
+    if (interrupted()) {
+      text.made.reason = StopReason::kInterrupt;
+      break;
+    }
+    if (!text.pass(limit - made)) break;
+    status.update(stage, static_cast<double>(made + 1) / static_cast<double>(limit));
+  }
+  return text.made;
+}
+
+std::vector<OptionSpec> draft_options() {
+  return {{"draft", "KIND",
+           "ngram: feed what followed the same words before with each token, and "
+           "keep it where it is right; the text is the same (default none)"},
+          {"draft-tokens", "N", "of those, at most N at once, up to 63 (default 4)"}};
+}
+
+int64_t read_drafts(const Arguments& arguments) {
+  const int64_t tokens = arguments.count("draft-tokens", 4, 1, 63);
+  return arguments.choice("draft", {"none", "ngram"}) == "ngram" ? tokens : 0;
+}
+
+std::string draft_report(const Continuation& made) {
+  return std::to_string(made.accepted) + " of " + std::to_string(made.drafted) + " drafts accepted";
 }
 
 TokenLimit token_limit(int64_t predict, int64_t ctx, int64_t prompt_tokens) {

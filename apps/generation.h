@@ -40,16 +40,17 @@ const char* name_of(StopReason reason);
 struct Continuation {
   std::vector<int32_t> ids;  // an end-of-text token that stopped it included
   StopReason reason = StopReason::kLimit;
-  Speed decode;  // of the tokens that were fed; the last one is not
+  Speed decode;                       // of the tokens that were fed; the last one is not
+  int64_t drafted = 0, accepted = 0;  // tokens that were fed as drafts, and those that were right
 };
 
-// A session that is continued, with what chooses its tokens and what sees them. on_token is called
-// while the session's logits are still those that the token was chosen from; the end-of-text token
-// that ends the text is marked. False: the text is to end here.
+// A session that is continued, with what chooses its tokens and what sees them: each with the
+// logits that it was chosen from; the end-of-text token that ends the text is marked. False: the
+// text is to end here.
 struct Voice {
   klens_session* session;
   klens_sampler* sampler;
-  std::function<bool(int32_t id, bool end)> on_token;
+  std::function<bool(int32_t id, bool end, const float* logits)> on_token;
 };
 
 // Chooses up to `limit` tokens for each of the sessions, which are fed together, each but the last.
@@ -57,6 +58,14 @@ struct Voice {
 std::vector<Continuation> continue_sessions(const klens_model* model,
                                             const std::vector<Voice>& voices, int64_t limit,
                                             bool ignore_end, bool quiet);
+// The same tokens for one session, of which up to `drafts` that earlier text suggests are fed with
+// each: fewer passes where they are right.
+Continuation continue_with_drafts(const klens_model* model, const Voice& voice, int64_t limit,
+                                  int64_t drafts, bool ignore_end, bool quiet);
+// --draft --draft-tokens; 0: none.
+std::vector<OptionSpec> draft_options();
+int64_t read_drafts(const Arguments& arguments);
+std::string draft_report(const Continuation& made);  // "12 of 30 drafts accepted"
 
 // How many tokens may be added to a prompt: -n, or what --ctx (0: no limit) leaves of it.
 struct TokenLimit {

@@ -186,22 +186,25 @@ std::string Conversation::answer_after(size_t begun, const std::string& message,
   prefill_ = {};
   feed_until(prompt.settled);
   feed_until(context_.size());
-  decode_ = {};
+  made_ = {};
   bool cut = false;
   if (fed_ == context_.size()) {
-    const auto on_token = [&](int32_t id, bool end) {
+    const auto on_token = [&](int32_t id, bool end, const float*) {
       if (end) return true;
       context_.push_back(id);
       show(stop.push(push(decoder.get(), id)));
       return !stop.found();
     };
-    const Continuation made =
-        continue_sessions(model_, {{session_.get(), sampler_.get(), on_token}}, limit.tokens,
-                          options_.ignore_end, options_.quiet || options_.shows_answers)
-            .front();
-    cut = made.reason == StopReason::kLimit && limit.tokens > 0;
-    decode_ = made.decode;
-    fed_ += static_cast<size_t>(made.decode.tokens);
+    use_grammar(sampler_.get(), options_.grammar);
+    const Voice voice{session_.get(), sampler_.get(), on_token};
+    const bool silent = options_.quiet || options_.shows_answers;
+    made_ =
+        options_.drafts > 0
+            ? continue_with_drafts(model_, voice, limit.tokens, options_.drafts,
+                                   options_.ignore_end, silent)
+            : continue_sessions(model_, {voice}, limit.tokens, options_.ignore_end, silent).front();
+    cut = made_.reason == StopReason::kLimit && limit.tokens > 0;
+    fed_ += static_cast<size_t>(made_.decode.tokens);
   }
   if (!stop.found()) {
     show(stop.push(finish(decoder.get())));
@@ -265,11 +268,13 @@ void Conversation::load(const std::string& path) {
 
 std::string Conversation::stats() const {
   return formatted(
-      "%zu tokens, session %s; last answer: prompt %lld tokens at %.1f tok/s, "
-      "generated at %.1f tok/s",
-      context_.size(),
-      human_bytes(static_cast<double>(klens_session_bytes(session_.get()))).c_str(),
-      static_cast<long long>(prefill_.tokens), prefill_.per_second(), decode_.per_second());
+             "%zu tokens, session %s; last answer: prompt %lld tokens at %.1f tok/s, "
+             "generated at %.1f tok/s",
+             context_.size(),
+             human_bytes(static_cast<double>(klens_session_bytes(session_.get()))).c_str(),
+             static_cast<long long>(prefill_.tokens), prefill_.per_second(),
+             made_.decode.per_second()) +
+         (options_.drafts > 0 ? ", " + draft_report(made_) : "");
 }
 
 }  // namespace klens::apps

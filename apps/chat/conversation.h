@@ -15,10 +15,12 @@ struct ChatOptions {
   klens_sampler_options sampler{};
   klens_session_options session{};
   std::string system;
-  std::vector<std::string> stops;  // texts that an answer ends before
-  std::string model_path;          // which /save must not write over
-  int64_t answer_tokens = 0;       // at most; 0: messages are only read
-  int64_t context_tokens = 0;      // at most; 0: no limit
+  std::vector<std::string> stops;          // texts that an answer ends before
+  std::string model_path;                  // which /save must not write over
+  int64_t answer_tokens = 0;               // at most; 0: messages are only read
+  int64_t context_tokens = 0;              // at most; 0: no limit
+  const klens_grammar* grammar = nullptr;  // that each answer keeps to; null: none
+  int64_t drafts = 0;
   bool ignore_end = false;
   bool quiet = false;          // no progress of prompts
   bool shows_answers = false;  // on_text shows the answer: no progress of it
@@ -84,7 +86,8 @@ class Conversation {
   size_t fed_ = 0;                    // how many of them the session has read
   std::optional<size_t> turn_begin_;  // where the last turn begins in it; absent: not known
   uint64_t again_ = 0;                // how often an answer was asked for again
-  Speed prefill_, decode_;            // of the last answer
+  Speed prefill_;                     // of the last answer
+  Continuation made_;                 // that answer
 };
 
 }  // namespace klens::apps

@@ -11,6 +11,7 @@
 #include "apps/cli/error.h"
 #include "apps/cli/files.h"
 #include "apps/cli/output.h"
+#include "apps/constraint.h"
 #include "apps/terminal/style.h"
 
 namespace klens::apps {
@@ -32,6 +33,7 @@ ChatOptions read_chat_options(const Arguments& arguments) {
   options.stops = read_stops(arguments);
   options.answer_tokens = arguments.count("predict", 256, 0);
   options.context_tokens = arguments.count("ctx", 0, 0);
+  options.drafts = read_drafts(arguments);
   options.ignore_end = arguments.flag("ignore-eos");
   options.quiet = arguments.flag("quiet");
   options.shows_answers = !arguments.flag("json") && is_terminal(STDOUT_FILENO);
@@ -62,7 +64,7 @@ bool talk(Dialogue& dialogue, const Conversation& conversation, const ChatOption
 }
 
 void run(const Arguments& arguments) {
-  const ChatOptions options = read_chat_options(arguments);
+  ChatOptions options = read_chat_options(arguments);
   const bool json = arguments.flag("json");
   const auto message = arguments.text("prompt"), saved = arguments.text("save"),
              kept = arguments.text("load"), file = arguments.text("chat-template");
@@ -71,6 +73,8 @@ void run(const Arguments& arguments) {
   klens_model_options opening = read_model_options(arguments);
   if (file) opening.chat_template = chat_template.c_str();
   const ModelHandle model = open_model(arguments, options.model_path, opening);
+  const GrammarHandle grammar = read_constraint(arguments, model.get());
+  options.grammar = grammar.get();
   Conversation conversation(model.get(), tokenizer_of(model.get(), options.model_path), options);
   Dialogue dialogue(model.get(), conversation, {json, options.quiet});
   if (kept) dialogue.load(*kept);
@@ -119,7 +123,12 @@ Command chat_command() {
              {"checkpoint-memory", "SIZE",
               "keep at most SIZE of earlier states to go back to (default 512M; 0: none)"},
              {"ignore-eos", "", "go on after an end-of-text token"}}},
-           sampling_options(),
+           [] {
+             OptionGroup group = sampling_options();
+             for (const OptionSpec& option : draft_options()) group.options.push_back(option);
+             return group;
+           }(),
+           constraint_options(),
            model_options(),
            output},
           run};

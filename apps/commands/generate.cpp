@@ -9,6 +9,7 @@
 #include "apps/cli/common.h"
 #include "apps/cli/error.h"
 #include "apps/cli/output.h"
+#include "apps/constraint.h"
 #include "apps/generation.h"
 #include "apps/input.h"
 #include "apps/logprobs.h"
@@ -28,6 +29,7 @@ struct GenerateOptions {
   std::optional<size_t> logprobs;  // the likeliest beside each token
   std::vector<std::string> stops;
   bool ignore_end = false, show_prompt = true, quiet = false;
+  int64_t drafts = 0;
   klens_sampler_options sampler{};
   klens_session_options session{};
 
@@ -41,10 +43,13 @@ struct GenerateOptions {
         ignore_end(arguments.flag("ignore-eos")),
         show_prompt(!arguments.flag("no-display-prompt")),
         quiet(arguments.flag("quiet")),
+        drafts(read_drafts(arguments)),
         sampler(read_sampler_options(arguments)),
         session(read_session_options(arguments)) {
     if (arguments.given("logprobs"))
       logprobs = static_cast<size_t>(arguments.count("logprobs", 0, 0, 1000));
+    if (drafts > 0 && samples > 1)
+      throw UsageError("--draft goes with one sample; leave out --samples");
     if (logprobs && form == "") throw UsageError("--logprobs needs --json or --jsonl");
   }
 };
@@ -105,7 +110,8 @@ ordered_json logprob_json(const klens_tokenizer* tokenizer, const Logprob& logpr
 class Sample {
  public:
   Sample(const klens_model* model, const GenerateOptions& options, SessionHandle session,
-         const klens_tokenizer* chosen_from, const std::vector<int32_t>& prompt, size_t index)
+         const klens_tokenizer* chosen_from, const klens_grammar* grammar,
+         const std::vector<int32_t>& prompt, size_t index)
       : session_(std::move(session)),
         tokenizer_(klens_model_tokenizer(model)),
         vocab_(static_cast<size_t>(klens_model_vocab(model))),
@@ -116,13 +122,14 @@ class Sample {
     klens_sampler_options sampling = options.sampler;
     sampling.seed = seed_;
     sampler_ = new_sampler(sampling, chosen_from);
+    use_grammar(sampler_.get(), grammar);
     for (const int32_t id : prompt) klens_sampler_accept(sampler_.get(), id);
     stream_.push_prompt(prompt, options.show_prompt);
   }
 
   Voice voice() {
-    return {session_.get(), sampler_.get(), [this](int32_t id, bool end) {
-              if (top_) note_logprobs(id);
+    return {session_.get(), sampler_.get(), [this](int32_t id, bool end, const float* logits) {
+              if (top_) note_logprobs(id, logits);
               return end || stream_.push(id);
             }};
   }
@@ -139,9 +146,8 @@ class Sample {
   const ordered_json& logprobs() const { return logprobs_; }
 
  private:
-  void note_logprobs(int32_t id) {
-    const std::vector<Logprob> all =
-        apps::logprobs({klens_session_logits(session_.get()), vocab_}, id, *top_);
+  void note_logprobs(int32_t id, const float* logits) {
+    const std::vector<Logprob> all = apps::logprobs({logits, vocab_}, id, *top_);
     ordered_json token = logprob_json(tokenizer_, all[0]);
     token["top"] = ordered_json::array();
     for (size_t i = 1; i < all.size(); ++i)
@@ -199,6 +205,10 @@ ordered_json sample_json(const Result& result, const Sample& sample) {
   json["prefill_tok_s"] = result.prefill.per_second();
   json["decode_tok_s"] = sample.made().decode.per_second();
   json["stop"] = name_of(sample.made().reason);
+  if (result.options.drafts > 0) {
+    json["drafted"] = sample.made().drafted;
+    json["accepted"] = sample.made().accepted;
+  }
   if (result.options.logprobs) json["logprobs"] = sample.logprobs();
   return json;
 }
@@ -238,6 +248,7 @@ void print_speeds(const Result& result) {
     const std::string said = limited ? reason + ": " + result.limit.reason : reason;
     if (reasons.find(said) == std::string::npos) reasons += (reasons.empty() ? "" : ", ") + said;
   }
+  if (result.options.drafts > 0) reasons += "; " + draft_report(result.samples.front()->made());
   std::fprintf(stderr, "prompt %zu tokens, %.1f tok/s; generated %zu tokens, %.1f tok/s (%s)\n",
                result.prompt.size(), result.prefill.per_second(), result.generated(),
                result.decode().per_second(), reasons.c_str());
@@ -256,6 +267,8 @@ void run(const Arguments& arguments) {
   const klens_tokenizer* chosen_from =
       input.is_ids() ? nullptr : klens_model_tokenizer(model.get());
 
+  const GrammarHandle grammar = read_constraint(arguments, model.get());
+
   const InterruptScope interrupts;
   SessionHandle session = new_session(model.get(), options.session);
   const Speed prefill =
@@ -266,15 +279,18 @@ void run(const Arguments& arguments) {
     const bool last = i + 1 == options.samples;
     samples.push_back(std::make_unique<Sample>(model.get(), options,
                                                last ? std::move(session) : fork(session.get()),
-                                               chosen_from, prompt, i));
+                                               chosen_from, grammar.get(), prompt, i));
     voices.push_back(samples.back()->voice());
   }
   const TokenLimit limit = token_limit(options.predict, options.ctx, prompt_tokens);
   std::vector<Continuation> made(samples.size(), samples.front()->made());
-  if (prefill.tokens == prompt_tokens)
-    made = continue_sessions(
-        model.get(), voices, limit.tokens, options.ignore_end,
-        options.quiet || (options.form == "" && is_terminal(STDOUT_FILENO) && samples.size() == 1));
+  const bool silent =
+      options.quiet || (options.form == "" && is_terminal(STDOUT_FILENO) && samples.size() == 1);
+  if (prefill.tokens == prompt_tokens && options.drafts > 0)
+    made = {continue_with_drafts(model.get(), voices.front(), limit.tokens, options.drafts,
+                                 options.ignore_end, silent)};
+  else if (prefill.tokens == prompt_tokens)
+    made = continue_sessions(model.get(), voices, limit.tokens, options.ignore_end, silent);
   size_t longest = 0;
   for (size_t i = 0; i < samples.size(); ++i) {
     samples[i]->end(made[i]);
@@ -304,6 +320,7 @@ Command generate_command() {
       "  klens generate MODEL -p \"The river\" -n 64\n"
       "  klens generate MODEL -p \"The river\" --greedy --json\n"
       "  klens generate MODEL -p \"The river\" --samples 4 --stop . --jsonl\n"
+      "  klens generate MODEL -p \"A person:\" --json-schema person.json --draft ngram\n"
       "  echo \"The river\" | klens generate MODEL --seed 7 --temp 1.1\n",
       {{"Prompt",
         {{"p,prompt", "TEXT",
@@ -322,7 +339,12 @@ Command generate_command() {
          {"c,ctx,ctx-size", "N", "at most N tokens, prompt included; 0: no limit (default)"},
          {"b,batch-size", "N", "prompt tokens processed at once, in 64s (default 512)"},
          {"no-display-prompt", "", "print the continuation only"}}},
-       sampling_options(),
+       [] {
+         OptionGroup group = sampling_options();
+         for (const OptionSpec& option : draft_options()) group.options.push_back(option);
+         return group;
+       }(),
+       constraint_options(),
        model_options(),
        [] {
          OptionGroup group = general_options();

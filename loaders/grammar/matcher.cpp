@@ -260,7 +260,7 @@ void Matcher::call_rule(const Automaton::CallEdge& edge, const Item& caller) {
 void Matcher::wait(uint32_t place, const Item& item) {
   size_t looked_at = 1;
   for (uint32_t i = places_[place].waiting; i != kNone; i = waiting_[i].next, ++looked_at)
-    if (waiting_[i].item == item) return;
+    if (waiting_[i].item == item) return spend(looked_at);
   spend(looked_at);
   waiting_.push_back({item, places_[place].waiting});
   places_[place].waiting = static_cast<uint32_t>(waiting_.size() - 1);
