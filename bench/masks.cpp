@@ -44,7 +44,7 @@ std::vector<Case> cases() {
                  grammar::parse_gbnf("root ::= root [-+*/] term | term\n"
                                      "term ::= [0-9]+ | \"(\" root \")\" | \" \" term",
                                      "grammar"),
-                 {"(1 + 2) * 345 - 6789 / (10 + 11 * (12 - 13)) + 14151617 * 2"}});
+                 {"(1+ 2)* 345- 6789/ (10+ 11* (12- 13))+ 14151617* 2"}});
   all.push_back({"free lines",
                  grammar::parse_gbnf("root ::= line+\nline ::= [^\\n]+ \"\\n\"", "grammar"),
                  {"Every line is free,\nbut for its end: it must come.\nThen another begins.\n"}});
