@@ -2,7 +2,7 @@
 #include <string>
 
 #include "apps/cli/arguments.h"
-#include "klens/klens.hpp"
+#include "apps/cli/handles.h"
 
 namespace klens::apps {
 

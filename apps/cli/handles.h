@@ -16,8 +16,6 @@ using TokenizerHandle =
 using SessionHandle = std::unique_ptr<klens_session, Freer<klens_session, klens_session_free>>;
 using SamplerHandle = std::unique_ptr<klens_sampler, Freer<klens_sampler, klens_sampler_free>>;
 using GrammarHandle = std::unique_ptr<klens_grammar, Freer<klens_grammar, klens_grammar_free>>;
-using GrammarStateHandle =
-    std::unique_ptr<klens_grammar_state, Freer<klens_grammar_state, klens_grammar_state_free>>;
 using DecoderHandle = std::unique_ptr<klens_decoder, Freer<klens_decoder, klens_decoder_free>>;
 
 inline ModelHandle open_model(const std::string& path, const klens_model_options& options) {
@@ -130,30 +128,6 @@ inline GrammarHandle new_grammar(const klens_model* model, klens_grammar_kind ki
 
 inline void use_grammar(klens_sampler* sampler, const klens_grammar* grammar) {
   check([&](klens_error* e) { return klens_sampler_use_grammar(sampler, grammar, e); });
-}
-
-inline GrammarStateHandle new_grammar_state(const klens_grammar* grammar) {
-  klens_grammar_state* state = nullptr;
-  check([&](klens_error* e) { return klens_grammar_state_new(grammar, &state, e); });
-  return GrammarStateHandle(state);
-}
-
-inline GrammarStateHandle fork(const klens_grammar_state* state) {
-  klens_grammar_state* copy = nullptr;
-  check([&](klens_error* e) { return klens_grammar_state_fork(state, &copy, e); });
-  return GrammarStateHandle(copy);
-}
-
-inline void accept(klens_grammar_state* state, int32_t id) {
-  check([&](klens_error* e) { return klens_grammar_state_accept(state, id, e); });
-}
-
-// Bits by id, in words of 64, for `vocab` ids.
-inline std::vector<uint64_t> mask(klens_grammar_state* state, int32_t vocab) {
-  std::vector<uint64_t> bits((static_cast<size_t>(vocab) + 63) / 64);
-  check(
-      [&](klens_error* e) { return klens_grammar_state_mask(state, bits.data(), bits.size(), e); });
-  return bits;
 }
 
 // Logits [vocab] of the caller.

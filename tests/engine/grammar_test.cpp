@@ -1,24 +1,24 @@
-// Constrained output with the demo model, through klens.h.
+// Constrained output with the demo model, through klens.hpp.
 #include <catch2/catch.hpp>
-#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "klens/klens.hpp"
-#include "tests/testing.h"
 
 namespace klens {
 namespace {
 
-template <class Options>
-Options defaults() {
-  Options options{};
-  options.size = sizeof options;
-  return options;
+const Model& demo_model() {
+  static const Model model(KLENS_DEMO_MODEL);
+  return model;
 }
 
-const klens_model* demo_model() {
-  static const ModelHandle model = open_model(KLENS_DEMO_MODEL, defaults<klens_model_options>());
-  return model.get();
+std::vector<int32_t> ids_of(std::string_view text, bool add_special) {
+  return demo_model().tokenizer()->tokenize(text, add_special);
+}
+
+std::string text_of(const std::vector<int32_t>& ids) {
+  return demo_model().tokenizer()->detokenize(ids, false);
 }
 
 struct Generated {
@@ -27,34 +27,30 @@ struct Generated {
 };
 
 // With a session of its own; at most `limit` tokens.
-Generated generate(const klens_grammar* grammar, uint64_t seed, int limit) {
-  auto* model = const_cast<klens_model*>(demo_model());
-  const klens_tokenizer* tokenizer = klens_model_tokenizer(model);
-  const SessionHandle session = new_session(model, defaults<klens_session_options>());
-  klens_sampler_options options{};
-  options.size = sizeof options;
+Generated generate(const Grammar& grammar, uint64_t seed, int limit) {
+  Session session(demo_model());
+  auto options = sized<klens_sampler_options>();
   options.temperature = seed == 0 ? 0 : 1.5f;
   options.seed = seed;
-  const SamplerHandle sampler = new_sampler(options, tokenizer);
-  use_grammar(sampler.get(), grammar);
-  eval(session.get(), tokenize(tokenizer, "The river", true));
+  Sampler sampler(demo_model(), options);
+  sampler.use_grammar(&grammar);
+  session.eval(ids_of("The river", true));
   std::vector<int32_t> ids;
   while (static_cast<int>(ids.size()) < limit &&
-         klens_sampler_grammar_progress(sampler.get()) != KLENS_GRAMMAR_FINISHED) {
-    const int32_t id = sample(sampler.get(), session.get());
-    if (klens_model_is_eos(model, id) != 0) break;
+         sampler.grammar_progress() != KLENS_GRAMMAR_FINISHED) {
+    const int32_t id = sampler.sample(session);
+    if (demo_model().is_eos(id)) break;
     ids.push_back(id);
-    eval(session.get(), {id});
+    session.eval({{id}});
   }
-  return {detokenize(tokenizer, ids, false),
-          klens_sampler_grammar_progress(sampler.get()) != KLENS_GRAMMAR_OPEN};
+  return {text_of(ids), sampler.grammar_progress() != KLENS_GRAMMAR_OPEN};
 }
 
 std::string problem(klens_grammar_kind kind, const std::string& text, const char* name = nullptr) {
   klens_grammar* grammar = nullptr;
   klens_error error{};
-  if (klens_grammar_new(demo_model(), kind, text.data(), text.size(), name, &grammar, &error) ==
-      KLENS_OK) {
+  if (klens_grammar_new(demo_model().get(), kind, text.data(), text.size(), name, &grammar,
+                        &error) == KLENS_OK) {
     klens_grammar_free(grammar);
     return "";
   }
@@ -75,11 +71,10 @@ TEST_CASE("what is generated keeps to a schema, whatever the seed", "[grammar]")
     "next":{"anyOf":[{"type":"null"},{"$ref":"#/$defs/point"}]}},
     "required":["name","age","kind"],"additionalProperties":false,
     "$defs":{"point":{"type":"object","properties":{"x":{"type":"integer","minimum":-9,"maximum":9}},"required":["x"]}}})";
-  const GrammarHandle grammar =
-      new_grammar(demo_model(), KLENS_GRAMMAR_JSON_SCHEMA, schema, "schema");
+  const Grammar grammar(demo_model(), KLENS_GRAMMAR_JSON_SCHEMA, schema);
   int complete = 0;
   for (uint64_t seed = 0; seed < 40; ++seed) {
-    const Generated made = generate(grammar.get(), seed, 300);
+    const Generated made = generate(grammar, seed, 300);
     INFO("seed " << seed << ": " << made.text);
     if (!made.complete) continue;
     ++complete;
@@ -102,10 +97,10 @@ TEST_CASE("what is generated keeps to a schema, whatever the seed", "[grammar]")
 }
 
 TEST_CASE("any object, and a grammar", "[grammar]") {
-  const GrammarHandle object = new_grammar(demo_model(), KLENS_GRAMMAR_JSON_OBJECT, "", "object");
+  const Grammar object(demo_model(), KLENS_GRAMMAR_JSON_OBJECT, "");
   int complete = 0;
   for (uint64_t seed = 0; seed < 12; ++seed) {
-    const Generated made = generate(object.get(), seed, 400);
+    const Generated made = generate(object, seed, 400);
     INFO(made.text);
     CHECK(made.text.starts_with("{"));
     if (!made.complete) continue;
@@ -113,10 +108,9 @@ TEST_CASE("any object, and a grammar", "[grammar]") {
     CHECK(nlohmann::json::parse(made.text).is_object());
   }
   CHECK(complete > 0);
-  const GrammarHandle answer = new_grammar(demo_model(), KLENS_GRAMMAR_GBNF,
-                                           R"(root ::= "yes" | "no, " [a-z]{3} "!")", "grammar");
+  const Grammar answer(demo_model(), KLENS_GRAMMAR_GBNF, R"(root ::= "yes" | "no, " [a-z]{3} "!")");
   for (uint64_t seed = 0; seed < 12; ++seed) {
-    const Generated made = generate(answer.get(), seed, 50);
+    const Generated made = generate(answer, seed, 50);
     INFO(made.text);
     CHECK(made.complete);
     CHECK((made.text == "yes" || (made.text.starts_with("no, ") && made.text.size() == 8)));
@@ -124,59 +118,53 @@ TEST_CASE("any object, and a grammar", "[grammar]") {
 }
 
 TEST_CASE("states for callers who choose themselves", "[grammar]") {
-  const klens_tokenizer* tokenizer = klens_model_tokenizer(demo_model());
-  const int32_t vocab = klens_model_vocab(demo_model());
-  GrammarHandle grammar =
-      new_grammar(demo_model(), KLENS_GRAMMAR_GBNF, R"(root ::= "the river" [0-9]*)", "grammar");
-  const GrammarStateHandle state = new_grammar_state(grammar.get());
+  const int32_t vocab = demo_model().vocab();
+  std::optional<Grammar> grammar(std::in_place, demo_model(), KLENS_GRAMMAR_GBNF,
+                                 R"(root ::= "the river" [0-9]*)");
+  GrammarState state(*grammar);
   grammar.reset();  // states outlive it
-  for (const int32_t id : tokenize(tokenizer, "the river", false)) {
-    const std::vector<uint64_t> bits = mask(state.get(), vocab);
+  for (const int32_t id : ids_of("the river", false)) {
+    const std::vector<uint64_t> bits = state.mask();
     CHECK((bits[static_cast<size_t>(id) / 64] >> (id % 64) & 1) != 0);
-    CHECK(klens_grammar_state_progress(state.get()) == KLENS_GRAMMAR_OPEN);
-    accept(state.get(), id);
+    CHECK(state.progress() == KLENS_GRAMMAR_OPEN);
+    state.accept(id);
   }
-  CHECK(klens_grammar_state_progress(state.get()) == KLENS_GRAMMAR_COMPLETE);
-  const GrammarStateHandle copy = fork(state.get());
-  const int32_t seven = tokenize(tokenizer, "7", false).back();
-  accept(copy.get(), seven);
-  const int32_t letter = tokenize(tokenizer, "q", false).back();
-  CHECK_THROWS_AS(accept(copy.get(), letter), Failure);
-  CHECK_THROWS_AS(accept(copy.get(), -1), Failure);
-  CHECK_THROWS_AS(accept(copy.get(), vocab), Failure);
+  CHECK(state.progress() == KLENS_GRAMMAR_COMPLETE);
+  GrammarState copy = state.fork();
+  copy.accept(ids_of("7", false).back());
+  CHECK_THROWS_AS(copy.accept(ids_of("q", false).back()), Failure);
+  CHECK_THROWS_AS(copy.accept(-1), Failure);
+  CHECK_THROWS_AS(copy.accept(vocab), Failure);
   // Only what ends a turn, and digits.
-  const std::vector<uint64_t> bits = mask(copy.get(), vocab);
+  const std::vector<uint64_t> bits = copy.mask();
   int ends = 0;
   for (int32_t id = 0; id < vocab; ++id) {
     if ((bits[static_cast<size_t>(id) / 64] >> (id % 64) & 1) == 0) continue;
-    if (klens_model_is_eos(demo_model(), id) != 0) {
+    if (demo_model().is_eos(id)) {
       ++ends;
       continue;
     }
-    const std::string text = detokenize(tokenizer, {id}, false);
+    const std::string text = text_of({id});
     CHECK((!text.empty() && text.find_first_not_of("0123456789") == text.npos));
   }
   CHECK(ends > 0);
-  check([&](klens_error* e) { return klens_grammar_state_reset(copy.get(), e); });
-  CHECK(klens_grammar_state_progress(copy.get()) == KLENS_GRAMMAR_OPEN);
+  copy.reset();
+  CHECK(copy.progress() == KLENS_GRAMMAR_OPEN);
 }
 
 TEST_CASE("a sampler stops where its grammar does", "[grammar]") {
-  auto* model = const_cast<klens_model*>(demo_model());
-  const GrammarHandle grammar =
-      new_grammar(model, KLENS_GRAMMAR_GBNF, R"(root ::= "a")", "grammar");
-  const SessionHandle session = new_session(model, defaults<klens_session_options>());
-  eval(session.get(), {1});
-  const SamplerHandle sampler =
-      new_sampler(defaults<klens_sampler_options>(), klens_model_tokenizer(model));
-  use_grammar(sampler.get(), grammar.get());
-  sample(sampler.get(), session.get());
-  CHECK(klens_sampler_grammar_progress(sampler.get()) == KLENS_GRAMMAR_FINISHED);
+  const Grammar grammar(demo_model(), KLENS_GRAMMAR_GBNF, R"(root ::= "a")");
+  Session session(demo_model());
+  session.eval({{1}});
+  Sampler sampler(demo_model(), sized<klens_sampler_options>());
+  sampler.use_grammar(&grammar);
+  sampler.sample(session);
+  CHECK(sampler.grammar_progress() == KLENS_GRAMMAR_FINISHED);
   // All that is left is an end of a turn.
-  CHECK(klens_model_is_eos(model, sample(sampler.get(), session.get())) != 0);
-  use_grammar(sampler.get(), nullptr);
-  CHECK(klens_sampler_grammar_progress(sampler.get()) == KLENS_GRAMMAR_OPEN);
-  sample(sampler.get(), session.get());
+  CHECK(demo_model().is_eos(sampler.sample(session)));
+  sampler.use_grammar(nullptr);
+  CHECK(sampler.grammar_progress() == KLENS_GRAMMAR_OPEN);
+  sampler.sample(session);
 }
 
 TEST_CASE("grammars that cannot be used are refused in one line", "[grammar]") {

@@ -219,6 +219,7 @@ class Model {
   klens_model* get() const { return opened_->handle.get(); }
 
   int32_t vocab() const { return klens_model_vocab(get()); }
+  int32_t hidden_size() const { return klens_model_hidden_size(get()); }
   std::string quantised() const { return klens_model_quantised(get()); }
   std::string left_out() const { return klens_model_left_out(get()); }
   int64_t context_length() const { return klens_model_context_length(get()); }
@@ -560,6 +561,30 @@ class Sampler {
  private:
   std::unique_ptr<klens_sampler, Freer<klens_sampler, klens_sampler_free>> handle_;
 };
+
+// A vector of hidden_size() floats for each text, which is ids.
+inline std::vector<std::vector<float>> embed(
+    const Model& model, std::span<const std::vector<int32_t>> texts,
+    klens_embed_options options = sized<klens_embed_options>(), const Progress& progress = {}) {
+  const auto width = static_cast<size_t>(model.hidden_size());
+  std::vector<const int32_t*> ids;
+  std::vector<size_t> counts;
+  for (const std::vector<int32_t>& text : texts) {
+    ids.push_back(text.data());
+    counts.push_back(text.size());
+  }
+  std::vector<float> all(texts.size() * width);
+  WithProgress with(progress);
+  with.put_into(options);
+  with.check([&](klens_error* e) {
+    return klens_embed(model.get(), ids.data(), counts.data(), texts.size(), &options, all.data(),
+                       e);
+  });
+  std::vector<std::vector<float>> vectors;
+  for (auto from = all.begin(); from != all.end(); from += static_cast<std::ptrdiff_t>(width))
+    vectors.emplace_back(from, from + static_cast<std::ptrdiff_t>(width));
+  return vectors;
+}
 
 // ---- jobs: their reports are JSON texts ---------------------------------------------------------
 
