@@ -81,6 +81,7 @@ const std::set<Place> kOthers = {
     {"klens", "apps/chat/line_reader.cpp"},
     {"klens", "apps/cli/arguments.cpp"},
     {"klens", "apps/commands/perplexity.cpp"},
+    {"klens", "apps/serve/model_routes.cpp"},
     {"klens", "loaders/tokenizer/fields.cpp"},
     // activations, keys and values, PyTorch's types
     {"fp16", "engine/c_api/model.cpp"},
