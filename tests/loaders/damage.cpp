@@ -244,11 +244,18 @@ Outcome open_model(const std::string& path, bool verify) {
   options.size = sizeof options;
   options.threads = 1;
   options.verify = verify ? 1 : 0;
-  return outcome_of(
+  std::string tokenizer_problem;
+  const Outcome opened = outcome_of(
       [&](klens_model** model, klens_error* error) {
-        return klens_model_open(path.c_str(), &options, model, error);
+        const klens_status status = klens_model_open(path.c_str(), &options, model, error);
+        if (status == KLENS_OK)
+          if (const char* problem = klens_model_tokenizer_error(*model))
+            tokenizer_problem = problem;
+        return status;
       },
       klens_model_free);
+  if (tokenizer_problem.empty()) return opened;
+  return {KLENS_BAD_FILE, tokenizer_problem, true};
 }
 
 Outcome open_tokenizer(const std::string& path) {

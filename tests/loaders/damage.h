@@ -71,7 +71,8 @@ struct Outcome {
   bool untouched;  // the output was left as it was
 };
 
-Outcome open_model(const std::string& path, bool verify);  // and closes it
+// And closes it. One that opens without its tokenizer, for ids alone, says why.
+Outcome open_model(const std::string& path, bool verify);
 Outcome open_tokenizer(const std::string& path);
 Outcome inspect_file(const std::string& path, bool verify);
 // Opens and, if that works, evaluates a few tokens. What fails may fail anywhere.
