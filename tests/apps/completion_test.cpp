@@ -14,11 +14,13 @@ using namespace klens::testing;
 namespace {
 
 // Standard output of a program; code and standard error too.
-Outcome shell(const std::string& program, std::vector<std::string> arguments,
+Outcome shell(const std::string& program, const std::vector<std::string>& arguments,
               const std::string& input = "") {
+  // Through a shell: run() calls every program klens, and groff looks for its files by its name.
   Call call;
-  call.program = program;
-  call.arguments = std::move(arguments);
+  call.program = "/bin/sh";
+  call.arguments = {"-c", "exec \"$0\" \"$@\"", program};
+  call.arguments.insert(call.arguments.end(), arguments.begin(), arguments.end());
   call.input = input;
   return run(call);
 }
