@@ -10,7 +10,7 @@ std::vector<Logprob> logprobs(std::span<const float> logits, int32_t id, size_t 
   const double largest = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
   for (const float logit : logits) sum += std::exp(logit - largest);
-  const double total = largest + std::log(sum);
+  const double log_sum = std::log(sum);
   std::vector<int32_t> ids(logits.size());
   std::iota(ids.begin(), ids.end(), 0);
   top = std::min(top, ids.size());
@@ -21,7 +21,7 @@ std::vector<Logprob> logprobs(std::span<const float> logits, int32_t id, size_t 
                       return x != y ? x > y : a < b;
                     });
   const auto of = [&](int32_t token) {
-    return Logprob{token, logits[static_cast<size_t>(token)] - total};
+    return Logprob{token, logits[static_cast<size_t>(token)] - largest - log_sum};
   };
   std::vector<Logprob> result = {of(id)};
   for (size_t i = 0; i < top; ++i) result.push_back(of(ids[i]));
