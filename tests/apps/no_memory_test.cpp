@@ -38,6 +38,9 @@ int64_t loaded() {
   return bytes;
 }
 
+// Of memory that klens asks for before all else: its stack's pages, and what can be thrown.
+constexpr int64_t kFirstBytes = int64_t{640} << 10;
+
 // In steps of 2 % of what lies between, from where klens begins to where it has enough, and a
 // little beyond: memory is not used the same way each time.
 void sweep(const Arguments& arguments, const std::string& input = "") {
@@ -69,8 +72,13 @@ TEST_CASE("before a command begins, a lack of memory is one line", "[slow]") {
   for (int64_t limit = loaded() * 95 / 100; limit < loaded(); limit += 1 << 14) {
     const Outcome outcome = run_within(limit, {"--version"});
     CAPTURE(limit, outcome.err, outcome.signal);
-    CHECK(outcome.signal == 0);
     if (outcome.code == 127) continue;  // the system's loader
+    // Libraries that httplib brings allocate while they are loaded, and end a process without
+    // memory for that, before klens begins.
+    if (outcome.signal != 0 && outcome.err.find("klens: ") == std::string::npos &&
+        limit < loaded() - kFirstBytes)
+      continue;
+    CHECK(outcome.signal == 0);
     CHECK((outcome.code == 0 || is_one_error_line(outcome.err)));
   }
 }
