@@ -272,16 +272,15 @@ void Session::load(const std::string& path) {
   const Reader reader(path, *model_);
   Session loaded(model_, options_);
   loaded.ids_ = reader.ids();
-  std::vector<float> logits = reader.logits("");
-  loaded.has_logits_ = !logits.empty();
-  if (loaded.has_logits_) std::copy(logits.begin(), logits.end(), loaded.logits_.begin());
+  const std::vector<float> logits = reader.logits("");
   loaded.state_ = reader.state(model_->prefix_rows() + loaded.position());
   check_state(loaded, path);
   checkpoints_ = reader.checkpoints(loaded.position());
   forget_checkpoints();
   state_ = std::move(loaded.state_);
   ids_ = std::move(loaded.ids_);
-  has_logits_ = loaded.has_logits_;
+  drafts_.count = 0;
+  has_logits_ = !logits.empty();
   if (has_logits_) std::copy(logits.begin(), logits.end(), logits_.begin());
 }
 

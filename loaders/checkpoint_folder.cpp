@@ -8,7 +8,6 @@
 #include "loaders/file_kind.h"
 #include "loaders/gguf/gguf_file.h"
 #include "loaders/json.h"
-#include "loaders/tokenizer/token_names.h"
 
 namespace klens {
 namespace {
@@ -105,34 +104,31 @@ std::string find_chat_template(const std::string& folder, const std::string& tok
 }
 
 // special_tokens_map.json, which older checkpoints have beside tokenizer_config.json or in its
-// place: special tokens that the latter lacks are taken from it, and its eos_token ends turns.
-void add_special_tokens_map(const std::string& folder, Checkpoint& checkpoint) {
+// place.
+nlohmann::ordered_json read_special_tokens_map(const std::string& folder) {
   const std::string path = folder + "/special_tokens_map.json";
   const std::string text = read_text_if_present(path);
-  if (text.empty()) return;
-  using nlohmann::ordered_json;
-  const ordered_json map = parse_ordered_json(text, path);
+  if (text.empty()) return nlohmann::ordered_json::object();
+  nlohmann::ordered_json map = parse_ordered_json(text, path);
   if (!map.is_object()) throw Error(ErrorKind::kBadFile, path + ": is no object; get it again");
-  ModelTexts& texts = checkpoint.texts;
+  return map;
+}
+
+// Special tokens that tokenizer_config.json lacks are taken from the map.
+void add_special_tokens(const nlohmann::ordered_json& map, const std::string& folder,
+                        ModelTexts& texts) {
+  using nlohmann::ordered_json;
   ordered_json config = ordered_json::object();
   if (!texts.tokenizer_config.empty())
     config = parse_ordered_json(texts.tokenizer_config, folder + "/tokenizer_config.json");
   if (!config.is_object()) return;
-  const size_t had = config.size();
-  for (const auto& [key, token] : map.items())
-    if (!config.contains(key) || config[key].is_null()) config[key] = token;
-  if (config.size() != had) texts.tokenizer_config = config.dump();
-
-  const std::string eos = special_token(nlohmann::json(map), "eos_token");
-  const TokenNames names = find_token_names(texts.tokenizer, texts.tokenizer_config, {}, {eos});
-  const auto found = names.ids.find(eos);
-  if (found == names.ids.end()) return;
-  std::vector<StopToken>& stops = checkpoint.stop_tokens;
-  const auto known = std::ranges::find(stops, found->second, &StopToken::id);
-  if (known == stops.end())
-    stops.push_back({.id = found->second, .text = eos, .from = "special_tokens_map.json"});
-  else
-    known->from += ", special_tokens_map.json";
+  bool lacked = false;
+  for (const auto& [key, token] : map.items()) {
+    if (config.contains(key) && !config[key].is_null()) continue;
+    config[key] = token;
+    lacked = true;
+  }
+  if (lacked) texts.tokenizer_config = config.dump();
 }
 
 bool holds_weights(const std::string& folder) {
@@ -200,8 +196,10 @@ Checkpoint read_checkpoint_folder(const std::string& folder) {
   };
   checkpoint.spec =
       build_spec(config, [&](const std::string& name) { return tensors().tensors.count(name); });
-  checkpoint.stop_tokens = find_stop_tokens(texts, config, generation, folder);
-  add_special_tokens_map(folder, checkpoint);
+  const nlohmann::ordered_json special = read_special_tokens_map(folder);
+  checkpoint.stop_tokens = find_stop_tokens(texts, config, generation, folder,
+                                            special_token(nlohmann::json(special), "eos_token"));
+  add_special_tokens(special, folder, texts);
   fill_checkpoint(checkpoint, std::move(tensors()));
   return checkpoint;
 }

@@ -43,13 +43,22 @@ void add(std::vector<StopToken>& tokens, int32_t id, const std::string& from) {
     known->from += ", " + from;
 }
 
+// A token by its text, and who calls it the end.
+struct NamedEnd {
+  std::string text;
+  const char* from;
+};
+
 std::vector<StopToken> complete(std::vector<StopToken> tokens, const ModelTexts& texts,
-                                const std::string& eos) {
+                                const std::vector<NamedEnd>& named) {
   std::set<int32_t> ids;
   for (const StopToken& token : tokens) ids.insert(token.id);
-  const TokenNames names = find_token_names(texts.tokenizer, texts.tokenizer_config, ids, {eos});
-  if (const auto found = names.ids.find(eos); found != names.ids.end())
-    add(tokens, found->second, "tokenizer_config.json");
+  std::set<std::string> ends;
+  for (const NamedEnd& end : named) ends.insert(end.text);
+  const TokenNames names = find_token_names(texts.tokenizer, texts.tokenizer_config, ids, ends);
+  for (const NamedEnd& end : named)
+    if (const auto found = names.ids.find(end.text); found != names.ids.end())
+      add(tokens, found->second, end.from);
   for (const char* end : kEnds)
     if (const auto found = names.control.find(end);
         found != names.control.end() && texts.chat_template.find(end) != std::string::npos)
@@ -88,19 +97,22 @@ std::vector<int32_t> token_ids(const Config& config, const char* key) {
 }
 
 std::vector<StopToken> find_stop_tokens(const ModelTexts& texts, const Config& config,
-                                        const Config& generation, const std::string& where) {
+                                        const Config& generation, const std::string& where,
+                                        const std::string& special_eos) {
   std::vector<StopToken> tokens;
   for (const int32_t id : token_ids(generation, "eos_token_id"))
     add(tokens, id, "generation_config.json");
   for (const Config& part : {config, config.language()})
     for (const int32_t id : token_ids(part, "eos_token_id")) add(tokens, id, "config.json");
-  return complete(std::move(tokens), texts, eos_token(texts.tokenizer_config, where));
+  return complete(std::move(tokens), texts,
+                  {{eos_token(texts.tokenizer_config, where), "tokenizer_config.json"},
+                   {special_eos, "special_tokens_map.json"}});
 }
 
 std::vector<StopToken> find_stop_tokens(const ModelTexts& texts, std::vector<StopToken> known) {
   std::vector<StopToken> tokens;
   for (const StopToken& token : known) add(tokens, token.id, token.from);
-  return complete(std::move(tokens), texts, "");
+  return complete(std::move(tokens), texts, {});
 }
 
 std::vector<MissingStop> find_missing_stops(const ModelTexts& texts,

@@ -23,11 +23,13 @@ struct StopToken {
 std::vector<int32_t> token_ids(const Config& config, const char* key);
 
 // The union of all places that name an end: eos_token_id of generation_config.json and of
-// config.json, eos_token of tokenizer_config.json (a text or an object), and the well-known ends of
-// turns that are control tokens of the tokenizer where the chat template writes them. In this
-// order, each id once. `where` names the model in messages.
+// config.json, eos_token of tokenizer_config.json (a text or an object), the one of
+// special_tokens_map.json (special_eos; "": none), and the well-known ends of turns that are
+// control tokens of the tokenizer where the chat template writes them. In this order, each id once.
+// `where` names the model in messages.
 std::vector<StopToken> find_stop_tokens(const ModelTexts& texts, const Config& config,
-                                        const Config& generation, const std::string& where);
+                                        const Config& generation, const std::string& where,
+                                        const std::string& special_eos = "");
 // The same for a model whose file names its ends itself (GGUF, .klens): `known`, each with its id
 // and where it comes from, then what the chat template adds; texts are filled in.
 std::vector<StopToken> find_stop_tokens(const ModelTexts& texts, std::vector<StopToken> known);

@@ -84,6 +84,13 @@ TEST_CASE("drafts are taken back by whatever is fed next", "[draft]") {
   CHECK(copy.reachable(6) < 6);  // a copy has no drafts
   CHECK(session.reachable(6) == 6);
   CHECK(session.bytes() > copy.bytes());
+  const TemporaryFolder folder;
+  copy.save(folder / "session");
+  Session loaded(golden.model, 512);
+  loaded.eval(ids.first(4), nullptr);
+  loaded.eval_drafts(ids.subspan(4, 4), logits.data());
+  loaded.load(folder / "session");
+  CHECK(loaded.reachable(6) < 6);  // nor has one that another was loaded into
   session.eval(ids.subspan(8, 1), nullptr);
   CHECK(session.reachable(6) < 6);
   CHECK_THROWS_AS(session.eval_drafts({}, logits.data()), Error);

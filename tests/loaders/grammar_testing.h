@@ -29,6 +29,24 @@ inline bool accepts(Matcher matcher, const std::string& text) {
   return matcher.accept_bytes(text) && matcher.complete();
 }
 
+// A language, texts in it and texts that are not.
+struct LanguageCase {
+  std::string source;
+  std::vector<std::string> in, out;
+};
+
+inline void check_language(const Matcher& start, const LanguageCase& test) {
+  INFO(test.source);
+  for (const std::string& text : test.in) {
+    INFO(text);
+    CHECK(accepts(start, text));
+  }
+  for (const std::string& text : test.out) {
+    INFO(text);
+    CHECK_FALSE(accepts(start, text));
+  }
+}
+
 // What parsing says of a text that it refuses; "" if it takes it.
 template <class Parse>
 std::string refusal(const Parse& parse) {

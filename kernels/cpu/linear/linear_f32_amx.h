@@ -7,6 +7,7 @@
 // chunks, so that neither chunks nor the number of tokens show in the bits.
 #pragma once
 #include "kernels/cpu/linear/panels_bf16.h"
+#include "kernels/cpu/linear/tile_config.h"
 
 namespace klens::cpu {
 namespace {
@@ -16,17 +17,8 @@ constexpr int64_t kPassTokens = 2 * kBlock;  // that share what was loaded of a 
 constexpr int64_t kStep = 16;                // pairs of columns of an A tile
 constexpr int64_t kRowBytes = 64;            // of all tiles
 
-// The operand of LDTILECFG.
-struct TileConfig {
-  uint8_t palette, start_row, reserved[14];
-  uint16_t row_bytes[16];
-  uint8_t rows[16];
-};
-static_assert(sizeof(TileConfig) == 64);
-
 inline void configure() {
-  alignas(64) TileConfig config = {};
-  config.palette = 1;
+  TileConfig config;
   for (int i = 0; i < 8; ++i) {
     config.row_bytes[i] = kRowBytes;
     config.rows[i] = kBlock;

@@ -11,6 +11,7 @@
 #pragma once
 #include "kernels/cpu/linear/codes_simd.h"
 #include "kernels/cpu/linear/linear_i8.h"
+#include "kernels/cpu/linear/tile_config.h"
 #include "kernels/cpu/unrolled.h"
 
 namespace klens::cpu {
@@ -22,18 +23,9 @@ constexpr int kBlock = 16;     // tokens: the rows of an A and a C tile
 constexpr int kBlocks = 4;     // that share what was unpacked or copied of the weights
 constexpr int64_t kRun = 256;  // columns unpacked at a time: 8 KiB of the L1 cache
 
-// The operand of LDTILECFG.
-struct TileConfig {
-  uint8_t palette, start_row, reserved[14];
-  uint16_t row_bytes[16];
-  uint8_t rows[16];
-};
-static_assert(sizeof(TileConfig) == 64);
-
 // Tiles by number: C of block t and tile row r is 2 t + r; A is 4 + t; B is 6 + r.
 inline void configure(int64_t step) {
-  alignas(64) TileConfig config = {};
-  config.palette = 1;
+  TileConfig config;
   for (int i = 0; i < 8; ++i) {
     const bool is_a = i == 4 || i == 5, is_b = i >= 6;
     config.row_bytes[i] = static_cast<uint16_t>(is_a ? step : 64);
