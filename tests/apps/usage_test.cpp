@@ -26,7 +26,7 @@ TEST_CASE("help and version go to standard output") {
     for (const char* runs : {"Mamba-2", "Jamba", "Llama", ".gguf"})
       CHECK_THAT(outcome.out, Catch::Contains(runs));
   }
-  CHECK_THAT(run({"--version"}).out, Catch::StartsWith("klens 0."));
+  CHECK_THAT(run({"--version"}).out, Catch::StartsWith("klens 1."));
 }
 
 TEST_CASE("every command has help of at most 80 columns, with examples") {
@@ -103,7 +103,7 @@ TEST_CASE("wrong calls are told apart from failures") {
     if (command != "devices") check_usage_error({command});  // that one needs nothing
     check_usage_error({command, "--frobnicate"}, "frobnicate");
   }
-  check_usage_error({"generate", kModel}, "prompt");
+  check_usage_error({"generate", kModel}, "give one with -p");
   check_usage_error({"generate", kModel, "-p"});
   check_usage_error({"generate", kModel, "extra", "-p", "x"}, "extra");
   check_usage_error({"generate", kModel, "-p", "x", "-f", "y"}, "exclude");

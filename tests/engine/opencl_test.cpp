@@ -492,13 +492,17 @@ TEST_CASE("who is killed while programs are compiled leaves a sound cache", "[op
   const std::string key = "a program";
   const BinaryCache cache(folder.path());
   const std::vector<std::byte> program(3 << 20, std::byte{7});
-  int complete = 0, written = 0;
-  for (int delay = 0; delay < 40; ++delay) {
+  int complete = 0, written = 0, kills = 0;
+  // A slow disk takes longer than the 20 ms of the first 40: then longer and longer, until one is
+  // whole.
+  for (useconds_t delay = 0; kills < 40 || (complete == 0 && delay < 10'000'000);
+       delay = kills < 40 ? delay + 500 : 2 * delay) {
+    ++kills;
     const pid_t child = ::fork();
     if (child == 0) {
       for (;;) cache.store(key, program);
     }
-    ::usleep(static_cast<useconds_t>(500 * delay));
+    ::usleep(delay);
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
     const auto found = cache.load(key);
@@ -513,7 +517,7 @@ TEST_CASE("who is killed while programs are compiled leaves a sound cache", "[op
   CHECK(complete > 0);
   cache.store(key, program);
   CHECK(cache.load(key) == program);
-  std::cout << complete << " of 40 left a program, " << written << " a part of one\n";
+  std::cout << complete << " of " << kills << " left a program, " << written << " a part of one\n";
 }
 
 TEST_CASE("a program that fails with features does without", "[opencl]") {
