@@ -1,4 +1,5 @@
 #include <cmath>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "apps/bench_sweep.h"
@@ -16,6 +17,18 @@ using nlohmann::ordered_json;
 // "pp512", "tg128@d0": a test of `count` tokens, or of none if that is 0, which the library calls
 // negative.
 int32_t tokens_or_none(int64_t count) { return count == 0 ? -1 : static_cast<int32_t>(count); }
+
+// What a device's own events tell of each kernel.
+void print_kernels(const ordered_json& test) {
+  print("\n| kernel of " + test.value("name", "") +
+        " | launches | ms | % |\n| --- | ---: | ---: | ---: |\n");
+  for (const ordered_json& kernel : test.at("kernels")) {
+    char share[32];
+    std::snprintf(share, sizeof(share), "%.1f", 100 * kernel.value("share", 0.0));
+    print("| " + kernel.value("kernel", "") + " | " + number_or_dash(kernel, "launches", "%.0f") +
+          " | " + number_or_dash(kernel, "ms", "%.2f") + " | " + share + " |\n");
+  }
+}
 
 void print_markdown(const std::string& model, const ordered_json& r) {
   const std::string isa = r.value("isa", ""), threads = number_or_dash(r, "threads", "%.0f");
@@ -45,6 +58,8 @@ void print_markdown(const std::string& model, const ordered_json& r) {
                 std::to_string(std::lround(100 * share.get<double>()));
     print(report_line("% of " + test.value("name", ""), shares));
   }
+  for (const ordered_json& test : r.at("tests"))
+    if (test.contains("kernels")) print_kernels(test);
 }
 
 void print_csv(const std::string& model, const ordered_json& r) {

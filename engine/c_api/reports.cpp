@@ -236,6 +236,13 @@ std::string report_json(const BenchReport& r) {
                              {"stddev", test.stddev},
                              {"samples", test.samples},
                              {"shares", std::move(shares)}});
+    if (test.kernels.empty()) continue;
+    ordered_json& kernels = json["tests"].back()["kernels"] = ordered_json::array();
+    for (const BenchKernel& kernel : test.kernels)
+      kernels.push_back({{"kernel", kernel.name},
+                         {"launches", kernel.launches},
+                         {"ms", kernel.ms},
+                         {"share", kernel.share}});
   }
   return dump(json);
 }

@@ -295,8 +295,11 @@ class Device : public AddressSpace {
   // 8-bit multiply-adds, in GOP/s, one counting two.
   virtual double read_bandwidth() = 0;
   virtual double integer_peak() = 0;
-  // From now on what lanes do is timed by steps; null: no longer.
+  // From now on what lanes do is timed by steps, and by kernels where the device tells their times;
+  // null: no longer. While no lane works.
   virtual void time_steps(StepClock* clock) = 0;
+  // How many steps take their time side by side.
+  virtual int side_by_side() const { return threads(); }
 };
 
 }  // namespace klens

@@ -31,27 +31,51 @@ struct Timing {
   std::vector<double> tok_s;
   double ms = 0;  // of the median run
   std::vector<std::pair<std::string, double>> shares;
+  std::vector<BenchKernel> kernels;
 };
 
-// What of all threads' time a run spends on each step. The rest is waiting, for each other or for
-// a step's beginning, and what is too small to be timed.
-template <class Run>
-std::vector<std::pair<std::string, double>> shares_of(const Model& model, const Run& run) {
+// A clock that no device keeps beyond its life, whatever a run throws.
+class OwnClock {
+ public:
+  explicit OwnClock(Device& device) : device_(device) { device.time_steps(&clock); }
+  ~OwnClock() {
+    try {
+      stop();
+    } catch (...) {  // a device that fails has been told of by what it was to do
+    }
+  }
+  OwnClock(const OwnClock&) = delete;
+  OwnClock& operator=(const OwnClock&) = delete;
+  void stop() { device_.time_steps(nullptr); }
+
   StepClock clock;
-  model.device().time_steps(&clock);
+
+ private:
+  Device& device_;
+};
+
+// What of all threads' time, or a device's, a run spends on each step, and on each kernel. The rest
+// is waiting, for each other or for a step's beginning, and what is too small to be timed.
+template <class Run>
+void add_shares(const Model& model, const Run& run, Timing& timing) {
+  OwnClock own(model.device());
   const Clock::time_point begin = Clock::now();
   run();
-  const double all = seconds_since(begin) * 1e9 * model.options().threads;
-  model.device().time_steps(nullptr);
-  std::vector<std::pair<std::string, double>> shares;
+  const double wall = seconds_since(begin) * 1e9;
+  own.stop();
   double rest = 1;
   for (int step = 0; step < kSteps; ++step) {
-    const double share = static_cast<double>(clock.spent(step)) / all;
-    if (share > 0) shares.emplace_back(kStepNames[step], share);
+    const double share =
+        static_cast<double>(own.clock.spent(step)) / (wall * model.device().side_by_side());
+    if (share > 0) timing.shares.emplace_back(kStepNames[step], share);
     rest -= share;
   }
-  shares.emplace_back("rest", std::max(0.0, rest));
-  return shares;
+  timing.shares.emplace_back("rest", std::max(0.0, rest));
+  for (const auto& [name, time] : own.clock.kernels()) {
+    const auto spent = static_cast<double>(time.nanoseconds);
+    timing.kernels.push_back({name, time.launches, spent * 1e-6, spent / wall});
+  }
+  std::ranges::stable_sort(timing.kernels, std::ranges::greater(), &BenchKernel::ms);
 }
 
 // Times what run() does with sessions that have fed options.depth tokens; it counts for `tokens`.
@@ -75,7 +99,7 @@ Timing time_runs(std::vector<Session>& sessions, int64_t tokens, const BenchOpti
   }
   timing.ms = median(ms);
   for (Session& session : sessions) session.become(before);
-  timing.shares = shares_of(model, run);
+  add_shares(model, run, timing);
   return timing;
 }
 
@@ -130,7 +154,8 @@ BenchReport bench(const std::shared_ptr<const Model>& model, const BenchOptions&
                             .tok_s = median(timing.tok_s),
                             .stddev = standard_deviation(timing.tok_s),
                             .samples = timing.tok_s,
-                            .shares = timing.shares});
+                            .shares = timing.shares,
+                            .kernels = timing.kernels});
   };
   progress.stage("bench", static_cast<double>((options.repetitions + 1) *
                                               ((options.prompt > 0) + (options.generate > 0))));

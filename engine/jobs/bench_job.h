@@ -17,12 +17,22 @@ struct BenchOptions {
   int64_t batch = 1;  // sequences that decode together; tokens of all of them are counted
 };
 
+// A kernel of a device, or a way of moving memory: as often as one run had it.
+struct BenchKernel {
+  std::string name;
+  int64_t launches = 0;
+  double ms = 0;     // all together
+  double share = 0;  // of the run
+};
+
 struct BenchTest {
   std::string name;              // "pp512", "tg128", "tg128 x4 @ d1024"
   double tok_s = 0, stddev = 0;  // the median; of all sequences together
   std::vector<double> samples;
   // Of all threads' time, by step, of one more run.
   std::vector<std::pair<std::string, double>> shares;
+  // Of that run, the longest first; none where the device tells no times of kernels.
+  std::vector<BenchKernel> kernels;
 };
 
 // Prefill and decode speed against what the machine gives, measured in the same run.

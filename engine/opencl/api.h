@@ -13,8 +13,9 @@ namespace klens {
                   f(clGetProgramInfo) f(clReleaseProgram) f(clCreateKernel) f(clReleaseKernel)     \
                       f(clSetKernelArg) f(clEnqueueNDRangeKernel) f(clEnqueueReadBuffer)           \
                           f(clEnqueueWriteBuffer) f(clEnqueueCopyBuffer) f(clEnqueueFillBuffer)    \
-                              f(clSetEventCallback) f(clWaitForEvents) f(clReleaseEvent)           \
-                                  f(clFlush) f(clFinish)
+                              f(clSetEventCallback) f(clWaitForEvents) f(clRetainEvent)            \
+                                  f(clReleaseEvent) f(clGetEventProfilingInfo) f(clFlush)          \
+                                      f(clFinish)
 
 struct OpenClApi {
 #define KLENS_FUNCTION(name) decltype(&::name) name;

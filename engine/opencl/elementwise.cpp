@@ -18,11 +18,7 @@ OpenClLane::~OpenClLane() { queue_.free(beyond_); }
 void OpenClLane::launch(Step step, const KernelName& which, const WorkItems& grid,
                         std::initializer_list<Argument> arguments) {
   settle();
-  if (clock_ == nullptr) return queue_.launch(which, grid, arguments);
-  queue_.finish();
-  const Timed timed(clock_, step);
-  queue_.launch(which, grid, arguments);
-  queue_.finish();
+  queue_.launch(which, grid, arguments, step);
 }
 
 void OpenClLane::each(const char* name, const Rows& y, std::initializer_list<Argument> arguments) {

@@ -2,7 +2,6 @@
 #include <optional>
 #include <variant>
 
-#include "engine/cpu/step_clock.h"
 #include "engine/device/device.h"
 #include "engine/opencl/queue.h"
 
@@ -26,7 +25,6 @@ class OpenClLane final : public Lane {
  public:
   OpenClLane(Device& device, OpenClQueue& queue);
   ~OpenClLane() override;
-  void become(StepClock* clock) { clock_ = clock; }
 
   const float* host(const Rows& x) override;
   void write(const float* from, const Rows& to) override;
@@ -123,7 +121,6 @@ class OpenClLane final : public Lane {
 
   Device& device_;
   OpenClQueue& queue_;
-  StepClock* clock_ = nullptr;
   uint64_t beyond_;             // an int: whether FP16 had no room
   bool stored_halves_ = false;  // since it was last looked at
   std::optional<Added> added_;

@@ -111,7 +111,6 @@ class OpenClDevice::Borrowed {
       lane_ = std::move(device.idle_.back());
       device.idle_.pop_back();
     }
-    lane_->become(device.clock_);
     lane_->forget();
     frame_ = std::make_unique<Lane::Frame>(*lane_);
   }

@@ -1,7 +1,6 @@
 #pragma once
 #include <tbb/task_arena.h>
 
-#include <atomic>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -45,7 +44,9 @@ class OpenClDevice final : public Device {
   void prepare(int64_t count, const std::function<void(int64_t)>& job) override;
   double read_bandwidth() override;
   double integer_peak() override;
-  void time_steps(StepClock* clock) override { clock_ = clock; }
+  void time_steps(StepClock* clock) override { queue_.time(clock); }
+  int side_by_side() const override { return 1; }
+  bool timed() const { return queue_.timed(); }  // whether commands have the driver note times
 
  private:
   class Borrowed;
@@ -54,7 +55,6 @@ class OpenClDevice final : public Device {
   int threads_;
   tbb::task_arena arena_;
   mutable OpenClQueue queue_;
-  std::atomic<StepClock*> clock_{nullptr};
   std::mutex mutex_;  // of idle_
   std::vector<std::unique_ptr<OpenClLane>> idle_;
   size_t lanes_ = 0;  // all there are

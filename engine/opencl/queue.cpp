@@ -28,6 +28,18 @@ void CL_CALLBACK free_copy(cl_event, cl_int, void* copy) {
   delete static_cast<std::vector<std::byte>*>(copy);
 }
 
+// "linear LAYOUT=7 MINIMA=0 ROUNDED=1"
+std::string shown(const KernelName& which) {
+  std::string name = which.name;
+  for (size_t at = 0; at < which.options.size();) {
+    const size_t end = std::min(which.options.find(' ', at), which.options.size());
+    const std::string option = which.options.substr(at, end - at);
+    name += " " + (option.starts_with("-D") ? option.substr(2) : option);
+    at = end + 1;
+  }
+  return name;
+}
+
 }  // namespace
 
 WorkItems over_columns(int64_t columns, int64_t rows, int64_t depth) {
@@ -42,19 +54,83 @@ OpenClQueue::OpenClQueue(const OpenClInfo& info, OpenClPrograms::Check check) : 
       CL_CONTEXT_PLATFORM, reinterpret_cast<cl_context_properties>(info.platform_id), 0};
   context_ = opencl().clCreateContext(properties, 1, &info.device_id, nullptr, nullptr, &status);
   check_opencl(status, "clCreateContext");
-  queue_ = opencl().clCreateCommandQueueWithProperties(context_, info.device_id, nullptr, &status);
-  if (status != CL_SUCCESS) opencl().clReleaseContext(context_);
-  check_opencl(status, "clCreateCommandQueueWithProperties");
+  try {
+    queue_ = plain_ = make_queue(false);
+  } catch (...) {
+    opencl().clReleaseContext(context_);
+    throw;
+  }
   programs_.emplace(info_, context_, std::move(check));
 }
 
 OpenClQueue::~OpenClQueue() {
   opencl().clFinish(queue_);
+  for (const Command& command : pending_) opencl().clReleaseEvent(command.event);
   programs_.reset();
   for (const cl_mem buffer : buffers_)
     if (buffer != nullptr) opencl().clReleaseMemObject(buffer);
-  opencl().clReleaseCommandQueue(queue_);
+  if (timed_ != nullptr) opencl().clReleaseCommandQueue(timed_);
+  opencl().clReleaseCommandQueue(plain_);
   opencl().clReleaseContext(context_);
+}
+
+cl_command_queue OpenClQueue::make_queue(bool timed) const {
+  const cl_queue_properties properties[] = {CL_QUEUE_PROPERTIES, CL_QUEUE_PROFILING_ENABLE, 0};
+  cl_int status = CL_SUCCESS;
+  const cl_command_queue made = opencl().clCreateCommandQueueWithProperties(
+      context_, info_.device_id, timed ? properties : nullptr, &status);
+  check_opencl(status, "clCreateCommandQueueWithProperties");
+  return made;
+}
+
+cl_command_queue OpenClQueue::current() const {
+  const std::lock_guard lock(mutex_);
+  return queue_;
+}
+
+bool OpenClQueue::timed() const { return current() != plain_; }
+
+// Both queues stay: who waits for one may be at it.
+void OpenClQueue::time(StepClock* clock) {
+  const std::lock_guard lock(mutex_);
+  if (clock != nullptr && timed_ == nullptr) timed_ = make_queue(true);
+  check_opencl(opencl().clFinish(queue_), "clFinish");
+  collect();
+  clock_ = clock;
+  queue_ = clock != nullptr ? timed_ : plain_;
+}
+
+// The same of a command whose event is another's too.
+void OpenClQueue::note_too(cl_event event, const char* name) {
+  if (clock_ == nullptr) return;
+  check_opencl(opencl().clRetainEvent(event), "clRetainEvent");
+  note(event, name);
+}
+
+void OpenClQueue::note(cl_event event, std::string name, std::optional<Step> step) {
+  constexpr size_t kMostPending = 4096;
+  if (clock_ == nullptr) return;
+  pending_.push_back({event, std::move(name), step});
+  if (pending_.size() < kMostPending) return;
+  check_opencl(opencl().clFinish(queue_), "clFinish");
+  collect();
+}
+
+// What is pending is done.
+void OpenClQueue::collect() {
+  for (const Command& command : pending_) {
+    cl_ulong begin = 0, end = 0;
+    const bool known =
+        opencl().clGetEventProfilingInfo(command.event, CL_PROFILING_COMMAND_START, sizeof begin,
+                                         &begin, nullptr) == CL_SUCCESS &&
+        opencl().clGetEventProfilingInfo(command.event, CL_PROFILING_COMMAND_END, sizeof end, &end,
+                                         nullptr) == CL_SUCCESS;
+    opencl().clReleaseEvent(command.event);
+    const int64_t spent = known && end > begin ? static_cast<int64_t>(end - begin) : 0;
+    clock_->add_kernel(command.name, spent);
+    if (command.step) clock_->add(*command.step, spent);
+  }
+  pending_.clear();
 }
 
 uint64_t OpenClQueue::keep(cl_mem buffer) {
@@ -114,19 +190,24 @@ void OpenClQueue::zero(uint64_t address, int64_t bytes) {
   const std::lock_guard lock(mutex_);
   const Place to = place(address);
   const cl_uchar nothing = 0;
-  check_opencl(opencl().clEnqueueFillBuffer(queue_, to.buffer, &nothing, 1, to.at,
-                                            static_cast<size_t>(bytes), 0, nullptr, nullptr),
-               "clEnqueueFillBuffer");
+  cl_event event = nullptr;
+  check_opencl(
+      opencl().clEnqueueFillBuffer(queue_, to.buffer, &nothing, 1, to.at,
+                                   static_cast<size_t>(bytes), 0, nullptr, event_to(event)),
+      "clEnqueueFillBuffer");
+  note(event, "memory fill");
 }
 
 void OpenClQueue::copy(uint64_t from, uint64_t to, int64_t bytes) {
   if (bytes == 0) return;
   const std::lock_guard lock(mutex_);
   const Place source = place(from), target = place(to);
+  cl_event event = nullptr;
   check_opencl(
       opencl().clEnqueueCopyBuffer(queue_, source.buffer, target.buffer, source.at, target.at,
-                                   static_cast<size_t>(bytes), 0, nullptr, nullptr),
+                                   static_cast<size_t>(bytes), 0, nullptr, event_to(event)),
       "clEnqueueCopyBuffer");
+  note(event, "memory copy");
 }
 
 // The lock is not held while waiting.
@@ -151,6 +232,7 @@ void OpenClQueue::write(const void* host, uint64_t to, int64_t bytes) {
                                                static_cast<size_t>(bytes),
                                                copy ? copy->data() : host, 0, nullptr, &event),
                  "clEnqueueWriteBuffer");
+    note_too(event, "memory write");
   }
   if (!copy) return wait(event);
   if (opencl().clSetEventCallback(event, CL_COMPLETE, free_copy, copy.get()) != CL_SUCCESS)
@@ -168,6 +250,7 @@ void OpenClQueue::read(uint64_t from, void* host, int64_t bytes) {
     check_opencl(opencl().clEnqueueReadBuffer(queue_, source.buffer, CL_FALSE, source.at,
                                               static_cast<size_t>(bytes), host, 0, nullptr, &event),
                  "clEnqueueReadBuffer");
+    note_too(event, "memory read");
     check_opencl(opencl().clFlush(queue_), "clFlush");
   }
   wait(event);
@@ -185,7 +268,7 @@ void OpenClQueue::set_place(cl_kernel kernel, cl_uint& index, uint64_t address) 
 }
 
 void OpenClQueue::launch(const KernelName& which, const WorkItems& grid,
-                         std::initializer_list<Argument> arguments) {
+                         std::initializer_list<Argument> arguments, Step step) {
   if (grid.items[0] * grid.items[1] * grid.items[2] == 0) return;
   const cl_kernel kernel = programs_->kernel(which);
   ++launches_;
@@ -205,11 +288,13 @@ void OpenClQueue::launch(const KernelName& which, const WorkItems& grid,
       set(kernel, index,
           static_cast<size_t>(std::max<int64_t>(argument.number_, 1)) * sizeof(float), nullptr);
   }
+  cl_event event = nullptr;
   check_opencl(opencl().clEnqueueNDRangeKernel(queue_, kernel, 3, nullptr, grid.items, grid.group,
-                                               0, nullptr, nullptr),
+                                               0, nullptr, event_to(event)),
                which.name);
+  if (clock_ != nullptr) note(event, shown(which), step);
 }
 
-void OpenClQueue::finish() { check_opencl(opencl().clFinish(queue_), "clFinish"); }
+void OpenClQueue::finish() { check_opencl(opencl().clFinish(current()), "clFinish"); }
 
 }  // namespace klens

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/cpu/step_clock.h"
 #include "engine/device/rows.h"
 #include "engine/opencl/programs.h"
 
@@ -73,7 +74,12 @@ class OpenClQueue {
   void read(uint64_t from, void* host, int64_t bytes);
 
   void launch(const KernelName& which, const WorkItems& grid,
-              std::initializer_list<Argument> arguments);
+              std::initializer_list<Argument> arguments, Step step = Step::kElementwise);
+  // From now on the times of commands, as their events have them, go to `clock`: kernels by name
+  // and step, and what moves memory. null: no longer; what was told until then is in. Only between
+  // the two is it a queue with CL_QUEUE_PROFILING_ENABLE.
+  void time(StepClock* clock);
+  bool timed() const;
   const OpenClInfo& info() const { return info_; }
   // What the program uses of the device: which of its kernels there are.
   OpenClFeatures features(const char* family, const std::string& options) {
@@ -81,13 +87,26 @@ class OpenClQueue {
   }
   int64_t launches() const { return launches_; }  // since it was made
   void finish();
-  void settle() noexcept { opencl().clFinish(queue_); }
+  void settle() noexcept { opencl().clFinish(current()); }
 
  private:
   struct Place {
     cl_mem buffer;
     cl_ulong at;
   };
+  // A command of which the time is wanted.
+  struct Command {
+    cl_event event;
+    std::string name;
+    std::optional<Step> step;
+  };
+  cl_command_queue current() const;
+  cl_command_queue make_queue(bool timed) const;
+  // Where a command's event goes; null where nobody asks.
+  cl_event* event_to(cl_event& event) const { return clock_ == nullptr ? nullptr : &event; }
+  void note(cl_event event, std::string name, std::optional<Step> step = {});
+  void note_too(cl_event event, const char* name);
+  void collect();
   uint64_t keep(cl_mem buffer);
   Place place(uint64_t address) const;
   void wait(cl_event event);
@@ -96,8 +115,11 @@ class OpenClQueue {
 
   const OpenClInfo& info_;
   cl_context context_ = nullptr;
-  cl_command_queue queue_ = nullptr;
-  mutable std::mutex mutex_;     // of all below, of the kernels' arguments, and of the order
+  cl_command_queue plain_ = nullptr, timed_ = nullptr;  // timed_: from when it was first asked for
+  mutable std::mutex mutex_;          // of all below, of the kernels' arguments, and of the order
+  cl_command_queue queue_ = nullptr;  // one of these
+  StepClock* clock_ = nullptr;
+  std::vector<Command> pending_;
   std::vector<cl_mem> buffers_;  // by number, from 1 on; null where it was freed
   std::vector<size_t> free_;     // numbers
   std::optional<OpenClPrograms> programs_;

@@ -6,41 +6,21 @@
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <fstream>
-#include <iostream>
 #include <limits>
 #include <optional>
 #include <random>
 #include <thread>
 
-#include "base/error.h"
 #include "engine/cpu/cpu_device.h"
 #include "engine/device/operation_cases.h"
-#include "engine/devices.h"
 #include "engine/jobs/profile_job.h"
 #include "engine/jobs/students.h"
-#include "engine/opencl/opencl_device.h"
-#include "tests/engine/golden.h"
+#include "tests/engine/opencl_device.h"
 
 namespace klens {
 namespace {
 
 using namespace klens::testing;
-
-// Whether there is a device; says so aloud where there is none.
-bool has_opencl() {
-  try {
-    opencl_device(-1);
-    return true;
-  } catch (const Error& error) {
-    std::cout << "skip: " << error.what() << "\n";
-    skipped = true;
-    return false;
-  }
-}
-
-ModelOptions on_opencl() {
-  return {.threads = 2, .device = find_device("opencl").entry, .device_index = -1};
-}
 
 // A value of KLENS_OPENCL_FEATURES while it lives.
 class Features {

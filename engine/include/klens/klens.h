@@ -733,7 +733,9 @@ typedef struct klens_bench_options {
    a multiply-add counts two),"token_ms" (a decoding step),"decode_gb_s" (weights),
    "tests":[{"name" ("pp512","tg128","tg128 x4 @ d1024"),"tok_s" (median; of all sequences),
    "stddev","samples","shares" (of all threads' time, of one more run: {"linear": 0.8, …,
-   "rest": what no step is timed for, and waiting})}]} */
+   "rest": what no step is timed for, and waiting}), with the backend opencl "kernels" (of that run,
+   the longest first: [{"kernel","launches","ms","share" (of its time)}], as the driver's events
+   tell it)}]} */
 KLENS_API klens_status klens_bench(klens_model* model, const klens_bench_options* options,
                                    char** json, klens_error* error);
 
