@@ -57,7 +57,9 @@ Command devices_command() {
           "Lists the CPU and the devices of OpenCL, with what klens uses of each and, where one "
           "cannot be used, why. What comes first in a block is what --backend takes. KLENS_ISA "
           "lowers what is used of the CPU; KLENS_OPENCL_FEATURES, a list by commas or none, names "
-          "what may be used of OpenCL's devices.",
+          "what may be used of OpenCL's devices; KLENS_OPENCL_CHECKSUM, on or off, says whether "
+          "they are asked for a checksum of the weights that they were given (default: where these "
+          "are copied).",
           "  klens devices\n"
           "  KLENS_OPENCL_FEATURES=none klens devices --json\n",
           {general_options()},

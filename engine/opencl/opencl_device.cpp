@@ -4,8 +4,11 @@
 #include <tbb/parallel_for.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 
+#include "base/error.h"
+#include "engine/opencl/checksum.h"
 #include "engine/opencl/self_check.h"
 
 namespace klens {
@@ -64,13 +67,16 @@ OpenClDevice::OpenClDevice(int threads, int index) : OpenClDevice(threads, openc
 
 OpenClDevice::OpenClDevice(int threads, OpenClInfo info, bool checked)
     : info_(std::move(info)),
+      verifies_(wants_checksum(!info_.uses.in_place)),
       threads_(thread_count(threads)),
       arena_(threads_),
-      queue_(info_,
-             checked
-                 ? [this](const std::string& family,
-                          const std::string& options) { return self_check(*this, family, options); }
-                 : OpenClPrograms::Check()) {}
+      queue_(info_, checked ? [this](const std::string& family,
+                                     const std::string& options) { return check(family, options); }
+                            : OpenClPrograms::Check()) {}
+
+std::string OpenClDevice::check(const std::string& family, const std::string& options) {
+  return family == "checksum" ? check_checksum(queue_) : self_check(*this, family, options);
+}
 
 std::string OpenClDevice::level() const {
   std::string features;
@@ -85,7 +91,32 @@ Device::Adopted OpenClDevice::adopt(const WeightView& mapped) {
   view.data = parts->add(mapped.data, data_bytes(mapped));
   view.scale = parts->add(mapped.scale, scales_bytes(mapped));
   view.min = parts->add(mapped.min, scales_bytes(mapped));
+  if (verifies_) verify(mapped, view);
   return {view, parts};
+}
+
+void OpenClDevice::verify(const WeightView& mapped, const WeightView& adopted) {
+  verify_part(mapped.data, adopted.data, data_bytes(mapped));
+  verify_part(mapped.scale, adopted.scale, scales_bytes(mapped));
+  verify_part(mapped.min, adopted.min, scales_bytes(mapped));
+}
+
+void OpenClDevice::verify_part(const void* host, const void* address, int64_t bytes) {
+  if (host == nullptr) return;
+  constexpr int64_t kPiece = int64_t{1} << 20;
+  const auto* from = static_cast<const std::byte*>(host);
+  std::atomic<uint64_t> given{0};
+  prepare((bytes + kPiece - 1) / kPiece, [&](int64_t i) {
+    const int64_t first = i * kPiece, size = std::min(kPiece, bytes - first);
+    given += checksum_of({from + first, static_cast<size_t>(size)}, static_cast<uint64_t>(first));
+  });
+  if (checksum_on(queue_, reinterpret_cast<uint64_t>(address), bytes) == given) return;
+  throw Error(ErrorKind::kUnsupported,
+              "backend opencl: " + info_.name + " (driver " + info_.driver +
+                  ") reads other weights than the host gave it" +
+                  (info_.uses.in_place ? ", in place; use KLENS_OPENCL_FEATURES without in-place"
+                                       : "; try again, try another driver") +
+                  ", or use --backend cpu");
 }
 
 void OpenClDevice::fill(const Rows& to, const std::function<void(float*)>& make) {

@@ -33,6 +33,9 @@ class OpenClDevice final : public Device {
   void read(uint64_t from, void* to, int64_t bytes) const override { queue_.read(from, to, bytes); }
 
   Adopted adopt(const WeightView& mapped) override;
+  // Throws Error where the device does not have what the host has at `mapped`, by a checksum of
+  // each part. adopt() asks it where it copies; KLENS_OPENCL_CHECKSUM, on or off, says otherwise.
+  void verify(const WeightView& mapped, const WeightView& adopted);
   void fetch(std::span<const std::byte>) override {}  // a copy has been made
   void fill(const Rows& to, const std::function<void(float*)>& make) override;
   void negate_exp(const Rows& x) override;
@@ -51,7 +54,11 @@ class OpenClDevice final : public Device {
  private:
   class Borrowed;
 
+  std::string check(const std::string& family, const std::string& options);
+  void verify_part(const void* host, const void* address, int64_t bytes);
+
   OpenClInfo info_;
+  bool verifies_;
   int threads_;
   tbb::task_arena arena_;
   mutable OpenClQueue queue_;
