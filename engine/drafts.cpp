@@ -10,7 +10,7 @@ namespace klens {
 int64_t Session::eval_drafts(std::span<const int32_t> ids, float* all) {
   model_->check_ids(ids);
   if (ids.empty()) throw Error(ErrorKind::kBadArgument, "there is no token to evaluate");
-  if (std::string_view(model_->device().name()) != "cpu")
+  if (std::string_view(model_->device().name()) != "cpu" || model_->front() != nullptr)
     throw Error(ErrorKind::kUnsupported,
                 "drafts are verified on the CPU alone: elsewhere a token has other bits in "
                 "company; use --backend cpu, or no drafts");
@@ -34,8 +34,7 @@ int64_t Session::run_drafts(std::span<const int32_t> ids, float* all) {
   std::vector<SequenceState>& states = drafts_.states;
   while (states.size() < ids.size()) {
     states.push_back({.layout = &model_->states(), .slots = {}, .caches = {}});
-    states.back().slots =
-        Memory(model_->device(), model_->states().bytes(), Memory::Begin::kAnything);
+    states.back().slots = model_->make_slots(Memory::Begin::kAnything);
   }
   std::vector<Sequence> sequences;
   for (int64_t i = 0; i < count; ++i)

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "engine/rope_tables.h"
+#include "quant/layer.h"
 
 namespace klens {
 namespace {
@@ -17,11 +18,13 @@ KvType default_kv(const Checkpoint& checkpoint, Activations activations) {
   return full || activations == Activations::kF32 ? KvType::kF32 : KvType::kF16;
 }
 
-// The weights in pieces for threads to take. A model's pieces are fewer than 2^20.
-std::vector<std::span<const std::byte>> pieces_of(const Checkpoint& checkpoint) {
+// The weights in pieces for threads to take, but for those that a front of so many blocks has. A
+// model's pieces are fewer than 2^20.
+std::vector<std::span<const std::byte>> pieces_of(const Checkpoint& checkpoint, int64_t front) {
   constexpr size_t kPiece = size_t{1} << 20;
   std::vector<std::span<const std::byte>> pieces;
   for (const LinearSpec& unit : checkpoint.spec.units) {
+    if (front > 0 && unit.block < front) continue;
     const StoredUnit& stored = checkpoint.units.at(unit.name);
     const auto* bytes = static_cast<const std::byte*>(stored.view.data);
     for (size_t at = 0; at < stored.bytes; at += kPiece)
@@ -40,6 +43,75 @@ bool of_16_bits(const WeightView& view) {
          view.layout == Layout::kTilesF16;
 }
 
+// The layer of each block, as the checkpoint counts them, and one more than the last.
+std::vector<int64_t> layers_of_blocks(const ModelSpec& spec) {
+  std::vector<int64_t> layers(spec.blocks.size() + 1, -1);
+  for (const LinearSpec& unit : spec.units) {
+    if (unit.block < 0 || unit.block >= static_cast<int64_t>(spec.blocks.size())) continue;
+    int64_t& layer = layers[static_cast<size_t>(unit.block)];
+    layer = std::max(layer, layer_of(unit.name).value_or(-1));
+  }
+  for (size_t b = 0; b < layers.size(); ++b)
+    if (layers[b] < 0) layers[b] = b == 0 ? 0 : layers[b - 1] + (b + 1 == layers.size());
+  return layers;
+}
+
+bool is_cpu(const ModelOptions& options) {
+  return options.device == nullptr || options.device == &devices().front();
+}
+
+// How many blocks the first `count` layers are. Throws Error where they share keys and values with
+// later ones.
+int64_t blocks_of_layers(const Checkpoint& checkpoint, int64_t count) {
+  const ModelSpec& spec = checkpoint.spec;
+  const std::vector<int64_t> layers = layers_of_blocks(spec);
+  const auto first_beyond = std::ranges::find_if(layers, [&](int64_t l) { return l >= count; });
+  const int64_t blocks = first_beyond - layers.begin();
+  for (const KvCacheSpec& cache : spec.caches) {
+    if (cache.first_block >= blocks || cache.last_block < blocks) continue;
+    const int64_t before = layers[static_cast<size_t>(cache.first_block)];
+    const int64_t behind = layers[static_cast<size_t>(cache.last_block)] + 1;
+    throw Error(ErrorKind::kBadArgument,
+                checkpoint.path + ": --gpu-layers " + std::to_string(count) + ": layers " +
+                    std::to_string(before) + " to " + std::to_string(behind - 1) +
+                    " share keys and values and stay on one device; give " +
+                    std::to_string(before) + " or " + std::to_string(behind));
+  }
+  return blocks;
+}
+
+// What of the options' device there is: all, its first layers, or nothing.
+enum class Part { kAll, kFront, kNone };
+Part part_of(const Checkpoint& checkpoint, const ModelOptions& options) {
+  if (!options.gpu_layers) return Part::kAll;
+  if (is_cpu(options))
+    throw Error(ErrorKind::kBadArgument, "--gpu-layers is of a --backend other than cpu");
+  if (*options.gpu_layers < 0)
+    throw Error(ErrorKind::kBadArgument, "--gpu-layers must be 0 or more");
+  if (*options.gpu_layers == 0) return Part::kNone;
+  return *options.gpu_layers >= layers_of_blocks(checkpoint.spec).back() ? Part::kAll
+                                                                         : Part::kFront;
+}
+
+std::unique_ptr<Device> make_device(const Checkpoint& checkpoint, const ModelOptions& options) {
+  if (is_cpu(options) || part_of(checkpoint, options) != Part::kAll) {
+    part_of(checkpoint, options);  // which refuses what is not there
+    return devices().front().make(options.threads, -1);
+  }
+  return options.device->make(options.threads, options.device_index);
+}
+
+std::unique_ptr<Model::Front> make_front(const Checkpoint& checkpoint,
+                                         const ModelOptions& options) {
+  if (part_of(checkpoint, options) != Part::kFront) return nullptr;
+  auto front = std::make_unique<Model::Front>();
+  front->layers = *options.gpu_layers;
+  front->blocks = blocks_of_layers(checkpoint, front->layers);
+  front->device = options.device->make(options.threads, options.device_index);
+  front->constants.emplace(*front->device);
+  return front;
+}
+
 }  // namespace
 
 const char* activations_name(Activations activations) {
@@ -53,32 +125,51 @@ const char* activations_name(Activations activations) {
   }
 }
 
-Weight make_weight(const WeightView& view, const Format* format, int activation_bits,
-                   const Model& model) {
-  Device::Adopted adopted = model.device().adopt(view);
+Weight Model::adopt(const WeightView& view, const Format* format, int activation_bits,
+                    Device& device) const {
+  Device::Adopted adopted = device.adopt(view);
   return {.view = adopted.view,
-          .activation_group = activation_group(format, model.options().activations),
+          .activation_group = activation_group(format, options_.activations),
           .activation_planes = activation_bits / 8,
           .memory = std::move(adopted.memory)};
+}
+
+Weight make_weight(const WeightView& view, const Format* format, int activation_bits,
+                   const Model& model) {
+  return model.adopt(view, format, activation_bits, model.device());
+}
+
+// A unit as the checkpoint has it, on one of the devices.
+Weight Model::stored_weight(const LinearSpec& unit, Device& device) const {
+  const StoredUnit& stored = checkpoint_.units.at(unit.name);
+  const int bits = stored.choice ? stored.choice->activation_bits : Choice().activation_bits;
+  try {
+    return adopt(stored.view, stored.format, bits, device);
+  } catch (const Error& error) {
+    throw Error(error.kind(), checkpoint_.path + ": " + unit.name + ": " + error.what());
+  }
 }
 
 Model::Model(Checkpoint checkpoint, const ModelOptions& options)
     : checkpoint_(std::move(checkpoint)),
       options_(options),
-      device_((options.device == nullptr ? devices().front() : *options.device)
-                  .make(options.threads, options.device_index)),
+      device_(make_device(checkpoint_, options)),
+      front_(make_front(checkpoint_, options)),
       constants_(*device_) {
   options_.threads = device_->threads();
   if (!options_.kv) options_.kv = default_kv(checkpoint_, options.activations);
   for (const LinearSpec& unit : units()) {
-    const StoredUnit& stored = checkpoint_.units.at(unit.name);
-    const int bits = stored.choice ? stored.choice->activation_bits : Choice().activation_bits;
-    weights_.push_back(make_weight(stored.view, stored.format, bits, *this));
+    weights_.push_back(stored_weight(unit, *device_));
+    if (front_)
+      front_->weights.push_back(unit.block < front_->blocks || unit.matrix == spec().embedding
+                                    ? stored_weight(unit, *front_->device)
+                                    : Weight());
   }
   if (options_.activations != Activations::kF32 && device_->fast_bf16()) allow_bf16();
   std::vector<std::function<void()>> preparations;
   make_blocks(preparations);
-  for (const std::span<const std::byte> piece : pieces_of(checkpoint_))
+  const int64_t in_front = front_ ? front_->blocks : 0;
+  for (const std::span<const std::byte> piece : pieces_of(checkpoint_, in_front))
     preparations.push_back([this, piece] { device_->fetch(piece); });
   device_->prepare(static_cast<int64_t>(preparations.size()),
                    [&](int64_t i) { preparations[static_cast<size_t>(i)](); });
@@ -101,25 +192,54 @@ void Model::allow_bf16() {
 
 void Model::make_blocks(std::vector<std::function<void()>>& preparations) {
   const MixerContext context{checkpoint_, *device_, kv_type(), states_, constants_, preparations};
-  for (const BlockSpec& block : spec().blocks) {
-    blocks_.emplace_back(block, context);
-    needs_embedding_ = needs_embedding_ || block.shared.has_value();
+  if (front_) {
+    const MixerContext in_front{checkpoint_,        *front_->device, kv_type(), states_,
+                                *front_->constants, preparations,    true};
+    for (int64_t b = 0; b < front_->blocks; ++b)
+      blocks_.emplace_back(spec().blocks[static_cast<size_t>(b)], in_front);
   }
+  for (size_t b = blocks_.size(); b < spec().blocks.size(); ++b)
+    blocks_.emplace_back(spec().blocks[b], context);
+  needs_embedding_ = std::ranges::any_of(
+      spec().blocks, [](const BlockSpec& block) { return block.shared.has_value(); });
   final_norm_.emplace(spec().final_norm, context);
 }
 
 SequenceState Model::initial_state() const {
   if (after_prefix_) return *after_prefix_;
   SequenceState state = transient_state();
-  state.slots = Memory(*device_, states_.bytes());
+  state.slots = make_slots();
   return state;
+}
+
+Slots Model::make_slots(Memory::Begin begin) const {
+  Slots slots{.own = Memory(*device_, states_.own_bytes(), begin), .front = {}};
+  if (front_) slots.front = Memory(*front_->device, states_.front_bytes(), begin);
+  return slots;
+}
+
+KvCache Model::make_cache(size_t index) const {
+  const KvCacheSpec& cache = spec().caches[index];
+  const bool in_front = front_ && cache.last_block < front_->blocks;
+  return {in_front ? *front_->device : *device_, cache, kv_type()};
+}
+
+std::string Model::level() const {
+  if (!front_) return device_->level();
+  return device_->level() + ", the first " + std::to_string(front_->layers) + " layers on " +
+         front_->device->name() + " " + front_->device->level();
+}
+
+void Model::check_whole(const std::string& what) const {
+  if (front_)
+    throw Error(ErrorKind::kUnsupported,
+                checkpoint_.path + ": " + what + " runs on one device; leave out --gpu-layers");
 }
 
 SequenceState Model::transient_state() const {
   SequenceState state;
   state.layout = &states_;
-  for (const KvCacheSpec& cache : spec().caches)
-    state.caches.emplace_back(*device_, cache, kv_type());
+  for (size_t i = 0; i < spec().caches.size(); ++i) state.caches.push_back(make_cache(i));
   return state;
 }
 
@@ -154,7 +274,8 @@ void Model::check_ids(std::span<const int32_t> ids) const {
 // Fills x with the input of the block that the pass begins with, which is returned: the first, or
 // that of the unit that it resumes at. A matrix that is the embedding too changes that of the
 // first.
-int64_t Model::begin(const PassRequest& request, const Rows& x, Batch& batch, Lane& lane) const {
+int64_t Model::begin(const PassRequest& request, const std::vector<Weight>& weights, const Rows& x,
+                     Batch& batch, Lane& lane) const {
   if (request.kept != nullptr && units()[request.unit].matrix != spec().embedding) {
     const int64_t block = units()[request.unit].block;
     lane.copy(request.kept->inputs[static_cast<size_t>(block)], x);
@@ -166,7 +287,7 @@ int64_t Model::begin(const PassRequest& request, const Rows& x, Batch& batch, La
   KLENS_CHECK(prefix + tokens == x.count());
   if (prefix > 0) lane.write(checkpoint_.small_values(*spec().prefix).data(), x.rows(0, prefix));
   if (tokens > 0)
-    lane.embed(units_of(spec().matrices[spec().embedding], request.weights), request.ids,
+    lane.embed(units_of(spec().matrices[spec().embedding], weights), request.ids,
                spec().embedding_scale, x.rows(prefix, tokens));
   if (needs_embedding_) {
     batch.embedded = lane.take(x.count(), x.width());
@@ -176,13 +297,27 @@ int64_t Model::begin(const PassRequest& request, const Rows& x, Batch& batch, La
 }
 
 void Model::run(const PassRequest& request, const Rows& x, Lane& lane) const {
+  run_once(request, x, lane);
+  while (lane.must_repeat()) {
+    const auto sums = [](const Weight& weight) {
+      return !weight.input_squares.none() || !weight.input_products.none();
+    };
+    if (std::ranges::any_of(request.weights, sums))  // which would have this pass twice
+      throw Error(ErrorKind::kUnsupported,
+                  "keys or values left what FP16 holds (65504); run the model with --kv f32");
+    run_once(request, x, lane);
+  }
+}
+
+void Model::run_once(const PassRequest& request, const Rows& x, Lane& lane) const {
   const Lane::Frame frame(lane);
   Batch batch(request.sequences);
   batch.drafted = request.drafted;
   for (const RopeSpec& rope : spec().ropes)
     batch.ropes.push_back(make_rope_table(rope, request.sequences, lane));
   const Pass pass{lane, request.weights, batch};
-  const int64_t first = begin(request, x, batch, lane);
+  const int64_t first = front_ ? front_->blocks : begin(request, request.weights, x, batch, lane);
+  if (front_) run_front(request, x, batch, lane);
   const MatrixId from = units()[request.unit].matrix;
   const bool resumes = request.kept != nullptr && from != spec().embedding;
   const int64_t end = request.one_block ? first + 1 : blocks();
@@ -195,6 +330,31 @@ void Model::run(const PassRequest& request, const Rows& x, Lane& lane) const {
     run_block(b, x, flow, pass);
   }
   if (request.keep != nullptr) lane.copy(x, request.keep->inputs.back());
+}
+
+// What the front leaves in x, and the embedding where later blocks come back to it. Passes that
+// begin elsewhere, or that have other weights, are of jobs that run on one device.
+void Model::run_front(const PassRequest& request, const Rows& x, Batch& batch, Lane& lane) const {
+  if (request.keep != nullptr || request.kept != nullptr || request.drafted != nullptr ||
+      (&request.weights != &weights_ && &request.weights != &prompt_weights()))
+    check_whole("what is measured of single matrices");
+  if (needs_embedding_) batch.embedded = lane.take(x.count(), x.width());
+  front_->device->run([&](Lane& there) {
+    const Rows stream = there.take(x.count(), x.width());
+    Batch own(request.sequences);
+    for (const RopeSpec& rope : spec().ropes)
+      own.ropes.push_back(make_rope_table(rope, request.sequences, there));
+    const Pass pass{there, front_->weights, own};
+    do {
+      begin(request, front_->weights, stream, own, there);
+      for (int64_t b = 0; b < front_->blocks; ++b) {
+        Flow flow(there, nullptr);
+        run_block(b, stream, flow, pass);
+      }
+    } while (there.must_repeat());
+    if (needs_embedding_) lane.write(there.host(own.embedded), batch.embedded);
+    lane.write(there.host(stream), x);
+  });
 }
 
 void Model::run_block(int64_t block, const Rows& x, Flow& flow, const Pass& pass) const {

@@ -25,6 +25,9 @@ struct ModelOptions {
   std::optional<KvType> kv = std::nullopt;
   const DeviceEntry* device = nullptr;  // null: the first of devices()
   int device_index = -1;                // of those of its kind; -1: the best
+  // How many of the first layers, as the checkpoint counts them, and the embedding that device
+  // runs; the CPU runs the others and the head. Absent, or as many as there are: all.
+  std::optional<int64_t> gpu_layers = std::nullopt;
 };
 
 // What a pass over whole fresh sequences kept: the input of every block, the output of the last,
@@ -59,7 +62,19 @@ class Model {
   const Checkpoint& checkpoint() const { return checkpoint_; }
   const ModelSpec& spec() const { return checkpoint_.spec; }
   const ModelOptions& options() const { return options_; }
-  Device& device() const { return *device_; }
+  Device& device() const { return *device_; }  // that of the last blocks and the head
+  // The embedding and the first blocks, where another device runs them than device(): it has their
+  // weights, constants and states. What crosses is the residual stream, by the host.
+  struct Front {
+    std::unique_ptr<Device> device;
+    int64_t layers = 0, blocks = 0;
+    std::vector<Weight> weights = {};  // by UnitId; what the blocks do not use is empty
+    std::optional<Constants> constants = std::nullopt;
+  };
+  const Front* front() const { return front_.get(); }  // or null
+  std::string level() const;                           // what computes, of both
+  // Throws Error (kUnsupported) where there is a front: `what` ("profile") is done on one device.
+  void check_whole(const std::string& what) const;
   KvType kv_type() const { return *options_.kv; }
   const std::vector<Weight>& weights() const { return weights_; }  // by UnitId
   // Those for prompts of sessions, which nothing is measured by: of a checkpoint that is not
@@ -77,6 +92,9 @@ class Model {
   // A state for one pass over a whole fresh sequence, prefix included, that is not gone on from.
   SequenceState transient_state() const;
   const StateLayout& states() const { return states_; }
+  // What a sequence's slots lie in, and a cache of the spec's, on the devices of their blocks.
+  Slots make_slots(Memory::Begin begin = Memory::Begin::kZeros) const;
+  KvCache make_cache(size_t index) const;
 
   // Positions of a sequence's own tokens begin here.
   int64_t prefix_rows() const { return spec().prefix_rows(); }
@@ -97,6 +115,10 @@ class Model {
   // those of all tensors, found when first asked for.
   const std::string& identity() const;
 
+  // Weights as the model takes them, on one of its devices.
+  Weight adopt(const WeightView& view, const Format* format, int activation_bits,
+               Device& device) const;
+
   // Blocks run since the model was made, for tests that prove where passes start.
   int64_t block_runs() const { return block_runs_.load(std::memory_order_relaxed); }
 
@@ -105,14 +127,19 @@ class Model {
 
  private:
   void make_blocks(std::vector<std::function<void()>>& preparations);
+  Weight stored_weight(const LinearSpec& unit, Device& device) const;
   void allow_bf16();
   void run_prefix();
-  int64_t begin(const PassRequest& request, const Rows& x, Batch& batch, Lane& lane) const;
+  void run_once(const PassRequest& request, const Rows& x, Lane& lane) const;
+  void run_front(const PassRequest& request, const Rows& x, Batch& batch, Lane& lane) const;
+  int64_t begin(const PassRequest& request, const std::vector<Weight>& weights, const Rows& x,
+                Batch& batch, Lane& lane) const;
   void run_block(int64_t block, const Rows& x, Flow& flow, const Pass& pass) const;
 
   Checkpoint checkpoint_;
   ModelOptions options_;
   std::unique_ptr<Device> device_;
+  std::unique_ptr<Front> front_;
   std::vector<Weight> weights_, prompt_weights_;
   StateLayout states_;
   Constants constants_;  // of the blocks

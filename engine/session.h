@@ -32,7 +32,7 @@ class Session {
  public:
   struct Checkpoint {
     int64_t position;
-    Memory slots;
+    Slots slots;
     std::vector<float> logits;     // empty where they are not known
     std::vector<KvCache> windows;  // caches that forget; the others are truncated
 

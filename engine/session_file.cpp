@@ -44,9 +44,14 @@ std::string state_layout(const Model& model) {
                                  slot.heads, slot.groups, slot.states, int64_t{slot.half}})
       slots += std::to_string(number) + " ";
   }
-  return std::string(model.device().name()) + ", version " +
-         std::to_string(model.device().state_version()) + ", layout " +
-         xxh3_hex(std::as_bytes(std::span(slots)));
+  const auto of = [](const Device& device) {
+    return std::string(device.name()) + ", version " + std::to_string(device.state_version());
+  };
+  const Model::Front* front = model.front();
+  return (front == nullptr ? ""
+                           : of(*front->device) + ", for the first " +
+                                 std::to_string(front->layers) + " layers, then ") +
+         of(model.device()) + ", layout " + xxh3_hex(std::as_bytes(std::span(slots)));
 }
 
 // The tensors of a session, by name.
@@ -140,12 +145,12 @@ class Reader {
     return logits;
   }
 
-  Memory slots(const std::string& prefix) const {
+  Slots slots(const std::string& prefix) const {
     const auto from = bytes(prefix + "state", DType::kU8);
     if (static_cast<int64_t>(from.size()) != model_.states().bytes())
       damaged("tensor " + prefix + "state has the wrong size");
-    Memory slots(model_.device(), static_cast<int64_t>(from.size()));
-    model_.device().write(from.data(), slots.address(), slots.bytes());
+    Slots slots = model_.make_slots(Memory::Begin::kAnything);
+    slots.write(from.data());
     return slots;
   }
 
@@ -183,9 +188,9 @@ class Reader {
       point->position = position;
       point->logits = logits(name);
       point->slots = slots(name);
-      for (const KvCacheSpec& spec : model_.spec().caches) {
-        if (!forgets(spec)) continue;
-        point->windows.emplace_back(model_.device(), spec, model_.kv_type());
+      for (size_t i = 0; i < model_.spec().caches.size(); ++i) {
+        if (!forgets(model_.spec().caches[i])) continue;
+        point->windows.push_back(model_.make_cache(i));
         restore(cache_name(name, point->windows.size() - 1), numbers,
                 model_.prefix_rows() + position, point->windows.back());
       }

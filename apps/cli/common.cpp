@@ -26,7 +26,10 @@ OptionGroup model_options() {
         "f32 (default: fp16, or f32 where the model computes in FP32 throughout)"},
        {"backend", "NAME",
         "where to compute: cpu (default), opencl, or one that `klens devices` lists, as "
-        "opencl:1"}}};
+        "opencl:1"},
+       {"gpu-layers", "N",
+        "with --backend opencl: it runs the embedding and the first N layers, the CPU the others "
+        "and the head; 0: the CPU runs all (default: all that there are are the backend's)"}}};
 }
 
 OptionGroup general_options() {
@@ -86,6 +89,15 @@ klens_model_options read_model_options(const Arguments& arguments) {
 
 namespace {
 
+// The library's 0 is all layers, and negative is none.
+void read_gpu_layers(const Arguments& arguments, const std::string& backend,
+                     klens_model_options& options) {
+  if (!arguments.text("gpu-layers")) return;
+  if (backend == "cpu") throw UsageError("--gpu-layers is of --backend opencl, not of the CPU");
+  const auto layers = static_cast<int32_t>(arguments.count("gpu-layers", 0, 0, 1 << 20));
+  options.gpu_layers = layers == 0 ? -1 : layers;
+}
+
 // KLENS_ISA lowers what a CPU has; it cannot raise it.
 void notice_lowered_isa() {
   static bool said = false;
@@ -110,6 +122,7 @@ ModelHandle open_model(const Arguments& arguments, const std::string& path,
                        klens_model_options options) {
   const std::string backend = arguments.text_or("backend", "cpu");
   options.backend = backend.c_str();
+  read_gpu_layers(arguments, backend, options);
   const bool quiet = arguments.flag("quiet");
   ModelHandle model;
   {

@@ -9,7 +9,7 @@
 namespace klens::apps {
 
 // Option groups that several commands share.
-OptionGroup model_options();    // -m -t --activations --kv --backend
+OptionGroup model_options();    // -m -t --activations --kv --backend --gpu-layers
 OptionGroup general_options();  // --json --quiet --help
 OptionSpec quiet_option();
 OptionSpec jsonl_option(const char* each);  // --jsonl: a line for each text, sample, ...

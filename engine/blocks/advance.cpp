@@ -34,15 +34,13 @@ AttendArgs row_of(AttendArgs args, int64_t row) {
 // The part of a state that an operation goes on from.
 template <class Args>
 Rows part_of(const SequenceState& state, const Args& args) {
-  const auto at = static_cast<uint64_t>(state.layout->at(args.slot));
   const int64_t floats = state.layout->bytes(args.slot) / static_cast<int64_t>(sizeof(float));
-  return {state.slots.address() + at, 1, floats};
+  return {state.slot(args.slot), 1, floats};
 }
 // Of a head, the channels.
 Rows part_of(const SequenceState& state, const SelectiveScanArgs& args) {
   const StateSlot& slot = state.layout->slot(args.slot);
-  const auto at = static_cast<uint64_t>(state.layout->at(args.slot));
-  return Rows(state.slots.address() + at, slot.states, slot.channels)
+  return Rows(state.slot(args.slot), slot.states, slot.channels)
       .columns(args.first, args.x.width());
 }
 

@@ -17,8 +17,11 @@ struct MixerContext {
   Constants& constants;  // lives as long as the mixers
   // What is left to do, in any order, before mixers can run: all threads share it.
   std::vector<std::function<void()>>& preparations;
+  bool front = false;  // of the blocks that another device runs than the model's
 
-  size_t slot(const StateSlot& slot) const { return states.add(slot, device.state_bytes(slot)); }
+  size_t slot(const StateSlot& slot) const {
+    return states.add(slot, device.state_bytes(slot), front);
+  }
   const MatrixSpec& matrix(MatrixId id) const { return checkpoint.spec.matrices[id]; }
   // A small tensor as one row; none where it is absent.
   Rows values(SmallId small) const { return constants.put(checkpoint.small_values(small)); }

@@ -212,6 +212,7 @@ klens_status klens_profile(klens_model* model, const klens_profile_options* opti
                            char** profile_out, klens_error* error) {
   return guarded(error, [&] {
     require(model, "model");
+    model->model->check_whole("a profile");
     require(profile_out, "profile_json");
     const klens_profile_options given = read_options(options);
     Ranks ranks = read_ranks(given.ranks);
@@ -253,6 +254,7 @@ klens_status klens_quantize(klens_model* model, const char* out_path,
                             klens_error* error) {
   return guarded(error, [&] {
     require(model, "model");
+    model->model->check_whole("quantize");
     require(json, "json");
     const klens_quantize_options given = read_options(options);
     if (given.dry_run == 0) require(out_path, "out_path");
@@ -292,6 +294,7 @@ klens_status klens_sweep(klens_model* model, const klens_sweep_options* options,
                          klens_error* error) {
   return guarded(error, [&] {
     require(model, "model");
+    model->model->check_whole("a sweep");
     require(json, "json");
     const klens_sweep_options given = read_options(options);
     const klens_profile_options profile = read_options(given.profile);

@@ -58,11 +58,17 @@ ModelOptions model_options(const klens_model_options& options) {
   if (!isa_error.empty()) throw Error(ErrorKind::kBadArgument, isa_error);
   const DeviceChoice device =
       options.backend == nullptr ? DeviceChoice{nullptr, -1} : find_device(options.backend);
+  const bool on_cpu = device.entry == nullptr || device.entry == &devices().front();
+  if (options.gpu_layers != 0 && on_cpu)
+    throw Error(ErrorKind::kBadArgument, "gpu_layers is of a backend other than cpu");
+  std::optional<int64_t> gpu_layers;
+  if (options.gpu_layers != 0) gpu_layers = std::max(options.gpu_layers, 0);
   return {.threads = options.threads,
           .activations = activations_of(number_of(options.activations)),
           .kv = kv_of(number_of(options.kv)),
           .device = device.entry,
-          .device_index = device.index};
+          .device_index = device.index,
+          .gpu_layers = gpu_layers};
 }
 
 // What a person may want to know of a model that was opened.
@@ -123,7 +129,7 @@ klens_status klens_model_open(const char* path, const klens_model_options* optio
     opened->tokenizer_problem = std::move(read.problem);
     opened->quantised = quantised_formats(loaded->checkpoint());
     opened->context_length = context_length(loaded->checkpoint()).value_or(0);
-    opened->device = std::string(loaded->device().name()) + " " + loaded->device().level();
+    opened->device = std::string(loaded->device().name()) + " " + loaded->level();
     opened->model = std::move(loaded);
     opened->notice = {given.notice, given.notice_user};
     tell_of(*opened, path);

@@ -204,8 +204,7 @@ void CpuLane::short_conv(const ShortConvArgs& args, const Batch& batch) {
 }
 
 uint64_t CpuLane::slot_of(const SequenceState& state, size_t slot) {
-  if (state.slots.bytes() > 0)
-    return state.slots.address() + static_cast<uint64_t>(state.layout->at(slot));
+  if (const uint64_t kept = state.slot(slot)) return kept;
   const int64_t bytes = device_.state_bytes(state.layout->slot(slot));
   const uint64_t zeros = take_bytes(bytes);
   std::memset(pointer<void>(zeros), 0, static_cast<size_t>(bytes));

@@ -138,7 +138,7 @@ void CpuLane::ssd_scan(const SsdScanArgs& args, const Batch& batch) {
   });
   if (!slot.half) return;
   for (size_t s = 0; s < all.size(); ++s)  // a fresh pass keeps nothing
-    if (batch.sequences[s].state->slots.bytes() > 0)
+    if (batch.sequences[s].state->slot(args.slot) != 0)
       check_reach(all[s], pending_size(slot), args.where);
 }
 

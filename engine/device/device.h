@@ -216,6 +216,10 @@ class Lane {
   virtual void rope(const Rows& x, int64_t heads, const RopeTable& table) = 0;
   virtual void store_kv(size_t cache, const Rows& k, const Rows& v, const Batch& batch) = 0;
   virtual void attend(const AttendArgs& args, const Batch& batch) = 0;
+  // Asked behind the blocks of a pass: whether it is to be run again from its beginning, as keys or
+  // values were found to be beyond FP16, whose caches are FP32 now. Only of sequences without
+  // slots, which a pass that runs again would find advanced.
+  virtual bool must_repeat() { return false; }
 
   virtual void zero(const Rows& x) = 0;
   virtual void copy(const Rows& from, const Rows& to) = 0;

@@ -62,6 +62,11 @@ class Memory {
     std::swap(bytes_, other.bytes_);
   }
 
+  // All of it.
+  void write(const void* from) {
+    if (bytes_ > 0) space_->write(from, address_, bytes_);
+  }
+
   int64_t bytes() const { return bytes_; }
   uint64_t address() const { return address_; }
   // As one row of floats.

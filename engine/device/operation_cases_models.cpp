@@ -236,8 +236,8 @@ void over_sequences(Bench& b, const StateSlot& slot, int64_t tokens, const Call&
   layout.add(slot, b.device().state_bytes(slot));
   std::array<SequenceState, 3> states;
   for (SequenceState& state : states) state.layout = &layout;
-  states[0].slots = Memory(b.device(), layout.bytes());
-  states[1].slots = Memory(b.device(), layout.bytes());
+  states[0].slots.own = Memory(b.device(), layout.bytes());
+  states[1].slots.own = Memory(b.device(), layout.bytes());
   std::array<int64_t, 3> positions{};
   for (const int64_t most : {tokens, std::max<int64_t>(tokens / 2, 1), int64_t{1}, int64_t{1}}) {
     std::vector<Sequence> sequences;

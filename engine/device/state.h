@@ -24,35 +24,67 @@ struct StateSlot {
   bool half = false;
 };
 
-// The slots of a model, by index, and where a sequence's memory has them: multiples of 64 bytes.
+// The slots of a model, by index, and where a sequence's memory has them: multiples of 64 bytes, on
+// the model's device or, of the blocks in front that another device runs, on that one.
 class StateLayout {
  public:
-  size_t add(const StateSlot& slot, int64_t bytes) {
-    slots_.push_back(slot);
-    at_.push_back(bytes_);
-    bytes_ += (bytes + 63) / 64 * 64;
-    return slots_.size() - 1;
+  size_t add(const StateSlot& slot, int64_t bytes, bool front = false) {
+    int64_t& end = front ? front_bytes_ : own_bytes_;
+    const int64_t whole = (bytes + 63) / 64 * 64;
+    places_.push_back({slot, front, end, whole});
+    end += whole;
+    return places_.size() - 1;
   }
-  size_t slots() const { return slots_.size(); }
-  const StateSlot& slot(size_t index) const { return slots_[index]; }
-  int64_t at(size_t index) const { return at_[index]; }
-  // Of one slot, up to where the next begins.
-  int64_t bytes(size_t index) const {
-    return (index + 1 < at_.size() ? at_[index + 1] : bytes_) - at_[index];
-  }
-  int64_t bytes() const { return bytes_; }
+  size_t slots() const { return places_.size(); }
+  const StateSlot& slot(size_t index) const { return places_[index].slot; }
+  bool front(size_t index) const { return places_[index].front; }
+  int64_t at(size_t index) const { return places_[index].at; }  // within its device's part
+  int64_t bytes(size_t index) const { return places_[index].bytes; }
+  int64_t own_bytes() const { return own_bytes_; }
+  int64_t front_bytes() const { return front_bytes_; }
+  int64_t bytes() const { return own_bytes_ + front_bytes_; }
 
  private:
-  std::vector<StateSlot> slots_;
-  std::vector<int64_t> at_;
-  int64_t bytes_ = 0;
+  struct Place {
+    StateSlot slot;
+    bool front;
+    int64_t at, bytes;
+  };
+  std::vector<Place> places_;
+  int64_t own_bytes_ = 0, front_bytes_ = 0;
+};
+
+// What a sequence's slots lie in: of each device, its part of the layout.
+struct Slots {
+  Memory own, front;
+
+  int64_t bytes() const { return own.bytes() + front.bytes(); }
+  std::vector<std::byte> read() const {
+    std::vector<std::byte> all = own.read(), more = front.read();
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  void write(const std::byte* from) {
+    own.write(from);
+    front.write(from + own.bytes());
+  }
+  void swap(Slots& other) noexcept {
+    own.swap(other.own);
+    front.swap(other.front);
+  }
 };
 
 // What one sequence carries from token to token. Copying it is forking it.
 struct SequenceState {
   const StateLayout* layout = nullptr;
-  Memory slots;  // none: blocks begin with zeros and keep nothing (a whole fresh pass)
+  Slots slots;  // none: blocks begin with zeros and keep nothing (a whole fresh pass)
   std::vector<KvCache> caches;
+
+  // The address of a slot on the device that has it; 0: the sequence keeps none.
+  uint64_t slot(size_t index) const {
+    const Memory& memory = layout->front(index) ? slots.front : slots.own;
+    return memory.bytes() == 0 ? 0 : memory.address() + static_cast<uint64_t>(layout->at(index));
+  }
 
   size_t bytes() const {
     size_t total = static_cast<size_t>(slots.bytes());

@@ -54,16 +54,38 @@ class OwnClock {
   Device& device_;
 };
 
+// wall: nanoseconds of the run.
+void add_kernels(const StepClock& clock, double wall, Timing& timing) {
+  for (const auto& [name, time] : clock.kernels()) {
+    const auto spent = static_cast<double>(time.nanoseconds);
+    timing.kernels.push_back({name, time.launches, spent * 1e-6, spent / wall});
+  }
+  std::ranges::stable_sort(timing.kernels, std::ranges::greater(), &BenchKernel::ms);
+}
+
 // What of all threads' time, or a device's, a run spends on each step, and on each kernel. The rest
 // is waiting, for each other or for a step's beginning, and what is too small to be timed.
 template <class Run>
 void add_shares(const Model& model, const Run& run, Timing& timing) {
+  const Model::Front* front = model.front();
+  std::optional<OwnClock> of_front;
+  if (front != nullptr) of_front.emplace(*front->device);
   OwnClock own(model.device());
   const Clock::time_point begin = Clock::now();
   run();
   const double wall = seconds_since(begin) * 1e9;
   own.stop();
   double rest = 1;
+  // While it computes, all threads wait.
+  if (front != nullptr) {
+    of_front->stop();
+    add_kernels(of_front->clock, wall, timing);
+    double share = 0;
+    for (int step = 0; step < kSteps; ++step)
+      share += static_cast<double>(of_front->clock.spent(step)) / wall;
+    timing.shares.emplace_back(front->device->name(), share);
+    rest -= share;
+  }
   for (int step = 0; step < kSteps; ++step) {
     const double share =
         static_cast<double>(own.clock.spent(step)) / (wall * model.device().side_by_side());
@@ -71,11 +93,7 @@ void add_shares(const Model& model, const Run& run, Timing& timing) {
     rest -= share;
   }
   timing.shares.emplace_back("rest", std::max(0.0, rest));
-  for (const auto& [name, time] : own.clock.kernels()) {
-    const auto spent = static_cast<double>(time.nanoseconds);
-    timing.kernels.push_back({name, time.launches, spent * 1e-6, spent / wall});
-  }
-  std::ranges::stable_sort(timing.kernels, std::ranges::greater(), &BenchKernel::ms);
+  add_kernels(own.clock, wall, timing);
 }
 
 // Times what run() does with sessions that have fed options.depth tokens; it counts for `tokens`.
@@ -140,7 +158,7 @@ BenchReport bench(const std::shared_ptr<const Model>& model, const BenchOptions&
   progress.step();
   const TokenCost cost = token_cost(*model);
   BenchReport report;
-  report.isa = device.level();
+  report.isa = model->level();
   report.threads = threads;
   report.batch = options.batch;
   report.depth = options.depth;

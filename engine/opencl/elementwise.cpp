@@ -65,8 +65,7 @@ void OpenClLane::write(const float* from, const Rows& to) {
 
 At OpenClLane::slot_of(const Sequence& sequence, size_t slot) {
   const SequenceState& state = *sequence.state;
-  if (state.slots.bytes() > 0)
-    return At(state.slots.address() + static_cast<uint64_t>(state.layout->at(slot)));
+  if (const uint64_t kept = state.slot(slot)) return At(kept);
   const int64_t bytes = device_.state_bytes(state.layout->slot(slot));
   const uint64_t zeros = take_bytes(bytes);
   settle();  // memory may be what it still reads

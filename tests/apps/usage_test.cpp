@@ -127,6 +127,9 @@ TEST_CASE("wrong calls are told apart from failures") {
   check_usage_error({"report", "-o", "x.html"}, "FILE");
   check_usage_error({"logits", kModel, "-o", "x"}, "--ids");
   check_usage_error({"bench", kModel, "-p", "0", "-n", "0"});
+  check_usage_error({"generate", kModel, "-p", "x", "--gpu-layers", "1"}, "--backend opencl");
+  check_usage_error({"bench", kModel, "--backend", "cpu", "--gpu-layers", "0"}, "--gpu-layers");
+  check_usage_error({"bench", kModel, "--backend", "opencl", "--gpu-layers", "-1"}, "gpu-layers");
   check_usage_error({"bench", kModel, kModel});
   check_usage_error({"bench", kModel, "--svg", "x.svg"}, "--sweep");
   check_usage_error({"bench", kModel, "--sweep", "batches"}, "batch");

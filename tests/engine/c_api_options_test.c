@@ -202,7 +202,7 @@ static void all_structs(void) {
   klens_output_options writing = {0};
 #define OPTIONS klens_model_options
   opening.size = sizeof opening;
-  SIZES(open_model, opening, chat_template);
+  SIZES(open_model, opening, gpu_layers);
 #undef OPTIONS
 #define OPTIONS klens_session_options
   session.size = sizeof session;

@@ -8,6 +8,7 @@
 #include <set>
 #include <thread>
 
+#include "base/error.h"
 #include "engine/cpu/cpu_device.h"
 #include "engine/jobs/profile_job.h"
 #include "engine/prefix_cache.h"
@@ -33,7 +34,25 @@ std::vector<float> logits_after(const std::shared_ptr<const Model>& model,
   return logits;
 }
 
+// One that takes no weights.
+class RefusingDevice final : public NullDevice {
+ public:
+  Adopted adopt(const WeightView&) override {
+    throw Error(ErrorKind::kUnsupported, "backend null: takes none; use --backend cpu");
+  }
+};
+constexpr DeviceEntry kRefusingDevice = {"refusing", [](int, int) -> std::unique_ptr<Device> {
+                                           return std::make_unique<RefusingDevice>();
+                                         }};
+
 }  // namespace
+
+TEST_CASE("what a device refuses is told with the file and the matrix", "[device]") {
+  const std::string path = data_path("goldens/llama");
+  CHECK_THROWS_WITH(
+      Model(open_checkpoint(path, true), {.device = &kRefusingDevice}),
+      Catch::Contains(path) && Catch::Contains("embed_tokens") && Catch::Contains("--backend cpu"));
+}
 
 TEST_CASE("every architecture runs on a device that only counts", "[device]") {
   const std::string name = GENERATE(from_range(golden_names()));

@@ -24,7 +24,7 @@ inline constexpr float kNullValue = 0.25f;
 // A device without memory of its own: addresses are numbers that nothing lies under. All it does is
 // to count; what is read from it is kNullValue. That models run on it shows that nothing but
 // devices looks at activations.
-class NullDevice final : public Device {
+class NullDevice : public Device {
  public:
   Counts counts;
 

@@ -152,6 +152,10 @@ typedef struct klens_model_options {
                              of the model are fed: keys and values kept in FP32 from now on */
   void* notice_user;      /* for notice; must live as long as the model and all made of it */
   const char* chat_template; /* Jinja, in place of the model's own; NULL: the model's */
+  int32_t gpu_layers; /* with a backend other than "cpu": how many of the first layers, as the
+                         checkpoint counts them, and the embedding it runs; the CPU runs the others
+                         and the head. 0, or as many as there are: all; negative: none. Jobs that
+                         measure single matrices (profile, quantize, sweep) want all */
 } klens_model_options;
 
 /* path: a checkpoint folder (config.json, *.safetensors or pytorch_model*.bin, tokenizer.json), a
