@@ -1,5 +1,6 @@
 // Attention between its projections: rotation, the cache, softmax.
 #include <algorithm>
+#include <utility>
 
 #include "engine/opencl/lane.h"
 
@@ -22,9 +23,70 @@ void OpenClLane::rope(const Rows& x, int64_t heads, const RopeTable& table) {
          {x, At(table.cos), At(table.sin), heads, x.width() / heads, pairs});
 }
 
+// ---- keys and values beyond FP16 ----------------------------------------------------------------
+// Their cache becomes FP32, as on the CPU. Only the device knows of them, and a decoded token would
+// wait for each layer to tell. So layers go on with what was stored, clamped, and behind them all
+// the pass is run again; but where a sequence has states, which that would advance twice, each
+// layer that attends waits: those are few in such models.
+
+At OpenClLane::beyond_of(KvCache& cache) {
+  if (stored_.size() == room_) {
+    const auto bytes = static_cast<int64_t>(room_ * sizeof(int32_t));
+    const uint64_t wider = queue_.allocate(2 * bytes);
+    queue_.copy(beyond_, wider, bytes);
+    queue_.zero(wider + static_cast<uint64_t>(bytes), bytes);
+    queue_.free(std::exchange(beyond_, wider));
+    room_ *= 2;
+  }
+  stored_.push_back(&cache);
+  return At(beyond_ + (stored_.size() - 1) * sizeof(int32_t));
+}
+
+void OpenClLane::clear_beyond() {
+  stored_.clear();
+  queue_.zero(beyond_, static_cast<int64_t>(room_ * sizeof(int32_t)));
+}
+
+std::vector<bool> OpenClLane::beyond_halves() {
+  std::vector<int32_t> found(stored_.size());
+  if (found.empty()) return {};
+  settle();
+  queue_.read(beyond_, found.data(), static_cast<int64_t>(found.size() * sizeof(int32_t)));
+  const bool any = std::ranges::any_of(found, [](int32_t beyond) { return beyond != 0; });
+  stored_.clear();
+  if (any) clear_beyond();
+  return {found.begin(), found.end()};
+}
+
+bool OpenClLane::must_repeat() {
+  const std::vector<KvCache*> stored = stored_;
+  const std::vector<bool> beyond = beyond_halves();
+  bool any = false;
+  for (size_t i = 0; i < stored.size(); ++i) {
+    if (!beyond[i]) continue;
+    any = true;
+    if (stored[i]->type() == KvType::kF16) widen(*stored[i]);
+  }
+  return any;
+}
+
+// What is held keeps its value.
+void OpenClLane::widen(KvCache& cache) {
+  const auto wide = [&](const KvCache::Plane& plane) {
+    Memory to(device_, 2 * plane.data.bytes(), Memory::Begin::kAnything);
+    const int64_t width = cache.kv_heads() * plane.dim;
+    launch(Step::kElementwise, {"attention", kv_options(KvType::kF16), "widen"},
+           over_columns(width, plane.data.bytes() / cache.row_bytes(plane)),
+           {At(plane.data.address()), At(to.address()), width});
+    return to;
+  };
+  Memory k = wide(cache.k()), v = wide(cache.v());
+  cache.become(KvType::kF32, std::move(k), std::move(v));
+}
+
 // x: the rows of the positions from `position` on.
-void OpenClLane::store_rows(const KvCache& cache, const KvCache::Plane& plane, const Rows& x,
-                            int64_t position) {
+void OpenClLane::store_plane(const KvCache& cache, const KvCache::Plane& plane, const Rows& x,
+                             int64_t position, At beyond) {
   const int64_t heads = cache.kv_heads();
   const int64_t scale_bytes = heads * static_cast<int64_t>(sizeof(float));
   for (const KvCache::Run& run : cache.runs(position, x.count())) {
@@ -37,17 +99,39 @@ void OpenClLane::store_rows(const KvCache& cache, const KvCache::Plane& plane, c
     launch(Step::kElementwise, {"attention", kv_options(cache.type()), "store_kv"},
            over_columns(items, heads, run.rows),
            {x.rows(run.position - position, run.rows), at(plane.data, cache.row_bytes(plane)),
-            at(plane.scale, scale_bytes), At(beyond_), heads, plane.dim});
+            at(plane.scale, scale_bytes), beyond, heads, plane.dim});
   }
 }
 
+void OpenClLane::store_rows(const KvCache& cache, const Rows& k, const Rows& v, const Sequence& s,
+                            At beyond) {
+  store_plane(cache, cache.k(), k.rows(s.row, s.tokens), s.position, beyond);
+  store_plane(cache, cache.v(), v.rows(s.row, s.tokens), s.position, beyond);
+}
+
 void OpenClLane::store_kv(size_t index, const Rows& k, const Rows& v, const Batch& batch) {
+  const size_t before = stored_.size();
+  bool waits = false;
+  std::vector<const Sequence*> halves;
   for (const Sequence& s : batch.sequences) {
     KvCache& cache = s.state->caches[index];
     cache.extend(s.position, s.tokens);
-    stored_halves_ = stored_halves_ || cache.type() == KvType::kF16;
-    store_rows(cache, cache.k(), k.rows(s.row, s.tokens), s.position);
-    store_rows(cache, cache.v(), v.rows(s.row, s.tokens), s.position);
+    if (cache.type() != KvType::kF16) {
+      store_rows(cache, k, v, s, At(uint64_t{0}));
+      continue;
+    }
+    store_rows(cache, k, v, s, beyond_of(cache));
+    halves.push_back(&s);
+    waits = waits || s.state->slots.bytes() > 0;
+  }
+  if (!waits) return;
+  KLENS_CHECK(before == 0);
+  const std::vector<bool> beyond = beyond_halves();
+  for (size_t i = 0; i < halves.size(); ++i) {
+    if (!beyond[i]) continue;
+    KvCache& cache = halves[i]->state->caches[index];
+    widen(cache);
+    store_rows(cache, k, v, *halves[i], At(uint64_t{0}));
   }
 }
 

@@ -8,9 +8,16 @@
 
 namespace klens {
 
+// Caches of a pass that are looked at together, to begin with.
+static constexpr size_t kRoom = 256;
+
 OpenClLane::OpenClLane(Device& device, OpenClQueue& queue)
-    : Lane(device), device_(device), queue_(queue), beyond_(queue.allocate(sizeof(int32_t))) {
-  queue_.zero(beyond_, sizeof(int32_t));
+    : Lane(device),
+      device_(device),
+      queue_(queue),
+      beyond_(queue.allocate(kRoom * sizeof(int32_t))),
+      room_(kRoom) {
+  clear_beyond();
 }
 
 OpenClLane::~OpenClLane() { queue_.free(beyond_); }
@@ -28,14 +35,10 @@ void OpenClLane::each(const char* name, const Rows& y, std::initializer_list<Arg
 
 void OpenClLane::check_reach() {
   settle();
-  if (!stored_halves_) return;
-  stored_halves_ = false;
-  int32_t beyond = 0;
-  queue_.read(beyond_, &beyond, sizeof beyond);
-  if (beyond == 0) return;
-  queue_.zero(beyond_, sizeof beyond);
-  throw Error(ErrorKind::kUnsupported,
-              "keys or values left what FP16 holds (65504); run the model with --kv f32");
+  for (const bool beyond : beyond_halves())
+    if (beyond)
+      throw Error(ErrorKind::kUnsupported,
+                  "keys or values left what FP16 holds (65504); run the model with --kv f32");
 }
 
 const float* OpenClLane::host(const Rows& x) {
@@ -48,7 +51,6 @@ const float* OpenClLane::host(const Rows& x) {
     copy(x, together);
   }
   queue_.read(together.address(), to, x.count() * x.width() * static_cast<int64_t>(sizeof(float)));
-  check_reach();
   return to;
 }
 

@@ -44,6 +44,7 @@ class OpenClLane final : public Lane {
   void rope(const Rows& x, int64_t heads, const RopeTable& table) override;
   void store_kv(size_t cache, const Rows& k, const Rows& v, const Batch& batch) override;
   void attend(const AttendArgs& args, const Batch& batch) override;
+  bool must_repeat() override;
   void zero(const Rows& x) override;
   void copy(const Rows& from, const Rows& to) override;
   void scale(const Rows& x, float by, const Rows& y) override;
@@ -63,20 +64,22 @@ class OpenClLane final : public Lane {
   void forget() {
     added_.reset();
     norm_.reset();
-    forget_reach();
+    if (!stored_.empty()) clear_beyond();
   }
   // Has done what was put off.
   void settle();
 
-  // Throws Error if keys or values that were stored since this was last asked are beyond FP16. A
-  // cache is not turned to FP32, as the CPU's is: to know in time, each layer would have to wait.
+  // Throws Error if keys or values that were stored outside a pass are beyond FP16.
   void check_reach();
 
  private:
-  void forget_reach() {
-    if (stored_halves_) queue_.zero(beyond_, sizeof(int32_t));
-    stored_halves_ = false;
-  }
+  // Where a cache of FP16 tells that it had no room for what was stored.
+  At beyond_of(KvCache& cache);
+  void clear_beyond();
+  // Whether each of those since this was last asked had none. Waits, unless there are none.
+  std::vector<bool> beyond_halves();
+  void widen(KvCache& cache);
+  void store_rows(const KvCache& cache, const Rows& k, const Rows& v, const Sequence& s, At beyond);
 
   // A sum and a norm are put off, as what comes next may take them with it: a norm the sum that it
   // follows, and a linear layer's rounding the norm that it follows. In a decoded token each launch
@@ -113,16 +116,18 @@ class OpenClLane final : public Lane {
   At slot_of(const Sequence& sequence, size_t slot);
   void round_input(const Weight& w, LinearInput& x);
   void unit(const Weight& w, const LinearInput& x, At bias, const Rows& y);
-  void store_rows(const KvCache& cache, const KvCache::Plane& plane, const Rows& x,
-                  int64_t position);
+  void store_plane(const KvCache& cache, const KvCache::Plane& plane, const Rows& x,
+                   int64_t position, At beyond);
   void attend_some(const AttendArgs& a, const Sequence& s, int64_t from, int64_t count);
   // stats [rows][3]: of each row the greatest, and the sum of e^(z - it) in two floats.
   void normalisers(const Rows& z, At stats);
 
   Device& device_;
   OpenClQueue& queue_;
-  uint64_t beyond_;             // an int: whether FP16 had no room
-  bool stored_halves_ = false;  // since it was last looked at
+  // An int for each of `stored_`, the caches of FP16 that were stored to since beyond_halves().
+  uint64_t beyond_;
+  size_t room_;
+  std::vector<KvCache*> stored_;
   std::optional<Added> added_;
   std::optional<Normed> norm_;
 };

@@ -44,11 +44,23 @@ __kernel void store_kv(ROWS_IN(x), OUT(to), OUT(scale), OUT(beyond), int heads, 
 #if KV == 0
   WRITE(float, to)[row * dim + i] = v;
 #else
-  if (!(fabs(v) <= 65519.0f)) WRITE(int, beyond)[0] = 1;
-  vstore_half_rte(v, row * dim + i, WRITE(half, to));
+  // What comes after, until the host has seen it, is to be of about the right size.
+  const bool fits = fabs(v) <= 65519.0f;
+  if (!fits) WRITE(int, beyond)[0] = 1;
+  vstore_half_rte(fits ? v : copysign(65504.0f, v), row * dim + i, WRITE(half, to));
 #endif
 #endif
 }
+
+#if KV == 1
+// A cache's rows of `width` values, in FP32.
+__kernel void widen(IN(x), OUT(y), int width) {
+  const int c = get_global_id(0), row = get_global_id(1);
+  if (c >= width) return;
+  const long at = (long)row * width + c;
+  WRITE(float, y)[at] = vload_half(at, READ(half, x));
+}
+#endif
 
 // Runs of rows that follow each other in memory and in position; of no rows where there are fewer.
 #define RUNS int row0, int rows0, int key0, int row1, int rows1, int key1, int row2, int rows2, int key2
