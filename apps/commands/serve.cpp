@@ -66,6 +66,7 @@ ServiceOptions read_service_options(const Arguments& arguments, const std::strin
   options.scheduler.batch = static_cast<size_t>(arguments.count("batch", 16, 1, 1024));
   options.scheduler.queue = static_cast<size_t>(arguments.count("queue", 128, 0, 100000));
   options.scheduler.part = read_session_options(arguments).batch;
+  options.scheduler.drafts = static_cast<size_t>(read_drafts(arguments));
   const std::string cache = arguments.text_or("cache-memory", "1G");
   options.scheduler.cache_bytes =
       cache == "0"
@@ -145,7 +146,11 @@ Command serve_command() {
               "(default 1G)"},
              {"connections", "N", "connections at once (default 256)"},
              {"max-body", "BYTES", "of a request at most (default 4M)"}}},
-           sampling_options(),
+           [] {
+             OptionGroup group = sampling_options();
+             for (const OptionSpec& option : draft_options()) group.options.push_back(option);
+             return group;
+           }(),
            model_options(),
            std::move(output)},
           run};

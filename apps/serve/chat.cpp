@@ -173,8 +173,7 @@ ChatRequest read_chat(const Fields& fields, Service& service) {
   const Json* tools = fields.list("tools");
   const ToolChoice choice = read_tool_choice(tools == nullptr ? Tools() : Tools(*tools), fields);
   request.tools = choice.tools;
-  request.ask.grammar = choice.required ? constraint_of_call(choice.tools, service.grammars)
-                                        : read_constraint(fields, service.grammars);
+  if (!choice.required) request.ask.grammar = read_constraint(fields, service.grammars);
   if (fields.flag("logprobs", false))
     request.ask.top_logprobs =
         static_cast<int32_t>(fields.count("top_logprobs", 0, 20).value_or(0));
@@ -183,8 +182,10 @@ ChatRequest read_chat(const Fields& fields, Service& service) {
     request.with_usage = Fields(*options, "stream_options.").flag("include_usage", false);
   const Json* messages = fields.list("messages");
   if (messages == nullptr) fields.refuse("messages", "is missing");
-  ChatPrompt prompt = chat_prompt(service, template_messages(*messages), request.tools,
-                                  fields.object("chat_template_kwargs"));
+  const Json* variables = fields.object("chat_template_kwargs");
+  ChatPrompt prompt = chat_prompt(service, template_messages(*messages), request.tools, variables);
+  if (choice.required)
+    constrain_to_call(service, prompt.text, request.tools, variables, request.ask);
   request.thinking = prompt.thinking;
   request.ask.grammar_after = prompt.end_of_thoughts;
   request.ask.ids = std::move(prompt.ids);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "apps/serve/answer_parser.h"
+#include "apps/serve/call_syntax.h"
 
 namespace klens::apps {
 namespace {
@@ -68,6 +69,37 @@ size_t shared_with(const Service& service, Json context, size_t messages, const 
   }
 }
 
+// What a template is told beside messages.
+Json context_of(const Json* variables) {
+  Json context = variables != nullptr ? *variables : Json::object();
+  context.erase("add_generation_prompt");
+  context.erase("tools");
+  return context;
+}
+
+// How the template writes a call; nothing where it cannot, or as no style of ours does.
+std::optional<CallSyntax> syntax_of_template(const Service& service, Json context) {
+  context["messages"] = Json::array({{{"role", "user"}, {"content", "?"}}});
+  try {
+    const std::string question = rendered(service, context, false);
+    context["messages"].push_back(
+        {{"role", "assistant"}, {"content", ""}, {"tool_calls", Json::array({probe_call()})}});
+    const std::string all = rendered(service, context, false);
+    const auto differs =
+        std::mismatch(all.begin(), all.end(), question.begin(), question.end()).first;
+    return syntax_of(std::string(differs, all.end()));
+  } catch (const Failure&) {
+    return std::nullopt;
+  }
+}
+
+std::vector<std::string> known_markers(const Service& service) {
+  std::vector<std::string> known;
+  for (const ToolStyle& style : tool_styles())
+    if (tokens_of(service, style.open, false).size() == 1) known.emplace_back(style.open);
+  return known;
+}
+
 }  // namespace
 
 Json template_messages(const Json& list) {
@@ -97,12 +129,9 @@ ChatPrompt chat_prompt(const Service& service, const Json& messages, const Tools
                        const Json* variables) {
   if (klens_model_has_chat_template(service.model) == 0)
     throw ApiError(400, "this model has no chat template; /v1/completions goes on with a text");
-  Json context = Json::object();
-  if (variables != nullptr) context = *variables;
-  context.erase("add_generation_prompt");
+  Json context = context_of(variables);
   context["messages"] = messages;
   ChatPrompt prompt;
-  context.erase("tools");
   if (!tools.empty()) {
     const std::string without = rendered(service, context, true);
     context["tools"] = tools.list();
@@ -122,6 +151,17 @@ ChatPrompt chat_prompt(const Service& service, const Json& messages, const Tools
   if (last_user > 1)
     prompt.cuts.push_back(shared_with(service, context, last_user - 1, prompt.text, prompt.ids));
   return prompt;
+}
+
+void constrain_to_call(Service& service, const std::string& prompt, const Tools& tools,
+                       const Json* variables, Ask& ask) {
+  Json context = context_of(variables);
+  context["tools"] = tools.list();
+  std::optional<CallSyntax> syntax = syntax_of_template(service, std::move(context));
+  if (!syntax) syntax = usual_syntax(prompt, known_markers(service));
+  const CallGrammar call = grammar_of_call(*syntax, tools);
+  ask.grammar = service.grammars.get(KLENS_GRAMMAR_GBNF, call.gbnf, "tools");
+  ask.opening = tokens_of(service, call.opening, false);
 }
 
 }  // namespace klens::apps

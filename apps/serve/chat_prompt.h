@@ -26,4 +26,9 @@ struct ChatPrompt {
 ChatPrompt chat_prompt(const Service& service, const Json& messages, const Tools& tools,
                        const Json* variables);
 
+// Makes ask's answer one call of these tools and nothing else, written as the model's template
+// writes calls. prompt: as chat_prompt makes it, with the same tools and variables. Throws Failure.
+void constrain_to_call(Service& service, const std::string& prompt, const Tools& tools,
+                       const Json* variables, Ask& ask);
+
 }  // namespace klens::apps

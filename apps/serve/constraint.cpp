@@ -55,19 +55,4 @@ Grammar read_constraint(const Fields& fields, Grammars& grammars) {
   return grammar;
 }
 
-Grammar constraint_of_call(const Tools& tools, Grammars& grammars) {
-  Json calls = Json::array();
-  for (const Json& tool : tools.list()) {
-    const Json& function = tool["function"];
-    Json parameters = function.value("parameters", Json());
-    if (!parameters.is_object()) parameters = {{"type", "object"}};
-    calls.push_back(
-        {{"type", "object"},
-         {"properties", {{"name", {{"const", function["name"]}}}, {"arguments", parameters}}},
-         {"required", {"name", "arguments"}},
-         {"additionalProperties", false}});
-  }
-  return grammars.get(KLENS_GRAMMAR_JSON_SCHEMA, compact({{"anyOf", calls}}), "tools");
-}
-
 }  // namespace klens::apps

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "apps/serve/fields.h"
-#include "apps/serve/tools.h"
 #include "klens/klens.h"
 
 namespace klens::apps {
@@ -35,7 +34,5 @@ Grammar read_constraint(const Fields& fields, Grammars& grammars);
 // The same of a format that holds its schema itself, as those of /v1/responses do.
 Grammar constraint_of_format(const Json& format, const Json& schema_holder,
                              const std::string& field, Grammars& grammars);
-// A call of one of these tools and nothing else, as JSON: {"name","arguments"}.
-Grammar constraint_of_call(const Tools& tools, Grammars& grammars);
 
 }  // namespace klens::apps

@@ -68,6 +68,10 @@ std::string prometheus_text(const Metrics& metrics, const Gauges& gauges,
   text += counter("klens_prefix_hits_total",
                   "Prompt tokens that the prefix cache had, which were not read again.",
                   metrics.prefix_hits.value());
+  text += counter("klens_drafted_tokens_total", "Tokens fed as drafts (--draft).",
+                  metrics.drafted.value());
+  text +=
+      counter("klens_accepted_drafts_total", "Drafts that were right.", metrics.accepted.value());
   text += counter("klens_cancelled_total", "Answers that were dropped as their client went away.",
                   metrics.cancelled.value());
   text += counter("klens_rejected_total", "Requests refused with 429, as the queue was full.",

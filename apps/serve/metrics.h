@@ -36,6 +36,7 @@ class Histogram {
 struct Metrics {
   Counter prompt_tokens, generated_tokens;
   Counter prefix_queries, prefix_hits;  // tokens
+  Counter drafted, accepted;            // tokens fed as drafts, and those of them that were right
   Counter cancelled, rejected;  // answers that nobody waited for; requests told to come later
   Histogram rounds, first_token, requests;
 

@@ -35,6 +35,7 @@ struct SchedulerLimits {
   size_t queue = 0;        // answers that may wait
   int32_t part = 512;      // tokens of prompts that a pass reads; fewer beside answers under way
   size_t cache_bytes = 0;  // of prompts that were read; 0: none are kept
+  size_t drafts = 0;       // tokens guessed with each of an answer that is made alone; at most 63
 };
 
 struct ServiceOptions {

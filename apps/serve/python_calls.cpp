@@ -86,7 +86,11 @@ class Reader {
     std::string value;
     for (size_t i = 1; i < text_.size(); ++i) {
       if (text_[i] == quote) {
+        // JSON's escapes, where it is JSON.
+        const std::string_view literal = text_.substr(0, i + 1);
         text_.remove_prefix(i + 1);
+        if (quote == '"')
+          if (const std::optional<Json> json = parse_json(literal)) return json;
         return value;
       }
       if (text_[i] == '\\' && i + 1 < text_.size()) {

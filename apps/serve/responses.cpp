@@ -209,12 +209,14 @@ ResponsesRequest read_responses(const Fields& fields, Service& service) {
   Json format = {{"type", "text"}};
   if (const Json* text = fields.object("text"))
     if (const Json* given = Fields(*text, "text.").object("format")) format = *given;
-  request.ask.grammar = choice.required
-                            ? constraint_of_call(choice.tools, service.grammars)
-                            : constraint_of_format(format, format, "text.format", service.grammars);
+  if (!choice.required)
+    request.ask.grammar = constraint_of_format(format, format, "text.format", service.grammars);
   request.streamed = fields.flag("stream", false);
-  ChatPrompt prompt = chat_prompt(service, template_messages(messages_of_input(fields)),
-                                  request.tools, fields.object("chat_template_kwargs"));
+  const Json* variables = fields.object("chat_template_kwargs");
+  ChatPrompt prompt =
+      chat_prompt(service, template_messages(messages_of_input(fields)), request.tools, variables);
+  if (choice.required)
+    constrain_to_call(service, prompt.text, request.tools, variables, request.ask);
   request.thinking = prompt.thinking;
   request.ask.grammar_after = prompt.end_of_thoughts;
   request.ask.ids = std::move(prompt.ids);

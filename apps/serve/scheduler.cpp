@@ -41,7 +41,21 @@ Scheduler::Scheduler(klens_model* model, const SchedulerLimits& limits, Metrics&
   // Answers take a token's room each.
   options.batch = std::min(kSmallPart, limits_.part) + static_cast<int32_t>(limits_.batch);
   pace_ = new_session(model_, options);
+  if (limits_.drafts > 0) check_drafts();
   thread_ = std::thread([this] { loop(); });
+}
+
+// The library knows where it can verify them.
+void Scheduler::check_drafts() {
+  klens_session_options options{};
+  options.size = sizeof options;
+  const SessionHandle probe = new_session(model_, options);
+  std::vector<float> logits(static_cast<size_t>(klens_model_vocab(model_)));
+  try {
+    eval_drafts(probe.get(), {0}, logits.data());
+  } catch (const Failure& e) {
+    if (e.status == KLENS_UNSUPPORTED) throw;  // what else there is, answers tell
+  }
 }
 
 Scheduler::~Scheduler() {
@@ -255,6 +269,13 @@ std::vector<Scheduler::Answer*> Scheduler::fed_this_round() {
 void Scheduler::round() {
   const std::vector<Answer*> fed = fed_this_round();
   if (fed.empty()) return;
+  if (limits_.drafts > 0 && active_.size() == 1 && !fed.front()->reading()) {
+    try {
+      if (draft_round(*fed.front())) return;
+    } catch (const Failure& e) {
+      return fail(*fed.front(), e.status, e.what());
+    }
+  }
   std::vector<klens_session*> sessions;
   std::vector<const int32_t*> ids;
   std::vector<size_t> counts;
@@ -295,8 +316,36 @@ void Scheduler::round() {
   }
 }
 
+// A pass that feeds an answer, beside which there is no other, its token and drafts of what comes
+// next. False: there are no drafts, and nothing was fed. A round of several sessions cannot verify
+// drafts, which a session does alone; their bits are those of rounds, so that an answer may change
+// from one to the other as others come and go.
+bool Scheduler::draft_round(Answer& answer) {
+  const auto vocab = static_cast<size_t>(klens_model_vocab(model_));
+  const auto left = static_cast<size_t>(answer.job.ask->most - answer.usage.made);
+  klens_session* session = answer.session.get();
+  std::vector<int32_t> ids = draft(session, answer.next, std::min(limits_.drafts, left - 1));
+  if (ids.empty()) return false;
+  metrics_.drafted.add(ids.size());
+  ids.insert(ids.begin(), answer.next);
+  drafted_logits_.resize((limits_.drafts + 1) * vocab);
+  const Clock::time_point start = Clock::now();
+  const size_t fed = eval_drafts(session, ids, drafted_logits_.data());
+  metrics_.rounds.observe(seconds_between(start, Clock::now()));
+  for (size_t kept = 0; kept < fed;) {
+    choose(answer, drafted_logits_.data() + kept * vocab);
+    if (answer.over || ++kept == fed) break;
+    if (ids[kept] != answer.next) {
+      rewind(session, klens_session_position(session) - static_cast<int64_t>(fed - kept));
+      break;
+    }
+    metrics_.accepted.add();
+  }
+  return true;
+}
+
 void Scheduler::advance(Answer& answer, size_t fed) {
-  if (!answer.reading()) return choose(answer);
+  if (!answer.reading()) return choose(answer, klens_session_logits(answer.session.get()));
   answer.read += fed;
   if (!answer.cuts.empty() && answer.read == answer.cuts.front().at) {
     checkpoint(answer.session.get());
@@ -326,17 +375,28 @@ void Scheduler::split(Answer& answer) {
       other.sampler = sampler_for(ask, i);
       other.text = text_for(ask);
       if (ask.grammar_after.empty()) constrain(other);
-      choose(other);
+      choose(other, klens_session_logits(other.session.get()));
     } catch (const Failure& e) {
       fail(other, e.status, e.what());
     }
   }
-  choose(answer);
+  choose(answer, klens_session_logits(answer.session.get()));
 }
 
-void Scheduler::choose(Answer& answer) {
+int32_t Scheduler::next_token(Answer& answer, const float* logits) const {
+  klens_sampler* sampler = answer.sampler.get();
+  const std::vector<int32_t>& opening = answer.job.ask->opening;
+  if (!answer.constrained || answer.opened == opening.size())
+    return sample(sampler, logits, static_cast<size_t>(klens_model_vocab(model_)));
+  const int32_t id = opening[answer.opened++];
+  klens_sampler_accept(sampler, id);
+  return id;
+}
+
+// Goes on by logits [vocab].
+void Scheduler::choose(Answer& answer, const float* logits) {
   const Ask& ask = *answer.job.ask;
-  const int32_t id = sample(answer.sampler.get(), answer.session.get());
+  const int32_t id = next_token(answer, logits);
   if (++answer.usage.made == 1) {
     answer.usage.first_token_seconds = seconds_between(answer.job.asked, Clock::now());
     metrics_.first_token.observe(answer.usage.first_token_seconds);
@@ -347,7 +407,7 @@ void Scheduler::choose(Answer& answer) {
   piece.choice = answer.choice;
   if (!ask.ignore_end && klens_model_is_eos(model_, id) != 0)
     return end(answer, std::move(piece), Finish::kStop);
-  if (ask.top_logprobs >= 0) piece.tokens.push_back(score(answer, id));
+  if (ask.top_logprobs >= 0) piece.tokens.push_back(score(answer, id, logits));
   piece.text = answer.text->push(id);
   if (answer.text->stopped() || completes_grammar(answer, id))
     return end(answer, std::move(piece), Finish::kStop);
@@ -376,8 +436,7 @@ bool Scheduler::completes_grammar(Answer& answer, int32_t id) {
 }
 
 // log softmax of the logits.
-Scored Scheduler::score(const Answer& answer, int32_t id) const {
-  const float* logits = klens_session_logits(answer.session.get());
+Scored Scheduler::score(const Answer& answer, int32_t id, const float* logits) const {
   const auto count = static_cast<size_t>(klens_model_vocab(model_));
   const double largest = *std::max_element(logits, logits + count);
   double sum = 0;

@@ -31,6 +31,8 @@ struct Ask {
   size_t first_choice = 0;     // what the first of them is called in pieces
   std::shared_ptr<const klens_grammar> grammar;  // what answers must be; null: anything
   std::string grammar_after;  // it holds for what comes after this text; "": for all
+  // Where it begins to hold, the answer goes on with these tokens, which are no part of its text.
+  std::vector<int32_t> opening;
   bool ignore_end = false;
   bool one_text = false;  // an answer is one text with the prompt
 };
@@ -44,13 +46,14 @@ class Busy : public std::runtime_error {
 // Makes answers, many at once: one thread that owns all sessions and calls the library round by
 // round. A round feeds a token to every answer under way and part of the prompts that are read.
 // Prompts take turns: every other round is the oldest one's alone, so that neither short nor long
-// ones wait for all others. What an answer says depends on its Ask alone, not on others or the
-// cache.
+// ones wait for all others. An answer that is made alone may be fed drafts with its token. What an
+// answer says depends on its Ask alone, not on others, the cache or drafts.
 class Scheduler {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // model has a tokenizer. Both outlive the scheduler.
+  // model has a tokenizer. Both outlive the scheduler. Throws Failure (KLENS_UNSUPPORTED) where
+  // drafts are wanted and the model's device cannot verify them.
   Scheduler(klens_model* model, const SchedulerLimits& limits, Metrics& metrics);
   ~Scheduler();  // drops what is left
   Scheduler(const Scheduler&) = delete;
@@ -83,6 +86,7 @@ class Scheduler {
     size_t read = 0;           // tokens of the prompt
     bool constrained = false;  // the grammar is in force
     std::string before;        // what was said before it is, with special tokens
+    size_t opened = 0;         // tokens of the opening that were said
     int32_t next = 0;          // the token that was chosen and is to be fed
     bool over = false;
     Usage usage;
@@ -93,19 +97,22 @@ class Scheduler {
   using CacheHandle =
       std::unique_ptr<klens_prefix_cache, Freer<klens_prefix_cache, klens_prefix_cache_free>>;
 
+  void check_drafts();
   void loop();
   void admit();
   bool waits_for_another(const Waiting& job);
   void begin(const Waiting& job);
   std::vector<Cut> cuts_of(const Ask& ask, size_t reused, size_t shared) const;
   void round();
+  bool draft_round(Answer& answer);
   std::vector<Answer*> fed_this_round();
   void advance(Answer& answer, size_t fed);
   void split(Answer& answer);
-  void choose(Answer& answer);
+  int32_t next_token(Answer& answer, const float* logits) const;
+  void choose(Answer& answer, const float* logits);
   void constrain(Answer& answer);
   bool completes_grammar(Answer& answer, int32_t id);
-  Scored score(const Answer& answer, int32_t id) const;
+  Scored score(const Answer& answer, int32_t id, const float* logits) const;
   void end(Answer& answer, Piece piece, Finish finish);
   void fail(Answer& answer, klens_status status, const std::string& problem);
   SamplerHandle sampler_for(const Ask& ask, size_t choice) const;
@@ -117,6 +124,7 @@ class Scheduler {
   SchedulerLimits limits_;
   Metrics& metrics_;
   CacheHandle cache_;
+  std::vector<float> drafted_logits_;  // [drafts + 1][vocab]
   SessionHandle pace_;        // is fed nothing; its batch bounds what prompts take of a pass
   std::list<Answer> active_;  // the thread's own, in the order in which they began
   size_t reserved_ = 0;       // choices that begin when their prompt is read

@@ -139,13 +139,14 @@ std::vector<ToolCall> parse_python_tag(std::string_view inside, const Tools& too
 
 const std::vector<ToolStyle>& tool_styles() {
   static const std::vector<ToolStyle> styles = {
-      {"Hermes, Qwen, Granite 4, Nemotron 3", "<tool_call>", "</tool_call>", parse_tagged},
-      {"Nemotron 2", "<TOOLCALL>", "</TOOLCALL>", parse_json_calls},
-      {"Granite 3", "<|tool_call|>", "", parse_json_calls},
-      {"Mistral", "[TOOL_CALLS]", "", parse_mistral},
-      {"Llama 3, tools of its own", "<|python_tag|>", "", parse_python_tag},
-      {"Llama 3, functions", "<function=", "</function>", parse_function},
-      {"LFM2", "<|tool_call_start|>", "<|tool_call_end|>", parse_python_calls},
+      {"Hermes, Qwen, Granite 4, Nemotron 3", "<tool_call>", "</tool_call>", parse_tagged,
+       "\n{\"name\": \""},
+      {"Nemotron 2", "<TOOLCALL>", "</TOOLCALL>", parse_json_calls, "[{\"name\": \""},
+      {"Granite 3", "<|tool_call|>", "", parse_json_calls, "[{\"name\": \""},
+      {"Mistral", "[TOOL_CALLS]", "", parse_mistral, "[{\"name\": \""},
+      {"Llama 3, tools of its own", "<|python_tag|>", "", parse_python_tag, nullptr},
+      {"Llama 3, functions", "<function=", "</function>", parse_function, nullptr},
+      {"LFM2", "<|tool_call_start|>", "<|tool_call_end|>", parse_python_calls, "["},
   };
   return styles;
 }

@@ -45,6 +45,9 @@ struct ToolStyle {
   const char* close;  // what ends them; "": the end of the answer
   // The calls in what stands between; none where it is not a call of these tools.
   std::vector<ToolCall> (*parse)(std::string_view inside, const Tools& tools);
+  // What stands before a call's name as these models usually write it: {"name": " of JSON, or what
+  // name(key=value) has before it. Null: there is no one way.
+  const char* before;
 };
 
 // All of them: they begin differently, so that nobody needs to know which a model was taught.

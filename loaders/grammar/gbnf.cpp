@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "loaders/grammar/characters.h"
+#include "loaders/grammar/json_schema.h"
 #include "loaders/json.h"
 #include "loaders/tokenizer/utf8.h"
 
@@ -14,6 +15,7 @@ namespace {
 
 constexpr int kMostDepth = 200;
 constexpr uint32_t kMostTimes = 1'000'000;
+constexpr size_t kMostSchemas = 1024;
 
 bool is_name(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
@@ -134,10 +136,48 @@ class Parser {
       if (!take(")")) fail("a ( has no ); add it");
       return inner;
     }
+    if (take("%json")) return schema();
     if (c == '<' || c == '!')
       fail("tokens in grammars (<...>, !<...>) are not supported; write the text they stand for");
     if (!is_name(c)) return std::nullopt;
     return grammar_.call(id_of(word()));
+  }
+
+  // A schema's rules; those of the same schema are there once.
+  NodeId schema() {
+    skip(false);
+    const std::string where = name_ + ": line " + std::to_string(line()) + ": %json";
+    const std::string text(json_object_text());
+    const auto [at, added] = schemas_.try_emplace(text, 0);
+    if (added) {
+      if (schemas_.size() > kMostSchemas)
+        fail("has more than " + std::to_string(kMostSchemas) + " schemas; simplify it");
+      at->second = grammar_.include(parse_json_schema(text, where));
+      defined_.resize(grammar_.rules().size(), true);
+      lines_.resize(grammar_.rules().size(), line());
+    }
+    return grammar_.call(at->second);
+  }
+
+  // From { to its }, braces within strings apart. What stands between is for the schema's parser.
+  std::string_view json_object_text() {
+    const size_t begin = at_;
+    size_t depth = 0;
+    bool quoted = false;
+    while (peek() == '{' || depth > 0) {
+      if (at_ >= text_.size()) break;
+      const char c = text_[at_++];
+      if (quoted && c == '\\')
+        ++at_;
+      else if (c == '"')
+        quoted = !quoted;
+      else if (!quoted && c == '{')
+        ++depth;
+      else if (!quoted && c == '}' && --depth == 0)
+        return text_.substr(begin, at_ - begin);
+    }
+    at_ = begin;
+    fail("%json needs a schema in braces behind it: %json {\"type\": \"integer\"}");
   }
 
   // The operators behind an element.
@@ -266,8 +306,9 @@ class Parser {
   size_t at_ = 0;
   Grammar grammar_;
   std::map<std::string, RuleId> ids_;
-  std::vector<bool> defined_;  // by rule
-  std::vector<size_t> lines_;  // by rule: where it is named first
+  std::map<std::string, RuleId> schemas_;  // by their text
+  std::vector<bool> defined_;              // by rule
+  std::vector<size_t> lines_;              // by rule: where it is named first
 };
 
 }  // namespace

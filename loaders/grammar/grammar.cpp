@@ -17,6 +17,22 @@ struct Overloaded : F... {
 template <class... F>
 Overloaded(F...) -> Overloaded<F...>;
 
+// A node of a grammar that is put behind so many nodes and rules of another.
+Node moved(Node node, NodeId nodes, RuleId rules) {
+  const auto all = [&](std::vector<NodeId>& parts) {
+    for (NodeId& part : parts) part += nodes;
+  };
+  std::visit(Overloaded{[](Text&) {}, [](ByteSet&) {}, [](Regular&) {},
+                        [&](Sequence& of) { all(of.parts); }, [&](Choice& of) { all(of.parts); },
+                        [&](Repeat& of) { of.body += nodes; }, [&](Call& of) { of.rule += rules; },
+                        [&](List& of) {
+                          of.separator += nodes;
+                          for (List::Item& item : of.items) item.body += nodes;
+                        }},
+             node);
+  return node;
+}
+
 void for_each_call(const Grammar& grammar, NodeId id, const std::function<void(RuleId)>& found) {
   const auto all = [&](const std::vector<NodeId>& parts) {
     for (const NodeId part : parts) for_each_call(grammar, part, found);
@@ -75,6 +91,14 @@ NodeId Grammar::add(Node node) {
                                              " expressions; simplify it");
   nodes_.push_back(std::move(node));
   return static_cast<NodeId>(nodes_.size() - 1);
+}
+
+RuleId Grammar::include(const Grammar& other) {
+  const auto nodes = static_cast<NodeId>(nodes_.size());
+  const auto rules = static_cast<RuleId>(rules_.size());
+  for (const Node& node : other.nodes_) add(moved(node, nodes, rules));
+  for (const Rule& rule : other.rules_) add_rule(rule.name, rule.body + nodes);
+  return rules + other.start;
 }
 
 bool productive(const Grammar& grammar, NodeId id, const std::vector<bool>& rules) {

@@ -74,6 +74,8 @@ class Grammar {
     rules_.push_back({std::move(name), body});
     return static_cast<RuleId>(rules_.size() - 1);
   }
+  // All rules of another, which call each other as they did; returns the one it starts with.
+  RuleId include(const Grammar& other);
   void define(RuleId rule, NodeId body) { rules_[rule].body = body; }
 
   const Node& node(NodeId id) const { return nodes_[id]; }

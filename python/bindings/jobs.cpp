@@ -122,6 +122,77 @@ Report quantize(const Model& model, const std::string& path, const nb::object& r
       released([&] { return klens::quantize(model, path, options, progress_of(progress)); }));
 }
 
+// What a sweep judges by is its own; how its profile is measured, if none is given, comes with it.
+Report sweep(const Model& model, const nb::object& of, const Text& methods,
+             const std::vector<double>& bpw, const std::vector<int64_t>& file_bytes, int32_t points,
+             const Text& test, const Text& test_name, int32_t test_windows, int32_t generate,
+             int32_t repetitions, int64_t packed_bytes, bool refine, Text text, Text source_name,
+             int32_t ctx, int32_t windows, uint64_t seed, Text formats, Text metrics,
+             Text quantizer, int32_t measured, Text suffix, int64_t memory, Text state_path,
+             bool resume, const ProgressCallable& progress) {
+  Measuring measuring;
+  measuring.text = std::move(text);
+  measuring.source_name = std::move(source_name);
+  measuring.ctx = ctx;
+  measuring.windows = windows;
+  measuring.seed = seed;
+  measuring.formats = std::move(formats);
+  measuring.metrics = std::move(metrics);
+  measuring.quantizer = std::move(quantizer);
+  measuring.measured = measured;
+  measuring.suffix = std::move(suffix);
+  measuring.memory = memory;
+  measuring.state_path = std::move(state_path);
+  measuring.resume = resume;
+  const std::string profile_json = of.is_none() ? "" : to_json(of);
+  const klens_profile_options profiling = measuring.options();
+  auto options = sized<klens_sweep_options>();
+  options.profile_json = of.is_none() ? nullptr : profile_json.c_str();
+  options.profile = &profiling;
+  options.methods = text_or_null(methods);
+  options.bpw = bpw.data();
+  options.bpw_count = bpw.size();
+  options.file_bytes = file_bytes.data();
+  options.file_bytes_count = file_bytes.size();
+  options.points = points;
+  options.text = text_or_null(test);
+  options.text_bytes = test ? test->size() : 0;
+  options.text_name = text_or_null(test_name);
+  options.windows = test_windows;
+  options.generate = generate == 0 ? -1 : generate;
+  options.repetitions = repetitions;
+  options.packed_bytes = packed_bytes;
+  options.refine = refine ? 1 : 0;
+  return report_of(released([&] { return klens::sweep(model, options, progress_of(progress)); }));
+}
+
+Report outliers(const nb::object& scores, const Text& method, int32_t most) {
+  const std::string text = to_json(scores);
+  auto options = sized<klens_outlier_options>();
+  options.method = text_or_null(method);
+  options.most = most;
+  return report_of(released([&] { return klens::outliers(text, options); }));
+}
+
+Rows embed(const Model& model, const std::vector<Ids>& texts, const std::string& pooling,
+           bool normalise, int32_t batch, const ProgressCallable& progress) {
+  constexpr Choice<klens_pooling> kPoolings[] = {{"last", KLENS_POOLING_LAST},
+                                                 {"mean", KLENS_POOLING_MEAN}};
+  auto options = sized<klens_embed_options>();
+  options.pooling = choice(pooling, kPoolings, "pooling");
+  options.normalise = normalise ? 1 : 0;
+  options.batch = batch;
+  std::vector<std::vector<int32_t>> ids;
+  for (const Ids& text : texts) ids.emplace_back(span_of(text).begin(), span_of(text).end());
+  std::vector<float> numbers;
+  released([&] {
+    for (const std::vector<float>& vector :
+         klens::embed(model, ids, options, progress_of(progress)))
+      numbers.insert(numbers.end(), vector.begin(), vector.end());
+  });
+  return rows_of(std::move(numbers), ids.size());
+}
+
 Report bench(const Model& model, int32_t prompt, int32_t generate, int32_t depth, int32_t batch,
              int32_t repetitions, const ProgressCallable& progress) {
   auto options = sized<klens_bench_options>();
@@ -147,6 +218,10 @@ void bind_tables(nb::module_& m) {
   m.def(
       "devices", [] { return table_of(released([] { return devices(); })); },
       "Where models can run on this machine.");
+  m.def(
+      "device_notes", [] { return released([] { return device_notes(); }); },
+      "What devices of this process do otherwise than `devices` says: a line each, \"\" if "
+      "nothing.");
   m.def(
       "inspect",
       [](const std::string& path, bool verify) {
@@ -183,6 +258,8 @@ void bind_scoring(nb::module_& m) {
         released([&] { export_logits(model, span_of(ids), path); });
       },
       "model"_a, "ids"_a, "path"_a, "Writes the logits of a fresh session as safetensors.");
+  m.def("embed_ids", &embed, "model"_a, "texts"_a, "pooling"_a, "normalise"_a, "batch"_a,
+        "progress"_a, "klens.embed, of ids.");
   m.def("bench", &bench, "model"_a, nb::kw_only(), "prompt"_a = 0, "generate"_a = 0, "depth"_a = 0,
         "batch"_a = 0, "repetitions"_a = 0, "progress"_a = nb::none(),
         "Tokens per second of prompts (512 tokens) and of decoding (128).");
@@ -213,6 +290,24 @@ void bind_jobs(nb::module_& m) {
         "metrics"_a = nb::none(), "quantizer"_a = nb::none(), "suffix"_a = nb::none(),
         "memory"_a = 0, "progress"_a = nb::none(),
         "Writes a .klens file by a plan, or measures and plans first; reports what it lost.");
+  m.def("sweep", &sweep, "model"_a, "profile"_a = nb::none(), nb::kw_only(),
+        "methods"_a = nb::none(), "bpw"_a = std::vector<double>(),
+        "file_bytes"_a = std::vector<int64_t>(), "points"_a = 0, "test"_a = nb::none(),
+        "test_name"_a = nb::none(), "test_windows"_a = 0, "generate"_a = 32, "repetitions"_a = 0,
+        "packed_bytes"_a = 0, "refine"_a = false, "text"_a = nb::none(),
+        "source_name"_a = nb::none(), "ctx"_a = 0, "windows"_a = 0, "seed"_a = 0,
+        "formats"_a = nb::none(), "metrics"_a = nb::none(), "quantizer"_a = nb::none(),
+        "measured"_a = -1, "suffix"_a = nb::none(), "memory"_a = 0, "state_path"_a = nb::none(),
+        "resume"_a = false, "progress"_a = nb::none(),
+        "KL, perplexity, bytes and speed over budgets and planning methods: sweep.json. bpw, "
+        "file_bytes: budgets, else `points` (12) of them; test: text to judge plans by, "
+        "test_windows (16) of it, else windows that the profile did not use; generate: tokens "
+        "decoded to time a plan, 0: it is not timed; the rest as profile, which is measured here "
+        "where none is given and then is \"profile\" of the result.");
+  m.def(
+      "outliers", &outliers, "scores"_a, nb::kw_only(), "method"_a = nb::none(), "most"_a = 0,
+      "Layers that stand out by a planning method's rule. scores: a profile, or a table of scores "
+      "by layers in CSV; most: of a module, 0 is all.");
   m.def(
       "rank_agreement",
       [](const nb::object& of) {

@@ -3,11 +3,6 @@
 namespace klens::python {
 namespace {
 
-template <class Enum>
-struct Choice {
-  const char* name;
-  Enum value;
-};
 constexpr Choice<klens_activations> kActivations[] = {{"int8", KLENS_ACTIVATIONS_INT8},
                                                       {"f32", KLENS_ACTIVATIONS_F32},
                                                       {"bf16", KLENS_ACTIVATIONS_BF16}};
@@ -15,16 +10,6 @@ constexpr Choice<klens_kv> kKv[] = {{"default", KLENS_KV_DEFAULT},
                                     {"f32", KLENS_KV_F32},
                                     {"fp16", KLENS_KV_FP16},
                                     {"int8", KLENS_KV_INT8}};
-
-template <class Enum, size_t N>
-Enum choice(const std::string& given, const Choice<Enum> (&choices)[N], const char* what) {
-  std::string names;
-  for (const auto& [name, value] : choices) {
-    if (given == name) return value;
-    names += std::string(names.empty() ? "" : ", ") + name;
-  }
-  throw_bad_argument((std::string(what) + " must be one of " + names).c_str());
-}
 
 // What the library tells goes to the logger "klens".
 void log_notice(std::string_view line) {
@@ -39,13 +24,14 @@ void log_notice(std::string_view line) {
 
 Model open_model(const std::string& path, int32_t threads, const std::string& activations,
                  const std::optional<std::string>& backend, bool verify, const std::string& kv,
-                 int32_t gpu_layers) {
+                 const std::optional<std::string>& chat_template, int32_t gpu_layers) {
   auto options = sized<klens_model_options>();
   options.threads = threads;
   options.activations = choice(activations, kActivations, "activations");
   options.backend = text_or_null(backend);
   options.verify = verify ? 1 : 0;
   options.kv = choice(kv, kKv, "kv");
+  options.chat_template = text_or_null(chat_template);
   options.gpu_layers = gpu_layers;
   return released([&] { return Model(path, options, log_notice); });
 }
@@ -99,19 +85,22 @@ void bind_model(nb::module_& m) {
           "__init__",
           [](Model* self, const std::string& path, int32_t threads, const std::string& activations,
              const std::optional<std::string>& backend, bool verify, const std::string& kv,
-             int32_t gpu_layers) {
-            new (self) Model(open_model(path, threads, activations, backend, verify, kv, gpu_layers));
+             const std::optional<std::string>& chat_template, int32_t gpu_layers) {
+            new (self) Model(open_model(path, threads, activations, backend, verify, kv,
+                                        chat_template, gpu_layers));
           },
           "path"_a, nb::kw_only(), "threads"_a = 0, "activations"_a = "int8",
           "backend"_a = nb::none(), "verify"_a = false, "kv"_a = "default",
-          "gpu_layers"_a = 0,
+          "chat_template"_a = nb::none(), "gpu_layers"_a = 0,
           "Opens a checkpoint folder, a .klens or a .gguf file. threads: 0 is one per core; "
           "activations: int8, f32 or bf16; backend: cpu, opencl or opencl:1; verify: check the "
-          "checksums of a .klens file; kv: default, f32, fp16 or int8; gpu_layers: of a backend other than "
-          "cpu, how many of the first layers it runs, the CPU the others (0: all its; negative: "
-          "none). What a person may want to "
-          "know of it goes to the logger \"klens\".")
+          "checksums of a .klens file; kv: default, f32, fp16 or int8; chat_template: Jinja, in "
+          "place of the model's own; gpu_layers: of a backend other than cpu, how many of the "
+          "first layers it runs, the CPU the others (0: all its; negative: none). What a person "
+          "may "
+          "want to know of it goes to the logger \"klens\".")
       .def_prop_ro("vocab", &Model::vocab, "Logits per position.")
+      .def_prop_ro("hidden_size", &Model::hidden_size, "Numbers of a vector of embed.")
       .def_prop_ro("threads", &Model::threads, "Threads that compute for it.")
       .def_prop_ro("device", &Model::device, "What computes, for people.")
       .def_prop_ro("quantised", &Model::quantised,

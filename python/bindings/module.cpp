@@ -16,6 +16,9 @@ Progress progress_of(const ProgressCallable& callable) {
 }
 
 bool Ids::read(nb::handle source) {
+  // Lists are read into one of these, item by item.
+  array.reset();
+  copied.clear();
   Array view;
   if (nb::ndarray_check(source) && nb::try_cast(source, view, false)) {
     array = std::move(view);
@@ -38,6 +41,16 @@ bool Ids::read(nb::handle source) {
     copied.push_back(id);
   }
   return true;
+}
+
+Rows rows_of(std::vector<float> numbers, size_t rows) {
+  const size_t width = rows == 0 ? 0 : numbers.size() / rows;
+  auto kept = std::make_unique<std::vector<float>>(std::move(numbers));
+  float* data = kept->data();
+  const nb::capsule owner(kept.release(), [](void* vector) noexcept {
+    delete static_cast<std::vector<float>*>(vector);
+  });
+  return Rows(data, {rows, width}, owner);
 }
 
 Report report_of(const std::string& json) {
@@ -69,6 +82,7 @@ NB_MODULE(_klens, m) {
       .def_ro("job_bytes", &ProgressReport::job_bytes,
               "Memory that the job holds at most beside the model's file; 0: unknown.");
   bind_model(m);
+  bind_grammar(m);
   bind_session(m);
   bind_jobs(m);
 }

@@ -12,6 +12,7 @@ namespace klens::python {
 using namespace nb::literals;
 
 void bind_model(nb::module_& m);
+void bind_grammar(nb::module_& m);
 void bind_session(nb::module_& m);
 void bind_jobs(nb::module_& m);
 
@@ -47,6 +48,28 @@ using Table = nb::typed<nb::list, Report>;
 Report report_of(const std::string& json);
 Table table_of(const std::string& json);
 std::string to_json(const nb::object& value);
+
+// What an option's text stands for.
+template <class Enum>
+struct Choice {
+  const char* name;
+  Enum value;
+};
+template <class Enum, size_t N>
+Enum choice(const std::string& given, const Choice<Enum> (&choices)[N], const char* what) {
+  std::string names;
+  for (const auto& [name, value] : choices) {
+    if (given == name) return value;
+    names += std::string(names.empty() ? "" : ", ") + name;
+  }
+  throw_bad_argument((std::string(what) + " must be one of " + names).c_str());
+}
+// "open", "complete" or "finished".
+const char* name_of(klens_grammar_progress progress);
+
+// Numbers [rows][width] as an array that owns them.
+using Rows = nb::ndarray<nb::numpy, float, nb::ndim<2>, nb::c_contig>;
+Rows rows_of(std::vector<float> numbers, size_t rows);
 
 // NULL where there is none.
 inline const char* text_or_null(const std::optional<std::string>& text) {

@@ -29,8 +29,10 @@ class OwnedSession {
   std::atomic_flag flag_ = ATOMIC_FLAG_INIT;
 };
 
+constexpr size_t kMostDrafts = 63;  // klens_session_eval_drafts: 64 with the token before them
+
 using Logits = nb::ndarray<nb::numpy, const float, nb::ndim<1>, nb::c_contig>;
-using AllLogits = nb::ndarray<nb::numpy, float, nb::ndim<2>, nb::c_contig>;
+using SomeLogits = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 // A view, which keeps the session alive: its logits lie at one address.
 Logits logits_of(nb::handle self) {
@@ -44,16 +46,23 @@ Logits logits_of(nb::handle self) {
   });
 }
 
-// Owned by the array.
-AllLogits eval_all(OwnedSession& self, const Ids& ids, const ProgressCallable& progress) {
-  auto logits = std::make_unique<std::vector<float>>(self.use(
-      [&](Session& session) { return session.eval_all(span_of(ids), progress_of(progress)); }));
-  const size_t count = span_of(ids).size(), vocab = logits->size() / count;
-  float* data = logits->data();
-  const nb::capsule owner(logits.release(), [](void* vector) noexcept {
-    delete static_cast<std::vector<float>*>(vector);
+Rows eval_all(OwnedSession& self, const Ids& ids, const ProgressCallable& progress) {
+  std::vector<float> logits = self.use(
+      [&](Session& session) { return session.eval_all(span_of(ids), progress_of(progress)); });
+  return rows_of(std::move(logits), span_of(ids).size());
+}
+
+// The logits behind those tokens that were fed.
+Rows eval_drafts(OwnedSession& self, const Ids& ids) {
+  std::vector<float> logits;
+  const size_t fed = self.use([&](Session& session) {
+    const auto vocab = static_cast<size_t>(session.model().vocab());
+    logits.resize(span_of(ids).size() * vocab);
+    const size_t count = session.eval_drafts(span_of(ids), logits);
+    logits.resize(count * vocab);
+    return count;
   });
-  return AllLogits(data, {count, vocab}, owner);
+  return rows_of(std::move(logits), fed);
 }
 
 // Several sessions of one call.
@@ -95,7 +104,7 @@ void bind_sampler(nb::module_& m) {
           "__init__",
           [](Sampler* self, float temperature, int32_t top_k, float top_p, float min_p,
              float repeat_penalty, int32_t repeat_last_n, uint64_t seed,
-             const std::optional<Tokenizer>& tokenizer) {
+             const std::optional<Tokenizer>& tokenizer, const Grammar* grammar) {
             auto options = sized<klens_sampler_options>();
             options.temperature = temperature;
             options.top_k = top_k;
@@ -106,21 +115,36 @@ void bind_sampler(nb::module_& m) {
             options.seed = seed;
             Sampler made(options);
             if (tokenizer) made.use_tokenizer(tokenizer);
+            if (grammar != nullptr) made.use_grammar(grammar);
             new (self) Sampler(std::move(made));
           },
           nb::kw_only(), "temperature"_a = 0.0f, "top_k"_a = 0, "top_p"_a = 1.0f, "min_p"_a = 0.0f,
           "repeat_penalty"_a = 1.0f, "repeat_last_n"_a = 64, "seed"_a = 0,
-          "tokenizer"_a = nb::none(),
+          "tokenizer"_a = nb::none(), "grammar"_a = nb::none(),
           "temperature: 0 takes the likeliest; top_k, top_p, min_p: what is kept, 0, 1 and 0 are "
           "all; repeat_penalty: 1 is off; tokenizer: ids that it has no token for are never "
-          "chosen.")
+          "chosen; grammar: as use_grammar.")
       .def("accept", &Sampler::accept, "id"_a, "Counts a token as recent, for the repeat penalty.")
       .def(
           "sample",
           [](Sampler& self, OwnedSession& session) {
             return session.look([&](Session& of) { return self.sample(of); });
           },
-          "session"_a, "The next token, by the session's logits. It is not fed.");
+          "session"_a, "The next token, by the session's logits. It is not fed.")
+      .def(
+          "sample_logits",
+          [](Sampler& self, const SomeLogits& logits) {
+            return self.sample({logits.data(), logits.size()});
+          },
+          "logits"_a, "The same by logits [vocab], as Session.eval_drafts gives them.")
+      .def(
+          "use_grammar", &Sampler::use_grammar, "grammar"_a.none(),
+          "From the next token on the text of what is chosen keeps to the grammar, and a turn ends "
+          "only where that text is complete; None: anything may be chosen.")
+      .def_prop_ro(
+          "grammar_progress", [](const Sampler& self) { return name_of(self.grammar_progress()); },
+          "How far that text is: see GrammarState.progress. Where it is \"finished\" nothing is "
+          "left to choose.");
 }
 
 void bind_prefix_cache(nb::module_& m) {
@@ -161,6 +185,19 @@ void bind_feeding(nb::class_<OwnedSession>& c) {
           "ids"_a, "progress"_a = nb::none(),
           "Makes the session one that was fed exactly these tokens: goes back to where it agrees "
           "and feeds the rest. How many it did not have to feed.")
+      .def(
+          "draft",
+          [](OwnedSession& self, int32_t next, size_t most) {
+            if (most > kMostDrafts) throw_bad_argument("most must be from 0 to 63");
+            return self.look([&](Session& s) { return s.draft(next, most); });
+          },
+          "next"_a, "most"_a = 4,
+          "What followed the session's tokens and `next`, which is not fed yet, when they came "
+          "before: at most so many tokens, often none.")
+      .def("eval_drafts", &eval_drafts, "ids"_a,
+           "Feeds a token and drafts behind it in one pass; the logits after each, [fed, vocab], "
+           "have the bits of feeding them one by one. rewind can go behind any of them until more "
+           "is fed.")
       .def_prop_ro("logits", &logits_of,
                    "After the last token fed, [vocab], read-only and not copied: the array shows "
                    "what the session holds, so it changes when the session is fed again; "

@@ -175,6 +175,60 @@ TEST_CASE("choices of one prompt are answers with seeds of their own", "[schedul
   }
 }
 
+TEST_CASE("drafts show in no answer, whoever comes and goes meanwhile", "[scheduler]") {
+  const ModelHandle model = demo_model();
+  Metrics without, with;
+  const SchedulerLimits limits = {.batch = 4, .queue = 64, .part = 64, .cache_bytes = 1 << 26};
+  Scheduler plain(model.get(), limits, without);
+  std::vector<Ask> asks;
+  const std::vector<int32_t> line = some_ids(30, 6);
+  std::vector<int32_t> repeats;
+  for (int i = 0; i < 5; ++i) repeats.insert(repeats.end(), line.begin(), line.end());
+  for (uint64_t i = 0; i < 8; ++i) {
+    asks.push_back(ask_for(i % 2 == 0 ? repeats : some_ids(70, i), 60, i));
+    asks.back().sampler.temperature = i < 4 ? 0.0f : 0.3f;  // the likeliest text repeats itself
+    if (i % 3 == 0) asks.back().sampler.repeat_penalty = 1.2f;
+    asks.back().top_logprobs = 2;
+  }
+  // Texts that end within a pass: at a stop string, at their last token, where a grammar ends.
+  asks.push_back(asks[0]);
+  asks.back().stops = {alone(plain, asks[0]).text.substr(40, 4)};
+  asks.push_back(asks[0]);
+  asks.back().most = 37;
+  asks.push_back(asks[0]);
+  asks.back().grammar = std::shared_ptr<const klens_grammar>(
+      new_grammar(model.get(), KLENS_GRAMMAR_GBNF, "root ::= (\"on and \"){8}", "test").release(),
+      klens_grammar_free);
+  std::vector<Said> want;
+  for (const Ask& ask : asks) want.push_back(alone(plain, ask));
+  CHECK(without.drafted.value() == 0);
+
+  SchedulerLimits drafting = limits;
+  drafting.drafts = GENERATE(size_t{1}, size_t{4}, size_t{63});
+  CAPTURE(drafting.drafts);
+  Scheduler drafts(model.get(), drafting, with);
+  for (size_t i = 0; i < asks.size(); ++i) {
+    CAPTURE(i);
+    const Said said = alone(drafts, asks[i]);
+    CHECK(said.same(want[i]));
+    CHECK(said.finish == want[i].finish);
+    CHECK(said.usage.made == want[i].usage.made);
+  }
+  const uint64_t drafted = with.drafted.value(), accepted = with.accepted.value();
+  CHECK(accepted > 30);
+  CHECK(drafted >= accepted);
+  // Alone and in company by turns.
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> clients;
+  for (size_t i = 0; i < asks.size(); ++i)
+    clients.emplace_back([&, i] {
+      std::this_thread::sleep_for(i * 20ms);
+      if (!alone(drafts, asks[i]).same(want[i])) ++wrong;
+    });
+  for (std::thread& client : clients) client.join();
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("a full queue refuses, and what nobody wants is dropped", "[scheduler]") {
   const ModelHandle model = demo_model();
   Metrics metrics;

@@ -223,6 +223,31 @@ class HostileClients(unittest.TestCase):
             self.assertEqual(told["usage"]["completion_tokens"], 1000)
 
 
+class Drafts(unittest.TestCase):
+    def test_drafts_show_in_metrics_alone(self):
+        body = {"prompt": "one two three four five six seven eight. " * 4, "max_tokens": 60, "temperature": 0, "logprobs": 1}
+        with Served() as plain:
+            wanted = plain.ask(body)["choices"]
+            self.assertEqual(plain.metric("klens_drafted_tokens_total"), 0)
+        with Served("--draft", "ngram", "--draft-tokens", "6") as served:
+            self.assertEqual(served.ask(body)["choices"], wanted)
+            accepted = served.metric("klens_accepted_drafts_total")
+            self.assertGreater(accepted, 0)
+            self.assertGreaterEqual(served.metric("klens_drafted_tokens_total"), accepted)
+
+    def test_a_device_that_cannot_verify_them_is_refused_at_the_start(self):
+        program = os.environ["KLENS_PROGRAM"]
+        devices = json.loads(subprocess.run([program, "devices", "--json"], capture_output=True, check=True).stdout)
+        rows = devices["devices"] if isinstance(devices, dict) else devices
+        if not any(row["backend"].startswith("opencl") and row["best"] for row in rows):
+            self.skipTest("there is no OpenCL device")
+        made = subprocess.run([program, "serve", MODEL, "--port", "0", "--backend", "opencl", "--draft", "ngram", "-q"],
+                              capture_output=True, text=True, timeout=600)
+        self.assertEqual(made.returncode, 1)
+        self.assertEqual(len(made.stderr.splitlines()), 1, made.stderr)
+        self.assertIn("drafts", made.stderr)
+
+
 class ManyClients(unittest.TestCase):
     def test_no_answer_is_lost_mixed_up_or_changed(self):
         chance = random.Random(1)

@@ -133,6 +133,12 @@ def test_a_tool_that_must_be_called(client):
     call = made.choices[0].message.tool_calls[0].function
     assert made.choices[0].finish_reason == "tool_calls" and call.name == "get_weather"
     assert json.loads(call.arguments)["place"] in ("Paris", "Lyon")
+    now = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
+    named = {"type": "function", "function": {"name": "now"}}
+    chunks = client.chat.completions.create(model="wiki-chat", messages=MESSAGES, tools=[tool, now], tool_choice=named,
+                                            stream=True)
+    calls = [call for chunk in chunks for choice in chunk.choices for call in choice.delta.tool_calls or []]
+    assert [(call.function.name, json.loads(call.function.arguments)) for call in calls] == [("now", {})]
     flat = {"type": "function", **tool["function"]}
     made = client.responses.create(model="wiki-chat", input="Rain?", tools=[flat], tool_choice="required")
     assert made.output[0].type == "function_call" and json.loads(made.output[0].arguments)["place"] in ("Paris", "Lyon")

@@ -50,6 +50,26 @@ TEST_CASE("grammars take the texts of their language and no others", "[grammar]"
   for (const LanguageCase& test : kCases) check_language(of(test.source), test);
 }
 
+TEST_CASE("schemas within a grammar", "[grammar]") {
+  const Matcher two = of(
+      "root ::= \"<\" (%json {\"type\":\"integer\", \"maximum\": 99, \"minimum\": 0} | name) \">\" "
+      "root?\n"
+      "name ::= %json {\"$ref\": \"#/$defs/a\", \"$defs\": {\"a\": {\"enum\": [\"}\", "
+      "\"\\\"{\"]}}}\n");
+  for (const char* text : {"<7>", "<99><0>", "<\"}\">", "<\"\\\"{\"><3>"})
+    CHECK(accepts(two, text));
+  for (const char* text : {"<>", "<100>", "<7", "7", "<\"{\">", "<[]>"})
+    CHECK_FALSE(accepts(two, text));
+  // Each list is as long as its schema says, wherever it stands.
+  const Matcher lists =
+      of("root ::= %json "
+         "{\"type\":\"array\",\"items\":{\"type\":\"null\"},\"minItems\":1,\"maxItems\":1} "
+         "%json {\"type\":\"array\",\"items\":{\"type\":\"null\"},\"minItems\":2,\"maxItems\":2}*");
+  for (const char* text : {"[null]", "[null][null,null]", "[null][null,null][null,null]"})
+    CHECK(accepts(lists, text));
+  for (const char* text : {"", "[null,null]", "[null][null]"}) CHECK_FALSE(accepts(lists, text));
+}
+
 TEST_CASE("counted repetitions hold their bounds", "[grammar]") {
   const Matcher start = of(R"(root ::= "[" [a-z]{1990,2000} "]")");
   for (const size_t count : {1989u, 1990u, 1995u, 2000u, 2001u}) {
@@ -167,6 +187,11 @@ TEST_CASE("grammars that cannot be used are refused with their line", "[grammar]
       {"root ::= []", "no finite text"},
       {std::string("root ::= ") + std::string(300, '(') + "\"a\"", "nested deeper"},
       {"root ::= ((([a-z]{1000}){1000}){1000}){1000}", ""},
+      {"root ::= \"a\"\nb ::= %json", "line 2: %json needs a schema"},
+      {"root ::= %json {\"type\": \"integer\"", "%json needs a schema"},
+      {"root ::= %json true", "%json needs a schema"},
+      {"root ::= %json {\"not\": {}}", "line 1: %json"},
+      {"root ::= %json {\"type\": }", "line 1: %json"},
   };
   for (const auto& [gbnf, said] : cases) {
     INFO(gbnf);

@@ -50,9 +50,81 @@ def test_a_turn_ends_at_the_models_own_stop(model, session):
     assert "".join(got) == "" and got.finish_reason == "stop" and got.ids == [0]
 
 
+REPEATS = "one two three four five six seven eight nine ten. " * 4
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.7, "seed": 5, "repeat_penalty": 1.1}])
+@pytest.mark.parametrize("count", [1, 4, 63])
+def test_drafts_do_not_show_in_the_text(model, session, options, count):
+    plain = klens.generate(session, REPEATS, max_tokens=50, sampler=klens.Sampler(**options))
+    wanted = "".join(plain)
+    other = klens.Session(model)
+    drafted = klens.generate(other, REPEATS, max_tokens=50, sampler=klens.Sampler(**options), draft="ngram",
+                             draft_tokens=count)
+    assert "".join(drafted) == wanted and drafted.ids == plain.ids
+    assert drafted.finish_reason == plain.finish_reason
+    assert 0 < drafted.drafted >= drafted.accepted >= 0 == plain.drafted
+    assert other.ids == session.ids
+    assert (other.logits == session.logits).all()
+    # What comes after the text is the same too.
+    ids = drafted.ids[-1:]
+    session.eval(ids)
+    other.eval(ids)
+    assert (other.logits == session.logits).all()
+
+
+def test_right_drafts_are_accepted_and_save_passes(model):
+    class Repeats:  # chooses as if the model had the text by heart
+        def __init__(self, ids):
+            self.left = list(ids)
+
+        def sample(self, of):
+            return self.left.pop(0)
+
+        def sample_logits(self, logits):
+            return self.left.pop(0)
+
+    line = model.tokenizer.tokenize("one two three four five six seven eight", add_special=False)
+    session = klens.Session(model)
+    pieces = list(klens.generate(session, line * 3, max_tokens=2 * len(line), sampler=Repeats(line * 2), draft="ngram"))
+    drafts = klens.generate(klens.Session(model), line * 3, max_tokens=2 * len(line), sampler=Repeats(line * 2),
+                            draft="ngram")
+    assert "".join(drafts) == "".join(pieces) and drafts.accepted == drafts.drafted > len(line)
+    assert len(pieces) < 2 * len(line)
+    assert session.ids == (line * 5)[:-1]
+    # A text that ends within a pass leaves nothing fed behind it.
+    stopped = klens.Session(model)
+    found = klens.generate(stopped, line * 3, max_tokens=2 * len(line), sampler=Repeats(line * 2), draft="ngram",
+                           stop=["five"])
+    "".join(found)
+    assert found.finish_reason == "stop" and stopped.ids == line * 3 + found.ids[:-1]
+
+
+def test_sessions_draft_and_verify(model):
+    ids = model.tokenizer.tokenize("one two three four. one two three four. one two three", add_special=False)
+    session = klens.Session(model)
+    session.eval(ids[:-1])
+    drafts = session.draft(ids[-1], 3)
+    assert drafts and len(drafts) <= 3
+    logits = session.eval_drafts(ids[-1:] + drafts)
+    assert logits.shape == (1 + len(drafts), model.vocab)
+    alone = klens.Session(model)
+    alone.eval(ids[:-1])
+    for row, token in zip(logits, ids[-1:] + drafts):
+        alone.eval([token])
+        assert (alone.logits == row).all()
+    session.rewind(len(ids))
+    assert session.ids == ids and (session.logits == logits[0]).all()
+    assert klens.Session(model).draft(1) == []
+    for wrong in (lambda: session.draft(1, 64), lambda: session.eval_drafts([]), lambda: session.eval_drafts([1] * 65)):
+        with pytest.raises(klens.BadArgument):
+            wrong()
+
+
 def test_odd_arguments(model, session):
     assert "".join(klens.generate(session, "x", max_tokens=0)) == ""
-    for arguments in ({"max_tokens": -1}, {"stop": "text"}, {"stop": [""]}):
+    for arguments in ({"max_tokens": -1}, {"stop": "text"}, {"stop": [""]}, {"draft": "model"},
+                      {"draft_tokens": 0}, {"draft_tokens": 64}):
         with pytest.raises(klens.BadArgument):
             klens.generate(session, "x", **arguments)
     with pytest.raises(klens.BadArgument):

@@ -55,6 +55,31 @@ def test_profile_plan_quantize(model, profile, tmp_path):
     assert not (tmp_path / "never.klens").exists()
 
 
+def test_sweep(model, profile):
+    report = klens.sweep(model, profile, bpw=[5, 7], test=TEXT,
+                         test_name="a text", test_windows=1, generate=0, text=TEXT)
+    assert report["klens_sweep"] == 1 and report["evaluation"]["text"] == "a text"
+    assert len(report["points"]) == 2 * len(report["methods"]) and "profile" not in report
+    assert len({json.dumps(point["budget"]) for point in report["points"]}) == 2
+    assert any(point["kl"] >= 0 for point in report["points"] if "kl" in point)
+    seen = []
+    measured = klens.sweep(model, methods=report["methods"][0], points=2, generate=0, test_windows=1, refine=False,
+                           progress=lambda p: seen.append(p.stage), **{**MEASURING, "windows": 1})
+    assert len(measured["points"]) == 2 and measured["profile"]["klens_profile"] == 1 and seen
+    with pytest.raises(klens.Error, match="abacus"):
+        klens.sweep(model, profile, methods="abacus", text=TEXT)
+    with pytest.raises(klens.Interrupted):
+        klens.sweep(model, profile, bpw=[5], test=TEXT, text=TEXT, progress=lambda p: True)
+
+
+def test_outliers(model, profile):
+    report = klens.outliers(profile)
+    assert report["method"] and report["modules"]
+    assert all(len(module["layers"]) <= 1 for module in klens.outliers(profile, most=1)["modules"])
+    with pytest.raises(klens.BadArgument):
+        klens.outliers(profile, method="uniform")
+
+
 def test_logits_in_a_file(model, tmp_path):
     path = tmp_path / "logits.safetensors"
     klens.export_logits(model, [1, 2, 3], str(path))

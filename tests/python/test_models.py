@@ -21,14 +21,16 @@ def test_what_there_is():
     assert "kl" in [row["name"] for row in klens.metrics()]
     assert "uniform" in [row["name"] for row in klens.plan_methods()]
     assert klens.devices()[0]["backend"] == "cpu"
+    assert klens.device_notes() == ""
     assert klens.isa() in ("scalar", "avx2", "avxvnni", "avx512", "amx")
 
 
-def test_a_model_tells_what_it_is(model):
+def test_a_model_tells_what_it_is(model, folder):
     assert (model.vocab, model.bos, model.context_length) == (4096, 0, 0)
     assert model.threads >= 1 and model.device.startswith("cpu ")
     assert (model.quantised, model.left_out, model.tokenizer_error) == ("", "", "")
     assert model.is_eos(0) and not model.is_eos(5) and not model.is_eos(-1)
+    assert model.hidden_size == klens.inspect(folder)["d_model"]
     assert not model.has_chat_template
 
 
@@ -102,12 +104,14 @@ def test_a_tokenizer_and_a_decoder_outlive_their_model(folder):
     assert "".join(map(decoder.push, ids)) + decoder.finish() == "town"
 
 
-def test_chat_prompts(model, chat_model):
+def test_chat_prompts(model, chat_model, folder):
     messages = [{"role": "user", "content": "Hé"}]
     assert chat_model.has_chat_template
     assert chat_model.chat_prompt(messages) == "<user>Hé<assistant>"
     assert chat_model.chat_prompt(messages, add_generation_prompt=False) == "<user>Hé"
     assert chat_model.chat_prompt(messages, who="klens") == "<user>Hé<klens>"
+    other = klens.Model(folder, chat_template="{{ messages[0].content }}!")
+    assert other.chat_prompt(messages) == "Hé!"
     with pytest.raises(klens.Unsupported, match="chat template"):
         model.chat_prompt(messages)
     with pytest.raises(klens.Error):

@@ -140,6 +140,9 @@ def test_sessions_together(model):
     klens.sessions_eval([(a, IDS[:20]), (b, IDS[5:6])])
     assert np.array_equal(a.logits, logits_after(model, IDS[:20]))
     assert np.array_equal(b.logits, logits_after(model, IDS[5:6]))
+    c, d, e = klens.Session(model), klens.Session(model), klens.Session(model)  # ids in arrays and lists, by turns
+    klens.sessions_eval([(c, np.array(IDS[:20], np.int32)), (d, IDS[5:6]), (e, IDS[:3])])
+    assert (c.ids, d.ids, e.ids) == (IDS[:20], IDS[5:6], IDS[:3])
     long = IDS * 4
     fed = klens.sessions_round([(a, long), (b, IDS[:1]), (klens.Session(model), [])])
     assert fed[1] == (1, None) and fed[2] == (0, None) and 0 < fed[0][0] < 800

@@ -20,6 +20,14 @@ def use(path: str) -> str:
     report: dict[str, object] = klens.perplexity(model, "text", ctx=16)
     klens.sessions_eval([(session, [best])])
     text: str = "".join(klens.generate(session, "text", sampler=klens.Sampler(temperature=0.5)))
+    grammar: klens.Grammar = klens.Grammar.json_schema(model, {"type": "integer"})
+    number: klens.Generation = klens.generate(session, "text", grammar=grammar, draft="ngram", draft_tokens=2)
+    state = klens.GrammarState(grammar)
+    session.logits[~state.mask()].max()
+    klens.Sampler(grammar=grammar).use_grammar(None)
+    cosine: float = float(np.dot(*klens.embed(model, ["one", [2]], pooling="mean", normalise=True)))
+    klens.sweep(model, bpw=[4.5], text=text)
+    text += "".join(number) + state.progress + str(cosine)
     try:
         model.chat_prompt([{"role": "user", "content": text}], enable_thinking=False)
     except klens.Unsupported as error:

@@ -119,8 +119,8 @@ KLENS_API const char* klens_plan_methods(void);
    "memory" (bytes),"units" (cores, or compute units),"features":[{"name","about","has","uses"
    (KLENS_ISA and KLENS_OPENCL_FEATURES leave some out)}]}] */
 KLENS_API klens_status klens_devices(char** json, klens_error* error);
-/* What devices of this process do otherwise than klens_devices says, since a driver failed to compile
-   it or computed it wrongly: a line each, "" if nothing. Known when it was first used. */
+/* What devices of this process do otherwise than klens_devices says, since a driver failed to
+   compile it or computed it wrongly: a line each, "" if nothing. Known when it was first used. */
 KLENS_API klens_status klens_device_notes(char** text, klens_error* error);
 
 /* ---- models ---------------------------------------------------------------------------------- */
@@ -420,7 +420,8 @@ KLENS_API klens_status klens_sampler_sample_logits(klens_sampler* sampler, const
 /* ---- constrained output ---------------------------------------------------------------------- */
 
 typedef enum klens_grammar_kind {
-  KLENS_GRAMMAR_GBNF = 0,        /* a grammar in llama.cpp's notation; texts begin with `root` */
+  KLENS_GRAMMAR_GBNF = 0,        /* a grammar in llama.cpp's notation; texts begin with `root`.
+                                    %json {...} in it is JSON that the schema allows */
   KLENS_GRAMMAR_JSON_SCHEMA = 1, /* a JSON value that a JSON schema allows */
   KLENS_GRAMMAR_JSON_OBJECT = 2  /* any JSON object; no text is read */
 } klens_grammar_kind;
