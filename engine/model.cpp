@@ -226,7 +226,9 @@ KvCache Model::make_cache(size_t index) const {
 
 std::string Model::level() const {
   if (!front_) return device_->level();
-  return device_->level() + ", the first " + std::to_string(front_->layers) + " layers on " +
+  const std::string layers =
+      front_->layers == 1 ? "layer" : std::to_string(front_->layers) + " layers";
+  return device_->level() + ", the first " + layers + " on " +
          front_->device->name() + " " + front_->device->level();
 }
 

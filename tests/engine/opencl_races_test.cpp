@@ -56,6 +56,7 @@ TEST_CASE("kernels neither race nor leave their buffers", "[.][races]") {
   ::setenv("OCL_ICD_VENDORS", folder.path().c_str(), 1);
   ::setenv("XDG_CACHE_HOME", folder.path().c_str(), 1);
   ::setenv("OCLGRIND_DATA_RACES", "1", 1);
+  ::setenv("KLENS_OPENCL_CHECKSUM", "on", 1);  // so that its kernel is run
   ::setenv("OCLGRIND_MAX_ERRORS", "5", 1);
   ::setenv("OCLGRIND_LOG", (folder / "log").c_str(), 1);
   OpenClInfo info = opencl_devices().front();

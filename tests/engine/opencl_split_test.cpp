@@ -66,7 +66,7 @@ TEST_CASE("each device runs its own layers", "[opencl][split]") {
   CHECK(model.front()->blocks == 2);  // attention and an MLP
   CHECK(std::string_view(model.device().name()) == "cpu");
   CHECK(std::string_view(model.front()->device->name()) == "opencl");
-  CHECK_THAT(model.level(), Catch::Contains("the first 1 layers on opencl"));
+  CHECK_THAT(model.level(), Catch::Contains("the first layer on opencl"));
   for (size_t u = 0; u < model.units().size(); ++u) {
     const bool there = model.front()->weights[u].view.data != nullptr;
     CHECK(there ==

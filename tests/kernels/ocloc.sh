@@ -46,7 +46,7 @@ for layout in 4 5 6 7 8 9; do
 done
 # This compiler does not know dot products of bytes by their name; it makes its instruction of what the portable
 # way says. Only these have anything to do with division.
-others=(probe)
+others=(checksum probe)
 for variant in elementwise norm activations scan scores attention "attention -DKV=0" "attention -DKV=1" \
                "attention -DKV=2"; do
   others+=("$variant" "$variant -DROUNDED_DIVISION -cl-fp32-correctly-rounded-divide-sqrt")

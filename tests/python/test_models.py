@@ -49,6 +49,7 @@ def test_inspect(folder, tmp_path):
         (klens.BadArgument, ValueError, {"threads": -1}),
         (klens.BadArgument, ValueError, {"activations": "int4"}),
         (klens.BadArgument, ValueError, {"kv": ""}),
+        (klens.BadArgument, ValueError, {"gpu_layers": 1}),
         (klens.Unsupported, klens.Error, {"backend": "abacus"}),
     ],
 )
