@@ -100,17 +100,16 @@ void bind_model(nb::module_& m) {
           [](Model* self, const std::string& path, int32_t threads, const std::string& activations,
              const std::optional<std::string>& backend, bool verify, const std::string& kv,
              int32_t gpu_layers) {
-            new (self) Model(open_model(path, threads, activations, backend, verify, kv, gpu_layers));
+            new (self)
+                Model(open_model(path, threads, activations, backend, verify, kv, gpu_layers));
           },
           "path"_a, nb::kw_only(), "threads"_a = 0, "activations"_a = "int8",
-          "backend"_a = nb::none(), "verify"_a = false, "kv"_a = "default",
-          "gpu_layers"_a = 0,
+          "backend"_a = nb::none(), "verify"_a = false, "kv"_a = "default", "gpu_layers"_a = 0,
           "Opens a checkpoint folder, a .klens or a .gguf file. threads: 0 is one per core; "
           "activations: int8, f32 or bf16; backend: cpu, opencl or opencl:1; verify: check the "
-          "checksums of a .klens file; kv: default, f32, fp16 or int8; gpu_layers: of a backend other than "
-          "cpu, how many of the first layers it runs, the CPU the others (0: all its; negative: "
-          "none). What a person may want to "
-          "know of it goes to the logger \"klens\".")
+          "checksums of a .klens file; kv: default, f32, fp16 or int8; gpu_layers: of a backend "
+          "other than cpu, how many of the first layers it runs, the CPU the others (0: all; "
+          "negative: none). What a person may want to know of it goes to the logger \"klens\".")
       .def_prop_ro("vocab", &Model::vocab, "Logits per position.")
       .def_prop_ro("threads", &Model::threads, "Threads that compute for it.")
       .def_prop_ro("device", &Model::device, "What computes, for people.")
