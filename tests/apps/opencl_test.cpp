@@ -4,14 +4,11 @@
 
 #include "tests/apps/run_program.h"
 #include "tests/skipped.h"
-#include "tests/testing.h"
 
 namespace klens {
 namespace {
 
 using namespace klens::testing;
-
-const std::string kModel = demo_model();
 
 bool has_opencl() {
   const nlohmann::json devices = run_json({"devices", "--json"})["devices"];
