@@ -9,8 +9,9 @@ namespace {
 constexpr std::string_view kName = "klens_probe", kKey = "klens_key", kValue = "klens_value";
 constexpr std::string_view kParameter = "<parameter=", kEndParameter = "</parameter>";
 
-const CallSyntax kBare = {
-    .marker = "", .before = "{\"name\": \"", .between = "\", \"arguments\": ", .after = "}"};
+CallSyntax bare_syntax() {
+  return {.marker = "", .before = "{\"name\": \"", .between = "\", \"arguments\": ", .after = "}"};
+}
 
 // What closes the brackets of JSON that are open behind this text.
 std::string closing_of(std::string_view text) {
@@ -289,8 +290,8 @@ CallSyntax usual_syntax(std::string_view prompt, const std::vector<std::string>&
     if (style == nullptr && one.before != nullptr &&
         std::find(known.begin(), known.end(), one.open) != known.end())
       style = &one;
-  if (style == nullptr) return kBare;
-  CallSyntax syntax = kBare;
+  if (style == nullptr) return bare_syntax();
+  CallSyntax syntax = bare_syntax();
   syntax.marker = style->open;
   syntax.before = style->before;
   syntax.after = "";
@@ -304,7 +305,7 @@ CallSyntax usual_syntax(std::string_view prompt, const std::vector<std::string>&
 }
 
 CallGrammar grammar_of_call(const CallSyntax& given, const Tools& tools) {
-  const CallSyntax& syntax = can_hold(given, tools) ? given : kBare;
+  const CallSyntax syntax = can_hold(given, tools) ? given : bare_syntax();
   CallGrammar grammar;
   grammar.opening = syntax.marker;
   const bool special = syntax.between.find("[ARGS]") != std::string::npos;
