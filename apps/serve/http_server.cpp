@@ -127,6 +127,8 @@ int HttpServer::bind() {
   if (port <= 0)
     throw Error("cannot listen on " + options_.host + ":" + std::to_string(options_.port) +
                 ": the port is taken, or the address is not this machine's; give --port, --host");
+  // httplib lets five wait to be accepted. More at once on a busy machine would be reset.
+  ::listen(svr_sock_, SOMAXCONN);
   options_.port = port;
   return port;
 }

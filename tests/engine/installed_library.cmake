@@ -45,9 +45,11 @@ if(NOT dynamic MATCHES "SONAME[^\n]*\\[libklens\\.so\\.${CMAKE_MATCH_1}\\]")
   message(FATAL_ERROR "the SONAME has not the major version ${CMAKE_MATCH_1} of klens.h: ${dynamic}")
 endif()
 
-# What calls could leave to one another in memory: constants, facts about the machine that are found once (fallbacks: what its drivers get wrong), threads' own
-# scratch, the memory held back for when there is none, and the number in a temporary file's name.
+# What calls could leave to one another in memory: constants, facts about the machine that are found once (fallbacks: what
+# its drivers get wrong), threads' own scratch, the memory held back for when there is none, and the number in a temporary
+# file's name.
 execute_process(COMMAND nm -C ${lib}/libklens.so OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
+string(REPLACE "[abi:cxx11]" "" symbols "${symbols}")
 string(REGEX MATCHALL "[0-9a-f]+ [bBdD] klens::[^\n]*" state "${symbols}")
 list(FILTER state EXCLUDE REGEX "::k[A-Z][A-Za-z0-9]*$")
 list(FILTER state EXCLUDE REGEX "::(kinds|kernel|features|api|alone|fallbacks|fallbacks_mutex)$|klens::thread_owned<|::(small_part|large_part|previous|installed)$|klens::AtomicFile::")
