@@ -26,7 +26,6 @@ list(TRANSFORM declared REPLACE ".*(klens_[a-z_]+)[( ]$" "\\1")
 list(SORT declared)
 execute_process(COMMAND nm -D --defined-only ${lib}/libklens.so OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
 string(REGEX MATCHALL "[^\n]* [A-Zi] [^\n]*" exported "${symbols}")
-list(FILTER exported EXCLUDE REGEX "__(asan|ubsan|odr_asan|sanitizer)")
 list(TRANSFORM exported REPLACE ".* " "")
 list(SORT exported)
 if(NOT exported STREQUAL declared)
@@ -49,7 +48,6 @@ endif()
 # its drivers get wrong), threads' own scratch, the memory held back for when there is none, and the number in a temporary
 # file's name.
 execute_process(COMMAND nm -C ${lib}/libklens.so OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
-string(REPLACE "[abi:cxx11]" "" symbols "${symbols}")
 string(REGEX MATCHALL "[0-9a-f]+ [bBdD] klens::[^\n]*" state "${symbols}")
 list(FILTER state EXCLUDE REGEX "::k[A-Z][A-Za-z0-9]*$")
 list(FILTER state EXCLUDE REGEX "::(kinds|kernel|features|api|alone|fallbacks|fallbacks_mutex)$|klens::thread_owned<|::(small_part|large_part|previous|installed)$|klens::AtomicFile::")
@@ -92,9 +90,8 @@ separate_arguments(flags UNIX_COMMAND "${flags}")
 run(${CC} ${c_flags} ${WORK}/programs/page_c.c ${flags} -o ${WORK}/by_pkg_config)
 
 # ---- Python ------------------------------------------------------------------------------------
-# A sanitizer's runtime cannot come into a process that runs already.
-if(C_FLAGS MATCHES "sanitize" OR NOT EXISTS "${PYTHON}")
-  message("ctypes: left out (no Python, or a sanitizer)")
+if(NOT EXISTS "${PYTHON}")
+  message("ctypes: left out (no Python)")
 else()
   run(${PYTHON} ${SOURCE}/ctypes_test.py ${lib}/libklens.so ${MODEL})
 endif()
