@@ -278,7 +278,10 @@ std::vector<OptionSpec> draft_options() {
 
 int64_t read_drafts(const Arguments& arguments) {
   const int64_t tokens = arguments.count("draft-tokens", 4, 1, 63);
-  return arguments.choice("draft", {"none", "ngram"}) == "ngram" ? tokens : 0;
+  if (arguments.choice("draft", {"none", "ngram"}) == "ngram") return tokens;
+  if (arguments.on_command_line("draft-tokens"))
+    throw UsageError("--draft-tokens goes with --draft ngram");
+  return 0;
 }
 
 std::string draft_report(const Continuation& made) {

@@ -114,6 +114,11 @@ const Arguments::Given* Arguments::find(const std::string& name) const {
 
 bool Arguments::given(const std::string& name) const { return find(name) != nullptr; }
 
+bool Arguments::on_command_line(const std::string& name) const {
+  const Given* given = find(name);
+  return given != nullptr && !given->from_environment;
+}
+
 bool Arguments::flag(const std::string& name) const {
   const Given* given = find(name);
   if (given == nullptr) return false;

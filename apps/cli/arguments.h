@@ -19,6 +19,7 @@ class Arguments {
 
   const std::vector<std::string>& positionals() const { return positionals_; }
   bool given(const std::string& name) const;
+  bool on_command_line(const std::string& name) const;
   bool flag(const std::string& name) const;
   std::optional<std::string> text(const std::string& name) const;
   std::string text_or(const std::string& name, const std::string& otherwise) const;
@@ -35,6 +36,10 @@ class Arguments {
   // Which one of these options is given; none is "". Two are a UsageError, but one on the command
   // line silences the others' environment variables.
   std::string one_of(std::initializer_list<const char*> names) const;
+  // Whether the variable of `name` is silent, as `by`, which excludes it, is on the command line.
+  bool silenced(const std::string& name, const std::string& by) const {
+    return on_command_line(by) && !on_command_line(name);
+  }
 
  private:
   struct Given {

@@ -93,7 +93,12 @@ namespace {
 void read_gpu_layers(const Arguments& arguments, const std::string& backend,
                      klens_model_options& options) {
   if (!arguments.text("gpu-layers")) return;
-  if (backend == "cpu") throw UsageError("--gpu-layers is of --backend opencl, not of the CPU");
+  if (backend == "cpu") {
+    if (arguments.silenced("gpu-layers", "backend")) return;
+    throw UsageError((arguments.on_command_line("gpu-layers") ? "--gpu-layers"
+                                                              : environment_name("gpu-layers")) +
+                     std::string(" is of --backend opencl, not of the CPU; leave it out"));
+  }
   const auto layers = static_cast<int32_t>(arguments.count("gpu-layers", 0, 0, 1 << 20));
   options.gpu_layers = layers == 0 ? -1 : layers;
 }

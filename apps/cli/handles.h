@@ -157,6 +157,20 @@ inline size_t eval_drafts(klens_session* session, const std::vector<int32_t>& id
   return fed;
 }
 
+// Throws Failure (KLENS_UNSUPPORTED) where the model's device cannot verify drafts: the library
+// knows. What else fails, answers tell.
+inline void check_drafts(klens_model* model) {
+  klens_session_options options{};
+  options.size = sizeof options;
+  const SessionHandle probe = new_session(model, options);
+  std::vector<float> logits(static_cast<size_t>(klens_model_vocab(model)));
+  try {
+    eval_drafts(probe.get(), {0}, logits.data());
+  } catch (const Failure& e) {
+    if (e.status == KLENS_UNSUPPORTED) throw;
+  }
+}
+
 inline DecoderHandle new_decoder(const klens_tokenizer* tokenizer, bool skip_special) {
   klens_decoder* decoder = nullptr;
   check([&](klens_error* e) { return klens_decoder_new(tokenizer, skip_special, &decoder, e); });

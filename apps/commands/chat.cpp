@@ -73,6 +73,7 @@ void run(const Arguments& arguments) {
   klens_model_options opening = read_model_options(arguments);
   if (file) opening.chat_template = chat_template.c_str();
   const ModelHandle model = open_model(arguments, options.model_path, opening);
+  if (options.drafts > 0) check_drafts(model.get());
   const GrammarHandle grammar = read_constraint(arguments, model.get());
   options.grammar = grammar.get();
   Conversation conversation(model.get(), tokenizer_of(model.get(), options.model_path), options);

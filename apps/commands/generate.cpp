@@ -43,7 +43,7 @@ struct GenerateOptions {
         ignore_end(arguments.flag("ignore-eos")),
         show_prompt(!arguments.flag("no-display-prompt")),
         quiet(arguments.flag("quiet")),
-        drafts(read_drafts(arguments)),
+        drafts(samples > 1 && arguments.silenced("draft", "samples") ? 0 : read_drafts(arguments)),
         sampler(read_sampler_options(arguments)),
         session(read_session_options(arguments)) {
     if (arguments.given("logprobs"))
@@ -258,6 +258,7 @@ void run(const Arguments& arguments) {
   const GenerateOptions options(arguments);
   const Input input(arguments);
   const ModelHandle model = open_model(arguments, options.path);
+  if (options.drafts > 0) check_drafts(model.get());
   const std::vector<int32_t> prompt = input.tokens(model.get(), options.path);
   const auto prompt_tokens = static_cast<int64_t>(prompt.size());
   if (options.ctx > 0 && prompt_tokens > options.ctx)

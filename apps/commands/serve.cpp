@@ -7,6 +7,7 @@
 #include "apps/cli/command.h"
 #include "apps/cli/common.h"
 #include "apps/cli/error.h"
+#include "apps/cli/files.h"
 #include "apps/cli/output.h"
 #include "apps/generation.h"
 #include "apps/serve/server.h"
@@ -89,7 +90,11 @@ void run(const Arguments& arguments) {
   const Signals signals;  // before any thread begins: they inherit what is blocked
   ModelHandle model;      // outlives the server
   Server server(http);
-  model = open_model(arguments, path);
+  const auto file = arguments.text("chat-template");
+  const std::string chat_template = file ? read_file(*file) : "";
+  klens_model_options opening = read_model_options(arguments);
+  if (file) opening.chat_template = chat_template.c_str();
+  model = open_model(arguments, path, opening);
   tokenizer_of(model.get(), path);
   if (options.context_tokens == 0) options.context_tokens = klens_model_context_length(model.get());
   if (options.context_tokens == 0) options.context_tokens = kUsualContext;
@@ -132,6 +137,7 @@ Command serve_command() {
              {"allow-origin", "URL",
               "answer pages of this origin, as https://chat.example; may be repeated"},
              {"name", "NAME", "what clients call the model (default: its file's name)"},
+             {"chat-template", "FILE", "Jinja in FILE in place of the model's chat template"},
              {"log", "FILE", "log requests there; none: nowhere (default: standard error)"}}},
            {"Limits",
             {{"batch", "N", "answers made at once (default 16)"},

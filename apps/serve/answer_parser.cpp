@@ -166,7 +166,7 @@ bool AnswerParser::call(bool all, AnswerParts& parts) {
   const std::string_view text = text_;
   for (size_t end; !close.empty() && (end = text.find(close, searched_)) != std::string_view::npos;
        searched_ = end + 1) {
-    auto calls = style_->parse(text.substr(open.size(), end - open.size()), *tools_);
+    auto calls = style_->parse(text.substr(open.size(), end - open.size()), *tools_, true);
     if (calls.empty()) continue;  // the end may stand within a text
     text_.erase(0, end + close.size());
     made(std::move(calls), parts);
@@ -180,7 +180,8 @@ bool AnswerParser::call(bool all, AnswerParts& parts) {
     return false;
   }
   // Models may stop where the end would come.
-  if (auto calls = style_->parse(text.substr(open.size()), *tools_); !calls.empty()) {
+  if (auto calls = style_->parse(text.substr(open.size()), *tools_, close.empty());
+      !calls.empty()) {
     text_.clear();
     made(std::move(calls), parts);
     return false;

@@ -137,7 +137,11 @@ ChatPrompt chat_prompt(const Service& service, const Json& messages, const Tools
     context["tools"] = tools.list();
     prompt.text = rendered(service, context, true);
     if (prompt.text == without)
-      throw ApiError(400, "this model's chat template knows no tools", "tools");
+      throw ApiError(
+          400,
+          "this model's chat template knows no tools; start klens serve with --chat-template "
+          "FILE, one that does",
+          "tools");
   } else {
     prompt.text = rendered(service, context, true);
   }

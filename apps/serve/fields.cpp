@@ -8,7 +8,7 @@
 namespace klens::apps {
 namespace {
 
-constexpr int kDeepest = 100;
+constexpr int kDeepest = 60;  // the library goes down 64 in what it is given of it
 
 }  // namespace
 

@@ -148,7 +148,7 @@ std::optional<ToolCall> call(Reader& reader, const Tools& tools) {
 
 }  // namespace
 
-std::vector<ToolCall> parse_python_calls(std::string_view text, const Tools& tools) {
+std::vector<ToolCall> parse_python_calls(std::string_view text, const Tools& tools, bool) {
   Reader reader(text);
   const bool bracketed = reader.accept('[');
   std::vector<ToolCall> calls;

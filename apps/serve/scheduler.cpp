@@ -41,21 +41,8 @@ Scheduler::Scheduler(klens_model* model, const SchedulerLimits& limits, Metrics&
   // Answers take a token's room each.
   options.batch = std::min(kSmallPart, limits_.part) + static_cast<int32_t>(limits_.batch);
   pace_ = new_session(model_, options);
-  if (limits_.drafts > 0) check_drafts();
+  if (limits_.drafts > 0) check_drafts(model_);
   thread_ = std::thread([this] { loop(); });
-}
-
-// The library knows where it can verify them.
-void Scheduler::check_drafts() {
-  klens_session_options options{};
-  options.size = sizeof options;
-  const SessionHandle probe = new_session(model_, options);
-  std::vector<float> logits(static_cast<size_t>(klens_model_vocab(model_)));
-  try {
-    eval_drafts(probe.get(), {0}, logits.data());
-  } catch (const Failure& e) {
-    if (e.status == KLENS_UNSUPPORTED) throw;  // what else there is, answers tell
-  }
 }
 
 Scheduler::~Scheduler() {

@@ -97,7 +97,6 @@ class Scheduler {
   using CacheHandle =
       std::unique_ptr<klens_prefix_cache, Freer<klens_prefix_cache, klens_prefix_cache_free>>;
 
-  void check_drafts();
   void loop();
   void admit();
   bool waits_for_another(const Waiting& job);

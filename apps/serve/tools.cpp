@@ -54,7 +54,7 @@ std::vector<ToolCall> calls_of(const Json& json, const Tools& tools) {
   return calls;
 }
 
-std::vector<ToolCall> parse_json_calls(std::string_view inside, const Tools& tools) {
+std::vector<ToolCall> parse_json_calls(std::string_view inside, const Tools& tools, bool) {
   const std::optional<Json> json = parse_json(trimmed(inside));
   return json ? calls_of(*json, tools) : std::vector<ToolCall>();
 }
@@ -67,8 +67,9 @@ Json value_of(const std::string& text, const std::string& type) {
   return parse_json(text).value_or(Json(text));
 }
 
-// What follows "<function=": NAME>, then JSON, or <parameter=NAME> text </parameter> ...
-std::vector<ToolCall> parse_function(std::string_view inside, const Tools& tools) {
+// What follows "<function=": NAME>, then JSON, or <parameter=NAME> text </parameter> ... Of the
+// latter nothing but </function> tells whether it is whole, and a text may hold one.
+std::vector<ToolCall> parse_function(std::string_view inside, const Tools& tools, bool closed) {
   const auto name = up_to(inside, ">");
   if (!name || !tools.has(std::string(trimmed(*name)))) return {};
   ToolCall call{std::string(trimmed(*name)), Json::object()};
@@ -76,13 +77,14 @@ std::vector<ToolCall> parse_function(std::string_view inside, const Tools& tools
     call.arguments = parse_json(rest).value_or(Json());
     return call.arguments.is_object() ? std::vector<ToolCall>{call} : std::vector<ToolCall>();
   }
+  if (!closed) return {};
   while (up_to(inside, "<parameter=")) {
     const auto key = up_to(inside, ">");
     if (!key) return {};
-    const size_t next = inside.find("<parameter=");
-    std::string_view value = inside.substr(0, next);
-    if (const size_t end = value.rfind("</parameter>"); end != std::string_view::npos)
-      value = value.substr(0, end);
+    std::string_view value = inside.substr(0, inside.find("<parameter="));
+    const size_t end = value.rfind("</parameter>");
+    if (end == std::string_view::npos) return {};
+    value = value.substr(0, end);
     if (value.starts_with('\n')) value.remove_prefix(1);
     if (value.ends_with('\n')) value.remove_suffix(1);
     const std::string parameter(trimmed(*key));
@@ -91,15 +93,25 @@ std::vector<ToolCall> parse_function(std::string_view inside, const Tools& tools
   return {call};
 }
 
+// The call behind a "<function=", which is passed over; none where there is no whole one.
+std::vector<ToolCall> next_function(std::string_view& inside, const Tools& tools) {
+  constexpr std::string_view kEnd = "</function>";
+  for (size_t end = 0; (end = inside.find(kEnd, end)) != std::string_view::npos; ++end) {
+    std::vector<ToolCall> call = parse_function(inside.substr(0, end), tools, true);
+    if (call.empty()) continue;  // the end stands within a text
+    inside.remove_prefix(end + kEnd.size());
+    return call;
+  }
+  return {};
+}
+
 // Between <tool_call> and </tool_call>: Hermes's JSON, or Qwen3-Coder's and Nemotron 3's functions.
-std::vector<ToolCall> parse_tagged(std::string_view inside, const Tools& tools) {
+std::vector<ToolCall> parse_tagged(std::string_view inside, const Tools& tools, bool closed) {
   inside = trimmed(inside);
-  if (!inside.starts_with("<function=")) return parse_json_calls(inside, tools);
+  if (!inside.starts_with("<function=")) return parse_json_calls(inside, tools, closed);
   std::vector<ToolCall> calls;
   while (up_to(inside, "<function=")) {
-    const auto function = up_to(inside, "</function>");
-    if (!function) return {};
-    const std::vector<ToolCall> one = parse_function(*function, tools);
+    const std::vector<ToolCall> one = next_function(inside, tools);
     if (one.empty()) return {};
     calls.push_back(one[0]);
   }
@@ -108,9 +120,10 @@ std::vector<ToolCall> parse_tagged(std::string_view inside, const Tools& tools) 
 
 // After [TOOL_CALLS]: a list in JSON, or name[ARGS]{...}, name[CALL_ID]id[ARGS]{...}, each with a
 // [TOOL_CALLS] of its own.
-std::vector<ToolCall> parse_mistral(std::string_view inside, const Tools& tools) {
+std::vector<ToolCall> parse_mistral(std::string_view inside, const Tools& tools, bool closed) {
   inside = trimmed(inside);
-  if (inside.starts_with('[') || inside.starts_with('{')) return parse_json_calls(inside, tools);
+  if (inside.starts_with('[') || inside.starts_with('{'))
+    return parse_json_calls(inside, tools, closed);
   std::vector<ToolCall> calls;
   while (!inside.empty()) {
     std::string_view one = inside.substr(0, inside.find("[TOOL_CALLS]"));
@@ -130,9 +143,9 @@ std::vector<ToolCall> parse_mistral(std::string_view inside, const Tools& tools)
 }
 
 // After <|python_tag|>: bare JSON, or name.call(key="value").
-std::vector<ToolCall> parse_python_tag(std::string_view inside, const Tools& tools) {
+std::vector<ToolCall> parse_python_tag(std::string_view inside, const Tools& tools, bool closed) {
   std::vector<ToolCall> calls = parse_bare_calls(inside, tools);
-  return calls.empty() ? parse_python_calls(inside, tools) : calls;
+  return calls.empty() ? parse_python_calls(inside, tools, closed) : calls;
 }
 
 }  // namespace
@@ -196,8 +209,10 @@ Tools::Tools(const Json& list) {
         !(*function)["name"].is_string() || (*function)["name"].get<std::string>().empty())
       throw ApiError(400, "each of tools needs a function with a name", "tools");
     if (const auto parameters = function->find("parameters");
-        parameters != function->end() && !parameters->is_object() && !parameters->is_null())
-      throw ApiError(400, "parameters of a function must be a JSON schema", "tools");
+        parameters != function->end() && !parameters->is_null() &&
+        (!parameters->is_object() ||
+         (parameters->contains("type") && (*parameters)["type"] != "object")))
+      throw ApiError(400, "parameters of a function must be the JSON schema of an object", "tools");
     list_.push_back(tool);
   }
 }

@@ -43,8 +43,9 @@ struct ToolStyle {
   const char* name;
   const char* open;   // what calls begin with, in the answer's text
   const char* close;  // what ends them; "": the end of the answer
-  // The calls in what stands between; none where it is not a call of these tools.
-  std::vector<ToolCall> (*parse)(std::string_view inside, const Tools& tools);
+  // The calls in what stands between; none where it is not a whole call of these tools. closed:
+  // whether `close` came, which models may leave out at the end of an answer.
+  std::vector<ToolCall> (*parse)(std::string_view inside, const Tools& tools, bool closed);
   // What stands before a call's name as these models usually write it: {"name": " of JSON, or what
   // name(key=value) has before it. Null: there is no one way.
   const char* before;

@@ -131,6 +131,14 @@ TEST_CASE("several calls, with text and thoughts around them", "[parser]") {
       "<tool_call>{\"name\": \"get_weather\", \"arguments\": {\"place\": \"a </tool_call> b\"}}"
       "</tool_call>");
   CHECK(tricky.calls[0][1]["place"] == "a </tool_call> b");
+  for (const char* within : {"a </function> b", "</function>", "</tool_call> </function>"}) {
+    const std::string function = std::string("<function=get_weather>\n<parameter=place>\n") +
+                                 within + "\n</parameter>\n</function>";
+    for (const std::string& text : {function, "<tool_call>\n" + function + "\n</tool_call>"})
+      CHECK(told_of(text).calls ==
+            Json::parse(R"([["get_weather", {}]])")
+                .patch(Json::array({{{"op", "add"}, {"path", "/0/1/place"}, {"value", within}}})));
+  }
   // Values of functions are what they are declared to be.
   const Told typed = told_of(
       "<tool_call><function=get_weather><parameter=place>\n3\n</parameter><parameter=units>\n"
@@ -146,6 +154,11 @@ TEST_CASE("what is no call is text, and nothing is lost", "[parser]") {
            "<tool_call>not JSON</tool_call>",
            "<tool_call>",
            "<tool_call>\n<function=get_weather><parameter=",
+           // cut short
+           "<tool_call>\n<function=get_weather>",
+           "<tool_call>\n<function=get_weather>\n<parameter=place>\nPar",
+           "<function=get_weather>\n<parameter=place>\nParis\n</parameter>\n",
+           "<function=get_weather>\n<parameter=place>\nParis\n</function>",
            "<TOOLCALL>[1, 2]</TOOLCALL> and more",
            "[TOOL_CALLS]get_weather[ARGS]{\"place\": ",
            "<|python_tag|>print(3)",
@@ -171,6 +184,7 @@ TEST_CASE("tools must be functions with names", "[parser]") {
   for (const char* list :
        {"[1]", "[{}]", R"([{"type": "retrieval"}])", R"([{"type": "function", "function": {}}])",
         R"([{"type": "function", "function": {"name": 3}}])",
-        R"([{"type": "function", "function": {"name": "a", "parameters": 3}}])"})
+        R"([{"type": "function", "function": {"name": "a", "parameters": 3}}])",
+        R"([{"type": "function", "function": {"name": "a", "parameters": {"type": "string"}}}])"})
     CHECK_THROWS_AS(Tools(Json::parse(list)), ApiError);
 }

@@ -120,6 +120,7 @@ TEST_CASE("drafts change nothing but the time", "[draft]") {
   CHECK(said.err.find("drafts accepted") != std::string::npos);
   check_usage_error(generate({"--draft", "ngram", "--samples", "2"}), "--samples");
   check_usage_error(generate({"--draft", "model"}), "none, ngram");
+  check_usage_error(generate({"--draft-tokens", "4"}), "--draft ngram");
 }
 
 }  // namespace klens::testing

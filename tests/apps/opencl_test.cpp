@@ -66,6 +66,11 @@ TEST_CASE("the first layers run on OpenCL, by option and by variable", "[opencl]
   }
   CHECK_THAT(run_json(bench_with({"--gpu-layers", "2", "--json"}))["isa"].get<std::string>(),
              Catch::Contains("the first 2 layers on opencl"));
+  // Whether or not there is something to draft.
+  for (const char* command : {"generate", "chat"})
+    check_failure(
+        {command, kModel, "-p", "The", "-n", "1", "-q", "--draft", "ngram", "--backend", "opencl"},
+        "drafts are verified on the CPU alone");
   const Folder folder;
   check_failure({"profile", kModel, "-o", folder / "p.json", "-q", "--backend", "opencl",
                  "--gpu-layers", "1"},

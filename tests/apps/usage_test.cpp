@@ -168,6 +168,19 @@ TEST_CASE("missing and unfit files are failures of one line") {
   check_failure({"inspect", "no\nsuch\033model"}, "klens: error: ");
 }
 
+TEST_CASE("a backend on the command line silences the layers of another's") {
+  Call call;
+  call.arguments = {"generate", kModel, "-p", "x", "-n", "1"};
+  call.environment = {{"KLENS_ARG_BACKEND", "opencl"}, {"KLENS_ARG_GPU_LAYERS", "2"}};
+  call.arguments.insert(call.arguments.end(), {"--backend", "cpu"});
+  CHECK(run(call).code == 0);
+  call.environment = {{"KLENS_ARG_GPU_LAYERS", "2"}};
+  call.arguments.resize(call.arguments.size() - 2);
+  const Outcome refused = run(call);
+  CHECK(refused.code == 2);
+  CHECK_THAT(refused.err, Catch::Contains("KLENS_ARG_GPU_LAYERS is of --backend opencl"));
+}
+
 TEST_CASE("what OpenCL lacks is told in one line, and nothing runs in its place") {
   Call call;
   call.arguments = {"generate", kModel, "-p", "x", "-n", "1"};
