@@ -95,7 +95,7 @@ TEST_CASE("a setting that no rule knows is refused by name, where it looks like 
         }) == "");
 }
 
-TEST_CASE("settings that change nothing do not refuse a model", "[architectures]") {
+TEST_CASE("settings that change nothing do not refuse a model", "[architectures][long]") {
   // How it was trained, which kernels another program takes, what there is none of.
   const char* const idle[] = {
       R"({"_flash_attn_2_enabled":true})",
