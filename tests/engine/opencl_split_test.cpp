@@ -134,18 +134,7 @@ TEST_CASE("sessions over two devices are forked, saved, taken back and fed toget
       CHECK_THROWS_WITH(wrong.load(folder / "session"), Catch::Contains("was saved on device"));
     }
 
-    // Beside others, and from a checkpoint, the same bits.
-    Session a(golden.model, 512), b(golden.model, 512), alone(golden.model, 512);
-    alone.eval(ids, nullptr);
-    const std::vector<Feed> feeds = {{&a, ids}, {&b, ids.first(1)}};
-    for (const Fed& fed : feed_round(feeds)) CHECK_FALSE(fed.error);
-    CHECK(std::ranges::equal(a.logits(), alone.logits()));
-    b.reset();
-    b.prompt(ids);
-    const std::vector<float> first(b.logits().begin(), b.logits().end());
-    b.eval({ids.data(), 1}, nullptr);
-    b.prompt(ids);
-    CHECK(std::ranges::equal(b.logits(), first));
+    check_in_company(golden);
   }
 }
 
