@@ -228,8 +228,8 @@ std::string Model::level() const {
   if (!front_) return device_->level();
   const std::string layers =
       front_->layers == 1 ? "layer" : std::to_string(front_->layers) + " layers";
-  return device_->level() + ", the first " + layers + " on " +
-         front_->device->name() + " " + front_->device->level();
+  return device_->level() + ", the first " + layers + " on " + front_->device->name() + " " +
+         front_->device->level();
 }
 
 void Model::check_whole(const std::string& what) const {
@@ -298,7 +298,15 @@ int64_t Model::begin(const PassRequest& request, const std::vector<Weight>& weig
   return 0;
 }
 
+bool Model::can_stop_between() const {
+  return !front_ && !needs_embedding_ &&
+         std::ranges::all_of(spec().caches, [](const KvCacheSpec& cache) {
+           return cache.first_block == cache.last_block;
+         });
+}
+
 void Model::run(const PassRequest& request, const Rows& x, Lane& lane) const {
+  KLENS_CHECK((request.first_block == 0 && !request.end_block) || can_stop_between());
   run_once(request, x, lane);
   while (lane.must_repeat()) {
     const auto sums = [](const Weight& weight) {
@@ -318,11 +326,13 @@ void Model::run_once(const PassRequest& request, const Rows& x, Lane& lane) cons
   for (const RopeSpec& rope : spec().ropes)
     batch.ropes.push_back(make_rope_table(rope, request.sequences, lane));
   const Pass pass{lane, request.weights, batch};
-  const int64_t first = front_ ? front_->blocks : begin(request, request.weights, x, batch, lane);
-  if (front_) run_front(request, x, batch, lane);
+  const int64_t first = request.first_block > 0 ? request.first_block
+                        : front_                ? front_->blocks
+                                                : begin(request, request.weights, x, batch, lane);
+  if (front_ && request.first_block == 0) run_front(request, x, batch, lane);
   const MatrixId from = units()[request.unit].matrix;
   const bool resumes = request.kept != nullptr && from != spec().embedding;
-  const int64_t end = request.one_block ? first + 1 : blocks();
+  const int64_t end = request.one_block ? first + 1 : request.end_block.value_or(blocks());
   for (int64_t b = first; b < end; ++b) {
     const size_t at = static_cast<size_t>(b);
     Flow flow = b == first && resumes     ? Flow(lane, request.kept->stages[at], from)

@@ -48,7 +48,11 @@ struct PassRequest {
   KeptPass* keep = nullptr;        // where to keep it
   const KeptPass* kept = nullptr;  // what to begin with, at `unit`: all before is equal
   UnitId unit = 0;
-  bool one_block = false;            // with `kept`: the unit's block, and no more
+  bool one_block = false;  // with `kept`: the unit's block, and no more
+  // Of a model that can_stop_between(): the blocks to run; where they begin later than at the
+  // first, x is what comes to them.
+  int64_t first_block = 0;
+  std::optional<int64_t> end_block = {};
   SequenceState* drafted = nullptr;  // of a pass of drafts: see Batch
 };
 
@@ -98,6 +102,9 @@ class Model {
 
   // Positions of a sequence's own tokens begin here.
   int64_t prefix_rows() const { return spec().prefix_rows(); }
+
+  // Whether all that a block needs of those before it is the residual stream.
+  bool can_stop_between() const;
 
   // The one way through the model: embedding, or what was kept of it, and blocks. x [rows][d_model]
   // becomes what comes before the final norm.

@@ -1,11 +1,14 @@
 #include "quant/profiler.h"
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace klens {
 
 void profile_windows(ProfileSubject& subject, std::span<const std::vector<int32_t>> windows,
-                     std::span<const Student> students, const std::function<void()>& on_done,
+                     std::span<const Student> students,
+                     const std::function<void(const Student&)>& on_done,
                      const std::function<bool()>& after_window, KeptScores* kept, Scores& scores) {
   const auto find = [&](const std::vector<int32_t>& window, const Student* student) {
     return kept != nullptr ? kept->find(window, student) : std::nullopt;
@@ -16,7 +19,7 @@ void profile_windows(ProfileSubject& subject, std::span<const std::vector<int32_
     std::vector<Student> missing;
     std::vector<size_t> places;
     for (size_t s = 0; s < students.size(); ++s) {
-      if (w % students[s].every != 0) continue;
+      if (w % students[s].every != 0 || scores.rests(s)) continue;
       if (const auto found = find(window, &students[s])) {
         of_students[s] = *found;
       } else {
@@ -34,7 +37,7 @@ void profile_windows(ProfileSubject& subject, std::span<const std::vector<int32_
       subject.run(missing, [&](size_t i, const WindowScore& score) {
         of_students[places[i]] = score;
         if (kept != nullptr) kept->keep(window, &missing[i], score);
-        on_done();
+        on_done(missing[i]);
       });
     scores.base.push_back(base);
     scores.windows.push_back(std::move(of_students));
@@ -61,6 +64,24 @@ MeanKl mean_kl(std::span<const WindowScore> windows) {
   return result;
 }
 
+std::vector<double> window_shares(const Scores& scores) {
+  const size_t count = scores.windows.size();
+  std::vector<double> sums(count), kls(count);
+  for (size_t s = 0; count > 0 && s < scores.windows.front().size(); ++s) {
+    double total = 0;
+    for (size_t w = 0; w < count; ++w) {
+      const WindowScore& score = scores.windows[w][s];
+      kls[w] = score.positions > 0 ? score.per_position(score.kl) : NAN;
+      total += kls[w];
+    }
+    if (!std::isfinite(total) || !(total > 0)) continue;
+    for (size_t w = 0; w < count; ++w) sums[w] += kls[w] / total;
+  }
+  const double all = std::accumulate(sums.begin(), sums.end(), 0.0);
+  for (double& sum : sums) sum = all > 0 ? sum * static_cast<double>(count) / all : 1;
+  return sums;
+}
+
 void summarise(const Scores& scores, size_t index, int64_t vocab, Candidate& candidate) {
   WindowScore sum;
   std::vector<WindowScore> windows;
@@ -81,11 +102,20 @@ void summarise(const Scores& scores, size_t index, int64_t vocab, Candidate& can
   candidate.kl_windows = kl.windows;
 }
 
+void carry_over(std::span<const double> shares, Candidate& candidate) {
+  const size_t count = std::min(candidate.kl_windows.size(), shares.size());
+  const double share = std::accumulate(shares.begin(), shares.begin() + count, 0.0);
+  if (!(share > 0) || !candidate.kl) return;
+  const double by = static_cast<double>(count) / share;
+  *candidate.kl *= by;
+  if (candidate.kl_stderr) *candidate.kl_stderr *= by;
+}
+
 void extend(const Scores& scores, size_t index, const Student& student, const Candidate& like,
             Candidate& candidate) {
   double own = 0, others = 0;
   for (const std::vector<WindowScore>& window : scores.windows) {
-    if (window[index].positions == 0) continue;
+    if (window[index].positions == 0 || window[student.like].positions == 0) continue;
     own += window[index].kl;
     others += window[student.like].kl;
   }

@@ -47,26 +47,38 @@ class KeptScores {
 };
 
 // What profiling has learnt so far. windows[w][s] is student s on window w, of no positions where
-// it did not run; base[w] the base itself.
+// it did not run; base[w] the base itself. A student that rests runs on no further window.
 struct Scores {
   std::vector<WindowScore> base;
   std::vector<std::vector<WindowScore>> windows;
+  std::vector<bool> resting = {};  // by student; empty: none does
+
+  bool rests(size_t student) const { return !resting.empty() && resting[student]; }
 };
 
 // Runs every student over all windows, windows outermost, so that memory stays one window's
 // activations; but for what `kept` has (may be null), which is told each score as it is finished.
-// on_done is called for each student that ran, after_window with each window's scores in place;
-// false ends the run.
+// on_done is called with each student that ran, after_window with each window's scores in place,
+// where it may have students rest; false ends the run.
 void profile_windows(ProfileSubject& subject, std::span<const std::vector<int32_t>> windows,
-                     std::span<const Student> students, const std::function<void()>& on_done,
+                     std::span<const Student> students,
+                     const std::function<void(const Student&)>& on_done,
                      const std::function<bool()>& after_window, KeptScores* kept, Scores& scores);
+
+// How much of their KL students lose on each window, next to the mean of all windows (1): of those
+// that ran on all of them, each counting alike.
+std::vector<double> window_shares(const Scores& scores);
 
 // Puts student `index`'s metrics over the windows that it ran on into candidate: every one that is
 // made of scores, and KL's standard error over windows and the windows' own means.
 void summarise(const Scores& scores, size_t index, int64_t vocab, Candidate& candidate);
 
-// Of a student that ran on some windows only: its KL on all of them, after `like`, which ran on all
-// and whose candidate is filled in.
+// Of a student that rested after some windows, from the summary of these: its KL on all, by the
+// windows' shares, as those that it ran on may be easier than the others.
+void carry_over(std::span<const double> shares, Candidate& candidate);
+
+// Of a student that ran on fewer windows than `like`, whose candidate is filled in: its KL after
+// that one's.
 void extend(const Scores& scores, size_t index, const Student& student, const Candidate& like,
             Candidate& candidate);
 

@@ -121,10 +121,16 @@ int64_t scratch_bytes(const Model& model, int64_t ctx) {
   return static_cast<int64_t>(sizeof(float)) * (ctx * widest + 64 * model.spec().vocab);
 }
 
+// Windows that quantizers see.
+int64_t seen_windows(const ProfileOptions& options) {
+  const int64_t least = (kLeastSeenTokens - 1) / options.ctx + 1;
+  return options.texts.empty() ? options.windows : std::max(options.windows, least);
+}
+
 // What a profile holds whatever it is allowed.
 struct Needs {
-  int64_t window, factors, reference, at_work;
-  int64_t fixed() const { return kOwnBytes + window + factors + reference; }
+  int64_t window, streams, factors, reference, at_work;
+  int64_t fixed() const { return kOwnBytes + window + streams + factors + reference; }
 };
 
 Needs needs_of(const Model& model, const ProfileOptions& options, const Probe& probe,
@@ -133,6 +139,9 @@ Needs needs_of(const Model& model, const ProfileOptions& options, const Probe& p
   Needs needs{};
   needs.window = options.ctx * probe.kept + threads * scratch_bytes(model, options.ctx);
   needs.factors = factor_bytes(probe);
+  if (needs.factors > 0)  // residual streams while inputs are summed
+    needs.streams = seen_windows(options) * options.ctx * model.spec().d_model *
+                    static_cast<int64_t>(sizeof(float));
   if (rounded) needs.reference = rounded_bytes(model);
   // Each thread has a matrix in hand, or turns sums into a factor, which takes as much again.
   needs.at_work = std::max(threads * largest_unit(model), (threads + 1) * largest_sum(probe));
@@ -172,11 +181,7 @@ class Seconds {
     return static_cast<double>(options_.likely == 0 ? options_.windows
                                                     : std::min(options_.likely, options_.windows));
   }
-  double seen() const {
-    const int64_t least = (kLeastSeenTokens - 1) / options_.ctx + 1;
-    return static_cast<double>(options_.texts.empty() ? options_.windows
-                                                      : std::max(options_.windows, least));
-  }
+  double seen() const { return static_cast<double>(seen_windows(options_)); }
 
   double sample() const {
     return of(kSampledToken * weights_of_pass(model_) * static_cast<double>(options_.ctx) *
@@ -189,7 +194,7 @@ class Seconds {
     return weights;
   }
 
-  // Sums of products of columns, in as many passes as they fit into, and their factors.
+  // Sums of products of columns, as many at a time as there is memory for, and their factors.
   double together(int64_t spare) const {
     double products = 0, factors = 0;
     int64_t bytes = 0;
@@ -199,7 +204,9 @@ class Seconds {
       factors += n * n * n / 6;
       bytes += sum_bytes(cols);
     }
-    const double passes = std::ceil(static_cast<double>(bytes) / static_cast<double>(spare));
+    const double passes = model_.can_stop_between()
+                              ? 1
+                              : std::ceil(static_cast<double>(bytes) / static_cast<double>(spare));
     return pass(passes * seen()) +
            of(seen() * static_cast<double>(options_.ctx) * products + kFactorStep * factors);
   }

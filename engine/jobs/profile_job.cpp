@@ -217,9 +217,11 @@ Profile filled_in(const Scores& scores, const Prepared& prepared, int64_t vocab,
   for (Unit& unit : profile.units)
     for (Candidate& candidate : unit.candidates)
       if (candidate.others[kOutputError] == 0.0) set_exact(candidate, scores.windows.size());
+  const std::vector<double> shares = window_shares(scores);
   for (size_t s = 0; s < prepared.students.size(); ++s) {
     const auto [u, c] = prepared.places[s];
     summarise(scores, s, vocab, profile.units[u].candidates[c]);
+    if (scores.rests(s)) carry_over(shares, profile.units[u].candidates[c]);
   }
   for (size_t s = 0; s < prepared.students.size(); ++s) {
     const Student& student = prepared.students[s];
@@ -268,6 +270,55 @@ void measure_units(const Model& model, const MetricSet& metrics,
   for (size_t u = 0; u < found.size(); ++u) profile.units[u].weights[kSensitivity] = found[u];
 }
 
+// The work of a profile, as students come to rest and windows are added to those that were likely.
+class Course {
+ public:
+  // likely: of `windows`; 0: all. Runner and students outlive this.
+  Course(const StudentRunner& runner, std::span<const Student> students, size_t windows,
+         int64_t likely)
+      : runner_(runner),
+        students_(students),
+        windows_(windows),
+        promised_(likely == 0 ? windows : std::min(windows, static_cast<size_t>(likely))) {}
+
+  // To be called before anything rests after the window.
+  void end_window(const Scores& scores) {
+    ended_steps_ += window_steps(ended_++, scores);
+    if (ended_ >= promised_) promised_ = std::min(windows_, 2 * promised_);
+  }
+
+  // In multiply-adds per token: all that was done and is to come.
+  double steps(const Scores& scores) const {
+    double steps = ended_steps_;
+    for (size_t w = ended_; w < promised_; ++w) steps += window_steps(w, scores);
+    return steps;
+  }
+
+ private:
+  double window_steps(size_t w, const Scores& scores) const {
+    double steps = 0;
+    for (size_t s = 0; s < students_.size(); ++s)
+      if (w % students_[s].every == 0 && !scores.rests(s)) steps += runner_.cost(students_[s]);
+    return steps;
+  }
+
+  const StudentRunner& runner_;
+  std::span<const Student> students_;
+  size_t windows_, promised_, ended_ = 0;
+  double ended_steps_ = 0;
+};
+
+void rest_settled(const Verdict& verdict, std::span<const Student> students, StudentRunner& runner,
+                  Scores& scores) {
+  scores.resting.resize(students.size());
+  for (size_t s = 0; s < students.size(); ++s) {
+    if (verdict.settled.empty() || !verdict.settled[students[s].unit] || scores.resting[s])
+      continue;
+    scores.resting[s] = true;
+    runner.let_go(students[s]);
+  }
+}
+
 int64_t positions_in(std::span<const std::vector<int32_t>> windows) {
   size_t positions = 0;
   for (const std::vector<int32_t>& window : windows) positions += window.size();
@@ -311,8 +362,8 @@ Profile costless_profile(const Model& model, const std::vector<const Format*>& f
 }
 
 ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
-                       const ProfileOptions& options, Progress& progress,
-                       const std::function<bool(const Profile&)>& stop_early, Journal& journal) {
+                       const ProfileOptions& options, Progress& progress, const Judge& judge,
+                       Journal& journal) {
   const MetricSet metrics = parse_metrics(options.metrics);
   const std::vector<const Format*> formats = parse_formats(options.formats);
   const Quantizer& quantizer = parse_quantizer(options.quantizer);
@@ -350,34 +401,23 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   runner.keep_packed(spare);
   runner.keep_largest(tail_length(positions_in(windows)));
   JournalScores kept(journal, nullptr);
-  double per_window = 0, runs = 0;
-  for (const Student& student : prepared.students) {
-    per_window += runner.cost(student) / static_cast<double>(student.every);
-    runs += 1 / static_cast<double>(student.every);
-  }
-  const double per_student = runs > 0 ? per_window / runs : 0;
+  Course course(runner, prepared.students, windows.size(), options.likely);
   double done = 0;
   for (const auto& window : windows)
     for (const Student& student : prepared.students)
-      if (kept.find(window, &student)) done += per_student;
+      if (kept.find(window, &student)) done += runner.cost(student);
+  progress.stage(stages::kProfile, course.steps(scores), done);
   SharedRunner shared(runner, journal, kept);
-  size_t promised = options.likely == 0
-                        ? windows.size()
-                        : std::min(windows.size(), static_cast<size_t>(options.likely));
-  const auto promise = [&](double finished) {
-    progress.stage(stages::kProfile, per_window * static_cast<double>(promised), finished);
-  };
-  promise(done);
   const auto after_window = [&] {
-    if (const size_t ended = scores.windows.size();
-        ended >= promised && promised < windows.size()) {
-      promised = std::min(windows.size(), 2 * promised);
-      promise(per_window * static_cast<double>(ended));
-    }
-    return !stop_early(filled_in(scores, prepared, model.spec().vocab, metrics));
+    course.end_window(scores);
+    const Verdict verdict = judge(filled_in(scores, prepared, model.spec().vocab, metrics));
+    rest_settled(verdict, prepared.students, runner, scores);
+    progress.expect_steps(course.steps(scores));
+    return !verdict.ended;
   };
   profile_windows(
-      shared, windows, prepared.students, [&] { progress.step(per_student); }, after_window, &kept,
+      shared, windows, prepared.students,
+      [&](const Student& student) { progress.step(runner.cost(student)); }, after_window, &kept,
       scores);
   return {.profile = filled_in(scores, prepared, model.spec().vocab, metrics),
           .calibration = std::move(calibration),
@@ -387,10 +427,9 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
 }
 
 ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
-                       const ProfileOptions& options, Progress& progress,
-                       const std::function<bool(const Profile&)>& stop_early) {
+                       const ProfileOptions& options, Progress& progress, const Judge& judge) {
   const std::unique_ptr<Journal> journal = open_journal(model, options);
-  return run_profile(model, tokenizer, options, progress, stop_early, *journal);
+  return run_profile(model, tokenizer, options, progress, judge, *journal);
 }
 
 }  // namespace klens

@@ -56,18 +56,25 @@ struct ProfileRun {
   int64_t spare_bytes = 0;        // that may be held to save time
 };
 
+// What to measure on the windows to come.
+struct Verdict {
+  bool ended = false;              // nothing
+  std::vector<bool> settled = {};  // by unit: these no more; empty: all of them still
+};
+// Asked after each window, with the profile so far.
+using Judge = std::function<Verdict(const Profile&)>;
+inline Verdict go_on(const Profile&) { return {}; }  // to the last
+
 // Measures every unit in every format: quant/profiler over a StudentRunner. tokenizer may be null
-// where there is no text. stop_early is asked after each window with the profile so far; true ends
-// the run there. What the journal has is not measured again. Where it is several ranks' they share
-// out what they sample and measure, and all return the same profile, that of one alone.
+// where there is no text. What the journal has is not measured again. Where it is several ranks'
+// they share out what they sample and measure, and all return the same profile, that of one alone.
 ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
-                       const ProfileOptions& options, Progress& progress,
-                       const std::function<bool(const Profile&)>& stop_early, Journal& journal);
+                       const ProfileOptions& options, Progress& progress, const Judge& judge,
+                       Journal& journal);
 
 // The same with a journal of its own, of options.state_path.
 ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
-                       const ProfileOptions& options, Progress& progress,
-                       const std::function<bool(const Profile&)>& stop_early);
+                       const ProfileOptions& options, Progress& progress, const Judge& judge);
 
 // Units and candidates of a model without measured metrics: what planning a uniform format needs.
 // header_bytes is filled in too.

@@ -55,6 +55,12 @@ class Progress {
     report();
   }
 
+  // The stage turns out to have so many steps.
+  void expect_steps(double total) {
+    const std::lock_guard lock(mutex_);
+    total_ = std::max(total, 1e-9);
+  }
+
   void step(double steps = 1) {
     const std::lock_guard lock(mutex_);
     done_ += steps;

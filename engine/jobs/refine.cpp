@@ -88,7 +88,8 @@ Profile refitted(const Model& model, const ProfileRun& run, const Plan& plan, Pr
   JournalScores kept(journal, &plan);
   progress.stage("re-measure around the plan", static_cast<double>(students.size() * count));
   profile_windows(
-      runner, windows, students, [&] { progress.step(); }, [] { return true; }, &kept, scores);
+      runner, windows, students, [&](const Student&) { progress.step(); }, [] { return true; },
+      &kept, scores);
 
   const double base = mean_kl(scores.base).mean;
   for (size_t s = 0; s < students.size(); ++s) {

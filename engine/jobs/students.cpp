@@ -198,6 +198,14 @@ std::shared_ptr<const PackedWeight> StudentRunner::packed(const Student& student
   return made;
 }
 
+void StudentRunner::let_go(const Student& student) {
+  const std::lock_guard lock(mutex_);
+  const auto found = packed_.find({student.unit, student.choice});
+  if (found == packed_.end()) return;
+  packed_bytes_ -= found->second->qweight.size() + found->second->scale.size();
+  packed_.erase(found);
+}
+
 WindowScore StudentRunner::run_whole(const std::vector<Weight>& weights, Lane& lane) const {
   SequenceState state = model_.transient_state();
   const Sequence sequence = whole(state, rows());

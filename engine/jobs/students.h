@@ -55,6 +55,9 @@ class StudentRunner : public ProfileSubject {
   // Bytes of packed units that are kept from one window to the next, at most; 1 GiB if not said.
   void keep_packed(int64_t bytes) { most_packed_ = static_cast<size_t>(bytes); }
 
+  // Of a student that does not run again: makes room for others' units.
+  void let_go(const Student& student);
+
   // What is kept of the window that was begun, in bytes.
   int64_t kept_bytes() const;
 

@@ -129,8 +129,7 @@ Ground measured_ground(const Model& model, const Tokenizer* tokenizer, const Swe
                                   p.ctx, options.windows);
   if (!p.texts.empty())
     calibrate_with_rest(model, tokenizer, options);  // before hours of measuring
-  ground.run = run_profile(
-      model, tokenizer, p, progress, [](const Profile&) { return false; }, journal);
+  ground.run = run_profile(model, tokenizer, p, progress, go_on, journal);
   ground.looked = true;
   ground.text = options.text      ? options.text_name
                 : p.texts.empty() ? kSamples

@@ -46,6 +46,12 @@ namespace {
 
 using Groups = std::vector<std::vector<size_t>>;  // of units
 
+// The block that multiplies by a unit; the head comes after all of them.
+int64_t place_of(const Model& model, size_t unit) {
+  const LinearSpec& spec = model.units()[unit];
+  return spec.matrix == model.spec().head ? model.blocks() : spec.block;
+}
+
 // Sums of the inputs' squares of every unit, which passes add to.
 class Squares {
  public:
@@ -90,38 +96,119 @@ std::vector<std::vector<float>> first_squares(const Model& model, const Windows&
   return squares.read();
 }
 
-// Units with equal sums over some windows had the same inputs, and share their products. As many
-// are summed in one pass as there is memory for.
-std::vector<Groups> passes_of(const std::vector<std::vector<float>>& squares, const Model& model,
-                              int64_t most_bytes) {
+// Units with equal sums over some windows had the same inputs, and share their products: in the
+// order in which a pass comes to them.
+Groups groups_of(const std::vector<std::vector<float>>& squares, const Model& model) {
   std::map<std::vector<float>, std::vector<size_t>> same;
   for (size_t u = 0; u < squares.size(); ++u)
     if (!squares[u].empty()) same[squares[u]].push_back(u);
-  std::vector<Groups> passes;
+  Groups groups;
+  for (auto& [sums, units] : same) groups.push_back(std::move(units));
+  std::ranges::stable_sort(groups, {}, [&](const std::vector<size_t>& units) {
+    return std::pair(place_of(model, units.front()), units.front());
+  });
+  return groups;
+}
+
+// One look at all windows, which sums the products of some groups' inputs. Places are blocks and,
+// after the last, the head.
+struct Stretch {
+  Groups groups;
+  int64_t first = 0;  // where it begins, for which the windows' streams are there
+  int64_t next = 0;   // to which it brings these
+  int64_t end = 0;    // before which groups end: after `next`, where the next begins in their midst
+  double steps() const { return static_cast<double>(std::max(next, end) - first); }
+};
+
+// As many groups at a time as there is memory for, and no block more often than needed. Where
+// blocks need more than the stream, each begins at the first.
+std::vector<Stretch> stretches_of(Groups groups, const Model& model, int64_t most_bytes) {
+  const bool stops = model.can_stop_between();
+  const int64_t places = model.blocks() + 1;
+  std::vector<Stretch> stretches;
   int64_t bytes = most_bytes;
-  for (auto& [sums, units] : same) {
+  for (std::vector<size_t>& units : groups) {
     const int64_t more = product_bytes(model.units()[units.front()].cols);
+    const int64_t place = place_of(model, units.front());
     if (bytes + more > most_bytes) {
-      passes.emplace_back();
+      const int64_t first = stops && !stretches.empty() ? place : 0;
+      if (stops && !stretches.empty()) stretches.back().next = first;
+      stretches.push_back({.groups = {}, .first = first});
       bytes = 0;
     }
     bytes += more;
-    passes.back().push_back(std::move(units));
+    stretches.back().groups.push_back(std::move(units));
+    stretches.back().end = stops ? place + 1 : places;
   }
-  return passes;
+  if (!stretches.empty()) (stops ? stretches.back() : stretches.front()).next = places;
+  return stretches;
 }
 
-// One pass over the windows for the factors of some groups; `weights` may sum more.
-void make_factors(const Model& model, const Windows& windows, const Groups& groups,
-                  std::vector<Weight> weights,
-                  std::vector<std::shared_ptr<const InputFactor>>& factors, Progress& progress) {
+// The residual streams of windows, on their way from block to block.
+class Streams {
+ public:
+  Streams(const Model& model, const Windows& windows) : model_(model), windows_(windows) {
+    for (const std::vector<int32_t>& window : windows)
+      memory_.emplace_back(model.device(),
+                           rows(window) * model.spec().d_model * int64_t{sizeof(float)},
+                           Memory::Begin::kAnything);
+  }
+
+  // Brings a window's stream from place to place.
+  void bring(size_t window, int64_t first, int64_t next, const std::vector<Weight>& weights,
+             Lane& lane) const {
+    run(window, stream(window), first, next, weights, lane);
+  }
+  // The same, and leaves it where it is.
+  void look(size_t window, int64_t first, int64_t end, const std::vector<Weight>& weights,
+            Lane& lane) const {
+    const Lane::Frame frame(lane);
+    const Rows stays = stream(window), x = lane.take(stays.count(), stays.width());
+    if (first > 0) lane.copy(stays, x);
+    run(window, x, first, end, weights, lane);
+  }
+
+ private:
+  int64_t rows(const std::vector<int32_t>& window) const {
+    return model_.prefix_rows() + static_cast<int64_t>(window.size());
+  }
+  Rows stream(size_t window) const {
+    return {memory_[window].address(), rows(windows_[window]), model_.spec().d_model};
+  }
+  void run(size_t window, const Rows& x, int64_t first, int64_t end,
+           const std::vector<Weight>& weights, Lane& lane) const {
+    const Lane::Frame frame(lane);
+    SequenceState state = model_.transient_state();
+    const Sequence sequence{
+        .state = &state, .row = 0, .tokens = x.count(), .position = 0, .horizon = x.count()};
+    const int64_t blocks = model_.blocks();
+    PassRequest request{.ids = windows_[window], .sequences = {&sequence, 1}, .weights = weights};
+    request.first_block = first;
+    if (end < blocks) request.end_block = end;
+    if (first < std::min(end, blocks)) model_.run(request, x, lane);
+    const int64_t prefix = model_.prefix_rows();
+    if (end > blocks) model_.look_at_head(x.rows(prefix, x.count() - prefix), weights, lane);
+  }
+
+  const Model& model_;
+  const Windows& windows_;
+  std::vector<Memory> memory_;
+};
+
+// What sums the products of a stretch's groups, added to weights that may sum more.
+std::vector<Memory> sum_products(const Model& model, const Groups& groups,
+                                 std::vector<Weight>& weights) {
   std::vector<Memory> products;
   for (const std::vector<size_t>& units : groups) {
     const int64_t cols = model.units()[units.front()].cols;
     products.emplace_back(model.device(), product_bytes(cols));
     weights[units.front()].input_products = Rows(products.back().address(), cols, cols);
   }
-  observe_all(model, windows, weights, progress);
+  return products;
+}
+
+void factor_all(const Model& model, const Groups& groups, std::vector<Memory> products,
+                std::vector<std::shared_ptr<const InputFactor>>& factors) {
   tbb::parallel_for(size_t{0}, groups.size(), [&](size_t i) {
     std::vector<std::byte> bytes = products[i].read();
     products[i] = Memory();
@@ -141,9 +228,8 @@ std::vector<int64_t> columns_of_inputs(const Model& model, std::span<const int32
   squares.add_to(weights);
   model.device().run([&](Lane& lane) { observe(model, ids, weights, lane); });
   std::vector<int64_t> columns;
-  for (const Groups& groups : passes_of(squares.read(), model, 0))
-    for (const std::vector<size_t>& units : groups)
-      columns.push_back(model.units()[units.front()].cols);
+  for (const std::vector<size_t>& units : groups_of(squares.read(), model))
+    columns.push_back(model.units()[units.front()].cols);
   return columns;
 }
 
@@ -160,13 +246,27 @@ UnitInputs::UnitInputs(const Model& model, const Windows& windows, Quantizer::Se
     seen_->squares = squares.read();
     return;
   }
-  const std::vector<Groups> passes =
-      passes_of(first_squares(model, windows, progress), model, product_bytes);
-  progress.stage(stages::kTogether, static_cast<double>(passes.size() * windows.size()));
+  const std::vector<Stretch> stretches =
+      stretches_of(groups_of(first_squares(model, windows, progress), model), model, product_bytes);
+  double steps = 0;
+  for (const Stretch& stretch : stretches) steps += stretch.steps();
+  progress.stage(stages::kTogether, steps * static_cast<double>(windows.size()));
   seen_->factors.resize(weights.size());
-  for (size_t p = 0; p < passes.size(); ++p)
-    make_factors(model, windows, passes[p], p == 0 ? weights : model.weights(), seen_->factors,
-                 progress);
+  const Streams streams(model, windows);
+  for (const Stretch& stretch : stretches) {
+    std::vector<Weight> once = weights, again = model.weights();
+    std::vector<Memory> products = sum_products(model, stretch.groups, again);
+    for (size_t u = 0; u < once.size(); ++u) once[u].input_products = again[u].input_products;
+    model.device().run([&](Lane& lane) {
+      for (size_t w = 0; w < windows.size(); ++w) {
+        // Streams go through every place once, where squares are summed too.
+        if (stretch.first < stretch.next) streams.bring(w, stretch.first, stretch.next, once, lane);
+        if (stretch.next < stretch.end) streams.look(w, stretch.next, stretch.end, again, lane);
+        progress.step(stretch.steps());
+      }
+    });
+    factor_all(model, stretch.groups, std::move(products), seen_->factors);
+  }
   seen_->squares = squares.read();
 }
 

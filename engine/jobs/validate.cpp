@@ -118,7 +118,8 @@ Validation validate(const Model& model, const ProfileRun& run, const Windows& wi
   Scores scores;
   progress.stage("validate", static_cast<double>(students.size() * windows.size()));
   profile_windows(
-      shared, windows, students, [&] { progress.step(); }, [] { return true; }, &kept, scores);
+      shared, windows, students, [&](const Student&) { progress.step(); }, [] { return true; },
+      &kept, scores);
 
   Validation result{.source = source,
                     .windows = windows.size(),

@@ -51,8 +51,7 @@ TEST_CASE("every candidate is timed, and the times travel with the profile", "[t
   options.quantizer = "rtn";
   options.times = true;
   Progress progress(nullptr);
-  const Profile profile =
-      run_profile(*model, nullptr, options, progress, [](const Profile&) { return false; }).profile;
+  const Profile profile = run_profile(*model, nullptr, options, progress, go_on).profile;
   const Profile read = profile_from_json(profile_to_json(profile), "profile");
   REQUIRE(read.decode_rest_us.has_value());
   CHECK(read.decode_rest_us == profile.decode_rest_us);

@@ -29,8 +29,7 @@ Expected expected_of(const Model& model, const ProfileOptions& options) {
 
 std::string profile_text(const Model& model, const ProfileOptions& options) {
   Progress progress(nullptr);
-  return profile_to_json(
-      run_profile(model, nullptr, options, progress, [](const Profile&) { return false; }).profile);
+  return profile_to_json(run_profile(model, nullptr, options, progress, go_on).profile);
 }
 
 }  // namespace

@@ -41,11 +41,9 @@ ProfileOptions small_options() {
   return options;
 }
 
-bool never(const Profile&) { return false; }
-
 std::string profile_text(const Model& model, const ProfileOptions& options) {
   Progress progress(nullptr);
-  return profile_to_json(run_profile(model, nullptr, options, progress, never).profile);
+  return profile_to_json(run_profile(model, nullptr, options, progress, go_on).profile);
 }
 
 }  // namespace
@@ -145,10 +143,10 @@ TEST_CASE("fp16 costs nothing where the checkpoint is FP16, and is measured wher
   ProfileOptions options = small_options();
   options.windows = 1;
   const Profile f32 =
-      run_profile(*open_model(data_path("goldens/mamba")), nullptr, options, progress, never)
+      run_profile(*open_model(data_path("goldens/mamba")), nullptr, options, progress, go_on)
           .profile;
   const Profile f16 =
-      run_profile(*open_model(demo_model()), nullptr, options, progress, never).profile;
+      run_profile(*open_model(demo_model()), nullptr, options, progress, go_on).profile;
   for (const Unit& unit : f32.units) CHECK(*unit.candidates[0].kl > 0);
   for (const Unit& unit : f16.units) {
     CHECK(unit.candidates[0].choice.format == "fp16");
@@ -164,9 +162,9 @@ TEST_CASE("beside rounded units a unit measures as beside the checkpoint's own",
   options.quantizer = "rtn";
   options.formats = "int4g32,int6g32,int8g32";
   Progress progress(nullptr);
-  const Profile exact = run_profile(*model, nullptr, options, progress, never).profile;
+  const Profile exact = run_profile(*model, nullptr, options, progress, go_on).profile;
   options.suffix = "fast";
-  const Profile fast = run_profile(*model, nullptr, options, progress, never).profile;
+  const Profile fast = run_profile(*model, nullptr, options, progress, go_on).profile;
   CHECK(exact.suffix.empty());
   CHECK(profile_from_json(profile_to_json(fast), "fast").suffix == "fast");
   double sum = 0, sum_fast = 0;
@@ -196,7 +194,7 @@ TEST_CASE("metrics that are not asked for are left out", "[profile]") {
   ProfileOptions options = small_options();
   options.metrics = "mse,kurtosis";
   const Profile profile =
-      run_profile(*open_model(data_path("goldens/mamba")), nullptr, options, progress, never)
+      run_profile(*open_model(data_path("goldens/mamba")), nullptr, options, progress, go_on)
           .profile;
   CHECK(profile.units[0].weights[kKurtosis].has_value());
   CHECK(profile.units[0].candidates[1].others[kMse].has_value());
@@ -204,7 +202,7 @@ TEST_CASE("metrics that are not asked for are left out", "[profile]") {
   CHECK(profile.units[0].candidates[1].kl_windows.empty());
   options.metrics = "klx";
   CHECK_THROWS_WITH(
-      run_profile(*open_model(data_path("goldens/mamba")), nullptr, options, progress, never),
+      run_profile(*open_model(data_path("goldens/mamba")), nullptr, options, progress, go_on),
       Catch::Contains("\"klx\" is not one of"));
 }
 
@@ -219,9 +217,9 @@ TEST_CASE("an interrupted profile goes on to the same figures", "[profile]") {
   int windows = 0;
   Progress progress(nullptr);
   CHECK_THROWS_AS(run_profile(*model, nullptr, options, progress,
-                              [&](const Profile&) -> bool {
+                              [&](const Profile&) -> Verdict {
                                 if (++windows == 2) throw Error(ErrorKind::kInterrupted, "stop");
-                                return false;
+                                return {};
                               }),
                   Error);
   REQUIRE(std::filesystem::exists(options.state_path));
@@ -256,7 +254,7 @@ TEST_CASE("what is finished when a run ends is not measured again, to the last s
     ProgressFn stop = [&](const ProgressReport&) { return --left < 0; };
     Progress progress(stop, std::chrono::milliseconds(0));
     try {
-      const ProfileRun run = run_profile(*model, nullptr, options, progress, never);
+      const ProfileRun run = run_profile(*model, nullptr, options, progress, go_on);
       CHECK(profile_to_json(run.profile) == whole);
       break;
     } catch (const Error& error) {
@@ -307,7 +305,7 @@ TEST_CASE("scores keep the largest KLs that they are asked for", "[profile]") {
 TEST_CASE("a profile's tail is the 99.9th percentile of all positions", "[profile]") {
   const auto model = open_model(data_path("goldens/mamba"));
   Progress progress(nullptr);
-  const ProfileRun run = run_profile(*model, nullptr, small_options(), progress, never);
+  const ProfileRun run = run_profile(*model, nullptr, small_options(), progress, go_on);
   for (const Student& student : run.students) {
     const auto& all = run.profile.units[student.unit].candidates;
     const Candidate& candidate = *std::ranges::find(all, student.choice, &Candidate::choice);

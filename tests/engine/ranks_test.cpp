@@ -87,8 +87,6 @@ ProfileOptions small_options() {
   return options;
 }
 
-bool never(const Profile&) { return false; }
-
 std::shared_ptr<const Model> small_model() { return open_model(data_path("goldens/mamba"), 1); }
 
 // profile.json with a validation; fn: what is told of its progress.
@@ -96,7 +94,7 @@ std::string profile_text(const Model& model, const ProfileOptions& options, Rank
                          const ProgressFn& fn = nullptr) {
   Progress progress(fn, std::chrono::milliseconds(0));
   const auto journal = open_journal(model, options, ranks);
-  const ProfileRun run = run_profile(model, nullptr, options, progress, never, *journal);
+  const ProfileRun run = run_profile(model, nullptr, options, progress, go_on, *journal);
   const Windows windows(2, std::vector<int32_t>{1, 2, 3, 4, 5, 6, 7, 8});
   const Validation judged = validate(model, run, windows, "text", progress, *journal);
   std::string text = profile_to_json(run.profile) + std::to_string(judged.ppl);

@@ -36,9 +36,7 @@ SweepReport sweep_with(const Model& model, const SweepOptions& options) {
 
 Profile profile_of(const Model& model, const SweepOptions& options) {
   Progress progress(nullptr);
-  return run_profile(model, nullptr, options.profile, progress,
-                     [](const Profile&) { return false; })
-      .profile;
+  return run_profile(model, nullptr, options.profile, progress, go_on).profile;
 }
 
 bool same(const PlanFigures& a, const PlanFigures& b) {
@@ -113,8 +111,7 @@ TEST_CASE("a sweep that refines has the plans that quantize goes on to", "[sweep
   options.methods = std::string(kPlanMethods[0].name) + ",greedy";
   Progress progress(nullptr);
   Journal none("", "", false);
-  const ProfileRun run =
-      run_profile(*model, nullptr, options.profile, progress, [](const Profile&) { return false; });
+  const ProfileRun run = run_profile(*model, nullptr, options.profile, progress, go_on);
   options.profile_json = profile_to_json(run.profile);
   const SweepReport plain = sweep_with(*model, options);
   options.refine = true;

@@ -12,8 +12,6 @@ namespace {
 
 using namespace klens::testing;
 
-bool never(const Profile&) { return false; }
-
 // Windows that hold text of no kind.
 Windows some_windows() {
   Windows windows;
@@ -35,7 +33,7 @@ struct Run {
     options.windows = 3;
     options.formats = formats;
     options.measured = 0;
-    profile = run_profile(*model, nullptr, options, progress, never);
+    profile = run_profile(*model, nullptr, options, progress, go_on);
   }
   Validation validate() const {
     Progress progress(nullptr);

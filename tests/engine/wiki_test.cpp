@@ -233,8 +233,7 @@ TEST_CASE("single-unit KLs equal the reference", "[slow][wiki]") {
   options.quantizer = "rtn";
   Progress progress(nullptr);
   const Tokenizer tokenizer = tokenizer_of(*model);
-  const ProfileRun run =
-      run_profile(*model, &tokenizer, options, progress, [](const Profile&) { return false; });
+  const ProfileRun run = run_profile(*model, &tokenizer, options, progress, go_on);
   // The reference measures linear layers; where the head is not tied, not the embedding.
   REQUIRE(run.profile.units.size() == by_name.size() + (model->spec().tied() ? 0 : 1));
   // Quantizers may see more windows than KLs are measured on.
@@ -274,8 +273,7 @@ TEST_CASE("calibration without data ranks units as a text does", "[slow][wiki]")
   options.formats = "int8,int4g64";
   Progress progress(nullptr);
   const auto run = [&] {
-    return run_profile(*model, &tokenizer, options, progress, [](const Profile&) { return false; })
-        .profile;
+    return run_profile(*model, &tokenizer, options, progress, go_on).profile;
   };
   const auto ranks = [](const Profile& profile, const char* format) {
     std::vector<double> kl;
