@@ -1,6 +1,5 @@
 #include "quant/profiler.h"
 
-#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -43,6 +42,15 @@ void profile_windows(ProfileSubject& subject, std::span<const std::vector<int32_
     scores.windows.push_back(std::move(of_students));
     if (!after_window()) return;
   }
+}
+
+Scores Scores::half(size_t first) const {
+  Scores half;
+  for (size_t w = first; w < windows.size(); w += 2) {
+    half.base.push_back(base[w]);
+    half.windows.push_back(windows[w]);
+  }
+  return half;
 }
 
 MeanKl mean_kl(std::span<const WindowScore> windows) {
@@ -102,11 +110,16 @@ void summarise(const Scores& scores, size_t index, int64_t vocab, Candidate& can
   candidate.kl_windows = kl.windows;
 }
 
-void carry_over(std::span<const double> shares, Candidate& candidate) {
-  const size_t count = std::min(candidate.kl_windows.size(), shares.size());
-  const double share = std::accumulate(shares.begin(), shares.begin() + count, 0.0);
+void carry_over(const Scores& scores, std::span<const double> shares, size_t index,
+                Candidate& candidate) {
+  double share = 0, count = 0;
+  for (size_t w = 0; w < scores.windows.size(); ++w) {
+    if (scores.windows[w][index].positions == 0) continue;
+    share += shares[w];
+    ++count;
+  }
   if (!(share > 0) || !candidate.kl) return;
-  const double by = static_cast<double>(count) / share;
+  const double by = count / share;
   *candidate.kl *= by;
   if (candidate.kl_stderr) *candidate.kl_stderr *= by;
 }
@@ -115,9 +128,9 @@ void extend(const Scores& scores, size_t index, const Student& student, const Ca
             Candidate& candidate) {
   double own = 0, others = 0;
   for (const std::vector<WindowScore>& window : scores.windows) {
-    if (window[index].positions == 0 || window[student.like].positions == 0) continue;
+    if (window[index].positions == 0 || window[*student.like].positions == 0) continue;
     own += window[index].kl;
-    others += window[student.like].kl;
+    others += window[*student.like].kl;
   }
   if (!(others > 0) || !like.kl) return;
   const double share = own / others;

@@ -14,10 +14,10 @@ namespace klens {
 struct Student {
   size_t unit;  // index in the model's order of units
   Choice choice;
-  // It runs on the first of so many windows. On the others it is taken to lose what it does
-  // there in proportion to another student of the unit, `like`.
+  // It runs on the first of so many windows. Where there is another student of the unit, `like`,
+  // it is taken to lose in proportion to it on the others.
   size_t every = 1;
-  size_t like = 0;
+  std::optional<size_t> like = {};
 };
 
 // All that profiling needs to see of a model; engine/ implements it.
@@ -54,6 +54,8 @@ struct Scores {
   std::vector<bool> resting = {};  // by student; empty: none does
 
   bool rests(size_t student) const { return !resting.empty() && resting[student]; }
+  // What every second window says, from `first` on.
+  Scores half(size_t first) const;
 };
 
 // Runs every student over all windows, windows outermost, so that memory stays one window's
@@ -73,9 +75,10 @@ std::vector<double> window_shares(const Scores& scores);
 // made of scores, and KL's standard error over windows and the windows' own means.
 void summarise(const Scores& scores, size_t index, int64_t vocab, Candidate& candidate);
 
-// Of a student that rested after some windows, from the summary of these: its KL on all, by the
+// Of a student that ran on some windows only, from the summary of these: its KL on all, by the
 // windows' shares, as those that it ran on may be easier than the others.
-void carry_over(std::span<const double> shares, Candidate& candidate);
+void carry_over(const Scores& scores, std::span<const double> shares, size_t index,
+                Candidate& candidate);
 
 // Of a student that ran on fewer windows than `like`, whose candidate is filled in: its KL after
 // that one's.

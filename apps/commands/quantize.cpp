@@ -28,8 +28,8 @@ void print_race(const ordered_json& race) {
       number_or_dash(race, "windows", "%.0f") + " of " + number_or_dash(race, "of", "%.0f");
   const std::string saved = human_seconds(number_at(race, "seconds_saved"));
   print(formatted(
-      "  %-12s %12s %12s   %.0f %% of passes; plans from half lose %.1f %% more; %s saved\n",
-      "windows", "", windows.c_str(), 100 * number_at(race, "passes"),
+      "  %-12s %12s %12s   %.0f %% of the work; plans from half lose %.1f %% more; %s saved\n",
+      "windows", "", windows.c_str(), 100 * number_at(race, "share"),
       100 * number_at(race, "regret"), saved.c_str()));
 }
 

@@ -176,7 +176,7 @@ std::string report_json(const QuantizeReport& r) {
     race["windows"] = r.race->windows;
     race["of"] = r.race->of;
     if (r.race->seconds_saved) {
-      race["passes"] = r.race->passes / r.race->passes_of;
+      race["share"] = r.race->share;
       race["regret"] = r.race->regret;
       race["seconds_saved"] = *r.race->seconds_saved;
     }

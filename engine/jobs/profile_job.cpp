@@ -145,14 +145,23 @@ const Quantizer& parse_quantizer(const std::string& name) {
 // lose, which is a small part of most plans.
 constexpr size_t kFinestEvery = 4;
 
-// errors: of the unit's candidates that can be measured, else 0.
+// Where plans balance, a matrix of w weights loses in proportion to w, so that a plan's error is
+// least for the time if each is measured on windows in proportion to the root of w (Neyman's
+// allocation). One in so many; of a matrix as large as the mean, and of larger ones, all.
+size_t sparing(double weights, double mean) {
+  const double every = std::sqrt(mean / weights);
+  return every < 1.5 ? 1 : every < 3 ? 2 : kFinestEvery;
+}
+
+// errors: of the unit's candidates that can be measured, else 0. It is measured on one window of
+// `every`.
 void add_students(size_t u, const Unit& unit, std::span<const double> errors, size_t measured,
-                  Prepared& prepared) {
+                  size_t every, Prepared& prepared) {
   const std::vector<size_t> picked = worth_measuring(errors, measured);
   const auto error_of = [&](size_t c) { return errors[c]; };
   const size_t first = prepared.students.size();
   for (const size_t c : picked) {
-    prepared.students.push_back({u, unit.candidates[c].choice});
+    prepared.students.push_back({u, unit.candidates[c].choice, every});
     prepared.places.emplace_back(u, c);
   }
   if (measured == 0 || picked.size() < 2) return;
@@ -163,9 +172,10 @@ void add_students(size_t u, const Unit& unit, std::span<const double> errors, si
 }
 
 // A profile of units with these candidates, and the students to measure, for each unit `measured`
-// at most (0: all); those that are integers, where what they are compared with is.
+// at most (0: all); those that are integers, where what they are compared with is. spare: small
+// units on fewer windows.
 Prepared prepare(const Model& model, const std::vector<std::vector<Possible>>& possible,
-                 size_t measured, bool rounded = false) {
+                 size_t measured, bool rounded = false, bool spare = false) {
   const Checkpoint& checkpoint = model.checkpoint();
   Prepared result;
   Profile& profile = result.profile;
@@ -180,6 +190,9 @@ Prepared prepare(const Model& model, const std::vector<std::vector<Possible>>& p
   profile.header_bytes = static_cast<int64_t>(klens_header_bytes(
                              checkpoint, {.plan = longest_plan(model), .provenance = {}})) +
                          provenance;
+  double mean = 0;
+  for (const LinearSpec& spec : model.units())
+    mean += static_cast<double>(spec.rows * spec.cols) / static_cast<double>(model.units().size());
   for (size_t u = 0; u < model.units().size(); ++u) {
     const LinearSpec& spec = model.units()[u];
     Unit unit{.name = spec.name,
@@ -204,14 +217,15 @@ Prepared prepare(const Model& model, const std::vector<std::vector<Possible>>& p
       errors.push_back(measurable ? *candidate.others[kOutputError] : 0);
       unit.candidates.push_back(candidate);
     }
-    add_students(u, unit, errors, measured, result);
+    const double weights = static_cast<double>(spec.rows * spec.cols);
+    add_students(u, unit, errors, measured, spare ? sparing(weights, mean) : 1, result);
     profile.units.push_back(std::move(unit));
   }
   return result;
 }
 
-// The profile as it is after some windows.
-Profile filled_in(const Scores& scores, const Prepared& prepared, int64_t vocab,
+// The profile as some windows tell it, of all that were measured.
+Profile filled_in(const Scores& scores, const Scores& all, const Prepared& prepared, int64_t vocab,
                   const MetricSet& metrics) {
   Profile profile = prepared.profile;
   for (Unit& unit : profile.units)
@@ -221,13 +235,13 @@ Profile filled_in(const Scores& scores, const Prepared& prepared, int64_t vocab,
   for (size_t s = 0; s < prepared.students.size(); ++s) {
     const auto [u, c] = prepared.places[s];
     summarise(scores, s, vocab, profile.units[u].candidates[c]);
-    if (scores.rests(s)) carry_over(shares, profile.units[u].candidates[c]);
+    carry_over(scores, shares, s, profile.units[u].candidates[c]);
   }
   for (size_t s = 0; s < prepared.students.size(); ++s) {
     const Student& student = prepared.students[s];
-    if (student.every == 1) continue;
+    if (!student.like) continue;
     const auto [u, c] = prepared.places[s];
-    extend(scores, s, student, profile.units[u].candidates[prepared.places[student.like].second],
+    extend(all, s, student, profile.units[u].candidates[prepared.places[*student.like].second],
            profile.units[u].candidates[c]);
   }
   for (size_t u = 0; u < prepared.reference.size(); ++u)
@@ -239,6 +253,33 @@ Profile filled_in(const Scores& scores, const Prepared& prepared, int64_t vocab,
   profile.tokens = 0;
   for (const WindowScore& base : scores.base) profile.tokens += base.positions;
   return profile;
+}
+
+// Whether a unit's students all ran, but for those that follow another.
+bool knows(const Scores& scores, std::span<const Student> students, size_t unit) {
+  for (size_t s = 0; s < students.size(); ++s)
+    if (students[s].unit == unit && !students[s].like &&
+        std::ranges::all_of(scores.windows, [&](const std::vector<WindowScore>& window) {
+          return window[s].positions == 0;
+        }))
+      return false;
+  return true;
+}
+
+SoFar so_far(const Scores& scores, const Prepared& prepared, int64_t vocab,
+             const MetricSet& metrics) {
+  SoFar found;
+  found.all = filled_in(scores, scores, prepared, vocab, metrics);
+  for (const size_t first : {0, 1}) {
+    found.halves[first] = found.all;
+    if (scores.windows.size() < 2) continue;
+    const Scores half = scores.half(first);
+    Profile told = filled_in(half, scores, prepared, vocab, metrics);
+    for (size_t u = 0; u < told.units.size(); ++u)
+      if (knows(half, prepared.students, u))
+        found.halves[first].units[u] = std::move(told.units[u]);
+  }
+  return found;
 }
 
 Calibration calibrate(const Model& model, const Tokenizer* tokenizer, const ProfileOptions& options,
@@ -279,7 +320,9 @@ class Course {
       : runner_(runner),
         students_(students),
         windows_(windows),
-        promised_(likely == 0 ? windows : std::min(windows, static_cast<size_t>(likely))) {}
+        promised_(likely == 0 ? windows : std::min(windows, static_cast<size_t>(likely))) {
+    for (size_t w = 0; w < windows; ++w) all_steps_ += window_steps(w, {});
+  }
 
   // To be called before anything rests after the window.
   void end_window(const Scores& scores) {
@@ -294,6 +337,9 @@ class Course {
     return steps;
   }
 
+  // Of what all windows would take.
+  double share() const { return ended_steps_ / all_steps_; }
+
  private:
   double window_steps(size_t w, const Scores& scores) const {
     double steps = 0;
@@ -305,7 +351,7 @@ class Course {
   const StudentRunner& runner_;
   std::span<const Student> students_;
   size_t windows_, promised_, ended_ = 0;
-  double ended_steps_ = 0;
+  double ended_steps_ = 0, all_steps_ = 0;
 };
 
 void rest_settled(const Verdict& verdict, std::span<const Student> students, StudentRunner& runner,
@@ -384,7 +430,7 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   Reference reference = reference_of(model, options.suffix, quantizer, inputs, progress);
   Prepared prepared =
       prepare(model, candidate_choices(model, formats, quantizer, options.pinned, inputs, progress),
-              static_cast<size_t>(options.measured), !reference.units.empty());
+              static_cast<size_t>(options.measured), !reference.units.empty(), options.likely != 0);
   prepared.reference = std::move(reference.errors);
   if (!reference.units.empty()) prepared.profile.suffix = options.suffix;
   Profile& profile = prepared.profile;
@@ -410,7 +456,9 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   SharedRunner shared(runner, journal, kept);
   const auto after_window = [&] {
     course.end_window(scores);
-    const Verdict verdict = judge(filled_in(scores, prepared, model.spec().vocab, metrics));
+    SoFar found = so_far(scores, prepared, model.spec().vocab, metrics);
+    found.share = course.share();
+    const Verdict verdict = judge(found);
     rest_settled(verdict, prepared.students, runner, scores);
     progress.expect_steps(course.steps(scores));
     return !verdict.ended;
@@ -419,7 +467,7 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
       shared, windows, prepared.students,
       [&](const Student& student) { progress.step(runner.cost(student)); }, after_window, &kept,
       scores);
-  return {.profile = filled_in(scores, prepared, model.spec().vocab, metrics),
+  return {.profile = filled_in(scores, scores, prepared, model.spec().vocab, metrics),
           .calibration = std::move(calibration),
           .inputs = std::move(inputs),
           .students = std::move(prepared.students),

@@ -1,4 +1,6 @@
 #pragma once
+#include <array>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -28,8 +30,10 @@ struct ProfileOptions {
   std::vector<CalibrationText> texts;  // none: sampled from the model
   int64_t ctx = 256;
   int64_t windows = 32;
-  int64_t likely = 0;    // of these, where the run may end early: what progress promises; 0: all
-  int64_t held_out = 0;  // further windows to judge a plan by
+  // Of these, where the run may end early: what progress promises; small matrices, on which less of
+  // a plan depends, are then measured on fewer. 0: all.
+  int64_t likely = 0;
+  int64_t held_out = 0;      // further windows to judge a plan by
   int64_t plan_windows = 0;  // that the caller then measures a plan on and writes it: for forecasts
   uint64_t seed = 0;
   std::string formats;  // "": default_formats(); kBaseFormat is one in any case
@@ -61,9 +65,15 @@ struct Verdict {
   bool ended = false;              // nothing
   std::vector<bool> settled = {};  // by unit: these no more; empty: all of them still
 };
-// Asked after each window, with the profile so far.
-using Judge = std::function<Verdict(const Profile&)>;
-inline Verdict go_on(const Profile&) { return {}; }  // to the last
+// A profile as it is after a window, and as every second window tells it; of one, twice the same.
+struct SoFar {
+  Profile all;
+  std::array<Profile, 2> halves;
+  double share = 0;  // of the work of all windows that is done
+};
+// Asked after each window.
+using Judge = std::function<Verdict(const SoFar&)>;
+inline Verdict go_on(const SoFar&) { return {}; }  // to the last
 
 // Measures every unit in every format: quant/profiler over a StudentRunner. tokenizer may be null
 // where there is no text. What the journal has is not measured again. Where it is several ranks'

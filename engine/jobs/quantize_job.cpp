@@ -226,7 +226,7 @@ Made measured_plan(const Model& model, const Tokenizer* tokenizer, const Quantiz
   Racing racing(request);
   ProfileRun run = run_profile(
       model, tokenizer, profile_options, progress,
-      [&](const Profile& profile) { return racing.judge(profile); }, journal);
+      [&](const SoFar& so_far) { return racing.judge(so_far); }, journal);
   Refined refined =
       refine(model, run, request, plan_or_throw(run.profile, request), progress, journal);
   check_reach(refined.plan, model);

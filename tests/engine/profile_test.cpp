@@ -217,7 +217,7 @@ TEST_CASE("an interrupted profile goes on to the same figures", "[profile]") {
   int windows = 0;
   Progress progress(nullptr);
   CHECK_THROWS_AS(run_profile(*model, nullptr, options, progress,
-                              [&](const Profile&) -> Verdict {
+                              [&](const SoFar&) -> Verdict {
                                 if (++windows == 2) throw Error(ErrorKind::kInterrupted, "stop");
                                 return {};
                               }),

@@ -677,7 +677,7 @@ typedef struct klens_quantize_options {
    made from, all figures compare),"inputs_unknown" (true: the plan was given, and no text; its
    quantizers would have lost less if they had seen inputs),"predicted_kl","measured_kl",
    "race" (of a profile made for this plan: {"windows" (measured),"of" (that might have been),
-   and, where it ended early, "passes" (of matrices through windows, that were made, 0 to 1),
+   and, where it ended early, "share" (of the work of all windows, that was done, 0 to 1),
    "regret" (KL of the worse plan from half of those measured over that of the plan from all,
    less 1),"seconds_saved"}),"rounds","measured_tok_s" (of the file,
    where the plan asked for min_tok_s),"plan","units":[as inspect, with "kl"],"seconds","profile"}
