@@ -2,6 +2,7 @@
 #include "engine/jobs/unit_inputs.h"
 
 #include <catch2/catch.hpp>
+#include <set>
 
 #include "engine/jobs/quantize_job.h"
 #include "tests/testing.h"
@@ -79,6 +80,38 @@ TEST_CASE("inputs are known of every unit that multiplies, whatever the threads"
       for (size_t c = 0; c < squares_of(first, u).size(); ++c)
         CHECK(squares_of(a, u)[c] >= squares_of(first, u)[c]);
     }
+  }
+}
+
+TEST_CASE("sums in as many stretches as matrices are those of one", "[inputs]") {
+  // Blocks that need more than the stream (caches and an embedding that later blocks come back to)
+  // begin anew for each; others are run no more often than memory asks for.
+  for (const char* name : {"mamba2", "llama", "qwen3_5_moe", "hymba", "zamba2"}) {
+    CAPTURE(name);
+    const auto model = open_model(data_path("goldens/" + std::string(name)));
+    Progress progress(nullptr);
+    const UnitInputs at_once(*model, kWindows, Quantizer::Sees::kFactor, progress);
+    const int64_t before = model->block_runs();
+    const UnitInputs single(*model, kWindows, Quantizer::Sees::kFactor, progress, 1);
+    const bool stops = std::string(name) != "hymba" && std::string(name) != "zamba2";
+    CHECK(model->can_stop_between() == stops);
+    std::set<const InputFactor*> factors;
+    for (size_t u = 0; u < model->units().size(); ++u) {
+      CAPTURE(model->units()[u].name);
+      CHECK(std::ranges::equal(squares_of(at_once, u), squares_of(single, u)));
+      const InputFactor* a = at_once.of(u, Quantizer::Sees::kFactor).factor.get();
+      const InputFactor* b = single.of(u, Quantizer::Sees::kFactor).factor.get();
+      REQUIRE((a == nullptr) == (b == nullptr));
+      if (a == nullptr) continue;
+      CHECK(a->order == b->order);
+      CHECK(a->feedback == b->feedback);
+      CHECK(a->d == b->d);
+      factors.insert(b);
+    }
+    // Each group of a block has a run of that block, but for its last, and one brings the stream
+    // on.
+    const auto runs = static_cast<size_t>(model->block_runs() - before) / kWindows.size();
+    if (stops) CHECK(runs <= factors.size() + 3 * static_cast<size_t>(model->blocks()));
   }
 }
 
