@@ -13,7 +13,6 @@
 namespace klens {
 namespace {
 
-constexpr int64_t kUsualSpare = int64_t{1} << 30;
 constexpr int64_t kProbeTokens = 128;
 // The tokenizer, texts, what is measured, and the pages of code that run.
 constexpr int64_t kOwnBytes = int64_t{16} << 20;

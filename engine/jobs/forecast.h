@@ -3,6 +3,9 @@
 
 namespace klens {
 
+// Memory for what saves time, where nobody says how much there may be.
+inline constexpr int64_t kUsualSpare = int64_t{1} << 30;
+
 // What a profile will take, found by a pass over a few tokens.
 struct Expected {
   Forecast forecast;

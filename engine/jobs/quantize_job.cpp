@@ -8,6 +8,7 @@
 #include <regex>
 
 #include "engine/jobs/decode_times.h"
+#include "engine/jobs/forecast.h"
 #include "engine/jobs/profile_state.h"
 #include "engine/jobs/refine.h"
 #include "engine/jobs/request_check.h"
@@ -68,7 +69,7 @@ void count_bytes(const Model& model, const Profile& profile, Plan& plan) {
 struct Made {
   Plan plan;
   Profile profile;  // units and candidates; measured unless the plan needed none
-  UnitInputs inputs;
+  std::optional<PlanUnits> units = std::nullopt;
   Windows windows;   // to judge the plan by; empty: none are left, or none are wanted
   std::string text;  // what they are
   int rounds = 0;
@@ -162,6 +163,7 @@ Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const Quant
                                   ? names_where(kFormats, ",", [](const Format&) { return true; })
                                   : options.profile.formats;
   Made made;
+  made.units.emplace(model, UnitInputs(), kUsualSpare);
   made.profile = unmeasured_profile(model, parse_formats(formats), options.profile.quantizer);
   PlanRequest request = options.request;
   request.pinned = pinned_choices(options.tensor_types, made.profile, options.profile.quantizer);
@@ -185,7 +187,7 @@ Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const Quant
   }
   Calibration calibration =
       calibrate_on_texts(model, *tokenizer, p.texts, p.ctx, p.windows, kHeldOutWindows);
-  made.inputs = UnitInputs(model, calibration.seen, seen, progress);
+  made.units.emplace(model, UnitInputs(model, calibration.seen, seen, progress), kUsualSpare);
   if (!options.measure) return made;
   const bool left = !calibration.held_out.empty();
   made.windows = std::move(left ? calibration.held_out : calibration.windows);
@@ -227,14 +229,15 @@ Made measured_plan(const Model& model, const Tokenizer* tokenizer, const Quantiz
   ProfileRun run = run_profile(
       model, tokenizer, profile_options, progress,
       [&](const SoFar& so_far) { return racing.judge(so_far); }, journal);
+  PlanUnits units(model, run.inputs, run.spare_bytes);
   Refined refined =
-      refine(model, run, request, plan_or_throw(run.profile, request), progress, journal);
+      refine(model, run, request, plan_or_throw(run.profile, request), units, progress, journal);
   check_reach(refined.plan, model);
   const int64_t windows = run.profile.windows;
   const auto of = static_cast<int64_t>(run.calibration.windows.size());
   return {.plan = std::move(refined.plan),
           .profile = std::move(run.profile),
-          .inputs = std::move(run.inputs),
+          .units = std::move(units),
           .windows = std::move(run.calibration.held_out),
           .text = kHeldOut,
           .rounds = refined.rounds,
@@ -243,15 +246,14 @@ Made measured_plan(const Model& model, const Tokenizer* tokenizer, const Quantiz
 
 // The finished plan on its windows, or, if there are none, on samples of another seed than those
 // that a plan is made from.
-QuantizeReport::Evaluation measured(const Model& model, const Made& made,
-                                    const ProfileOptions& options, Progress& progress,
-                                    Journal& journal) {
+QuantizeReport::Evaluation measured(const Model& model, Made& made, const ProfileOptions& options,
+                                    Progress& progress, Journal& journal) {
   const bool given = !made.windows.empty();
   const int64_t ctx = made.profile.window > 0 ? made.profile.window : options.ctx;
   const Windows sampled =
       given ? Windows()
             : sample_windows(model, ctx, kHeldOutWindows, ~options.seed, progress, journal);
-  const PlanScore score = measure_plan(model, made.plan, made.inputs,
+  const PlanScore score = measure_plan(model, made.plan, *made.units,
                                        given ? made.windows : sampled, progress, journal);
   return {.kl = {score.kl.mean, score.kl.stderr_of_mean},
           .ppl_before = std::exp(score.ce_teacher),
@@ -444,10 +446,10 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
       weights += static_cast<double>(unit.rows * unit.cols);
     progress.stage(stages::kWrite, weights);
     size_t next = 0;
-    report.bytes = write_klens_file(
-        out_path, source, header, [&](const StoredUnit& unit, const Choice& choice) {
+    report.bytes =
+        write_klens_file(out_path, source, header, [&](const StoredUnit& unit, const Choice&) {
           progress.step(static_cast<double>(unit.view.rows * unit.view.cols));
-          return quantise_unit(unit, choice, made.inputs.of(next++, choice));
+          return made.units->take(made.plan, next++);
         });
     if (options.request.budget.min_tok_s)
       report.measured_tok_s =

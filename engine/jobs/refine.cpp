@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "engine/jobs/profile_state.h"
 #include "engine/jobs/quantize_job.h"
@@ -66,8 +67,8 @@ void scale(Unit& unit, double by) {
 
 // The profile with the KLs of each unit scaled so that they say what happens to the plan when the
 // unit alone gets the format next to its own.
-Profile refitted(const Model& model, const ProfileRun& run, const Plan& plan, Progress& progress,
-                 Journal& journal) {
+Profile refitted(const Model& model, const ProfileRun& run, const Plan& plan, PlanUnits& units,
+                 Progress& progress, Journal& journal) {
   Profile profile = run.profile;
   std::vector<Student> students;
   std::vector<double> expected;
@@ -79,8 +80,8 @@ Profile refitted(const Model& model, const ProfileRun& run, const Plan& plan, Pr
     students.push_back({u, other->choice});
     expected.push_back(*other->kl - *chosen.kl);
   }
-  const PackedUnits packed = pack_plan(model, plan, run.inputs);
-  StudentRunner runner(model, &packed, run.inputs);
+  const std::shared_ptr<const PackedUnits> packed = units.of(plan);
+  StudentRunner runner(model, packed.get(), run.inputs);
   runner.keep_packed(run.spare_bytes);
   const size_t count = std::min(kRefitWindows, run.calibration.windows.size());
   const std::span<const std::vector<int32_t>> windows(run.calibration.windows.data(), count);
@@ -118,11 +119,47 @@ PlanScore plan_score(std::span<const WindowScore> scores) {
   return result;
 }
 
-PlanScore measure_plan(const Model& model, const Plan& plan, const UnitInputs& inputs,
+std::vector<PlanUnits::Kept>::iterator PlanUnits::find(const Plan& plan) {
+  return std::ranges::find(kept_, plan.units, &Kept::choices);
+}
+
+std::shared_ptr<PackedUnits> PlanUnits::of(const Plan& plan) {
+  if (const auto found = find(plan); found != kept_.end()) return found->units;
+  Kept made{.choices = plan.units, .bytes = 0, .units = {}};
+  for (const LinearSpec& unit : model_.units())
+    if (const auto choice = plan.units.find(unit.name); choice != plan.units.end())
+      made.bytes += static_cast<int64_t>(
+          packed_bytes(*find_format(choice->second.format), unit.rows, unit.cols));
+  const auto all = [&] {
+    int64_t bytes = made.bytes;
+    for (const Kept& kept : kept_) bytes += kept.bytes;
+    return bytes;
+  };
+  while (!kept_.empty() && all() > most_bytes_) kept_.erase(kept_.begin());
+  made.units = std::make_shared<PackedUnits>(pack_plan(model_, plan, inputs_));
+  std::shared_ptr<PackedUnits> units = made.units;
+  if (made.bytes <= most_bytes_) kept_.push_back(std::move(made));
+  return units;
+}
+
+PackedWeight PlanUnits::take(const Plan& plan, size_t unit) {
+  if (const auto found = find(plan); found != kept_.end()) {
+    taking_ = std::move(*found);
+    kept_.erase(found);
+  }
+  if (taking_ && taking_->choices == plan.units && (*taking_->units)[unit] != nullptr)
+    return std::move(std::exchange((*taking_->units)[unit], nullptr)->weight);
+  const LinearSpec& spec = model_.units()[unit];
+  const Choice& choice = plan.units.at(spec.name);
+  return quantise_unit(model_.checkpoint().units.at(spec.name), choice, inputs_.of(unit, choice));
+}
+
+PlanScore measure_plan(const Model& model, const Plan& plan, PlanUnits& units,
                        std::span<const std::vector<int32_t>> windows, Progress& progress,
                        Journal& journal) {
   JournalScores kept(journal, &plan);
-  PackedUnits packed;
+  const UnitInputs none;  // the plan's units are made
+  std::shared_ptr<const PackedUnits> packed;
   std::optional<StudentRunner> runner;  // once there is something to measure
   std::vector<WindowScore> scores;
   progress.stage(stages::kMeasure, static_cast<double>(windows.size()));
@@ -130,8 +167,8 @@ PlanScore measure_plan(const Model& model, const Plan& plan, const UnitInputs& i
     std::optional<WindowScore> score = kept.find(window, nullptr);
     if (!score) {
       if (!runner) {
-        packed = pack_plan(model, plan, inputs);
-        runner.emplace(model, &packed, inputs);
+        packed = units.of(plan);
+        runner.emplace(model, packed.get(), none);
       }
       score = runner->begin_window(window);
       kept.keep(window, nullptr, *score);
@@ -143,13 +180,13 @@ PlanScore measure_plan(const Model& model, const Plan& plan, const UnitInputs& i
 }
 
 Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& request, Plan plan,
-               Progress& progress, Journal& journal) {
+               PlanUnits& units, Progress& progress, Journal& journal) {
   const std::vector<std::vector<int32_t>>& all = run.calibration.windows;
   const std::span windows(all.data(),
                           std::max(static_cast<size_t>(run.profile.windows),
                                    std::min(all.size(), static_cast<size_t>(kPlanWindows))));
   const auto measure = [&](Plan p) {
-    MeanKl kl = measure_plan(model, p, run.inputs, windows, progress, journal).kl;
+    MeanKl kl = measure_plan(model, p, units, windows, progress, journal).kl;
     p.measured_kl = kl.mean;
     p.measured_kl_stderr = kl.stderr_of_mean;
     return Measured{std::move(p), std::move(kl.windows)};
@@ -167,7 +204,7 @@ Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& req
       tightened.budget.max_kl = *tightened.budget.max_kl * *request.budget.max_kl / kl * 0.98;
       made = plan_or_throw(run.profile, tightened);
     } else {
-      made = plan_or_throw(refitted(model, run, best.plan, progress, journal), request);
+      made = plan_or_throw(refitted(model, run, best.plan, units, progress, journal), request);
     }
     made.budget = budget;
     made.predicted_kl = predicted_kl(run.profile, made);

@@ -1,8 +1,42 @@
 #pragma once
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
 #include "engine/jobs/profile_job.h"
 #include "quant/planner.h"
 
 namespace klens {
+
+// Units of plans, each made once for all that measures, changes or writes the plan. What was made
+// last is kept, as far as memory allows.
+class PlanUnits {
+ public:
+  // most_bytes: of units that are kept. The model outlives this.
+  PlanUnits(const Model& model, UnitInputs inputs, int64_t most_bytes)
+      : model_(model), inputs_(std::move(inputs)), most_bytes_(most_bytes) {}
+
+  // All units in the plan's formats, as pack_plan.
+  std::shared_ptr<PackedUnits> of(const Plan& plan);
+  // One unit, taken from what is kept of the plan, which is kept no longer, or made.
+  PackedWeight take(const Plan& plan, size_t unit);
+
+ private:
+  struct Kept {
+    std::map<std::string, Choice> choices;
+    int64_t bytes;
+    std::shared_ptr<PackedUnits> units;
+  };
+  std::vector<Kept>::iterator find(const Plan& plan);
+
+  const Model& model_;
+  UnitInputs inputs_;
+  int64_t most_bytes_;
+  std::vector<Kept> kept_;      // the oldest first
+  std::optional<Kept> taking_;  // from this
+};
 
 // Mean KL of a whole plan against the teacher, measured on windows; ce for perplexities, nats per
 // label.
@@ -12,7 +46,7 @@ struct PlanScore {
 };
 // Of the scores of its windows.
 PlanScore plan_score(std::span<const WindowScore> scores);
-PlanScore measure_plan(const Model& model, const Plan& plan, const UnitInputs& inputs,
+PlanScore measure_plan(const Model& model, const Plan& plan, PlanUnits& units,
                        std::span<const std::vector<int32_t>> windows, Progress& progress,
                        Journal& journal);
 
@@ -32,6 +66,6 @@ struct Refined {
 // A budget on KL is instead met by tightening it by what the measurement showed. The plan was made
 // from the run's profile, and is measured on more of its windows where that took few.
 Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& request, Plan plan,
-               Progress& progress, Journal& journal);
+               PlanUnits& units, Progress& progress, Journal& journal);
 
 }  // namespace klens

@@ -169,7 +169,8 @@ std::variant<Plan, std::string> plan_of(const Model& model, const ProfileRun& ru
   auto made = make_plan(run.profile, request);
   Plan* plan = std::get_if<Plan>(&made);
   if (plan == nullptr || !refined || !method.refines) return made;
-  Refined better = refine(model, run, request, std::move(*plan), progress, journal);
+  PlanUnits units(model, run.inputs, run.spare_bytes);
+  Refined better = refine(model, run, request, std::move(*plan), units, progress, journal);
   point.rounds = better.rounds;
   return std::move(better.plan);
 }

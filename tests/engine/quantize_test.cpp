@@ -5,6 +5,7 @@
 #include "engine/jobs/compare.h"
 #include "engine/jobs/profile_state.h"
 #include "engine/jobs/quantize_job.h"
+#include "engine/jobs/refine.h"
 #include "engine/session.h"
 #include "kernels/cpu/divergence/divergence.h"
 #include "loaders/mapped_file.h"
@@ -30,6 +31,10 @@ QuantizeReport quantize_with(const Model& model, const std::string& out,
                              const QuantizeOptions& options) {
   Progress progress(nullptr);
   return quantize(model, nullptr, out, options, progress);
+}
+
+std::span<const std::byte> bytes_of(const AlignedBuffer& buffer) {
+  return {static_cast<const std::byte*>(buffer.data()), buffer.size()};
 }
 
 }  // namespace
@@ -109,7 +114,19 @@ TEST_CASE("a baked file runs as its plan was measured", "[quantize][long]") {
   const UnitInputs inputs(*model,
                           calibrate_on_samples(*model, 32, 8, 0, 0, progress, *journal).seen,
                           Quantizer::Sees::kFactor, progress);
-  PackedUnits packed = pack_plan(*model, *student->checkpoint().plan, inputs);
+  const Plan& plan = *student->checkpoint().plan;
+  PackedUnits packed = pack_plan(*model, plan, inputs);
+  // Made once, kept, given away and made again: always the same.
+  PlanUnits units(*model, inputs, int64_t{1} << 30);
+  const auto kept = units.of(plan);
+  CHECK(units.of(plan) == kept);
+  CHECK(PlanUnits(*model, inputs, 1).of(plan) != kept);
+  for (int i = 0; i < 2; ++i) {
+    const PackedWeight taken = units.take(plan, 1), &made = packed[1]->weight;
+    CHECK(std::ranges::equal(bytes_of(taken.qweight), bytes_of(made.qweight)));
+    CHECK(std::ranges::equal(bytes_of(taken.scale), bytes_of(made.scale)));
+  }
+  CHECK(units.of(plan) != kept);
   StudentRunner in_memory(*model, &packed, inputs);
   const double measured = in_memory.begin_window(ids).kl;
 

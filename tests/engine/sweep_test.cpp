@@ -85,9 +85,10 @@ TEST_CASE("a plan of a sweep is measured as it would be alone", "[sweep]") {
   Journal none("", "", false);
   const Calibration calibration =
       calibrate_on_samples(*model, 24, 3, options.windows, 0, progress, none);
+  PlanUnits units(*model, UnitInputs(), int64_t{1} << 30);
   for (const PlanFigures& figures : report.plans) {
     const PlanScore alone =
-        measure_plan(*model, figures.plan, {}, calibration.held_out, progress, none);
+        measure_plan(*model, figures.plan, units, calibration.held_out, progress, none);
     CHECK(figures.kl.mean == alone.kl.mean);
     CHECK(figures.ppl == std::exp(alone.ce_student));
     CHECK(report.ppl == Approx(std::exp(alone.ce_teacher)).epsilon(1e-12));  // a difference
@@ -129,7 +130,8 @@ TEST_CASE("a sweep that refines has the plans that quantize goes on to", "[sweep
     }
     PlanRequest request;
     request.budget.bpw = std::stod(point.budget);
-    const Refined alone = refine(*model, run, request, unrefined, progress, none);
+    PlanUnits units(*model, run.inputs, 1);
+    const Refined alone = refine(*model, run, request, unrefined, units, progress, none);
     CHECK(plan.units == alone.plan.units);
     CHECK(*point.rounds == alone.rounds);
     rounds += *point.rounds;
