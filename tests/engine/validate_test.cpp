@@ -12,7 +12,7 @@ namespace {
 
 using namespace klens::testing;
 
-bool never(const Profile&) { return false; }
+bool never_stop(const Profile&) { return false; }
 
 // Windows that hold text of no kind.
 Windows some_windows() {
@@ -35,7 +35,7 @@ struct Run {
     options.windows = 3;
     options.formats = formats;
     options.measured = 0;
-    profile = run_profile(*model, nullptr, options, progress, never);
+    profile = run_profile(*model, nullptr, options, progress, never_stop);
   }
   Validation validate() const {
     Progress progress(nullptr);
