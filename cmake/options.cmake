@@ -41,3 +41,11 @@ function(klens_precompile target)
   target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>
     $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overflow> $<$<CXX_COMPILER_ID:GNU>:-Wno-array-bounds>)
 endfunction()
+
+# klens_unity(TARGET): some files of a target are compiled as one, which parses headers and instantiates templates of
+# the standard library once for all of them. So no two files of a target may give one name to two things, in anonymous
+# namespaces neither. Not for kernels: each of their files is read and tested by itself. -DKLENS_UNITY_BUILD=OFF
+# compiles files one by one.
+function(klens_unity target)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${KLENS_UNITY_BUILD} UNITY_BUILD_BATCH_SIZE 12)
+endfunction()
