@@ -48,4 +48,8 @@ endfunction()
 # compiles files one by one.
 function(klens_unity target)
   set_target_properties(${target} PROPERTIES UNITY_BUILD ${KLENS_UNITY_BUILD} UNITY_BUILD_BATCH_SIZE 12)
+  if(KLENS_UNITY_BUILD)
+    # GCC takes a file in such a batch for a header: its hidden classes would be compiled several times.
+    target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
+  endif()
 endfunction()
