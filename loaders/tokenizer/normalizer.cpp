@@ -232,7 +232,7 @@ std::unique_ptr<Normalizer> read_normalizer(const json* value, const std::string
   } else {
     fields.unknown_type(
         type,
-        "NFC, NFD, NFKC, NFKD, Lowercase, Nmt, ByteLevelNormalizer, Strip, Prepend, Replace and "
+        "NFC, NFD, NFKC, NFKD, Lowercase, Nmt, ByteLevel, Strip, Prepend, Replace and "
         "Sequence");
   }
   fields.done();
