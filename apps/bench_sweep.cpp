@@ -71,14 +71,14 @@ double tokens_per_second(const ordered_json& point, const char* test) {
   return 0;
 }
 
-struct Column {
+struct SweepColumn {
   const char* title;
   const char* csv;
   int decimals;
   double (*value)(const ordered_json&);
 };
 
-constexpr Column kColumns[] = {
+constexpr SweepColumn kSweepColumns[] = {
     {"prefill tok/s", "prefill_tok_s", 1,
      [](const ordered_json& p) { return tokens_per_second(p, "pp"); }},
     {"decode tok/s", "decode_tok_s", 2,
@@ -91,7 +91,7 @@ constexpr Column kColumns[] = {
 };
 
 Chart chart_of(const ordered_json& sweep, const char* title, const char* y_label,
-               const Column& column) {
+               const SweepColumn& column) {
   const std::string kind = sweep["sweep"];
   const Quantity quantity = quantity_of(kind);
   Chart chart{title, quantity.label, y_label, kind != "size", {}};
@@ -140,7 +140,7 @@ ordered_json run_sweep(const std::string& kind, const std::vector<std::string>& 
 std::string sweep_markdown(const ordered_json& sweep) {
   const Quantity quantity = quantity_of(sweep["sweep"]);
   std::string out = std::string("| model | ") + quantity.label + " |", rule = "| --- | ---: |";
-  for (const Column& column : kColumns) {
+  for (const SweepColumn& column : kSweepColumns) {
     out += std::string(" ") + column.title + " |";
     rule += " ---: |";
   }
@@ -149,7 +149,7 @@ std::string sweep_markdown(const ordered_json& sweep) {
     for (const ordered_json& point : model["points"]) {
       out += "| " + file_name(model["model"]) +
              formatted(" | %g |", point.value(quantity.key, 0.0) * quantity.scale);
-      for (const Column& column : kColumns) {
+      for (const SweepColumn& column : kSweepColumns) {
         const double value = column.value(point);
         out += value > 0 ? formatted(" %.*f |", column.decimals, value) : " - |";
       }
@@ -162,12 +162,12 @@ std::string sweep_markdown(const ordered_json& sweep) {
 std::string sweep_csv(const ordered_json& sweep) {
   const Quantity quantity = quantity_of(sweep["sweep"]);
   std::string out = std::string("model,") + quantity.key;
-  for (const Column& column : kColumns) out += std::string(",") + column.csv;
+  for (const SweepColumn& column : kSweepColumns) out += std::string(",") + column.csv;
   out += "\n";
   for (const ordered_json& model : sweep["models"]) {
     for (const ordered_json& point : model["points"]) {
       out += csv_field(model["model"]) + formatted(",%.0f", point.value(quantity.key, 0.0));
-      for (const Column& column : kColumns) {
+      for (const SweepColumn& column : kSweepColumns) {
         const double value = column.value(point);
         out += value > 0 ? formatted(",%.4f", value) : ",-";
       }
@@ -179,7 +179,8 @@ std::string sweep_csv(const ordered_json& sweep) {
 
 std::string sweep_svg(const ordered_json& sweep) {
   const std::string kind = sweep["sweep"];
-  const Column &prefill = kColumns[0], &decode = kColumns[1], &step = kColumns[2];
+  const SweepColumn &prefill = kSweepColumns[0], &decode = kSweepColumns[1],
+                    &step = kSweepColumns[2];
   if (kind == "batch")
     return svg_of(
         {chart_of(sweep, "Decoding several sequences", "tokens/s, all together", decode)});

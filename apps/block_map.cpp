@@ -7,7 +7,6 @@
 namespace klens::apps {
 namespace {
 
-constexpr size_t kWidth = 80;
 constexpr size_t kLabelWidth = 11;  // "  embedding"
 
 // "head[0:4096]" too.
@@ -28,18 +27,18 @@ std::string trimmed(std::string line) {
   return line + "\n";
 }
 
-struct Column {
+struct MapColumn {
   std::string kind;
   size_t width = 0;
 };
 
 // In the order in which the kinds first appear.
-std::vector<Column> columns_of(const std::vector<MapCell>& cells) {
-  std::vector<Column> columns;
+std::vector<MapColumn> map_columns(const std::vector<MapCell>& cells) {
+  std::vector<MapColumn> columns;
   for (const MapCell& cell : cells) {
     if (outside_layers(cell)) continue;
     auto column = std::find_if(columns.begin(), columns.end(),
-                               [&](const Column& c) { return c.kind == cell.kind; });
+                               [&](const MapColumn& c) { return c.kind == cell.kind; });
     if (column == columns.end())
       column = columns.insert(columns.end(), {cell.kind, cell.kind.size()});
     column->width = std::max({column->width, cell.text.size() + 2, size_t{8}});
@@ -65,12 +64,13 @@ std::string block_map(const std::vector<MapCell>& cells, const Style& style) {
   for (const MapCell& cell : cells) {
     if (!outside_layers(cell)) layers[cell.layer][cell.kind] = &cell;
   }
-  const std::vector<Column> columns = columns_of(cells);
+  const std::vector<MapColumn> columns = map_columns(cells);
   std::string out = outside_line(cells, true, style);
   for (size_t first = 0; first < columns.size();) {
     // As many columns as fit; the others follow in a band of their own.
     size_t last = first, width = kLabelWidth + 1;
-    while (last < columns.size() && (last == first || width + columns[last].width + 1 <= kWidth))
+    while (last < columns.size() &&
+           (last == first || width + columns[last].width + 1 <= kLineColumns))
       width += columns[last++].width + 1;
     std::string header = formatted("  %-*s", static_cast<int>(kLabelWidth - 1), "layer");
     for (size_t c = first; c < last; ++c)

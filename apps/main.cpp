@@ -92,7 +92,7 @@ void run_command(const Command& command, const std::vector<std::string>& rest) {
 }
 
 // command: set once known, for the hint of a UsageError.
-void run(std::vector<std::string> arguments, std::string& command_name) {
+void run_command(std::vector<std::string> arguments, std::string& command_name) {
   if (arguments.empty()) throw UsageError("no command given");
   std::string name = arguments[0];
   arguments.erase(arguments.begin());
@@ -148,7 +148,8 @@ int guarded_main(int argc, char** argv) {
   }
   std::string command;
   try {
-    run(std::vector<std::string>(argv + (argc > 0), argv + argc), command);  // argc may be 0
+    run_command(std::vector<std::string>(argv + (argc > 0), argv + argc),
+                command);  // argc may be 0
     return 0;
   } catch (const ToldByFirst&) {
   } catch (const UsageError& e) {

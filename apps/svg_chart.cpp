@@ -9,8 +9,9 @@
 namespace klens::apps {
 namespace {
 
-constexpr double kWidth = 480, kHeight = 340;  // of one chart, labels included
-constexpr double kLeft = 68, kRight = 20, kTop = 44, kBottom = 56, kLegendLine = 20;
+constexpr double kChartWidth = 480, kChartHeight = 340;  // of one chart, labels included
+constexpr double kChartLeft = 68, kChartRight = 20, kChartTop = 44, kChartBottom = 56,
+                 kLegendLine = 20;
 constexpr int kTicks = 6, kColours = 6;
 
 constexpr const char* kStyle = R"(<style>
@@ -37,8 +38,8 @@ text { fill: #e6edf3; }
 </style>
 )";
 
-std::string text_at(double x, double y, const char* anchor, const std::string& text,
-                    const char* more = "") {
+std::string svg_text(double x, double y, const char* anchor, const std::string& text,
+                     const char* more = "") {
   return formatted("<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\"%s>", x, y, anchor, more) +
          escaped(text) + "</text>\n";
 }
@@ -49,9 +50,9 @@ std::string line_from(double x1, double y1, double x2, double y2, const char* st
 }
 
 // Where a value lies between 0 and 1.
-class Axis {
+class ChartAxis {
  public:
-  Axis(const Chart& chart, bool x) : doubling_(x && chart.doubling_x) {
+  ChartAxis(const Chart& chart, bool x) : doubling_(x && chart.doubling_x) {
     std::set<double> values;
     for (const ChartSeries& series : chart.series)
       for (const auto& point : series.points) values.insert(x ? point.first : point.second);
@@ -80,24 +81,25 @@ class Axis {
 };
 
 std::string drawn(const Chart& chart, double left) {
-  const Axis x(chart, true), y(chart, false);
-  const double width = kWidth - kLeft - kRight, height = kHeight - kTop - kBottom;
-  const double begin = left + kLeft, bottom = kTop + height;
-  std::string out = text_at(begin, 26, "start", chart.title, " class=\"title\"");
+  const ChartAxis x(chart, true), y(chart, false);
+  const double width = kChartWidth - kChartLeft - kChartRight,
+               height = kChartHeight - kChartTop - kChartBottom;
+  const double begin = left + kChartLeft, bottom = kChartTop + height;
+  std::string out = svg_text(begin, 26, "start", chart.title, " class=\"title\"");
   for (const double tick : y.ticks()) {
     const double at = bottom - y.at(tick) * height;
     out += line_from(begin, at, begin + width, at, tick == 0 ? "axis" : "grid");
-    out += text_at(begin - 8, at + 4, "end", y.label(tick));
+    out += svg_text(begin - 8, at + 4, "end", y.label(tick));
   }
   for (const double tick : x.ticks()) {
     const double at = begin + x.at(tick) * width;
     out += line_from(at, bottom, at, bottom + 4, "axis");
-    out += text_at(at, bottom + 18, "middle", x.label(tick));
+    out += svg_text(at, bottom + 18, "middle", x.label(tick));
   }
-  out += text_at(begin + width / 2, bottom + 40, "middle", chart.x_label);
-  const double middle = kTop + height / 2;
-  out += text_at(left + 16, middle, "middle", chart.y_label,
-                 formatted(" transform=\"rotate(-90 %.1f %.1f)\"", left + 16, middle).c_str());
+  out += svg_text(begin + width / 2, bottom + 40, "middle", chart.x_label);
+  const double middle = kChartTop + height / 2;
+  out += svg_text(left + 16, middle, "middle", chart.y_label,
+                  formatted(" transform=\"rotate(-90 %.1f %.1f)\"", left + 16, middle).c_str());
   for (size_t s = 0; s < chart.series.size(); ++s) {
     const int colour = static_cast<int>(s % kColours);
     std::string line, dots;
@@ -152,9 +154,9 @@ std::string tick_label(double value, bool binary) {
 std::string svg_of(const std::vector<Chart>& charts) {
   const std::vector<ChartSeries> none;
   const std::vector<ChartSeries>& named = charts.empty() ? none : charts.front().series;
-  const double width = kWidth * static_cast<double>(charts.size());
+  const double width = kChartWidth * static_cast<double>(charts.size());
   const double height =
-      kHeight + (named.empty() ? 0 : kLegendLine * static_cast<double>(named.size()) + 8);
+      kChartHeight + (named.empty() ? 0 : kLegendLine * static_cast<double>(named.size()) + 8);
   std::string out =
       formatted(
           "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" "
@@ -162,12 +164,12 @@ std::string svg_of(const std::vector<Chart>& charts) {
           width, height, width, height) +
       kStyle + "<rect class=\"ground\" width=\"100%\" height=\"100%\"/>\n";
   for (size_t c = 0; c < charts.size(); ++c)
-    out += drawn(charts[c], kWidth * static_cast<double>(c));
+    out += drawn(charts[c], kChartWidth * static_cast<double>(c));
   for (size_t s = 0; s < named.size(); ++s) {
-    const double y = kHeight + kLegendLine * static_cast<double>(s);
-    out += formatted("<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" class=\"dot s%d\"/>\n", kLeft, y,
+    const double y = kChartHeight + kLegendLine * static_cast<double>(s);
+    out += formatted("<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" class=\"dot s%d\"/>\n", kChartLeft, y,
                      static_cast<int>(s % kColours));
-    out += text_at(kLeft + 12, y + 4, "start", named[s].name);
+    out += svg_text(kChartLeft + 12, y + 4, "start", named[s].name);
   }
   return out + "</svg>\n";
 }

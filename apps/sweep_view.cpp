@@ -19,7 +19,7 @@ std::string about_method(const std::string& name) {
   return "";
 }
 
-std::string line_of(const ordered_json& point) {
+std::string point_line(const ordered_json& point) {
   const std::string& kl = metrics().front().name;
   const auto number = [&](const std::string& key, const char* format) {
     return number_or_dash(point, key.c_str(), format);
@@ -62,7 +62,7 @@ std::string sweep_table(const ordered_json& sweep, const Style& style) {
     for (const ordered_json& point : sweep.at("points")) {
       if (point.value("method", "") != name) continue;
       own.push_back(point);
-      if (!point.contains("refused")) lines += line_of(point);
+      if (!point.contains("refused")) lines += point_line(point);
     }
     out += (out.empty() ? "" : "\n") + style.bold(name) + "\n" + about_method(name);
     if (!lines.empty())

@@ -2,7 +2,11 @@
 # what it says; instruction sets are set per file in kernels/, never globally.
 add_library(klens_options INTERFACE)
 target_include_directories(klens_options INTERFACE ${PROJECT_SOURCE_DIR})
-target_compile_options(klens_options INTERFACE -Wall -Wextra -Wshadow -ffp-contract=off
+# In files that are compiled several as one (klens_unity), GCC would warn of locals that have the name of something in
+# another file, and take hidden classes for a header's: that is looked at file by file (tests/includes.sh).
+target_compile_options(klens_options INTERFACE -Wall -Wextra
+  "$<IF:$<AND:$<CXX_COMPILER_ID:GNU>,$<BOOL:$<TARGET_PROPERTY:UNITY_BUILD>>>,-Wshadow=local;-Wno-subobject-linkage,-Wshadow>"
+  -ffp-contract=off
   # GCC 12 warns of overlapping copies inside std::string's own operator+ (GCC bug 105651).
   $<$<AND:$<CXX_COMPILER_ID:GNU>,$<COMPILE_LANGUAGE:CXX>>:-Wno-restrict>)
 if(CMAKE_CXX_FLAGS MATCHES "sanitize" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
@@ -40,4 +44,12 @@ function(klens_precompile target)
   # all memory inside std::string's own operator+ (as above).
   target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>
     $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overflow> $<$<CXX_COMPILER_ID:GNU>:-Wno-array-bounds>)
+endfunction()
+
+# klens_unity(TARGET): some files of a target are compiled as one, which parses headers and instantiates templates of
+# the standard library once for all of them. So no two files of a target may give one name to two things, in anonymous
+# namespaces neither. Not for kernels: each of their files is read and tested by itself. -DKLENS_UNITY_BUILD=OFF
+# compiles files one by one.
+function(klens_unity target)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${KLENS_UNITY_BUILD} UNITY_BUILD_BATCH_SIZE 12)
 endfunction()

@@ -16,7 +16,7 @@
 namespace klens {
 namespace {
 
-constexpr const char* kVersion = "5";
+constexpr const char* kStateVersion = "5";
 constexpr const char* kSessionKey = "klens.session";
 constexpr const char* kModelKey = "klens.model";
 constexpr const char* kDeviceKey = "klens.device";
@@ -117,10 +117,10 @@ class Reader {
       : path_(path), model_(model), file_(SafetensorsFile::open(path)) {
     if (file_.metadata().count(kSessionKey) == 0)
       fail("is no saved session; name a file that /save or klens_session_save wrote");
-    if (meta(kSessionKey) != kVersion)
+    if (meta(kSessionKey) != kStateVersion)
       throw Error(ErrorKind::kUnsupported,
                   path_ + ": is a saved session of version " + brief(meta(kSessionKey)) +
-                      ", this version of klens reads " + kVersion + "; start a new one");
+                      ", this version of klens reads " + kStateVersion + "; start a new one");
     if (meta(kChecksumKey) != checksum(file_.tensors(), file_.metadata()))
       damaged("has a wrong checksum");
     if (meta(kModelKey) != klens::identity(model))
@@ -257,7 +257,7 @@ void Session::save(const std::string& path) const {
     spans += add_cache(saving, cache_name("", i), state_.caches[i]);
   for (size_t i = 0; i < checkpoints_.size(); ++i)
     points += add_checkpoint(saving, checkpoint_name(i), *checkpoints_[i]);
-  Metadata metadata = {{kSessionKey, kVersion},
+  Metadata metadata = {{kSessionKey, kStateVersion},
                        {kModelKey, identity(*model_)},
                        {kDeviceKey, state_layout(*model_)},
                        {kCachesKey, spans},

@@ -10,11 +10,6 @@ namespace {
 
 std::string first(std::initializer_list<const char*> keys) { return *keys.begin(); }
 
-// A value as a message shows it: short, and never a reason to fail itself.
-std::string shown(const nlohmann::json& value) {
-  return brief(value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
-}
-
 // Python's json writes Infinity, -Infinity and NaN where JSON has no word; they become
 // {"__float__": "Infinity"}, which transformers writes nowadays.
 std::string with_named_numbers(const std::string& text) {
@@ -90,7 +85,7 @@ int64_t Config::whole_number(const nlohmann::json& value, const char* key, int64
   const bool fits = value.is_number_integer() &&
                     (!value.is_number_unsigned() || value.get<uint64_t>() <= uint64_t{INT64_MAX});
   if (!fits || value.get<int64_t>() < min || value.get<int64_t>() > max)
-    fail(std::string(key) + " is " + shown(value) + ", which is not a whole number from " +
+    fail(std::string(key) + " is " + shown_json(value) + ", which is not a whole number from " +
          std::to_string(min) + " to " + std::to_string(max));
   return value.get<int64_t>();
 }
@@ -127,7 +122,7 @@ std::vector<double> Config::numbers(const char* key) const {
   if (list == nullptr) return found;
   for (const nlohmann::json& value : *list) {
     found.push_back(real_number(value));
-    if (std::isnan(found.back())) fail(std::string(key) + " holds " + shown(value));
+    if (std::isnan(found.back())) fail(std::string(key) + " holds " + shown_json(value));
   }
   return found;
 }
@@ -137,7 +132,7 @@ std::vector<std::string> Config::texts(const char* key) const {
   std::vector<std::string> found;
   if (list == nullptr) return found;
   for (const nlohmann::json& value : *list) {
-    if (!value.is_string()) fail(std::string(key) + " holds " + shown(value));
+    if (!value.is_string()) fail(std::string(key) + " holds " + shown_json(value));
     found.push_back(value.get<std::string>());
   }
   return found;
@@ -149,7 +144,7 @@ std::vector<std::vector<int64_t>> Config::integer_lists(const char* key, int64_t
   std::vector<std::vector<int64_t>> found;
   if (lists == nullptr) return found;
   for (const nlohmann::json& list : *lists) {
-    if (!list.is_array()) fail(std::string(key) + " holds " + shown(list));
+    if (!list.is_array()) fail(std::string(key) + " holds " + shown_json(list));
     found.emplace_back();
     for (const nlohmann::json& value : list)
       found.back().push_back(whole_number(value, key, min, max));
@@ -166,7 +161,7 @@ double Config::number(std::initializer_list<const char*> keys, double min, doubl
   }
   const double number = real_number(*value);
   if (!(number >= min && number <= max))
-    fail(first(keys) + " is " + shown(*value) + ", which is not a number from " +
+    fail(first(keys) + " is " + shown_json(*value) + ", which is not a number from " +
          nlohmann::json(min).dump() + " to " + nlohmann::json(max).dump());
   return number;
 }

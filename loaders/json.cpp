@@ -10,7 +10,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kAgain = "; get the file again, or correct it";
+constexpr const char* kGetOrCorrect = "; get the file again, or correct it";
 
 // Finds the first bracket that is nested too deeply. Strings are skipped; that the rest is JSON is
 // the parser's to say.
@@ -28,7 +28,7 @@ void check_depth(std::string_view text, const std::string& name) {
       if (++depth > kMaxJsonDepth)
         throw Error(ErrorKind::kBadFile, name + ": JSON is nested deeper than " +
                                              std::to_string(kMaxJsonDepth) + " levels at byte " +
-                                             std::to_string(i) + kAgain);
+                                             std::to_string(i) + kGetOrCorrect);
     } else if (c == ']' || c == '}') {
       --depth;
     }
@@ -40,9 +40,10 @@ void check_depth(std::string_view text, const std::string& name) {
 [[noreturn]] void fail_to_parse(const std::string& name, size_t byte,
                                 const nlohmann::detail::exception& e) {
   if (dynamic_cast<const nlohmann::detail::out_of_range*>(&e) != nullptr)
-    throw Error(ErrorKind::kBadFile, name + ": JSON holds a number that is out of range" + kAgain);
+    throw Error(ErrorKind::kBadFile,
+                name + ": JSON holds a number that is out of range" + kGetOrCorrect);
   throw Error(ErrorKind::kBadFile,
-              name + ": is not valid JSON at byte " + std::to_string(byte) + kAgain);
+              name + ": is not valid JSON at byte " + std::to_string(byte) + kGetOrCorrect);
 }
 
 // Builds a document out of nlohmann's parser's events: the values that its own builder holds would
@@ -68,7 +69,7 @@ class Builder : public nlohmann::json_sax<json> {
     const auto [at, added] = open_.back()->get_ref<json::object_t&>().try_emplace(key);
     if (!added && duplicates_ == DuplicateKeys::kRefused)
       throw Error(ErrorKind::kBadFile,
-                  name_ + ": key " + brief(key) + " stands there twice" + kAgain);
+                  name_ + ": key " + brief(key) + " stands there twice" + kGetOrCorrect);
     value_ = &at->second;
     return true;
   }
@@ -130,6 +131,10 @@ std::string brief(std::string_view text) {
   // A cut must not split a UTF-8 character: step back over continuation bytes.
   while (length > 0 && (static_cast<unsigned char>(text[length]) & 0xc0) == 0x80) --length;
   return std::string(text.substr(0, length)) + "...";
+}
+
+std::string shown_json(const json& value) {
+  return brief(value.dump(-1, ' ', true, json::error_handler_t::replace));
 }
 
 JsonDocument parse_json(std::string_view text, const std::string& name, DuplicateKeys duplicates) {

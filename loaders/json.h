@@ -53,4 +53,10 @@ nlohmann::ordered_json parse_ordered_json(std::string_view text, const std::stri
 // is still seen.
 std::string brief(std::string_view text);
 
+// A value as a message shows it: short, and never a reason to fail itself.
+std::string shown_json(const nlohmann::json& value);
+
+// How messages on files of weights end that cannot be whole.
+inline constexpr const char* kGetAgain = ": the file is truncated or damaged, get it again";
+
 }  // namespace klens

@@ -18,7 +18,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kAgain =
+constexpr const char* kQuantizeAgain =
     ": the file is damaged, quantise the model again or get the file again";
 
 // One .klens file while it is read.
@@ -28,7 +28,7 @@ class Reader {
     check_version();
     for (const char* key : klens_key::kRequired) required(key);
     if (file_.header_bytes() % 64 != 0)
-      fail("its data does not start at a multiple of 64 bytes" + std::string(kAgain));
+      fail("its data does not start at a multiple of 64 bytes" + std::string(kQuantizeAgain));
     units_ = object(klens_key::kUnits);
     if (verify) check_checksums();
   }
@@ -49,7 +49,7 @@ class Reader {
     if (text(klens_key::kArchitecture) != result.spec.architecture)
       fail(std::string(klens_key::kArchitecture) + " is \"" +
            brief(text(klens_key::kArchitecture)) + "\", its config says " +
-           result.spec.architecture + kAgain);
+           result.spec.architecture + kQuantizeAgain);
     for (const LinearSpec& unit : result.spec.units) {
       const StoredUnit stored = read_unit(unit);
       result.tensor_bytes += stored.bytes;
@@ -83,12 +83,12 @@ class Reader {
     return found == file_.metadata().end() ? "" : found->second;
   }
   std::string required(const char* key) const {
-    if (file_.metadata().count(key) == 0) fail(std::string("lacks ") + key + kAgain);
+    if (file_.metadata().count(key) == 0) fail(std::string("lacks ") + key + kQuantizeAgain);
     return text(key);
   }
   JsonDocument object(const char* key) const {
     JsonDocument value = parse_json(required(key), path_ + " (" + key + ")");
-    if (!value->is_object()) fail(std::string(key) + " is not a JSON object" + kAgain);
+    if (!value->is_object()) fail(std::string(key) + " is not a JSON object" + kQuantizeAgain);
     return value;
   }
 
@@ -107,9 +107,9 @@ class Reader {
     for (const auto& [name, view] : file_.tensors()) {
       const auto found = checksums->find(name);
       if (found == checksums->end() || !found->is_string())
-        fail("tensor " + brief(name) + " has no checksum" + kAgain);
+        fail("tensor " + brief(name) + " has no checksum" + kQuantizeAgain);
       if (found->get<std::string>() != xxh3_hex(view.bytes))
-        fail("tensor " + brief(name) + " has a wrong checksum" + kAgain);
+        fail("tensor " + brief(name) + " has a wrong checksum" + kQuantizeAgain);
     }
   }
 
@@ -139,7 +139,7 @@ class Reader {
       for (const int64_t row : matrix.cuts)
         if (row >= matrix.rows || row % kTileOutputs != 0)
           fail("klens.units cuts " + matrix.name + " at row " + std::to_string(row) +
-               ", where no unit can begin" + kAgain);
+               ", where no unit can begin" + kQuantizeAgain);
     }
     make_units(spec);
   }
@@ -156,7 +156,7 @@ class Reader {
 
   const TensorView& tensor(const std::string& name) {
     const auto found = file_.tensors().find(name);
-    if (found == file_.tensors().end()) fail("tensor " + name + " is missing" + kAgain);
+    if (found == file_.tensors().end()) fail("tensor " + name + " is missing" + kQuantizeAgain);
     seen_.insert(name);
     return found->second;
   }
@@ -167,9 +167,9 @@ class Reader {
     if (view.dtype != DType::kU8 || view.bytes.size() != bytes)
       fail("tensor " + name + " has " + std::to_string(view.bytes.size()) + " bytes of " +
            dtype_name(view.dtype) + ", its format needs " + std::to_string(bytes) + " of U8" +
-           kAgain);
+           kQuantizeAgain);
     if (reinterpret_cast<uintptr_t>(view.bytes.data()) % 64 != 0)
-      fail("tensor " + name + " does not start at a multiple of 64 bytes" + kAgain);
+      fail("tensor " + name + " does not start at a multiple of 64 bytes" + kQuantizeAgain);
     return view.bytes;
   }
 
@@ -189,7 +189,7 @@ class Reader {
   StoredUnit read_unit(const LinearSpec& unit) {
     const auto found = units_->find(unit.name);
     if (found == units_->end() || !found->is_object())
-      fail("klens.units lacks " + unit.name + kAgain);
+      fail("klens.units lacks " + unit.name + kQuantizeAgain);
     const Config entry(JsonDocument(*found), path_ + " (klens.units, " + unit.name + ")");
     const Choice choice = choice_from_json(entry);
     const Format* format = find_format(choice.format);
@@ -207,7 +207,7 @@ class Reader {
     if (rows != unit.rows || cols != unit.cols)
       fail("unit " + unit.name + " has shape " + shape_text(std::vector<int64_t>{rows, cols}) +
            ", the config asks for " + shape_text(std::vector<int64_t>{unit.rows, unit.cols}) +
-           kAgain);
+           kQuantizeAgain);
     const auto qweight = part(unit.name + ".qweight", weight_bytes(*format, rows, cols));
     const auto scale = part(unit.name + ".scale", scale_bytes(*format, rows, cols));
     if (format->layout == Layout::kTilesF16) expect_finite(unit.name + ".qweight", qweight);
@@ -228,7 +228,7 @@ class Reader {
     const bool padded = view.shape.size() == 1 && there > needed && there - needed < 64;
     if (view.shape != small.shape && !padded)
       fail("tensor " + small.tensor + " has shape " + shape_text(view.shape) +
-           ", the config asks for " + shape_text(small.shape) + kAgain);
+           ", the config asks for " + shape_text(small.shape) + kQuantizeAgain);
     view.shape = small.shape;
     view.bytes = view.bytes.first(static_cast<size_t>(needed) * dtype_bytes(view.dtype));
     return view;
@@ -237,10 +237,11 @@ class Reader {
   void refuse_leftovers(const Checkpoint& read) const {
     for (const auto& [name, view] : file_.tensors())
       if (seen_.count(name) == 0)
-        fail("tensor " + brief(name) + " belongs to no unit of the model" + kAgain);
+        fail("tensor " + brief(name) + " belongs to no unit of the model" + kQuantizeAgain);
     for (const auto& [name, unit] : units_->items())
       if (read.units.count(name) == 0)
-        fail("klens.units names " + brief(name) + ", which the model does not have" + kAgain);
+        fail("klens.units names " + brief(name) + ", which the model does not have" +
+             kQuantizeAgain);
   }
 
   // The plan is what made the file: it names the same units and formats.
@@ -248,11 +249,13 @@ class Reader {
     for (const auto& [name, unit] : read.units) {
       const auto found = plan.units.find(name);
       if (found == plan.units.end() || found->second != unit.choice)
-        fail("klens.plan has another choice for unit " + name + " than klens.units" + kAgain);
+        fail("klens.plan has another choice for unit " + name + " than klens.units" +
+             kQuantizeAgain);
     }
     for (const auto& [name, choice] : plan.units)
       if (read.units.count(name) == 0)
-        fail("klens.plan names " + brief(name) + ", which the model does not have" + kAgain);
+        fail("klens.plan names " + brief(name) + ", which the model does not have" +
+             kQuantizeAgain);
   }
 
   std::string path_;

@@ -17,7 +17,7 @@
 namespace klens {
 namespace {
 
-[[noreturn]] void fail(const std::string& path, const std::string& what) {
+[[noreturn]] void fail_to_map(const std::string& path, const std::string& what) {
   throw Error(ErrorKind::kIo, path + ": " + what);
 }
 
@@ -26,13 +26,13 @@ namespace {
 MappedFile::MappedFile(const std::string& path) : path_(path) {
   // O_NONBLOCK: a pipe is to be refused, not waited for. It means nothing to regular files.
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) fail(path, std::string("cannot open: ") + std::strerror(errno));
+  if (fd < 0) fail_to_map(path, std::string("cannot open: ") + std::strerror(errno));
   struct stat info {};
   const bool regular = ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
   if (!regular || info.st_size <= 0) {
     ::close(fd);
-    fail(path,
-         regular ? "the file is empty; get it again" : "is not a regular file; name one that is");
+    fail_to_map(path, regular ? "the file is empty; get it again"
+                              : "is not a regular file; name one that is");
   }
   size_ = static_cast<size_t>(info.st_size);
   void* mapping = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd, 0);
@@ -42,7 +42,8 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
     throw Error(ErrorKind::kNoMemory, path + ": there is no room to map its " +
                                           std::to_string(size_) +
                                           " bytes; allow more address space (ulimit -v)");
-  if (mapping == MAP_FAILED) fail(path, std::string("cannot map: ") + std::strerror(map_error));
+  if (mapping == MAP_FAILED)
+    fail_to_map(path, std::string("cannot map: ") + std::strerror(map_error));
   data_ = static_cast<const std::byte*>(mapping);
   try {
     refuse_stand_in(bytes(), path);
@@ -70,25 +71,26 @@ void MappedFile::let_go(std::span<const std::byte> part) const {
 
 std::string read_text(const std::string& path, size_t max_bytes) {
   std::error_code ec;
-  if (std::filesystem::is_directory(path, ec)) fail(path, "is a folder, not a file");
+  if (std::filesystem::is_directory(path, ec)) fail_to_map(path, "is a folder, not a file");
   std::ifstream in(path, std::ios::binary);
-  if (!in) fail(path, std::string("cannot open: ") + std::strerror(errno));
+  if (!in) fail_to_map(path, std::string("cannot open: ") + std::strerror(errno));
   std::string text;
   char block[1 << 16];
   while (in.read(block, sizeof block) || in.gcount() > 0) {
     text.append(block, static_cast<size_t>(in.gcount()));
     if (text.size() > max_bytes)
-      fail(path,
-           "is larger than " + std::to_string(max_bytes) + " bytes, which no file of its kind is");
+      fail_to_map(path, "is larger than " + std::to_string(max_bytes) +
+                            " bytes, which no file of its kind is");
   }
-  if (in.bad()) fail(path, "cannot be read");
+  if (in.bad()) fail_to_map(path, "cannot be read");
   return text;
 }
 
 bool file_exists(const std::string& path) {
   std::error_code ec;
   const std::filesystem::file_status status = std::filesystem::status(path, ec);
-  if (status.type() == std::filesystem::file_type::none) fail(path, "cannot open: " + ec.message());
+  if (status.type() == std::filesystem::file_type::none)
+    fail_to_map(path, "cannot open: " + ec.message());
   return std::filesystem::exists(status);
 }
 

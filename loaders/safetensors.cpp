@@ -38,12 +38,6 @@ struct Place {
   size_t begin, end;
 };
 
-constexpr const char* kAgain = ": the file is truncated or damaged, get it again";
-
-std::string shown(const json& value) {
-  return brief(value.dump(-1, ' ', true, json::error_handler_t::replace));
-}
-
 // One tensor's entry of the header. Throws with the reason alone; the caller adds file and tensor.
 TensorView read_entry(const json& entry, std::span<const std::byte> data, Place& place) {
   const auto fail = [](const std::string& what) { throw Error(ErrorKind::kBadFile, what); };
@@ -51,11 +45,11 @@ TensorView read_entry(const json& entry, std::span<const std::byte> data, Place&
       !entry.contains("data_offsets"))
     fail("its header entry lacks dtype, shape or data_offsets");
   const json& dtype = entry["dtype"];
-  if (!dtype.is_string()) fail("has dtype " + shown(dtype) + ", which is no text");
+  if (!dtype.is_string()) fail("has dtype " + shown_json(dtype) + ", which is no text");
   const DTypeRow* row = find_dtype(dtype.get<std::string>());
   if (row == nullptr)  // 8-bit floats and their like: a sound file
     throw Error(ErrorKind::kUnsupported,
-                "has dtype " + shown(dtype) + dtype_cure(dtype.get<std::string>()));
+                "has dtype " + shown_json(dtype) + dtype_cure(dtype.get<std::string>()));
 
   TensorView tensor{.dtype = row->dtype, .shape = {}, .bytes = {}};
   // Counted in int64_t, as elements() does: what a shape with a 0 in it multiplies to on the way
@@ -65,10 +59,10 @@ TensorView read_entry(const json& entry, std::span<const std::byte> data, Place&
     fail("its shape is not a short list");
   for (const json& extent : entry["shape"]) {
     if (!extent.is_number_unsigned() || extent.get<uint64_t>() > (uint64_t{1} << 40))
-      fail("its shape " + shown(entry["shape"]) + " is not a list of sizes");
+      fail("its shape " + shown_json(entry["shape"]) + " is not a list of sizes");
     tensor.shape.push_back(extent.get<int64_t>());
     if (__builtin_mul_overflow(bytes, tensor.shape.back(), &bytes))
-      fail("its shape " + shown(entry["shape"]) + " overflows");
+      fail("its shape " + shown_json(entry["shape"]) + " overflows");
   }
   const json& offsets = entry["data_offsets"];
   if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
@@ -94,12 +88,12 @@ void check_no_holes(std::vector<Place> places, size_t data_bytes, const std::str
     if (place.begin != expected)
       throw Error(ErrorKind::kBadFile, name + ": tensors overlap or leave a hole at data byte " +
                                            std::to_string(std::min(expected, place.begin)) +
-                                           kAgain);
+                                           kGetAgain);
     expected = place.end;
   }
   if (expected != data_bytes)
     throw Error(ErrorKind::kBadFile, name + ": holds " + std::to_string(data_bytes - expected) +
-                                         " bytes more than its tensors" + kAgain);
+                                         " bytes more than its tensors" + kGetAgain);
 }
 
 }  // namespace
@@ -137,7 +131,7 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
 
 SafetensorsFile SafetensorsFile::parse(std::span<const std::byte> bytes, const std::string& name) {
   const auto fail = [&](const std::string& what) {
-    throw Error(ErrorKind::kBadFile, name + ": " + what + kAgain);
+    throw Error(ErrorKind::kBadFile, name + ": " + what + kGetAgain);
   };
   uint64_t header_size = 0;
   if (bytes.size() < sizeof header_size) fail("is too short for a safetensors file");

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
-[[noreturn]] void fail(const std::string& name, const std::string& what) {
+[[noreturn]] void fail_table(const std::string& name, const std::string& what) {
   throw Error(ErrorKind::kBadFile,
               name + ": " + what +
                   "; a table of scores is CSV with the columns layer, module and the score");
@@ -66,7 +66,7 @@ class Records {
       }
       field += left_[at];
     }
-    fail(name_, line() + ": a quote is not closed");
+    fail_table(name_, line() + ": a quote is not closed");
   }
 
   std::string_view left_;
@@ -80,7 +80,7 @@ Number number_of(const std::string& text, const std::string& where, const std::s
   const char* end = text.data() + text.size();
   const auto [stopped, error] = std::from_chars(text.data(), end, value);
   if (error != std::errc() || stopped != end || !std::isfinite(static_cast<double>(value)))
-    fail(name, where + " is '" + text + "', which is no number");
+    fail_table(name, where + " is '" + text + "', which is no number");
   return value;
 }
 
@@ -90,7 +90,7 @@ size_t place_of_column(const std::vector<std::string>& header, const std::string
   if (found != header.end()) return static_cast<size_t>(found - header.begin());
   std::string all;
   for (const std::string& other : header) all += (all.empty() ? "" : ", ") + other;
-  fail(name, "has no column '" + column + "', only: " + all.substr(0, 200));
+  fail_table(name, "has no column '" + column + "', only: " + all.substr(0, 200));
 }
 
 }  // namespace
@@ -99,7 +99,7 @@ std::vector<LayerScore> scores_from_csv(std::string_view text, const std::string
                                         const std::string& column) {
   Records records(text, name);
   std::vector<std::string> header, fields;
-  if (!records.next(header)) fail(name, "is empty");
+  if (!records.next(header)) fail_table(name, "is empty");
   const size_t layer = place_of_column(header, "layer", name),
                module = place_of_column(header, "module", name),
                score = place_of_column(header, column, name);
@@ -107,17 +107,17 @@ std::vector<LayerScore> scores_from_csv(std::string_view text, const std::string
   std::set<std::pair<std::string, int64_t>> seen;
   while (records.next(fields)) {
     if (fields.size() != header.size())
-      fail(name, records.line() + ": has " + std::to_string(fields.size()) +
-                     " fields where the first line has " + std::to_string(header.size()));
+      fail_table(name, records.line() + ": has " + std::to_string(fields.size()) +
+                           " fields where the first line has " + std::to_string(header.size()));
     LayerScore& row = scores.emplace_back();
     row.module = fields[module];
     row.layer = number_of<int64_t>(fields[layer], records.line() + ": the layer", name);
     row.score = number_of<double>(fields[score], records.line() + ": " + column, name);
     if (!seen.emplace(row.module, row.layer).second)
-      fail(name, records.line() + ": names layer " + fields[layer] + " of " + row.module +
-                     " a second time");
+      fail_table(name, records.line() + ": names layer " + fields[layer] + " of " + row.module +
+                           " a second time");
   }
-  if (scores.empty()) fail(name, "has no line but the first");
+  if (scores.empty()) fail_table(name, "has no line but the first");
   return scores;
 }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <filesystem>
 #include <iostream>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <string>
@@ -66,6 +67,11 @@ class TemporaryFolder {
  private:
   std::string path_;
 };
+
+inline size_t files_in(const TemporaryFolder& folder) {
+  const std::filesystem::directory_iterator files(folder.path());
+  return static_cast<size_t>(std::distance(files, {}));
+}
 
 inline std::shared_ptr<const Model> open_model(const std::string& path, int threads = 2,
                                                Activations activations = Activations::kInt8) {

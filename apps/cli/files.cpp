@@ -16,7 +16,7 @@
 namespace klens::apps {
 namespace {
 
-[[noreturn]] void fail(const std::string& what, const std::string& path) {
+[[noreturn]] void fail_by_errno(const std::string& what, const std::string& path) {
   throw Error(what + " " + path + ": " + std::strerror(errno));
 }
 
@@ -40,13 +40,13 @@ std::string read_file(const std::string& path) {
   const bool standard_input = path == "-";
   const std::string name = standard_input ? "standard input" : path;
   const Descriptor file(standard_input ? STDIN_FILENO : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() < 0) fail("cannot read", name);
+  if (file.get() < 0) fail_by_errno("cannot read", name);
   std::string content;
   char buffer[1 << 16];
   for (;;) {
     const ssize_t got = ::read(file.get(), buffer, sizeof(buffer));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail("cannot read", name);
+    if (got < 0) fail_by_errno("cannot read", name);
     if (got == 0) return content;
     content.append(buffer, static_cast<size_t>(got));
   }

@@ -2,14 +2,15 @@
 
 #include <sstream>
 
+#include "apps/cli/output.h"
+
 namespace klens::apps {
 namespace {
 
-constexpr size_t kWidth = 80;
 constexpr size_t kHelpColumn = 28;
 
-// The words of text in lines of at most kWidth, each after the first indented; `column` is where
-// the first line stands already. A newline in text starts a new line.
+// The words of text in lines of at most kLineColumns, each after the first indented; `column` is
+// where the first line stands already. A newline in text starts a new line.
 std::string wrapped(const std::string& text, size_t indent, size_t column) {
   std::string out;
   std::istringstream lines(text);
@@ -23,7 +24,7 @@ std::string wrapped(const std::string& text, size_t indent, size_t column) {
     std::istringstream words(line);
     bool first_word = true;
     for (std::string word; words >> word;) {
-      if (!first_word && column + 1 + word.size() > kWidth) {
+      if (!first_word && column + 1 + word.size() > kLineColumns) {
         out += "\n" + std::string(indent, ' ');
         column = indent;
       } else if (!first_word) {

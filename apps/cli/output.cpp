@@ -20,10 +20,6 @@ using nlohmann::ordered_json;
 
 constexpr size_t kInlineWidth = 90;
 
-std::string compact(const ordered_json& json) {
-  return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-}
-
 // Indented, but lists of numbers and what fits into a line stay on one.
 void write_json(const ordered_json& json, size_t indent, std::string& out) {
   const bool plain_list =
@@ -68,6 +64,10 @@ void print_json(const nlohmann::ordered_json& json) {
   write_json(json, 0, text);
   print(text + "\n");
   flush_output();
+}
+
+std::string compact(const ordered_json& json) {
+  return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }
 
 void print_json_line(const nlohmann::ordered_json& json) { print(compact(json) + "\n"); }

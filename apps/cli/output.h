@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -14,6 +15,12 @@ void close_output();  // the last call: reports what only closing reveals
 void print_json(const nlohmann::ordered_json& json);
 // One JSON object on one line, not flushed.
 void print_json_line(const nlohmann::ordered_json& json);
+
+// JSON on one line, invalid UTF-8 replaced.
+std::string compact(const nlohmann::ordered_json& json);
+
+// Columns of what is laid out for people.
+inline constexpr size_t kLineColumns = 80;
 
 // printf into a string.
 __attribute__((format(printf, 1, 2))) std::string formatted(const char* format, ...);

@@ -88,7 +88,8 @@ void print_json_lines(const std::string& model, ordered_json r) {
   }
 }
 
-void print_report(const std::string& format, const std::string& path, const ordered_json& report) {
+void print_bench_report(const std::string& format, const std::string& path,
+                        const ordered_json& report) {
   if (format == "json") {
     print_json(report);
   } else if (format == "csv") {
@@ -125,7 +126,7 @@ klens_bench_options read_options(const Arguments& arguments, bool sweeps) {
   return options;
 }
 
-void run(const Arguments& arguments) {
+void run_bench(const Arguments& arguments) {
   const std::string kind =
       arguments.choice("sweep", {"none", "batch", "length", "threads", "size"});
   const bool sweeps = kind != "none";
@@ -138,7 +139,7 @@ void run(const Arguments& arguments) {
     const std::string path = model_path(arguments);
     const ModelHandle model = open_model(arguments, path);
     warn_of_length(model, options.depth, options, arguments);
-    return print_report(format, path, bench_once(model, options, arguments));
+    return print_bench_report(format, path, bench_once(model, options, arguments));
   }
   if ((kind == "batch" || kind == "length") && options.generate < 0)
     throw UsageError("-n 0 leaves nothing to sweep");
@@ -179,7 +180,7 @@ Command bench_command() {
              {"svg", "FILE", "draw the sweep"}}},
            model_options(),
            output},
-          run};
+          run_bench};
 }
 
 }  // namespace klens::apps

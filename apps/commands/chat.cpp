@@ -63,7 +63,7 @@ bool talk(Dialogue& dialogue, const Conversation& conversation, const ChatOption
   return reader.interactive() || !dialogue.command_failed();
 }
 
-void run(const Arguments& arguments) {
+void run_chat(const Arguments& arguments) {
   ChatOptions options = read_chat_options(arguments);
   const bool json = arguments.flag("json");
   const auto message = arguments.text("prompt"), saved = arguments.text("save"),
@@ -132,7 +132,7 @@ Command chat_command() {
            constraint_options(),
            model_options(),
            output},
-          run};
+          run_chat};
 }
 
 }  // namespace klens::apps

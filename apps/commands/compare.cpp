@@ -70,7 +70,7 @@ void print_section(const char* title, const Line (&lines)[N], ordered_json repor
   }
 }
 
-void run(const Arguments& arguments) {
+void run_compare(const Arguments& arguments) {
   std::vector<std::string> models = arguments.positionals();
   const auto first = arguments.text("model");
   if (models.size() < 2 && first) models.insert(models.begin(), *first);
@@ -128,7 +128,7 @@ Command compare_command() {
       "  klens compare MODEL model.klens -f book.txt --windows 20 --json\n"
       "  klens compare MODEL MODEL -f book.txt --kv int8\n",
       {text_options(), model_options(), output},
-      run};
+      run_compare};
 }
 
 }  // namespace klens::apps

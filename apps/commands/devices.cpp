@@ -11,33 +11,34 @@ namespace {
 
 using nlohmann::ordered_json;
 
-std::string text_of(const ordered_json& value) {
+std::string text_or_empty(const ordered_json& value) {
   return value.is_null() ? "" : value.get<std::string>();
 }
 
 void print_device(const ordered_json& device) {
-  const std::string backend = text_of(device.at("backend"));
+  const std::string backend = text_or_empty(device.at("backend"));
   const std::string kind = backend.substr(0, backend.find(':'));
   print(backend + (device.at("best") == true && kind != backend ? " (what opencl means)" : "") +
         "\n");
-  if (const std::string problem = text_of(device.at("problem")); !problem.empty())
+  if (const std::string problem = text_or_empty(device.at("problem")); !problem.empty())
     print(report_line("not usable", problem));
   if (device.at("name").is_null()) return;
-  print(report_line("name", text_of(device.at("name"))));
-  print(report_line("driver", text_of(device.at("driver"))));
+  print(report_line("name", text_or_empty(device.at("name"))));
+  print(report_line("driver", text_or_empty(device.at("driver"))));
   print(
       report_line("memory", formatted("%.1f GiB", device.at("memory").get<double>() / (1 << 30))));
   print(report_line("units", std::to_string(device.at("units").get<int64_t>())));
   for (const ordered_json& feature : device.at("features")) {
     const bool has = feature.at("has") == true, uses = feature.at("uses") == true;
-    print(report_line(text_of(feature.at("name")), std::string(uses  ? "used"
-                                                               : has ? "there, but switched off"
-                                                                     : "not there") +
-                                                       ": " + text_of(feature.at("about"))));
+    print(report_line(text_or_empty(feature.at("name")),
+                      std::string(uses  ? "used"
+                                  : has ? "there, but switched off"
+                                        : "not there") +
+                          ": " + text_or_empty(feature.at("about"))));
   }
 }
 
-void run(const Arguments& arguments) {
+void run_devices(const Arguments& arguments) {
   if (!arguments.positionals().empty())
     throw UsageError("what is '" + arguments.positionals().front() + "'? There is nothing to name");
   const ordered_json devices = ordered_json::parse(klens::devices());
@@ -63,7 +64,7 @@ Command devices_command() {
           "  klens devices\n"
           "  KLENS_OPENCL_FEATURES=none klens devices --json\n",
           {general_options()},
-          run};
+          run_devices};
 }
 
 }  // namespace klens::apps

@@ -29,7 +29,7 @@ ordered_json numbers_of(const std::vector<float>& vector) {
   return numbers;
 }
 
-std::string line_of(const std::vector<float>& vector) {
+std::string vector_line(const std::vector<float>& vector) {
   std::string line;
   for (const float value : vector) line += (line.empty() ? "" : " ") + digits_of(value);
   return line + "\n";
@@ -48,7 +48,7 @@ klens_embed_options read_embed_options(const Arguments& arguments) {
 // Of so many texts at a time vectors are made before they are printed.
 constexpr size_t kTextsAtOnce = 256;
 
-void run(const Arguments& arguments) {
+void run_embed(const Arguments& arguments) {
   const std::string path = model_path(arguments);
   const std::string form = output_form(arguments);
   klens_embed_options options = read_embed_options(arguments);
@@ -74,7 +74,7 @@ void run(const Arguments& arguments) {
       tokens += some[i].size();
       longest = std::max(longest, some[i].size());
       if (form == "") {
-        print(line_of(vectors[i]));
+        print(vector_line(vectors[i]));
         continue;
       }
       const ordered_json entry = {
@@ -120,7 +120,7 @@ Command embed_command() {
              {"b,batch-size", "N", "tokens processed at once, in 64s (default 512)"}}},
            model_options(),
            output},
-          run};
+          run_embed};
 }
 
 }  // namespace klens::apps

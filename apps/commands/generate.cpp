@@ -254,7 +254,7 @@ void print_speeds(const Result& result) {
                result.decode().per_second(), reasons.c_str());
 }
 
-void run(const Arguments& arguments) {
+void run_generate(const Arguments& arguments) {
   const GenerateOptions options(arguments);
   const Input input(arguments);
   const ModelHandle model = open_model(arguments, options.path);
@@ -354,7 +354,7 @@ Command generate_command() {
          group.options.insert(group.options.begin() + 1, jsonl_option("sample"));
          return group;
        }()},
-      run};
+      run_generate};
 }
 
 }  // namespace klens::apps

@@ -12,7 +12,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-std::string shown(const ordered_json& value) {
+std::string value_text(const ordered_json& value) {
   if (value.is_string()) return value.get<std::string>();
   if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
   if (value.is_number_float()) return formatted("%.6g", value.get<double>());
@@ -32,17 +32,17 @@ void print_object(const char* title, const ordered_json& report, const char* key
   if (it == report.end() || it->empty()) return;
   print("\n" + style.bold(title) + "\n");
   if (!it->is_object()) {
-    print(report_line("", shown(*it)));
+    print(report_line("", value_text(*it)));
     return;
   }
   for (const auto& [name, value] : it->items()) {
-    if (!value.is_structured()) print(report_line(name, shown(value)));
+    if (!value.is_structured()) print(report_line(name, value_text(value)));
   }
 }
 
 std::string tokenizer_text(const ordered_json& r) {
   if (const ordered_json& error = r.at("tokenizer_error"); !error.is_null())
-    return "cannot be used: " + shown(error);
+    return "cannot be used: " + value_text(error);
   return r.at("tokenizer") == true ? "yes" : "none";
 }
 
@@ -51,8 +51,8 @@ std::string stops_text(const ordered_json& r) {
   std::string text;
   const auto add = [&](const ordered_json& stop, const char* note) {
     const ordered_json &id = stop.at("id"), &spelled = stop.at("text");
-    text += (text.empty() ? "" : "; ") + shown(spelled) + (spelled == "" ? "(" : " (") +
-            (id.is_null() ? "" : shown(id) + ", ") + shown(stop.at("from")) + ")" + note;
+    text += (text.empty() ? "" : "; ") + value_text(spelled) + (spelled == "" ? "(" : " (") +
+            (id.is_null() ? "" : value_text(id) + ", ") + value_text(stop.at("from")) + ")" + note;
   };
   const ordered_json& missing = r.at("missing_stop_tokens");
   for (const ordered_json& stop : r.at("stop_tokens"))
@@ -63,7 +63,7 @@ std::string stops_text(const ordered_json& r) {
   return text.empty() ? "none" : text;
 }
 
-void print_report(const std::string& path, const ordered_json& r) {
+void print_inspect_report(const std::string& path, const ordered_json& r) {
   const Style style = output_style();
   print(style.bold(path) + "\n");
   print(report_line("architecture", r.value("architecture", "")));
@@ -73,7 +73,7 @@ void print_report(const std::string& path, const ordered_json& r) {
   print(report_line("file", grouped(r.value("file_bytes", int64_t{0})) + " bytes (" +
                                 human_bytes(r.value("file_bytes", 0.0)) + ")"));
   for (const char* key : {"vocab", "d_model", "context_length", "layers", "tied_head"}) {
-    if (r.contains(key) && !r[key].is_null()) print(report_line(key, shown(r[key])));
+    if (r.contains(key) && !r[key].is_null()) print(report_line(key, value_text(r[key])));
   }
   if (const std::string left_out = r.value("left_out", ""); !left_out.empty())
     print(report_line("left out", left_out));
@@ -81,7 +81,7 @@ void print_report(const std::string& path, const ordered_json& r) {
   print(report_line("stop tokens", stops_text(r)));
   std::string types;
   for (const auto& [type, count] : r.at("stored_types").items())
-    types += (types.empty() ? "" : ", ") + shown(count) + " " + type;
+    types += (types.empty() ? "" : ", ") + value_text(count) + " " + type;
   print(report_line("stored tensors", types));
   const std::vector<UnitRow> rows = rows_of_report(r.at("units"));
   print("\n" + style.bold("units") + "\n" + unit_table(rows, SIZE_MAX, style));
@@ -92,7 +92,7 @@ void print_report(const std::string& path, const ordered_json& r) {
   print_object("checks", r, "checks", style);
 }
 
-void run(const Arguments& arguments) {
+void run_inspect(const Arguments& arguments) {
   const std::string path = model_path(arguments);
   const bool verify = arguments.flag("verify"), json = arguments.flag("json");
   const ordered_json report = report_of([&](char** text, klens_error* e) {
@@ -103,7 +103,7 @@ void run(const Arguments& arguments) {
   if (json) {
     print_json(report);
   } else {
-    print_report(path, report);
+    print_inspect_report(path, report);
   }
 }
 
@@ -123,7 +123,7 @@ Command inspect_command() {
         {{"verify", "", "also compare every tensor with its checksum"},
          {"m,model", "MODEL", "instead of the first argument"}}},
        output},
-      run};
+      run_inspect};
 }
 
 }  // namespace klens::apps

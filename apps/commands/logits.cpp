@@ -10,7 +10,7 @@
 namespace klens::apps {
 namespace {
 
-void run(const Arguments& arguments) {
+void run_logits(const Arguments& arguments) {
   const std::string path = model_path(arguments);
   const auto ids_path = arguments.text("ids");
   const auto output = arguments.text("output");
@@ -56,7 +56,7 @@ Command logits_command() {
              {"o,output", "OUT", "the file to write"}}},
            model,
            output},
-          run};
+          run_logits};
 }
 
 }  // namespace klens::apps

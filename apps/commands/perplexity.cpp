@@ -11,7 +11,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-void print_report(const ordered_json& r) {
+void print_perplexity_report(const ordered_json& r) {
   print(report_line("perplexity", with_error(r, "ppl", "ppl_stderr", "%.4f")));
   print(report_line("nats per token", number_or_dash(r, "nll", "%.5f")));
   print(report_line("word perplexity", number_or_dash(r, "word_ppl", "%.4f")));
@@ -21,7 +21,7 @@ void print_report(const ordered_json& r) {
   print(report_line("speed", number_or_dash(r, "tok_s", "%.1f") + " tok/s"));
 }
 
-void run(const Arguments& arguments) {
+void run_perplexity(const Arguments& arguments) {
   const std::string path = model_path(arguments);
   const auto stride = static_cast<int32_t>(arguments.count("stride", 0, 0));
   const bool llama = arguments.choice("protocol", {"klens", "llama"}) == "llama";
@@ -45,7 +45,7 @@ void run(const Arguments& arguments) {
   if (json) {
     print_json(report);
   } else {
-    print_report(report);
+    print_perplexity_report(report);
   }
 }
 
@@ -69,7 +69,7 @@ Command perplexity_command() {
           "  klens perplexity MODEL -f book.txt\n"
           "  klens perplexity MODEL -f book.txt -c 1024 --stride 512 --json\n",
           {text, model_options(), output},
-          run};
+          run_perplexity};
 }
 
 }  // namespace klens::apps

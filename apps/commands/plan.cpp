@@ -14,7 +14,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-void print_report(const ordered_json& profile, const ordered_json& plan) {
+void print_plan_report(const ordered_json& profile, const ordered_json& plan) {
   const Style style = output_style();
   const std::vector<UnitRow> rows = rows_of_plan(profile, plan);
   const std::string budget = plan.value("budget", "");
@@ -43,8 +43,6 @@ std::string text_about(const std::string& path, const Call& call) {
   }
 }
 
-constexpr size_t kColumns = 80;
-
 // "  self_attn.q_proj          2, 31", in as many lines as that takes.
 std::string outlier_lines(const ordered_json& module) {
   std::string lines, line = report_line(module.at("module").get<std::string>(), "");
@@ -54,7 +52,7 @@ std::string outlier_lines(const ordered_json& module) {
   for (size_t i = 0; i < layers.size(); ++i) {
     const std::string word =
         std::to_string(layers[i].get<int64_t>()) + (i + 1 < layers.size() ? ", " : "");
-    if (line.size() + word.size() > kColumns && line.size() > indent) {
+    if (line.size() + word.size() > kLineColumns && line.size() > indent) {
       lines += line.substr(0, line.size() - 1) + "\n";
       line = std::string(indent, ' ');
     }
@@ -86,7 +84,7 @@ void list_outliers(const Arguments& arguments, const std::string& path) {
   for (const ordered_json& module : report.at("modules")) print(outlier_lines(module));
 }
 
-void run(const Arguments& arguments) {
+void run_plan(const Arguments& arguments) {
   const std::string path = only_positional(arguments, "PROFILE");
   if (arguments.flag("outliers")) return list_outliers(arguments, path);
   if (arguments.given("most")) throw UsageError("--most goes with --outliers");
@@ -113,7 +111,7 @@ void run(const Arguments& arguments) {
     print_json(parsed);
     return;
   }
-  print_report(ordered_json::parse(profile), parsed);
+  print_plan_report(ordered_json::parse(profile), parsed);
   if (output) print("\n" + report_line("written", *output));
 }
 
@@ -146,7 +144,7 @@ Command plan_command() {
           "  klens plan profile.json --outliers\n"
           "  klens plan scores.csv --outliers --json\n",
           {{"Budget", budget_options()}, outlier_options(), output},
-          run};
+          run_plan};
 }
 
 }  // namespace klens::apps

@@ -101,7 +101,7 @@ void print_validation(const ordered_json& validation) {
   }
 }
 
-void print_report(const ordered_json& profile, const std::string& output) {
+void print_profile_report(const ordered_json& profile, const std::string& output) {
   const ordered_json& calibration = profile.at("calibration");
   print(report_line("units", std::to_string(profile.at("units").size())));
   print(report_line("calibration", calibration.value("source", "") + ", " +
@@ -173,7 +173,7 @@ std::string measure(const Arguments& arguments, const Job& job, const RankTeam& 
   }
 }
 
-void run(const Arguments& arguments) {
+void run_profile(const Arguments& arguments) {
   const Job job(arguments);
   const RankTeam team;
   const std::vector<std::string> files = input_files(arguments, {});
@@ -196,7 +196,7 @@ void run(const Arguments& arguments) {
   if (job.json) {
     print_json(profile);
   } else {
-    print_report(profile, job.output);
+    print_profile_report(profile, job.output);
   }
 }
 
@@ -230,7 +230,7 @@ Command profile_command() {
           "  klens profile MODEL -o profile.json --times\n"
           "  klens profile MODEL -o profile.json --measured all --validate other.txt\n",
           {measuring, judging, model_options(), output},
-          run,
+          run_profile,
           true};
 }
 

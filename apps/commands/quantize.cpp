@@ -16,7 +16,7 @@ using nlohmann::ordered_json;
 
 constexpr size_t kMostTableRows = 48;  // a screen or two; `klens inspect` lists all
 
-double number_at(const ordered_json& json, const char* key) {
+double number_or_zero(const ordered_json& json, const char* key) {
   const auto it = json.find(key);
   return it != json.end() && it->is_number() ? it->get<double>() : 0;
 }
@@ -26,11 +26,11 @@ void print_race(const ordered_json& race) {
   if (!race.contains("seconds_saved")) return;
   const std::string windows =
       number_or_dash(race, "windows", "%.0f") + " of " + number_or_dash(race, "of", "%.0f");
-  const std::string saved = human_seconds(number_at(race, "seconds_saved"));
+  const std::string saved = human_seconds(number_or_zero(race, "seconds_saved"));
   print(formatted(
       "  %-12s %12s %12s   %.0f %% of the work; plans from half lose %.1f %% more; %s saved\n",
-      "windows", "", windows.c_str(), 100 * number_at(race, "share"),
-      100 * number_at(race, "regret"), saved.c_str()));
+      "windows", "", windows.c_str(), 100 * number_or_zero(race, "share"),
+      100 * number_or_zero(race, "regret"), saved.c_str()));
 }
 
 // Before and after, side by side.
@@ -42,16 +42,16 @@ void print_summary(const ordered_json& before, const ordered_json& report) {
   };
   const Style style = output_style();
   print(style.bold(formatted("  %-12s %12s %12s", "", "before", "after")) + "\n");
-  const double size_before = number_at(before, "file_bytes"),
-               size_after = number_at(report, "bytes");
+  const double size_before = number_or_zero(before, "file_bytes"),
+               size_after = number_or_zero(report, "bytes");
   line("size", human_bytes(size_before), human_bytes(size_after),
        size_after <= 0 || size_before <= 0 ? ""
        : size_after <= size_before ? formatted("%.2f times smaller", size_before / size_after)
                                    : formatted("%.2f times larger", size_after / size_before));
   line("bits/weight", number_or_dash(before, "bpw", "%.3f"), number_or_dash(report, "bpw", "%.3f"),
        "");
-  const double ppl_before = number_at(report, "ppl_before"),
-               ppl_after = number_at(report, "ppl_after");
+  const double ppl_before = number_or_zero(report, "ppl_before"),
+               ppl_after = number_or_zero(report, "ppl_after");
   const std::string evaluation = report.value("evaluation", "");
   if (report.contains("kl")) {
     line(
@@ -81,19 +81,19 @@ void print_summary(const ordered_json& before, const ordered_json& report) {
     line("tok/s", "", number_or_dash(report, "measured_tok_s", "%.1f"), "decoding, measured");
 }
 
-void print_report(const ordered_json& before, const ordered_json& report,
-                  const std::string& output) {
+void print_quantize_report(const ordered_json& before, const ordered_json& report,
+                           const std::string& output) {
   const Style style = output_style();
   const std::vector<UnitRow> rows = rows_of_report(report.at("units"));
   print(unit_table(rows, kMostTableRows, style));
   print("\n" + format_table(rows, style));
   print("\n" + block_map(format_cells(rows), style) + "\n");
   print_summary(before, report);
-  print("\n" + report_line("time", human_seconds(number_at(report, "seconds"))));
+  print("\n" + report_line("time", human_seconds(number_or_zero(report, "seconds"))));
   print(report_line("written", output.empty() ? "nothing (dry run)" : output));
 }
 
-void run(const Arguments& arguments) {
+void run_quantize(const Arguments& arguments) {
   const std::string path = model_path(arguments);
   const std::string source =
       arguments.one_of({"bpw", "size", "max-kl", "min-tok-s", "uniform", "plan", "keep"});
@@ -151,7 +151,7 @@ void run(const Arguments& arguments) {
   if (json) {
     print_json(report);
   } else {
-    print_report(before, report, output);
+    print_quantize_report(before, report, output);
   }
 }
 
@@ -185,7 +185,7 @@ Command quantize_command() {
       "  klens quantize model.Q4_0.gguf -o model.klens --keep\n"
       "  klens quantize MODEL -o model.klens --plan plan.json --tensor-type 'lm_head=fp16'\n",
       {aim, measuring, model_options(), output},
-      run};
+      run_quantize};
 }
 
 }  // namespace klens::apps

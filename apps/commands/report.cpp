@@ -11,7 +11,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-void run(const Arguments& arguments) {
+void run_report(const Arguments& arguments) {
   std::vector<std::string> read = arguments.positionals();
   const std::string output = arguments.text_or("output", ""),
                     peers = arguments.text_or("peers", "");
@@ -54,7 +54,7 @@ Command report_command() {
           "  klens report profile.json plan.json sweep.json -o report.html\n"
           "  klens report sweep.json --peers llama.cpp.json -o report.html\n",
           {output},
-          run};
+          run_report};
 }
 
 }  // namespace klens::apps

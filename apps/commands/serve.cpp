@@ -81,7 +81,7 @@ std::string url_of(const HttpOptions& http, int port) {
   return "http://" + (v6 ? "[" + http.host + "]" : http.host) + ":" + std::to_string(port);
 }
 
-void run(const Arguments& arguments) {
+void run_serve(const Arguments& arguments) {
   const std::string path = model_path(arguments);
   ServiceOptions options = read_service_options(arguments, path);
   const HttpOptions http = read_http_options(arguments);
@@ -159,7 +159,7 @@ Command serve_command() {
            }(),
            model_options(),
            std::move(output)},
-          run};
+          run_serve};
 }
 
 }  // namespace klens::apps

@@ -96,7 +96,7 @@ class Sweep {
   std::string test_path_, test_, test_name_;
 };
 
-void print_report(const ordered_json& sweep, const std::string& output) {
+void print_sweep_report(const ordered_json& sweep, const std::string& output) {
   const ordered_json &evaluation = sweep.at("evaluation"), &machine = sweep.at("machine");
   print(report_line("judged by", evaluation.value("text", "")));
   print(report_line("windows", number_or_dash(evaluation, "windows", "%.0f") + " of " +
@@ -116,7 +116,7 @@ void check_alone(const Arguments& arguments) {
       throw UsageError(std::string("--profile is measured already: leave out --") + name);
 }
 
-void run(const Arguments& arguments) {
+void run_sweep(const Arguments& arguments) {
   const std::string path = model_path(arguments);
   const bool json = arguments.flag("json"), quiet = arguments.flag("quiet");
   const std::string output = arguments.text_or("output", ""),
@@ -166,7 +166,7 @@ void run(const Arguments& arguments) {
   if (json) {
     print_json(report);
   } else {
-    print_report(report, output);
+    print_sweep_report(report, output);
   }
 }
 
@@ -224,7 +224,7 @@ Command sweep_command() {
           "  klens sweep MODEL -o sweep.json --profile profile.json -f book.txt --test other.txt\n"
           "  klens sweep MODEL -o sweep.json --sizes 300M,500M,700M --resume\n",
           {frontier_options(), judging_options(), calibration_options(), model_options(), output},
-          run};
+          run_sweep};
 }
 
 }  // namespace klens::apps

@@ -10,7 +10,7 @@
 namespace klens::apps {
 namespace {
 
-void run(const Arguments& arguments) {
+void run_tokenize(const Arguments& arguments) {
   const std::string path = model_path(arguments);
   const std::string source = arguments.one_of({"prompt", "file"});
   if (source.empty()) throw UsageError("there is no text: give one with -f or -p");
@@ -50,7 +50,7 @@ Command tokenize_command() {
              {"special", "", "with the special tokens that the tokenizer adds, such as BOS"},
              {"m,model", "MODEL", "instead of the first argument"}}},
            output},
-          run};
+          run_tokenize};
 }
 
 }  // namespace klens::apps

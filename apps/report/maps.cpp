@@ -42,7 +42,7 @@ std::optional<double> value_of(const RankedUnit& unit, const MetricRow& metric) 
   return unit.candidate == nullptr ? std::nullopt : number_at(*unit.candidate, metric.name);
 }
 
-std::string name_of(const RankedUnit& unit) { return text_at(*unit.unit, "name"); }
+std::string unit_name(const RankedUnit& unit) { return text_at(*unit.unit, "name"); }
 
 // The metrics of a table of names that the profile has, in its order.
 std::vector<MetricRow> metrics_of(const ReportInputs& inputs) {
@@ -109,7 +109,7 @@ std::string heat_map(const std::vector<RankedUnit>& units, const MetricRow& metr
                    value ? formatted("b%d", band) : "none",
                    "",
                    "",
-                   name_of(unit) + ": " + (value ? brief_number(*value) : "not measured")};
+                   unit_name(unit) + ": " + (value ? brief_number(*value) : "not measured")};
     if (unit.candidate != nullptr && !metric.of_unit)
       cell.about += " (" + format_at(*unit.candidate) + ")";
     const auto [at, fresh] =
@@ -156,7 +156,7 @@ std::string worst_table(const std::vector<RankedUnit>& units, const MetricRow& m
   for (const size_t u : order) {
     const double value = *value_of(units[u], metric);
     sum += value;
-    t.rows.push_back({name_of(units[u]),
+    t.rows.push_back({unit_name(units[u]),
                       units[u].candidate == nullptr ? "" : format_at(*units[u].candidate),
                       brief_number(value), all > 0 ? formatted("%.1f %%", 100 * value / all) : ""});
   }
@@ -178,7 +178,7 @@ std::string all_units(const std::vector<RankedUnit>& units, const std::vector<Me
   }
   for (const RankedUnit& unit : units) {
     const int64_t layer = layer_of(*unit.unit);
-    t.rows.push_back({name_of(unit), layer < 0 ? "" : std::to_string(layer),
+    t.rows.push_back({unit_name(unit), layer < 0 ? "" : std::to_string(layer),
                       text_at(*unit.unit, "kind"),
                       std::to_string(integer_at(*unit.unit, "rows", 0)),
                       std::to_string(integer_at(*unit.unit, "cols", 0)),

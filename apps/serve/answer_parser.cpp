@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "apps/cli/handles.h"
+#include "apps/serve/answer_text.h"
 
 namespace klens::apps {
 namespace {
@@ -14,23 +15,16 @@ struct Thoughts {
   std::string_view open, close;
 };
 constexpr std::array<Thoughts, 2> kThoughts = {{{"<think>", "</think>"}, {"[THINK]", "[/THINK]"}}};
-constexpr std::string_view kSpace = " \t\r\n";
+constexpr std::string_view kWhiteSpace = " \t\r\n";
 
 size_t space_before(std::string_view text) {
-  return std::min(text.find_first_not_of(kSpace), text.size());
+  return std::min(text.find_first_not_of(kWhiteSpace), text.size());
 }
 
 // The length of text without the space at its end.
 size_t without_space_after(std::string_view text) {
-  const size_t last = text.find_last_not_of(kSpace);
+  const size_t last = text.find_last_not_of(kWhiteSpace);
   return last == std::string_view::npos ? 0 : last + 1;
-}
-
-// How many of text's last bytes may be the beginning of `word`.
-size_t begun(std::string_view text, std::string_view word) {
-  for (size_t length = std::min(text.size(), word.size() - 1); length > 0; --length)
-    if (text.ends_with(word.substr(0, length))) return length;
-  return 0;
 }
 
 void add(AnswerParts& to, AnswerParts&& more) {

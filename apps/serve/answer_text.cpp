@@ -4,16 +4,12 @@
 #include <string_view>
 
 namespace klens::apps {
-namespace {
 
-// How many of text's last bytes may be the beginning of `word`.
 size_t begun(std::string_view text, std::string_view word) {
   for (size_t length = std::min(text.size(), word.size() - 1); length > 0; --length)
-    if (text.substr(text.size() - length) == word.substr(0, length)) return length;
+    if (text.ends_with(word.substr(0, length))) return length;
   return 0;
 }
-
-}  // namespace
 
 AnswerText::AnswerText(const klens_tokenizer* tokenizer, std::vector<std::string> stops,
                        std::span<const int32_t> before, const std::vector<int32_t>& shown)

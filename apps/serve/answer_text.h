@@ -2,11 +2,15 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "apps/cli/handles.h"
 
 namespace klens::apps {
+
+// How many of text's last bytes may be the beginning of `word`.
+size_t begun(std::string_view text, std::string_view word);
 
 // The text of an answer as it grows: whole characters, up to the first stop string.
 class AnswerText {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "apps/cli/output.h"
+
 namespace klens::apps {
 namespace {
 

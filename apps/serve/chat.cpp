@@ -3,6 +3,7 @@
 #include <iterator>
 #include <utility>
 
+#include "apps/cli/output.h"
 #include "apps/serve/answer_parser.h"
 #include "apps/serve/chat_prompt.h"
 #include "apps/serve/reply.h"

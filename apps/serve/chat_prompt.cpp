@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "apps/cli/output.h"
 #include "apps/serve/answer_parser.h"
 #include "apps/serve/call_syntax.h"
 

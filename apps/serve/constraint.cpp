@@ -1,5 +1,6 @@
 #include "apps/serve/constraint.h"
 
+#include "apps/cli/output.h"
 #include "klens/klens.hpp"
 
 namespace klens::apps {

@@ -31,10 +31,6 @@ Json parse_request(const std::string& text) {
   return std::move(*json);
 }
 
-std::string compact(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 const Json* Fields::find(const char* name) const {
   const auto at = object_.find(name);
   return at == object_.end() || at->is_null() ? nullptr : &*at;

@@ -16,8 +16,6 @@ using Json = nlohmann::ordered_json;
 std::optional<Json> parse_json(std::string_view text);
 // The JSON text of a request as an object. Throws ApiError.
 Json parse_request(const std::string& text);
-// One line, invalid UTF-8 replaced.
-std::string compact(const Json& json);
 
 // The fields of a request's object. null counts as missing. Every getter throws ApiError, naming
 // the field, where the value is not what is asked for.

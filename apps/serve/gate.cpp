@@ -18,7 +18,7 @@ std::string lower(std::string text) {
 }
 
 // "localhost" of "LocalHost:8080", "::1" of "[::1]:8080".
-std::string name_of(const std::string& host) {
+std::string without_port(const std::string& host) {
   if (!host.empty() && host[0] == '[') return lower(host.substr(1, host.find(']') - 1));
   return lower(host.substr(0, host.find(':')));
 }
@@ -47,14 +47,14 @@ bool same(const std::string& given, const std::string& key) {
 
 Gate::Gate(std::vector<std::string> hosts, std::vector<std::string> origins, std::string key)
     : hosts_(std::move(hosts)), origins_(std::move(origins)), key_(std::move(key)) {
-  for (std::string& host : hosts_) host = name_of(host);
+  for (std::string& host : hosts_) host = without_port(host);
   for (std::string& origin : origins_) origin = lower(origin);
   hosts_.push_back("localhost");
   if (const std::string name = this_machine(); !name.empty()) hosts_.push_back(name);
 }
 
 bool Gate::is_ours(const std::string& host) const {
-  const std::string name = name_of(host);
+  const std::string name = without_port(host);
   return is_address(name) || std::find(hosts_.begin(), hosts_.end(), name) != hosts_.end();
 }
 

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "apps/cli/error.h"
+#include "apps/cli/output.h"
 #include "apps/serve/workers.h"
 #include "klens/klens.hpp"
 

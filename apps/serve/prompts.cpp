@@ -5,7 +5,7 @@
 namespace klens::apps {
 namespace {
 
-constexpr size_t kMost = 256;
+constexpr size_t kMostPrompts = 256;
 
 bool are_ids(const Json& list) {
   return list.is_array() && !list.empty() &&
@@ -44,8 +44,8 @@ std::vector<std::vector<int32_t>> read_texts(const Service& service, const Field
   const Json* texts = fields.find(name);
   if (texts == nullptr) fields.refuse(name, "is missing");
   if (!texts->is_array() || are_ids(*texts)) return {tokens_of_text(service, fields, name, *texts)};
-  if (texts->empty() || texts->size() > kMost)
-    fields.refuse(name, "must have from 1 to " + std::to_string(kMost) + " texts");
+  if (texts->empty() || texts->size() > kMostPrompts)
+    fields.refuse(name, "must have from 1 to " + std::to_string(kMostPrompts) + " texts");
   std::vector<std::vector<int32_t>> all;
   for (const Json& one : *texts) all.push_back(tokens_of_text(service, fields, name, one));
   return all;

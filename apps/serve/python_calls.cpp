@@ -7,7 +7,7 @@
 namespace klens::apps {
 namespace {
 
-constexpr int kDeepest = 50;
+constexpr int kDeepestLiteral = 50;
 
 class Reader {
  public:
@@ -42,7 +42,7 @@ class Reader {
   }
   std::optional<Json> literal(int depth = 0) {
     skip_space();
-    if (text_.empty() || depth > kDeepest) return std::nullopt;
+    if (text_.empty() || depth > kDeepestLiteral) return std::nullopt;
     if (text_[0] == '"' || text_[0] == '\'') return text();
     if (accept('[')) return list(depth);
     if (accept('{')) return object(depth);

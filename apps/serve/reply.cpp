@@ -4,6 +4,8 @@
 #include <numeric>
 #include <utility>
 
+#include "apps/cli/output.h"
+
 namespace klens::apps {
 namespace {
 

@@ -1,6 +1,7 @@
 // /v1/responses: chats in OpenAI's newer form, each request whole in itself.
 #include <ctime>
 
+#include "apps/cli/output.h"
 #include "apps/serve/answer_parser.h"
 #include "apps/serve/chat_prompt.h"
 #include "apps/serve/reply.h"

@@ -5,7 +5,7 @@
 namespace klens::apps {
 namespace {
 
-std::string text_at(const Json& item, const char* key) {
+std::string needed_text(const Json& item, const char* key) {
   const auto at = item.find(key);
   if (at == item.end() || !at->is_string())
     throw ApiError(400, std::string("an item of input has no text ") + key, "input");
@@ -32,9 +32,10 @@ std::string reasoning_of(const Json& item) {
 // What the model thought belongs to what it said next.
 void add_item(const Json& item, Json& messages, std::string& thoughts) {
   if (!item.is_object()) throw ApiError(400, "each item of input must be an object", "input");
-  const std::string type = item.contains("type") ? text_at(item, "type") : "message";
+  const std::string type = item.contains("type") ? needed_text(item, "type") : "message";
   if (type == "message") {
-    Json message = {{"role", text_at(item, "role")}, {"content", item.value("content", Json())}};
+    Json message = {{"role", needed_text(item, "role")},
+                    {"content", item.value("content", Json())}};
     if (message["role"] == "assistant" && !thoughts.empty())
       message["reasoning_content"] = std::exchange(thoughts, "");
     messages.push_back(std::move(message));
@@ -42,13 +43,13 @@ void add_item(const Json& item, Json& messages, std::string& thoughts) {
     Json& message = calling_message(messages);
     if (!thoughts.empty()) message["reasoning_content"] = std::exchange(thoughts, "");
     message["tool_calls"].push_back(
-        {{"id", text_at(item, "call_id")},
+        {{"id", needed_text(item, "call_id")},
          {"type", "function"},
          {"function",
-          {{"name", text_at(item, "name")}, {"arguments", text_at(item, "arguments")}}}});
+          {{"name", needed_text(item, "name")}, {"arguments", needed_text(item, "arguments")}}}});
   } else if (type == "function_call_output") {
     messages.push_back({{"role", "tool"},
-                        {"tool_call_id", text_at(item, "call_id")},
+                        {"tool_call_id", needed_text(item, "call_id")},
                         {"content", item.value("output", Json())}});
   } else if (type == "reasoning") {
     thoughts = reasoning_of(item);

@@ -14,7 +14,7 @@ namespace {
 using Sessions = std::span<klens_session* const>;
 
 // Asks the progress functions that these sessions have.
-AfterPass progress_of(Sessions sessions) {
+AfterPass session_progress(Sessions sessions) {
   const auto has = [](const klens_session* session) { return session->progress != nullptr; };
   if (std::none_of(sessions.begin(), sessions.end(), has)) return {};
   const auto begin = std::chrono::steady_clock::now();
@@ -47,7 +47,7 @@ void eval(klens_session* session, const int32_t* ids, size_t count, float* logit
   check_range(count >= 1, "there is no token to evaluate");
   require(ids, "ids");
   const Sessions fed(&session, 1);
-  session->session.eval({ids, count}, logits, progress_of(fed));
+  session->session.eval({ids, count}, logits, session_progress(fed));
   tell_of_wide_caches(fed);
 }
 
@@ -165,7 +165,7 @@ klens_status klens_sessions_eval(klens_session* const* sessions, const int32_t* 
   return guarded(error, [&] {
     const std::vector<Feed> feeds = feeds_of(sessions, ids, counts, session_count);
     const Sessions fed(sessions, session_count);
-    eval_together(feeds, progress_of(fed));
+    eval_together(feeds, session_progress(fed));
     tell_of_wide_caches(fed);
   });
 }
@@ -238,7 +238,7 @@ klens_status klens_session_prompt(klens_session* session, const int32_t* ids, si
     require(session, "session");
     if (count != 0) require(ids, "ids");
     const Sessions fed(&session, 1);
-    const int64_t kept = session->session.prompt({ids, count}, progress_of(fed));
+    const int64_t kept = session->session.prompt({ids, count}, session_progress(fed));
     tell_of_wide_caches(fed);
     if (reused != nullptr) *reused = kept;
   });
@@ -265,7 +265,7 @@ klens_status klens_prefix_cache_prompt(klens_prefix_cache* cache, klens_session*
     require(session, "session");
     if (count != 0) require(ids, "ids");
     const Sessions fed(&session, 1);
-    const int64_t kept = cache->cache.prompt(session->session, {ids, count}, progress_of(fed));
+    const int64_t kept = cache->cache.prompt(session->session, {ids, count}, session_progress(fed));
     tell_of_wide_caches(fed);
     if (reused != nullptr) *reused = kept;
   });

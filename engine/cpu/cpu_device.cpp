@@ -10,15 +10,12 @@
 #include "kernels/cpu/features.h"
 
 namespace klens {
-namespace {
 
 // More threads than cores only take turns, and tbb would say so on stderr.
 int thread_count(int asked) {
   const int cores = tbb::info::default_concurrency();
   return asked > 0 ? std::min(asked, cores) : cores;
 }
-
-}  // namespace
 
 CpuDevice::CpuDevice(int threads) : threads_(thread_count(threads)), tbb_arena_(threads_) {
   if (threads_ > 1) team_ = std::make_unique<Team>(threads_);

@@ -8,11 +8,15 @@
 
 namespace klens {
 
+// How many threads to use where `asked` are asked for: 0 for one per core this process may use;
+// never more than that.
+int thread_count(int asked);
+
 // The CPU: memory is the process's, an address is a pointer, weights are read where they are
 // mapped.
 class CpuDevice final : public Device {
  public:
-  // threads: 0 for one per core this process may use; never more than that.
+  // threads: as thread_count().
   explicit CpuDevice(int threads);
 
   const char* name() const override { return "cpu"; }

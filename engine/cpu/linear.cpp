@@ -30,22 +30,6 @@ void over_tiles(int64_t tiles, int64_t cols, int64_t tokens, const Executor& exe
   });
 }
 
-// Columns to a scale and a sum of the activations that w is multiplied by, whose groups may be of
-// more columns than its own.
-int64_t step_of(const Weight& w) {
-  const int64_t group = w.activation_group, groups = (w.view.cols + group - 1) / group;
-  return w.view.groups() > groups ? w.view.group : group;
-}
-
-const LinearInput::Rounded* rounded(const LinearInput& x, const Weight& w) {
-  if (w.activation_group == 0) return nullptr;
-  const int64_t step = step_of(w);
-  for (const LinearInput::Rounded& done : x.rounded)
-    if (done.group == w.activation_group && done.step == step && done.planes == w.activation_planes)
-      return &done;
-  return nullptr;
-}
-
 // columns[c][t] = x[t][c] / sqrt(mean square of x[t]), columns [width][tokens].
 void to_columns(const Rows& x, float* columns, const CpuLane& lane) {
   const int64_t tokens = x.count(), width = x.width();
@@ -129,9 +113,10 @@ void round_input(const Weight& w, LinearInput& x, CpuLane& lane) {
   KLENS_CHECK(w.view.cols == x.x.width());
   lane.look({&w, 1}, x);
   const int64_t group = w.activation_group, tokens = x.x.count(), cols = x.x.width();
-  if (group == 0 || rounded(x, w) != nullptr) return;
+  if (group == 0 || x.rounded_for(w) != nullptr) return;
   const int planes = w.activation_planes;
-  const int64_t step = step_of(w), stride = (cols + 31) / 32 * 32, steps = (cols + step - 1) / step;
+  const int64_t step = w.activation_step(), stride = (cols + 31) / 32 * 32,
+                steps = (cols + step - 1) / step;
   auto* q = lane.take_array<int8_t>(tokens * planes * stride);
   auto* scale = lane.take_array<float>(tokens * planes * steps);
   auto* sum = lane.take_array<int32_t>(tokens * planes * steps);
@@ -171,7 +156,7 @@ void unit_part(const Weight& w, const LinearInput& input, const float* bias, flo
                int64_t y_stride, const LinearPart& part) {
   const WeightView view = from_tile(w.view, part.tile_begin);
   const int64_t tokens = part.t_end - part.t_begin, tiles = part.tile_end - part.tile_begin;
-  if (const LinearInput::Rounded* x = rounded(input, w); x != nullptr) {
+  if (const LinearInput::Rounded* x = input.rounded_for(w); x != nullptr) {
     const int64_t steps = (input.x.width() + x->step - 1) / x->step;
     const int64_t row = part.t_begin * x->planes;
     const cpu::LinearI8Args args{.w = view,

@@ -80,7 +80,7 @@ cpu::SsdScanArgs scan_args(const SsdScanArgs& args, const StateSlot& slot, const
 // anyway. A token alone adds at most dt |x| |B| to any element, and rounding at most as much again;
 // the sum of that is beyond FP16 before a state can be, and only then is the state looked at, which
 // after every token would cost a tenth of the scan.
-void check_reach(const cpu::SsdScanArgs& call, int64_t pending_floats, const std::string& where) {
+void check_pending(const cpu::SsdScanArgs& call, int64_t pending_floats, const std::string& where) {
   constexpr float kNear = 60000, kRounding = 0.01f;
   const cpu::SsdPending& pending = call.pending;
   float& bound = pending.x[pending_floats];
@@ -139,7 +139,7 @@ void CpuLane::ssd_scan(const SsdScanArgs& args, const Batch& batch) {
   if (!slot.half) return;
   for (size_t s = 0; s < all.size(); ++s)  // a fresh pass keeps nothing
     if (batch.sequences[s].state->slot(args.slot) != 0)
-      check_reach(all[s], pending_size(slot), args.where);
+      check_pending(all[s], pending_size(slot), args.where);
 }
 
 }  // namespace klens

@@ -16,7 +16,7 @@ constexpr auto kStalled = std::chrono::milliseconds(1);
 constexpr auto kLongestAlone = std::chrono::milliseconds(200);
 // Turns of waiting, about 20 ns each, between looks at the clock, or before a core is offered to
 // whom it was taken from.
-constexpr int kTurns = 256;
+constexpr int kSpins = 256;
 
 constexpr uint64_t ticket_of(uint64_t parts, uint64_t next) { return parts << 32 | next; }
 constexpr bool open(uint64_t ticket) { return (ticket & 0xffffffff) < ticket >> 32; }
@@ -75,13 +75,13 @@ void Team::start(int64_t parts, Call* call, const void* body) {
 // A worker that has not finished its part four parts' time after the caller's last is not running.
 void Team::wait_for(int64_t parts, Clock::time_point begin, int64_t own) {
   const auto finished = [&] { return done_.load(std::memory_order_acquire) == parts; };
-  for (int turn = 0; turn < kTurns; ++turn) {
+  for (int turn = 0; turn < kSpins; ++turn) {
     if (finished()) return;
     _mm_pause();
   }
   const Clock::time_point since = Clock::now();
   for (int turn = 1; !finished(); ++turn) {
-    if (turn % kTurns == 0) std::this_thread::yield();
+    if (turn % kSpins == 0) std::this_thread::yield();
     _mm_pause();
   }
   const auto waited = Clock::now() - since;
@@ -113,9 +113,9 @@ void Team::work() {
       continue;
     }
     _mm_pause();
-    if (turn % kTurns != 0) continue;
+    if (turn % kSpins != 0) continue;
     const Clock::time_point now = Clock::now();
-    if (turn == kTurns) since = now;
+    if (turn == kSpins) since = now;
     if (now - since < kAwake && !ending_.load(std::memory_order_relaxed)) continue;
     std::unique_lock lock(mutex_);
     asleep_.fetch_add(1);

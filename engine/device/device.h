@@ -22,6 +22,12 @@ struct Weight {
       0;  // columns per activation scale on the integer path; 0: FP32 activations
   // There, integers of 8 bits that an activation is made of: the second has what the first lost.
   int activation_planes = 1;
+  // Columns to a scale and a sum of those, which may be fewer than a group's: weights have groups,
+  // too.
+  int64_t activation_step() const {
+    const int64_t groups = (view.cols + activation_group - 1) / activation_group;
+    return view.groups() > groups ? view.group : activation_group;
+  }
   // With FP32 activations: whether both are rounded to BF16 where the device is faster by it.
   bool bf16 = false;
   // [1][columns], to which each input adds its squares; or none.
@@ -42,6 +48,17 @@ struct LinearInput {
     int planes;                   // of a token, one after the other in q, scale and sum
     uint64_t q, scale, sum;
   };
+  // What w is multiplied by; null if that is the input itself, or has not been made yet.
+  const Rounded* rounded_for(const Weight& w) const {
+    if (w.activation_group == 0) return nullptr;
+    const int64_t step = w.activation_step();
+    for (const Rounded& made : rounded)
+      if (made.group == w.activation_group && made.step == step &&
+          made.planes == w.activation_planes)
+        return &made;
+    return nullptr;
+  }
+
   Rows x;
   std::vector<Rounded> rounded;
 };

@@ -16,7 +16,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kRounds = 5;                       // medians of these
 constexpr int64_t kStretch = 16;                 // tokens
-constexpr size_t kMostBytes = size_t{64} << 20;  // beyond any cache but a server's
+constexpr size_t kMostReach = size_t{64} << 20;  // beyond any cache but a server's
 
 double microseconds(const auto& run) {
   const Clock::time_point begin = Clock::now();
@@ -96,7 +96,7 @@ double choice_us(const Model& model, int64_t rows, int64_t cols, const Choice& c
   const size_t bytes = packed_bytes(format, rows, cols);
   const double whole =
       static_cast<double>(bytes) * static_cast<double>(in_all) / static_cast<double>(rows * cols);
-  const size_t reach = std::min(kMostBytes, static_cast<size_t>(whole));
+  const size_t reach = std::min(kMostReach, static_cast<size_t>(whole));
   const size_t copies = std::max<size_t>(1, (reach + bytes - 1) / bytes);
   // Speed does not depend on the weights: zeros will do, and scales of one.
   const size_t weight = weight_bytes(format, rows, cols);

@@ -18,7 +18,7 @@ namespace klens {
 namespace {
 
 constexpr std::string_view kHeader = "klens-profile-state 3 ";
-constexpr const char* kCure = "; remove it, or run without --resume";
+constexpr const char* kStartAnew = "; remove it, or run without --resume";
 constexpr size_t kHash = 16;
 
 std::string hash_of(std::string_view text) { return xxh3_hex(std::as_bytes(std::span(text))); }
@@ -70,7 +70,7 @@ Journal::~Journal() {
 
 void Journal::load() {
   const auto fail = [&](const char* what) {
-    throw Error(ErrorKind::kBadFile, path_ + ": " + what + kCure);
+    throw Error(ErrorKind::kBadFile, path_ + ": " + what + kStartAnew);
   };
   std::string text = read_text(path_, SIZE_MAX);
   text.resize(text.rfind('\n') + 1);  // a line that was being written when the process ended
@@ -92,7 +92,7 @@ void Journal::load() {
   if (!ranks_.alone()) unshared_ = text.substr(header.size());
   open(false);
   if (::ftruncate(fd_, static_cast<off_t>(text.size())) != 0)
-    throw Error(ErrorKind::kIo, path_ + ": cannot write: " + std::strerror(errno) + kCure);
+    throw Error(ErrorKind::kIo, path_ + ": cannot write: " + std::strerror(errno) + kStartAnew);
 }
 
 void Journal::open(bool anew) {

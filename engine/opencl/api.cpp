@@ -10,7 +10,7 @@
 namespace klens {
 namespace {
 
-constexpr const char* kCure =
+constexpr const char* kInstallDriver =
     "install an OpenCL loader (Debian: ocl-icd-libopencl1) and the driver of your device, or use "
     "--backend cpu";
 
@@ -20,13 +20,14 @@ OpenClApi load() {
   if (library == nullptr) library = ::dlopen("libOpenCL.so", RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr)
     throw Error(ErrorKind::kUnsupported,
-                std::string("backend opencl: there is no libOpenCL.so.1; ") + kCure);
+                std::string("backend opencl: there is no libOpenCL.so.1; ") + kInstallDriver);
   OpenClApi api{};
   const auto find = [&](const char* name) {
     void* function = ::dlsym(library, name);
     if (function == nullptr)
       throw Error(ErrorKind::kUnsupported, std::string("backend opencl: libOpenCL.so.1 has no ") +
-                                               name + ", it is older than OpenCL 2.0; " + kCure);
+                                               name + ", it is older than OpenCL 2.0; " +
+                                               kInstallDriver);
     return function;
   };
 #define KLENS_FUNCTION(name) api.name = reinterpret_cast<decltype(api.name)>(find(#name));

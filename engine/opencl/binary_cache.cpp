@@ -18,7 +18,7 @@ namespace {
 constexpr std::string_view kMagic = "klens-opencl-1\n";
 constexpr size_t kHex = 16, kHead = kMagic.size() + kHex + 1;
 // No program of ours is that large.
-constexpr std::uintmax_t kMostBytes = std::uintmax_t{1} << 28;
+constexpr std::uintmax_t kMostBinaryBytes = std::uintmax_t{1} << 28;
 
 std::string usual_folder() {
   const auto of = [](const char* name) {
@@ -44,7 +44,7 @@ std::optional<std::vector<std::byte>> BinaryCache::load(const std::string& key) 
   std::error_code error;
   if (name.empty() || !std::filesystem::is_regular_file(name, error)) return std::nullopt;
   const std::uintmax_t size = std::filesystem::file_size(name, error);
-  if (error || size > kMostBytes || size < kHead + sizeof(uint64_t)) return std::nullopt;
+  if (error || size > kMostBinaryBytes || size < kHead + sizeof(uint64_t)) return std::nullopt;
   std::vector<std::byte> all(size);
   std::ifstream file(name, std::ios::binary);
   if (!file.read(reinterpret_cast<char*>(all.data()), static_cast<std::streamsize>(size)))

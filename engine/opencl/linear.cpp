@@ -13,22 +13,6 @@ std::string options_of(const WeightView& w, bool rounded) {
          " -DMINIMA=" + (w.min == nullptr ? "0" : "1") + " -DROUNDED=" + (rounded ? "1" : "0");
 }
 
-// Columns to a scale and a sum of the activations that w is multiplied by, whose groups may be of
-// more columns than its own.
-int64_t step_of(const Weight& w) {
-  const int64_t group = w.activation_group, groups = (w.view.cols + group - 1) / group;
-  return w.view.groups() > groups ? w.view.group : group;
-}
-
-const LinearInput::Rounded* rounded(const LinearInput& x, const Weight& w) {
-  if (w.activation_group == 0) return nullptr;
-  const int64_t step = step_of(w);
-  for (const LinearInput::Rounded& done : x.rounded)
-    if (done.group == w.activation_group && done.step == step && done.planes == w.activation_planes)
-      return &done;
-  return nullptr;
-}
-
 // One group of all columns is as many as there are.
 int64_t group_of(const WeightView& w) { return std::min(std::max<int64_t>(w.group, 1), w.cols); }
 
@@ -38,9 +22,10 @@ void OpenClLane::round_input(const Weight& w, LinearInput& x) {
   KLENS_CHECK(w.view.cols == x.x.width());
   look({&w, 1}, x);
   const int64_t group = w.activation_group, tokens = x.x.count(), cols = x.x.width();
-  if (group == 0 || rounded(x, w) != nullptr) return;
+  if (group == 0 || x.rounded_for(w) != nullptr) return;
   const int planes = w.activation_planes;
-  const int64_t step = step_of(w), stride = (cols + 31) / 32 * 32, steps = (cols + step - 1) / step;
+  const int64_t step = w.activation_step(), stride = (cols + 31) / 32 * 32,
+                steps = (cols + step - 1) / step;
   const auto make = [&] {
     return LinearInput::Rounded{.group = group,
                                 .step = step,
@@ -81,7 +66,7 @@ void OpenClLane::round_input(const Weight& w, LinearInput& x) {
 void OpenClLane::unit(const Weight& w, const LinearInput& input, At bias, const Rows& y) {
   constexpr size_t kSlices = 8;
   const WeightView& view = w.view;
-  const LinearInput::Rounded* x = rounded(input, w);
+  const LinearInput::Rounded* x = input.rounded_for(w);
   const std::string options = options_of(view, x != nullptr);
   const OpenClFeatures features = queue_.features("linear", options);
   // By sub-groups go pieces of 32 columns with one scale.

@@ -1,6 +1,5 @@
 #include "engine/opencl/opencl_device.h"
 
-#include <tbb/info.h>
 #include <tbb/parallel_for.h>
 
 #include <algorithm>
@@ -8,16 +7,12 @@
 #include <chrono>
 
 #include "base/error.h"
+#include "engine/cpu/cpu_device.h"
 #include "engine/opencl/checksum.h"
 #include "engine/opencl/self_check.h"
 
 namespace klens {
 namespace {
-
-int thread_count(int asked) {
-  const int cores = tbb::info::default_concurrency();
-  return asked > 0 ? std::min(asked, cores) : cores;
-}
 
 int64_t data_bytes(const WeightView& w) {
   if (w.layout == Layout::kRowsF32 || w.layout == Layout::kRowsF16 || w.layout == Layout::kRowsBf16)
@@ -185,14 +180,14 @@ void OpenClDevice::prepare(int64_t count, const std::function<void(int64_t)>& jo
 // The best of several passes, in seconds; the first of all warms up.
 template <class Pass>
 static double best_of(OpenClQueue& queue, const Pass& pass) {
-  using Clock = std::chrono::steady_clock;
   double best = 0;
   for (int i = 0; i < 6; ++i) {
     queue.finish();
-    const Clock::time_point begin = Clock::now();
+    const auto begin = std::chrono::steady_clock::now();
     pass();
     queue.finish();
-    const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     if (i == 1 || (i > 1 && seconds < best)) best = seconds;
   }
   return best;

@@ -9,11 +9,11 @@ namespace klens {
 namespace {
 
 // Of scan.cl's work-groups: channels, slices of a channel's states, states that a slice holds.
-constexpr int64_t kChannels = 16, kSlices = 8, kHeld = 16;
+constexpr int64_t kChannels = 16, kScanSlices = 8, kHeld = 16;
 
 WorkItems over_channels(int64_t channels, int64_t heads = 1) {
   const auto all = static_cast<size_t>((channels + kChannels - 1) / kChannels * kChannels);
-  return {{all, kSlices, static_cast<size_t>(heads)}, {kChannels, kSlices, 1}};
+  return {{all, kScanSlices, static_cast<size_t>(heads)}, {kChannels, kScanSlices, 1}};
 }
 
 }  // namespace
@@ -96,7 +96,7 @@ void OpenClLane::delta_rule(const DeltaRuleArgs& a, const Batch& batch) {
          {a.q, a.k, k_dim, factors, key_heads});
   for (const Sequence& s : batch.sequences) {
     const auto own = [&](const Rows& x) { return x.rows(s.row, s.tokens); };
-    const bool held = k_dim <= kHeld * kSlices;
+    const bool held = k_dim <= kHeld * kScanSlices;
     launch(
         Step::kScan, {"scan", "", held ? "delta_rule" : "delta_rule_of_any"},
         held ? over_channels(v_dim, heads) : over_columns(v_dim, heads),

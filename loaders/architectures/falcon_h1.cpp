@@ -6,7 +6,7 @@
 namespace klens {
 namespace {
 
-Mamba2Shape mamba_shape(const Config& config, const ModelSizes& sizes) {
+Mamba2Shape falcon_mamba_shape(const Config& config, const ModelSizes& sizes) {
   std::optional<int64_t> width;
   if (config.has({"mamba_d_ssm"})) width = config.integer({"mamba_d_ssm"}, 1, kMaxWidth);
   Mamba2Shape shape = mamba_d_shape(config, sizes.d_model, width);
@@ -55,7 +55,7 @@ ModelSpec build_falcon_h1(const Config& config, const HasTensor& has) {
   const ModelSizes sizes = model_sizes(config, 1e-5);
   const int64_t d_inner = config.integer({"intermediate_size"}, 1, kMaxWidth);
   require_silu(config, "hidden_act");
-  const Mamba2Shape mamba = mamba_shape(config, sizes);
+  const Mamba2Shape mamba = falcon_mamba_shape(config, sizes);
   AttentionShape attention_sizes = attention_shape(config, sizes.d_model);
   const bool mlp_bias = config.boolean({"mlp_bias"}, false);
   const Multipliers by = read_multipliers(config);

@@ -24,7 +24,7 @@ ForwardShape forward_shape(const Config& config) {
   return shape;
 }
 
-MoeSpec moe(SpecBuilder& builder, const std::string& prefix, const ForwardShape& shape) {
+MoeSpec granite_moe(SpecBuilder& builder, const std::string& prefix, const ForwardShape& shape) {
   // Published names, or those of newer programs.
   const bool published = !builder.has(prefix + "experts.gate_up_proj");
   const auto pick = [&](const char* older, const char* newer) {
@@ -55,7 +55,7 @@ BlockSpec forward(SpecBuilder& builder, const std::string& layer, const ForwardS
       .mixer = {},
       .shared = std::nullopt};
   std::optional<MoeSpec> experts;
-  if (shape.experts > 0) experts = moe(builder, layer + "block_sparse_moe.", shape);
+  if (shape.experts > 0) experts = granite_moe(builder, layer + "block_sparse_moe.", shape);
   const std::string shared = layer + "shared_mlp.";
   MlpSpec mlp = fused_mlp(builder, shared + "input_linear", shared + "output_linear",
                           shape.shared_width, shape.activation);
@@ -69,7 +69,7 @@ BlockSpec forward(SpecBuilder& builder, const std::string& layer, const ForwardS
 }
 
 // position_embedding_type: rope, or none at all.
-std::optional<RopeSpec> read_rope(const Config& config, int64_t head_dim) {
+std::optional<RopeSpec> granite_rope(const Config& config, int64_t head_dim) {
   const std::string type = config.text({"position_embedding_type"}, "nope");
   RopeSpec read = rope(config, head_dim);
   if (type == "rope") return read;
@@ -97,7 +97,7 @@ ModelSpec build_granite_hybrid(const Config& config, const HasTensor& has) {
 
   SpecBuilder builder(config, has, sizes.vocab, sizes.d_model, "model.embed_tokens",
                       tied_head(config, has, false));
-  if (std::optional<RopeSpec> rotation = read_rope(config, attention_sizes.head_dim))
+  if (std::optional<RopeSpec> rotation = granite_rope(config, attention_sizes.head_dim))
     attention_sizes.rope = builder.rope(std::move(*rotation));
   builder.spec().embedding_scale = multiplier(config, "embedding_multiplier");
   builder.spec().logit_scale =

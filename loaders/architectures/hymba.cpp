@@ -83,7 +83,7 @@ QkNorm read_qk_norm(const Config& config) {
   config.unsupported("kq_norm \"" + kind + "\" is not one that klens has (none, rms, perhead-rms)");
 }
 
-std::optional<RopeSpec> read_rope(const Config& config, int64_t head_dim) {
+std::optional<RopeSpec> hymba_rope(const Config& config, int64_t head_dim) {
   const bool rotates = config.boolean({"rope"}, false);
   const std::string type = config.text({"rope_type"}, "default");
   double base = config.number({"rope_theta"}, 1, 1e15, 10000);
@@ -105,7 +105,7 @@ std::optional<RopeSpec> read_rope(const Config& config, int64_t head_dim) {
   return RopeSpec{.inv_freq = rope_frequencies(base, head_dim), .scale = 1, .dynamic = {}};
 }
 
-HymbaShape read_shape(const Config& config) {
+HymbaShape hymba_shape(const Config& config) {
   HymbaShape shape;
   shape.sizes = model_sizes(config, 1e-6);
   require_silu(config, "hidden_act");
@@ -167,8 +167,8 @@ AttentionCoreSpec attention_heads(SpecBuilder& builder, const std::string& prefi
   return core;
 }
 
-HymbaSpec mixer(SpecBuilder& builder, const std::string& prefix, size_t layer,
-                const HymbaShape& shape, std::vector<size_t>& caches) {
+HymbaSpec hymba_mixer(SpecBuilder& builder, const std::string& prefix, size_t layer,
+                      const HymbaShape& shape, std::vector<size_t>& caches) {
   const int64_t d_model = builder.d_model(), d_inner = shape.mamba.d_inner;
   const float eps = shape.sizes.norm_eps;
   const int64_t kv =
@@ -195,20 +195,20 @@ HymbaSpec mixer(SpecBuilder& builder, const std::string& prefix, size_t layer,
 }  // namespace
 
 ModelSpec build_hymba(const Config& config, const HasTensor& has) {
-  const HymbaShape shape = read_shape(config);
+  const HymbaShape shape = hymba_shape(config);
   const ModelSizes& sizes = shape.sizes;
   SpecBuilder builder(config, has, sizes.vocab, sizes.d_model, "model.embed_tokens",
                       tied_head(config, has, false));
   if (shape.prefix > 0)
     builder.spec().prefix = builder.small("model.memory_tokens", {shape.prefix, sizes.d_model});
-  if (std::optional<RopeSpec> rotation = read_rope(config, shape.head_dim))
+  if (std::optional<RopeSpec> rotation = hymba_rope(config, shape.head_dim))
     builder.rope(std::move(*rotation));
   std::vector<size_t> caches(static_cast<size_t>(sizes.layers));
   for (size_t i = 0; i < caches.size(); ++i) {
     const std::string layer = "model.layers." + std::to_string(i) + ".";
     const NormSpec norm = builder.norm(layer + "input_layernorm", sizes.d_model, sizes.norm_eps);
     builder.add({.norm = norm,
-                 .mixer = mixer(builder, layer + "mamba.", i, shape, caches),
+                 .mixer = hymba_mixer(builder, layer + "mamba.", i, shape, caches),
                  .shared = std::nullopt});
     if (shape.mlp_width == 0) continue;
     const std::string mlp = layer + "moe.experts.0.";

@@ -20,8 +20,8 @@ Turn read_turn(const Config& config, const char* period_key, const char* offset_
   return turn;
 }
 
-Mamba1Spec mixer(SpecBuilder& builder, const std::string& prefix, const Mamba1Shape& shape,
-                 float eps) {
+Mamba1Spec jamba_mixer(SpecBuilder& builder, const std::string& prefix, const Mamba1Shape& shape,
+                       float eps) {
   Mamba1Spec spec = mamba1(builder, prefix, shape);
   spec.scan.dt_norm = builder.norm(prefix + "dt_layernorm", shape.dt_rank, eps);
   spec.scan.b_norm = builder.norm(prefix + "b_layernorm", shape.d_state, eps);
@@ -29,8 +29,8 @@ Mamba1Spec mixer(SpecBuilder& builder, const std::string& prefix, const Mamba1Sh
   return spec;
 }
 
-MoeSpec moe(SpecBuilder& builder, const std::string& prefix, int64_t experts, int64_t top_k,
-            int64_t d_inner, Activation act) {
+MoeSpec jamba_moe(SpecBuilder& builder, const std::string& prefix, int64_t experts, int64_t top_k,
+                  int64_t d_inner, Activation act) {
   MoeSpec spec;
   spec.scores = MoeSpec::Scores::kSoftmax;
   spec.top_k = top_k;
@@ -75,7 +75,7 @@ ModelSpec build_jamba(const Config& config, const HasTensor& has) {
     if (attends.has(i))
       mix.mixer = attention(builder, layer + "self_attn.", attention_sizes);
     else
-      mix.mixer = mixer(builder, layer + "mamba.", mamba, sizes.norm_eps);
+      mix.mixer = jamba_mixer(builder, layer + "mamba.", mamba, sizes.norm_eps);
     builder.add(std::move(mix));
     BlockSpec forward{
         .norm = builder.norm(layer + "pre_ff_layernorm", sizes.d_model, sizes.norm_eps),
@@ -83,7 +83,7 @@ ModelSpec build_jamba(const Config& config, const HasTensor& has) {
         .shared = std::nullopt};
     const std::string prefix = layer + "feed_forward.";
     if (experts > 1 && routes.has(i))
-      forward.mixer = moe(builder, prefix, experts, top_k, d_inner, Activation::kSilu);
+      forward.mixer = jamba_moe(builder, prefix, experts, top_k, d_inner, Activation::kSilu);
     else
       forward.mixer = gated_mlp(builder, prefix, d_inner, Activation::kSilu);
     builder.add(std::move(forward));

@@ -45,14 +45,14 @@ int64_t dense_width(const Config& config) {
   return rounded;
 }
 
-struct MoeShape {
+struct Lfm2MoeShape {
   int64_t dense_layers = 0, experts = 0, top_k = 0, d_inner = 0;
   bool biased = true, normalise = true;
   float routed_scale = 1;
 };
 
-MoeShape moe_shape(const Config& config) {
-  MoeShape shape;
+Lfm2MoeShape lfm2_moe_shape(const Config& config) {
+  Lfm2MoeShape shape;
   shape.dense_layers = config.integer({"num_dense_layers"}, 0, kMaxBlocks, 2);
   shape.experts = config.integer({"num_experts"}, 1, kMaxExperts, 32);
   shape.top_k = config.integer({"num_experts_per_tok"}, 1, shape.experts, 4);
@@ -63,7 +63,7 @@ MoeShape moe_shape(const Config& config) {
   return shape;
 }
 
-MoeSpec moe(SpecBuilder& builder, const std::string& prefix, const MoeShape& shape) {
+MoeSpec lfm2_moe(SpecBuilder& builder, const std::string& prefix, const Lfm2MoeShape& shape) {
   MoeSpec spec;
   spec.scores = MoeSpec::Scores::kSigmoid;
   spec.top_k = shape.top_k;
@@ -100,8 +100,8 @@ void skip_older_keys(const Config& config) {
   if (!config.boolean({"block_use_swiglu"}, true)) config.unsupported("block_use_swiglu is false");
 }
 
-ModelSpec build(const Config& config, const HasTensor& has,
-                const std::optional<MoeShape>& experts) {
+ModelSpec lfm2_spec(const Config& config, const HasTensor& has,
+                    const std::optional<Lfm2MoeShape>& experts) {
   const int64_t d_model = config.integer({"hidden_size"}, 1, kMaxWidth);
   const int64_t layers = config.integer({"num_hidden_layers"}, 1, kMaxBlocks);
   const auto eps = static_cast<float>(config.number({"norm_eps"}, 0, 1, 1e-5));
@@ -134,7 +134,7 @@ ModelSpec build(const Config& config, const HasTensor& has,
                      .mixer = {},
                      .shared = std::nullopt};
     if (experts && i >= experts->dense_layers)
-      second.mixer = moe(builder, prefix, *experts);
+      second.mixer = lfm2_moe(builder, prefix, *experts);
     else
       second.mixer = gated_mlp(builder, prefix, d_inner, Activation::kSilu, false, kNames);
     builder.add(std::move(second));
@@ -145,11 +145,11 @@ ModelSpec build(const Config& config, const HasTensor& has,
 }  // namespace
 
 ModelSpec build_lfm2(const Config& config, const HasTensor& has) {
-  return build(config, has, std::nullopt);
+  return lfm2_spec(config, has, std::nullopt);
 }
 
 ModelSpec build_lfm2_moe(const Config& config, const HasTensor& has) {
-  return build(config, has, moe_shape(config));
+  return lfm2_spec(config, has, lfm2_moe_shape(config));
 }
 
 }  // namespace klens

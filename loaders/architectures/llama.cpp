@@ -14,7 +14,7 @@ struct LlamaShape {
   float embedding_scale = 1, residual_scale = 1, logit_scale = 1;
 };
 
-LlamaShape common(const Config& config, const ModelSizes& sizes) {
+LlamaShape llama_shape(const Config& config, const ModelSizes& sizes) {
   LlamaShape shape;
   shape.attention = attention_shape(config, sizes.d_model);
   shape.reach.assign(static_cast<size_t>(sizes.layers), reach_of(std::nullopt));
@@ -36,13 +36,13 @@ void windows_of_qwen(const Config& config, LlamaShape& shape) {
   }
 }
 
-ModelSpec build(const Config& config, const HasTensor& has,
-                void (*vary)(const Config& config, LlamaShape& shape)) {
+ModelSpec llama_spec(const Config& config, const HasTensor& has,
+                     void (*vary)(const Config& config, LlamaShape& shape)) {
   const ModelSizes sizes = model_sizes(config, 1e-6);
   const int64_t d_model = sizes.d_model;
   const int64_t d_inner = config.integer({"intermediate_size"}, 1, kMaxWidth);
   const Activation act = activation(config, "hidden_act", "silu");
-  LlamaShape shape = common(config, sizes);
+  LlamaShape shape = llama_shape(config, sizes);
   vary(config, shape);
   if (const std::string type = config.text({"position_embedding_type"}, "rope");
       type != "rope" && type != "rotary")
@@ -73,7 +73,7 @@ ModelSpec build(const Config& config, const HasTensor& has,
 }  // namespace
 
 ModelSpec build_llama(const Config& config, const HasTensor& has) {
-  return build(config, has, [](const Config& c, LlamaShape& shape) {
+  return llama_spec(config, has, [](const Config& c, LlamaShape& shape) {
     shape.mlp_bias = c.boolean({"mlp_bias"}, false);
     // Llama sees all of the text, whatever a config says that was made from Mistral's or Qwen's.
     c.has({"sliding_window", "use_sliding_window", "max_window_layers"});
@@ -82,7 +82,7 @@ ModelSpec build_llama(const Config& config, const HasTensor& has) {
 
 // Granite 3 and 4.1: four multipliers, of which attention_multiplier is the scale of the scores.
 ModelSpec build_granite(const Config& config, const HasTensor& has) {
-  return build(config, has, [](const Config& c, LlamaShape& shape) {
+  return llama_spec(config, has, [](const Config& c, LlamaShape& shape) {
     shape.mlp_bias = c.boolean({"mlp_bias"}, false);
     shape.attention.scale = multiplier(c, "attention_multiplier");
     shape.embedding_scale = multiplier(c, "embedding_multiplier");
@@ -92,7 +92,7 @@ ModelSpec build_granite(const Config& config, const HasTensor& has) {
 }
 
 ModelSpec build_mistral(const Config& config, const HasTensor& has) {
-  return build(config, has, [](const Config& c, LlamaShape& shape) {
+  return llama_spec(config, has, [](const Config& c, LlamaShape& shape) {
     // null: none; no such key: the reference's default.
     if (c.names("sliding_window") && !c.has({"sliding_window"})) return;
     const int64_t reach = reach_of(c.integer({"sliding_window"}, 1, kMaxPosition, 4096));
@@ -101,7 +101,7 @@ ModelSpec build_mistral(const Config& config, const HasTensor& has) {
 }
 
 ModelSpec build_qwen2(const Config& config, const HasTensor& has) {
-  return build(config, has, [](const Config& c, LlamaShape& shape) {
+  return llama_spec(config, has, [](const Config& c, LlamaShape& shape) {
     shape.attention.qkv_bias = true;
     shape.attention.o_bias = false;
     windows_of_qwen(c, shape);
@@ -109,7 +109,7 @@ ModelSpec build_qwen2(const Config& config, const HasTensor& has) {
 }
 
 ModelSpec build_qwen3(const Config& config, const HasTensor& has) {
-  return build(config, has, [](const Config& c, LlamaShape& shape) {
+  return llama_spec(config, has, [](const Config& c, LlamaShape& shape) {
     shape.attention.head_dim = c.integer({"head_dim"}, 1, kMaxWidth / shape.attention.heads, 128);
     shape.attention.qk_norm_eps = shape.norm_eps;
     windows_of_qwen(c, shape);

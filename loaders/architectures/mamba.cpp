@@ -15,8 +15,8 @@ struct MambaShape {
   std::optional<float> bcdt_norm_eps;  // FalconMamba: weightless norms of dt, B and C
 };
 
-ModelSpec build(const MambaShape& shape, const std::string& embedding, const Config& config,
-                const HasTensor& has) {
+ModelSpec mamba_spec(const MambaShape& shape, const std::string& embedding, const Config& config,
+                     const HasTensor& has) {
   SpecBuilder builder(config, has, shape.vocab, shape.d_model, embedding, shape.tied);
   for (int64_t i = 0; i < shape.blocks; ++i) {
     const std::string layer = "backbone.layers." + std::to_string(i) + ".";
@@ -53,13 +53,13 @@ MambaShape published_shape(const Config& config, const HasTensor& has) {
 }  // namespace
 
 ModelSpec build_mamba(const Config& config, const HasTensor& has) {
-  return build(published_shape(config, has), "backbone.embeddings", config, has);
+  return mamba_spec(published_shape(config, has), "backbone.embeddings", config, has);
 }
 
 ModelSpec build_falcon_mamba(const Config& config, const HasTensor& has) {
   MambaShape shape = published_shape(config, has);
   shape.bcdt_norm_eps = static_cast<float>(config.number({"mixer_rms_eps"}, 0, 1, 1e-6));
-  return build(shape, "backbone.embeddings", config, has);
+  return mamba_spec(shape, "backbone.embeddings", config, has);
 }
 
 ModelSpec build_original_mamba(const Config& config, const HasTensor& has) {
@@ -83,7 +83,7 @@ ModelSpec build_original_mamba(const Config& config, const HasTensor& has) {
   refuse_unknown_layer_settings(ssm, "Mamba1");
   shape.norm_eps = sizes.norm_eps;
   shape.tied = tied_head(config, has, true, "tie_embeddings");
-  return build(shape, "backbone.embedding", config, has);
+  return mamba_spec(shape, "backbone.embedding", config, has);
 }
 
 }  // namespace klens

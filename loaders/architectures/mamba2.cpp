@@ -12,8 +12,8 @@ struct Names {
   std::string backbone, embedding, head;
 };
 
-ModelSpec build(const ModelSizes& sizes, const Mamba2Shape& shape, bool tied, const Names& names,
-                const Config& config, const HasTensor& has) {
+ModelSpec mamba2_spec(const ModelSizes& sizes, const Mamba2Shape& shape, bool tied,
+                      const Names& names, const Config& config, const HasTensor& has) {
   SpecBuilder builder(config, has, sizes.vocab, sizes.d_model, names.backbone + names.embedding,
                       tied);
   for (int64_t i = 0; i < sizes.layers; ++i) {
@@ -54,8 +54,8 @@ ModelSpec build_mamba2(const Config& config, const HasTensor& has) {
   const std::string outer = has("model.backbone.norm_f.weight") ? "model." : "";
   const std::string head = has("model.lm_head.weight") ? "model.lm_head.weight" : "lm_head.weight";
   const HasTensor has_head = [&](const std::string&) { return has(head); };
-  return build(sizes, shape, tied_head(config, has_head, false),
-               {outer + "backbone.", "embeddings", head}, config, has);
+  return mamba2_spec(sizes, shape, tied_head(config, has_head, false),
+                     {outer + "backbone.", "embeddings", head}, config, has);
 }
 
 ModelSpec build_original_mamba2(const Config& config, const HasTensor& has) {
@@ -77,8 +77,8 @@ ModelSpec build_original_mamba2(const Config& config, const HasTensor& has) {
   shape.norm_before_gate = ssm.boolean({"norm_before_gate"}, false);
   read_time_step_limit(ssm, shape, "dt_limit");
   refuse_unknown_layer_settings(ssm, "Mamba2");
-  return build(sizes, shape, tied_head(config, has, true, "tie_embeddings"),
-               {"backbone.", "embedding", "lm_head.weight"}, config, has);
+  return mamba2_spec(sizes, shape, tied_head(config, has, true, "tie_embeddings"),
+                     {"backbone.", "embedding", "lm_head.weight"}, config, has);
 }
 
 }  // namespace klens

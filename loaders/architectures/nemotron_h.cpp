@@ -39,7 +39,7 @@ std::vector<std::string> block_kinds(const Config& config) {
   return kinds;
 }
 
-struct MoeShape {
+struct NemotronMoeShape {
   int64_t experts = 0, top_k = 0, d_inner = 0, shared_width = 0;
   std::optional<int64_t> latent;
   int64_t groups = 1, top_groups = 1;
@@ -47,8 +47,8 @@ struct MoeShape {
   float routed_scale = 1;
 };
 
-MoeShape moe_shape(const Config& config) {
-  MoeShape shape;
+NemotronMoeShape nemotron_moe_shape(const Config& config) {
+  NemotronMoeShape shape;
   shape.experts = config.integer({"n_routed_experts", "num_local_experts"}, 1, kMaxExperts, 8);
   shape.top_k = config.integer({"num_experts_per_tok"}, 1, kMaxExperts, 2);
   shape.d_inner = config.integer({"moe_intermediate_size"}, 1, kMaxWidth, 7688);
@@ -64,7 +64,7 @@ MoeShape moe_shape(const Config& config) {
 }
 
 // The sizes must fit only where there are experts: configs without write them too.
-void check(const Config& config, const MoeShape& shape) {
+void check_groups(const Config& config, const NemotronMoeShape& shape) {
   if (shape.experts % shape.groups != 0) config.fail("n_group does not divide n_routed_experts");
   const int64_t each = shape.experts / shape.groups;
   // A group is as good as its two best experts.
@@ -74,9 +74,9 @@ void check(const Config& config, const MoeShape& shape) {
     config.fail("num_experts_per_tok is larger than the chosen groups");
 }
 
-MoeSpec moe(SpecBuilder& builder, const std::string& prefix, const MoeShape& shape, Activation act,
-            bool bias) {
-  check(builder.config(), shape);
+MoeSpec nemotron_moe(SpecBuilder& builder, const std::string& prefix, const NemotronMoeShape& shape,
+                     Activation act, bool bias) {
+  check_groups(builder.config(), shape);
   const int64_t d_model = builder.d_model(), width = shape.latent.value_or(d_model);
   MoeSpec spec;
   spec.scores = MoeSpec::Scores::kSigmoid;
@@ -109,7 +109,7 @@ MoeSpec moe(SpecBuilder& builder, const std::string& prefix, const MoeShape& sha
   return spec;
 }
 
-Mamba2Shape mamba_shape(const Config& config, float norm_eps) {
+Mamba2Shape nemotron_mamba_shape(const Config& config, float norm_eps) {
   require_silu(config, "mamba_hidden_act");
   Mamba2Shape shape;
   shape.heads = config.integer({"mamba_num_heads"}, 1, kMaxHeads, 128);
@@ -133,19 +133,19 @@ Mamba2Shape mamba_shape(const Config& config, float norm_eps) {
 struct NemotronShape {
   Mamba2Shape mamba;
   AttentionShape attention;
-  MoeShape moe;
+  NemotronMoeShape moe;
   int64_t mlp_width = 0;
   bool mlp_bias = false;
   Activation activation = Activation::kRelu2;
 };
 
-NemotronShape read_shape(const Config& config, int64_t d_model, float norm_eps) {
+NemotronShape nemotron_shape(const Config& config, int64_t d_model, float norm_eps) {
   NemotronShape shape;
-  shape.mamba = mamba_shape(config, norm_eps);
+  shape.mamba = nemotron_mamba_shape(config, norm_eps);
   shape.attention = attention_shape(config, d_model);
   shape.attention.head_dim =
       config.integer({"head_dim", "attention_head_dim"}, 1, kMaxWidth / shape.attention.heads, 128);
-  shape.moe = moe_shape(config);
+  shape.moe = nemotron_moe_shape(config);
   shape.mlp_width = config.integer({"intermediate_size"}, 1, kMaxWidth, 21504);
   shape.mlp_bias = config.boolean({"mlp_bias"}, false);
   shape.activation = activation(config, "mlp_hidden_act", "relu2");
@@ -166,7 +166,7 @@ BlockSpec block(SpecBuilder& builder, const std::string& layer, const std::strin
     block.mixer = plain_mlp(builder, mixer, builder.d_model(), shape.mlp_width, shape.activation,
                             shape.mlp_bias);
   } else if (kind == "moe") {
-    block.mixer = moe(builder, mixer, shape.moe, shape.activation, shape.mlp_bias);
+    block.mixer = nemotron_moe(builder, mixer, shape.moe, shape.activation, shape.mlp_bias);
   } else {
     builder.config().unsupported("names a layer \"" + kind + "\", which Nemotron-H lacks");
   }
@@ -186,7 +186,7 @@ ModelSpec build_nemotron_h(const Config& config, const HasTensor& has) {
   config.has({"rope_parameters", "rope_scaling"});
   // Its mixers look at use_bias alone.
   config.boolean({"mamba_proj_bias"}, false);
-  const NemotronShape shape = read_shape(config, d_model, norm_eps);
+  const NemotronShape shape = nemotron_shape(config, d_model, norm_eps);
   // Published under "backbone."; newer programs may write "model.".
   const std::string outer = has("model.norm_f.weight") ? "model." : "backbone.";
 

@@ -17,7 +17,7 @@ DeltaNetShape shape_of(const Config& config, int64_t d_model, int64_t attention_
   return delta_net_shape(config, defaults);
 }
 
-DeltaNetSpec delta(SpecBuilder& builder, const std::string& prefix, const DeltaNetShape& s) {
+DeltaNetSpec olmo_delta(SpecBuilder& builder, const std::string& prefix, const DeltaNetShape& s) {
   const int64_t d_model = builder.d_model(), keys = s.keys(), values = s.values();
   // FLA's gated norm has an epsilon of its own.
   DeltaNetSpec spec = delta_net(builder, prefix, s, "o_norm", 1e-5f);
@@ -41,8 +41,8 @@ DeltaNetSpec delta(SpecBuilder& builder, const std::string& prefix, const DeltaN
 }
 
 // A norm by the first of its two names that the checkpoint has.
-NormSpec norm(SpecBuilder& builder, const std::string& layer, const char* published,
-              const char* newer, float eps) {
+NormSpec olmo_norm(SpecBuilder& builder, const std::string& layer, const char* published,
+                   const char* newer, float eps) {
   const bool has = builder.has(layer + published + ".weight");
   return builder.norm(layer + (has ? published : newer), builder.d_model(), eps);
 }
@@ -76,15 +76,16 @@ ModelSpec build_olmo_hybrid(const Config& config, const HasTensor& has) {
     mix.norm_after = second.norm_after = attends[i];
     if (attends[i]) {
       mix.mixer = attention(builder, layer + "self_attn.", shape);
-      mix.norm = norm(builder, layer, "feedforward_layer_norm", "post_attention_layernorm",
-                      sizes.norm_eps);
+      mix.norm = olmo_norm(builder, layer, "feedforward_layer_norm", "post_attention_layernorm",
+                           sizes.norm_eps);
       second.norm =
           builder.norm(layer + "post_feedforward_layernorm", sizes.d_model, sizes.norm_eps);
     } else {
-      mix.norm = norm(builder, layer, "attention_layer_norm", "input_layernorm", sizes.norm_eps);
-      mix.mixer = delta(builder, layer + "linear_attn.", delta_shape);
-      second.norm = norm(builder, layer, "feedforward_layer_norm", "post_attention_layernorm",
-                         sizes.norm_eps);
+      mix.norm =
+          olmo_norm(builder, layer, "attention_layer_norm", "input_layernorm", sizes.norm_eps);
+      mix.mixer = olmo_delta(builder, layer + "linear_attn.", delta_shape);
+      second.norm = olmo_norm(builder, layer, "feedforward_layer_norm", "post_attention_layernorm",
+                              sizes.norm_eps);
     }
     builder.add(std::move(mix));
     second.mixer = gated_mlp(builder, layer + "mlp.", d_inner, Activation::kSilu);

@@ -9,7 +9,7 @@
 namespace klens {
 namespace {
 
-struct MoeShape {
+struct QwenMoeShape {
   int64_t experts = 0, top_k = 0, d_inner = 0, shared_width = 0;
   bool normalise = true;
 };
@@ -19,19 +19,19 @@ struct QwenShape {
   DeltaNetShape delta;
   AttentionShape attention;
   int64_t d_inner = 0;  // of plain MLPs; 0: there are none
-  MoeShape moe;
+  QwenMoeShape moe;
   std::vector<bool> attends, sparse;  // by layer
   bool interleaved = false;           // Qwen3-Next's projections
   float norm_offset = 1;              // 0 in what a GGUF is told as: its norms are whole
 };
 
-NormSpec norm(SpecBuilder& builder, const std::string& name, const QwenShape& shape) {
+NormSpec qwen_norm(SpecBuilder& builder, const std::string& name, const QwenShape& shape) {
   NormSpec made = builder.norm(name, builder.d_model(), shape.sizes.norm_eps);
   made.offset = shape.norm_offset;
   return made;
 }
 
-DeltaNetSpec delta(SpecBuilder& builder, const std::string& prefix, const QwenShape& shape) {
+DeltaNetSpec qwen_delta(SpecBuilder& builder, const std::string& prefix, const QwenShape& shape) {
   const DeltaNetShape& s = shape.delta;
   const int64_t d_model = builder.d_model(), qkv = 2 * s.keys() + s.values();
   const auto in = [&](const char* name, int64_t rows) {
@@ -56,7 +56,7 @@ DeltaNetSpec delta(SpecBuilder& builder, const std::string& prefix, const QwenSh
   return spec;
 }
 
-MoeSpec moe(SpecBuilder& builder, const std::string& prefix, const MoeShape& shape) {
+MoeSpec qwen_moe(SpecBuilder& builder, const std::string& prefix, const QwenMoeShape& shape) {
   const int64_t d_model = builder.d_model();
   MoeSpec spec;
   spec.scores = MoeSpec::Scores::kSoftmax;
@@ -82,8 +82,8 @@ MoeSpec moe(SpecBuilder& builder, const std::string& prefix, const MoeShape& sha
   return spec;
 }
 
-MoeShape moe_shape(const Config& config, int64_t experts, int64_t top_k) {
-  MoeShape shape;
+QwenMoeShape qwen_moe_shape(const Config& config, int64_t experts, int64_t top_k) {
+  QwenMoeShape shape;
   shape.experts = config.integer({"num_experts"}, 1, kMaxExperts, experts);
   shape.top_k = config.integer({"num_experts_per_tok"}, 1, shape.experts, top_k);
   shape.d_inner = config.integer({"moe_intermediate_size"}, 1, kMaxWidth, 512);
@@ -91,7 +91,7 @@ MoeShape moe_shape(const Config& config, int64_t experts, int64_t top_k) {
   return shape;
 }
 
-QwenShape common(const Config& config) {
+QwenShape qwen_shape(const Config& config) {
   QwenShape shape;
   shape.sizes = model_sizes(config, 1e-6);
   shape.delta = delta_net_shape(
@@ -111,7 +111,7 @@ QwenShape common(const Config& config) {
   return shape;
 }
 
-ModelSpec build(const Config& config, const HasTensor& has, QwenShape shape) {
+ModelSpec qwen_spec(const Config& config, const HasTensor& has, QwenShape shape) {
   const int64_t d_model = shape.sizes.d_model;
   // Within a model that sees images too.
   const std::string outer =
@@ -121,19 +121,19 @@ ModelSpec build(const Config& config, const HasTensor& has, QwenShape shape) {
   shape.attention.rope = builder.rope(rope(config, shape.attention.head_dim, 0.25));
   for (size_t i = 0; i < shape.attends.size(); ++i) {
     const std::string layer = outer + "layers." + std::to_string(i) + ".";
-    BlockSpec mix{.norm = norm(builder, layer + "input_layernorm", shape),
+    BlockSpec mix{.norm = qwen_norm(builder, layer + "input_layernorm", shape),
                   .mixer = {},
                   .shared = std::nullopt};
     if (shape.attends[i])
       mix.mixer = attention(builder, layer + "self_attn.", shape.attention);
     else
-      mix.mixer = delta(builder, layer + "linear_attn.", shape);
+      mix.mixer = qwen_delta(builder, layer + "linear_attn.", shape);
     builder.add(std::move(mix));
-    BlockSpec second{.norm = norm(builder, layer + "post_attention_layernorm", shape),
+    BlockSpec second{.norm = qwen_norm(builder, layer + "post_attention_layernorm", shape),
                      .mixer = {},
                      .shared = std::nullopt};
     if (shape.sparse[i])
-      second.mixer = moe(builder, layer + "mlp.", shape.moe);
+      second.mixer = qwen_moe(builder, layer + "mlp.", shape.moe);
     else
       second.mixer = gated_mlp(builder, layer + "mlp.", shape.d_inner, Activation::kSilu);
     builder.add(std::move(second));
@@ -146,27 +146,27 @@ ModelSpec build(const Config& config, const HasTensor& has, QwenShape shape) {
 }  // namespace
 
 ModelSpec build_qwen3_5(const Config& config, const HasTensor& has) {
-  QwenShape shape = common(config);
+  QwenShape shape = qwen_shape(config);
   shape.d_inner = config.integer({"intermediate_size"}, 1, kMaxWidth);
   config.has({"mlp_only_layers"});  // all are
-  return build(config, has, std::move(shape));
+  return qwen_spec(config, has, std::move(shape));
 }
 
 ModelSpec build_qwen3_5_moe(const Config& config, const HasTensor& has) {
-  QwenShape shape = common(config);
-  shape.moe = moe_shape(config, 256, 8);
+  QwenShape shape = qwen_shape(config);
+  shape.moe = qwen_moe_shape(config, 256, 8);
   shape.sparse.assign(shape.sparse.size(), true);
   // The reference looks at neither.
   config.has({"norm_topk_prob"});
   config.has({"mlp_only_layers"});
-  return build(config, has, std::move(shape));
+  return qwen_spec(config, has, std::move(shape));
 }
 
 ModelSpec build_qwen3_next(const Config& config, const HasTensor& has) {
-  QwenShape shape = common(config);
+  QwenShape shape = qwen_shape(config);
   shape.interleaved = true;
   shape.d_inner = config.integer({"intermediate_size"}, 1, kMaxWidth, 5632);
-  shape.moe = moe_shape(config, 512, 10);
+  shape.moe = qwen_moe_shape(config, 512, 10);
   shape.moe.normalise = config.boolean({"norm_topk_prob"}, true);
   const int64_t layers = shape.sizes.layers;
   const int64_t step = config.integer({"decoder_sparse_step"}, 1, kMaxBlocks, 1);
@@ -174,7 +174,7 @@ ModelSpec build_qwen3_next(const Config& config, const HasTensor& has) {
   for (int64_t i = 0; i < layers; ++i)
     shape.sparse[static_cast<size_t>(i)] =
         (i + 1) % step == 0 && std::find(plain.begin(), plain.end(), i) == plain.end();
-  return build(config, has, std::move(shape));
+  return qwen_spec(config, has, std::move(shape));
 }
 
 }  // namespace klens

@@ -113,7 +113,7 @@ constexpr std::string_view kNoneIfZero[] = {"softcap", "expert", "moe",  "lora",
 
 // Settings of this look that change nothing in any of the architectures: how a model was trained or
 // initialised, or how another program runs or prints it.
-constexpr std::string_view kNeutral[] = {
+constexpr std::string_view kNeutralKeys[] = {
     "attn_implementation",
     "attn_implementation_new",
     "calc_logits_for_entire_prompt",
@@ -155,7 +155,8 @@ constexpr std::string_view kNeutral[] = {
 
 bool is_neutral(std::string_view key) {
   const auto ends = [&](std::string_view end) { return key.ends_with(end); };
-  return std::find(std::begin(kNeutral), std::end(kNeutral), key) != std::end(kNeutral) ||
+  return std::find(std::begin(kNeutralKeys), std::end(kNeutralKeys), key) !=
+             std::end(kNeutralKeys) ||
          // Dropout is of training.
          ends("dropout") || ends("pdrop") || ends("dropout_prob") || ends("dropout_rate") ||
          // _flash_attn_2_enabled, _attn_implementation_autoset, _experts_implementation, ...

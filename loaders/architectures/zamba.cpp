@@ -26,7 +26,7 @@ std::vector<bool> usual_layers(const Config& config, int64_t layers) {
   return hybrid;
 }
 
-ZambaShape read_shape(const Config& config) {
+ZambaShape zamba_shape(const Config& config) {
   ZambaShape shape;
   shape.sizes = model_sizes(config, 1e-5);
   const std::vector<bool> usual = usual_layers(config, shape.sizes.layers);
@@ -44,7 +44,7 @@ ZambaShape read_shape(const Config& config) {
 }
 
 // Each head has an x_proj and a dt_proj of its own, stacked.
-Mamba1Spec mixer(SpecBuilder& builder, const std::string& prefix, const ZambaShape& shape) {
+Mamba1Spec zamba_mixer(SpecBuilder& builder, const std::string& prefix, const ZambaShape& shape) {
   const Mamba1Shape& s = shape.mamba;
   const int64_t heads = shape.mamba_heads, width = s.d_inner / heads;
   Mamba1Spec spec;
@@ -65,8 +65,8 @@ Mamba1Spec mixer(SpecBuilder& builder, const std::string& prefix, const ZambaSha
 }
 
 // The transformer that lies under `owner`, at the layer of prefix `layer`.
-SharedTransformerSpec shared(SpecBuilder& builder, const std::string& owner,
-                             const std::string& layer, const ZambaShape& shape) {
+SharedTransformerSpec zamba_shared(SpecBuilder& builder, const std::string& owner,
+                                   const std::string& layer, const ZambaShape& shape) {
   const std::string block = owner + "shared_transf.";
   const int64_t d_model = builder.d_model();
   SharedTransformerSpec spec;
@@ -81,7 +81,7 @@ SharedTransformerSpec shared(SpecBuilder& builder, const std::string& owner,
 }  // namespace
 
 ModelSpec build_zamba(const Config& config, const HasTensor& has) {
-  const ZambaShape shape = read_shape(config);
+  const ZambaShape shape = zamba_shape(config);
   SpecBuilder builder(config, has, shape.sizes.vocab, shape.sizes.d_model, "model.embed_tokens",
                       tied_head(config, has, true));
   std::string owner;  // where the shared transformer is stored: at its first place
@@ -91,12 +91,12 @@ ModelSpec build_zamba(const Config& config, const HasTensor& has) {
     std::optional<SharedTransformerSpec> transformer;
     if (shape.hybrid[i]) {
       if (owner.empty()) owner = layer;
-      transformer = shared(builder, owner, layer, shape);
+      transformer = zamba_shared(builder, owner, layer, shape);
     }
     const NormSpec norm =
         builder.norm(inner + "input_layernorm", shape.sizes.d_model, shape.sizes.norm_eps);
     builder.add({.norm = norm,
-                 .mixer = mixer(builder, inner + "mamba.", shape),
+                 .mixer = zamba_mixer(builder, inner + "mamba.", shape),
                  .shared = std::move(transformer)});
   }
   return builder.finish("model.final_layernorm", shape.sizes.norm_eps);

@@ -18,7 +18,7 @@ struct Zamba2Shape {
   Activation activation = Activation::kGelu;
 };
 
-Mamba2Shape mamba_shape(const Config& config, int64_t d_model) {
+Mamba2Shape zamba2_mamba_shape(const Config& config, int64_t d_model) {
   Mamba2Shape shape;
   shape.d_inner = config.integer({"mamba_expand", "expansion_factor"}, 1, 64, 2) * d_model;
   // Older configs have the size of heads, newer ones their number, or both.
@@ -52,14 +52,14 @@ void check_switches(const Config& config) {
     config.unsupported("use_long_context asks for a rotation that klens lacks");
 }
 
-Zamba2Shape read_shape(const Config& config) {
+Zamba2Shape zamba2_shape(const Config& config) {
   check_switches(config);
   Zamba2Shape shape;
   shape.sizes = model_sizes(config, 1e-5);
   const int64_t d_model = shape.sizes.d_model;
   shape.hybrid = layers_of_kind(config, shape.sizes.layers, "hybrid");
   if (shape.hybrid.empty()) config.fail("lacks layers_block_type");
-  shape.mamba = mamba_shape(config, d_model);
+  shape.mamba = zamba2_mamba_shape(config, d_model);
   shape.attention = shared_attention_shape(config, d_model);
   shape.d_inner = config.integer({"intermediate_size", "ffn_hidden_size"}, 1, kMaxWidth,
                                  std::min(4 * d_model, kMaxWidth));
@@ -72,8 +72,8 @@ Zamba2Shape read_shape(const Config& config) {
 }
 
 // The attention of one place: an adapter for each of q, k and v, where the model has any.
-AttentionSpec attention(SpecBuilder& builder, const std::string& prefix, const Zamba2Shape& shape,
-                        const std::string& place) {
+AttentionSpec zamba2_attention(SpecBuilder& builder, const std::string& prefix,
+                               const Zamba2Shape& shape, const std::string& place) {
   const AttentionShape& a = shape.attention;
   AttentionSpec spec;
   for (const char* name : {"q", "k", "v"}) {
@@ -102,14 +102,15 @@ MlpSpec mlp(SpecBuilder& builder, const std::string& prefix, const Zamba2Shape& 
 }
 
 // The transformer that lies under `owner`, at hybrid layer `place`, whose own prefix is `layer`.
-SharedTransformerSpec shared(SpecBuilder& builder, const std::string& owner,
-                             const std::string& layer, const Zamba2Shape& shape, size_t place) {
+SharedTransformerSpec zamba2_shared(SpecBuilder& builder, const std::string& owner,
+                                    const std::string& layer, const Zamba2Shape& shape,
+                                    size_t place) {
   const std::string block = owner + "shared_transformer.", number = std::to_string(place);
   const float eps = shape.sizes.norm_eps;
   const int64_t d_model = builder.d_model();
   SharedTransformerSpec spec;
   spec.input_norm = builder.norm(block + "input_layernorm", 2 * d_model, eps);
-  spec.attention = attention(builder, block + "self_attn.", shape, number);
+  spec.attention = zamba2_attention(builder, block + "self_attn.", shape, number);
   spec.mlp_norm = builder.norm(block + "pre_ff_layernorm", d_model, eps);
   spec.mlp = mlp(builder, block + "feed_forward.", shape, number);
   spec.linear = builder.projection(layer + "linear", d_model, d_model);
@@ -119,7 +120,7 @@ SharedTransformerSpec shared(SpecBuilder& builder, const std::string& owner,
 }  // namespace
 
 ModelSpec build_zamba2(const Config& config, const HasTensor& has) {
-  Zamba2Shape shape = read_shape(config);
+  Zamba2Shape shape = zamba2_shape(config);
   const auto shared_blocks =
       static_cast<size_t>(config.integer({"num_mem_blocks"}, 1, kMaxBlocks, 1));
   SpecBuilder builder(config, has, shape.sizes.vocab, shape.sizes.d_model, "model.embed_tokens",
@@ -137,7 +138,7 @@ ModelSpec build_zamba2(const Config& config, const HasTensor& has) {
       places.push_back(layer);
       // Blocks take turns; each is stored where it is first used.
       const size_t place = places.size() - 1;
-      transformer = shared(builder, places[place % shared_blocks], layer, shape, place);
+      transformer = zamba2_shared(builder, places[place % shared_blocks], layer, shape, place);
     }
     const NormSpec norm =
         builder.norm(inner + "input_layernorm", shape.sizes.d_model, shape.sizes.norm_eps);

@@ -185,7 +185,7 @@ constexpr FilterEntry kFilters[] = {
     {"int", int_filter},         {"float", float_filter},  {"abs", abs_filter},
     {"round", round_filter},     {"attr", attr_filter},    {"filesizeformat", file_size}};
 
-const FilterEntry* find(const std::string& name) {
+const FilterEntry* find_filter(const std::string& name) {
   for (const std::span<const FilterEntry> table :
        {std::span<const FilterEntry>(kFilters), list_filters(), text_filters()})
     for (const FilterEntry& entry : table)
@@ -195,11 +195,11 @@ const FilterEntry* find(const std::string& name) {
 
 }  // namespace
 
-bool has_filter(const std::string& name) { return find(name) != nullptr; }
+bool has_filter(const std::string& name) { return find_filter(name) != nullptr; }
 
 Value apply_filter(Runtime& runtime, const std::string& name, const Value& value,
                    const Args& args) {
-  const FilterEntry* entry = find(name);
+  const FilterEntry* entry = find_filter(name);
   if (!entry) unsupported("the filter '" + name + "' is not supported");
   runtime.work(1);
   return entry->filter(runtime, value, args);

@@ -12,7 +12,7 @@
 namespace klens::jinja {
 namespace {
 
-constexpr int64_t kWidest = 100'000;
+constexpr int64_t kWidestField = 100'000;
 constexpr int kMostDigits = 1000;
 
 // How one value is to be shown.
@@ -26,11 +26,11 @@ struct Spec {
   char type = '\0';
 };
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_ascii_digit(char c) { return c >= '0' && c <= '9'; }
 
 int64_t read_count(std::string_view text, size_t& at, int64_t most) {
   int64_t count = 0;
-  for (; at < text.size() && is_digit(text[at]); ++at) {
+  for (; at < text.size() && is_ascii_digit(text[at]); ++at) {
     count = count * 10 + (text[at] - '0');
     if (count > most) fail("a width or precision of more than " + std::to_string(most));
   }
@@ -164,11 +164,11 @@ Spec read_spec(std::string_view text) {
     spec.fill = "0";
     spec.align = '=';
   }
-  spec.width = read_count(text, at, kWidest);
+  spec.width = read_count(text, at, kWidestField);
   for (const char grouping : {',', '_'})
     if (skip(grouping)) spec.grouping = grouping;
   if (skip('.')) {
-    if (at >= text.size() || !is_digit(text[at])) fail("a format lacks its precision");
+    if (at >= text.size() || !is_ascii_digit(text[at])) fail("a format lacks its precision");
     spec.precision = read_count(text, at, kMostDigits);
   }
   if (at < text.size()) spec.type = text[at++];
@@ -275,7 +275,7 @@ class BraceFormatter {
       if (!bracket) {
         value = attribute(runtime_, value, key);
       } else {
-        const bool number = !key.empty() && std::all_of(key.begin(), key.end(), is_digit);
+        const bool number = !key.empty() && std::all_of(key.begin(), key.end(), is_ascii_digit);
         size_t from = 0;
         value = item(runtime_, value,
                      number ? Value::integer(read_count(key, from, INT32_MAX)) : text_of(key));
@@ -287,7 +287,7 @@ class BraceFormatter {
   }
 
   Value argument(std::string_view name) {
-    if (!name.empty() && !std::all_of(name.begin(), name.end(), is_digit)) {
+    if (!name.empty() && !std::all_of(name.begin(), name.end(), is_ascii_digit)) {
       for (const auto& [key, value] : args_.named)
         if (key == name) return value;
       fail("the format's argument '" + std::string(name) + "' is missing");
@@ -362,7 +362,7 @@ class PercentFormatter {
       at = end + 1;
     }
     Spec spec = flags(text, at);
-    spec.width = count(text, at, kWidest, spec);
+    spec.width = count(text, at, kWidestField, spec);
     if (at < text.size() && text[at] == '.') {
       ++at;
       spec.precision = count(text, at, kMostDigits, spec);

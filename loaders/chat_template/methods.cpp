@@ -61,20 +61,20 @@ Value view_method(Runtime& r, const Value& self, const Args& a) {
   return r.list(std::move(out), kView);
 }
 
-struct Entry {
+struct MethodEntry {
   const char* name;
   Method method;
 };
 
-constexpr Entry kListMethods[] = {{"append", append_method},
-                                  {"index", index_method},
-                                  {"count", list_count_method},
-                                  {"copy", copy_method}};
-constexpr Entry kDictMethods[] = {{"get", get_method},
-                                  {"keys", view_method<List::Kind::kKeys>},
-                                  {"values", view_method<List::Kind::kValues>},
-                                  {"items", view_method<List::Kind::kItems>},
-                                  {"copy", copy_method}};
+constexpr MethodEntry kListMethods[] = {{"append", append_method},
+                                        {"index", index_method},
+                                        {"count", list_count_method},
+                                        {"copy", copy_method}};
+constexpr MethodEntry kDictMethods[] = {{"get", get_method},
+                                        {"keys", view_method<List::Kind::kKeys>},
+                                        {"values", view_method<List::Kind::kValues>},
+                                        {"items", view_method<List::Kind::kItems>},
+                                        {"copy", copy_method}};
 // What dicts can do and Jinja's sandbox does not let them; members of these names are out of a
 // dot's reach.
 constexpr std::string_view kForbidden[] = {"pop", "popitem", "update", "setdefault", "clear"};
@@ -85,9 +85,9 @@ bool is_forbidden(const Value& value, std::string_view name) {
 }
 
 template <size_t kCount>
-Value bound(Runtime& runtime, const Entry (&table)[kCount], const Value& self,
+Value bound(Runtime& runtime, const MethodEntry (&table)[kCount], const Value& self,
             const std::string& name) {
-  for (const Entry& entry : table)
+  for (const MethodEntry& entry : table)
     if (name == entry.name)
       return runtime.function(name, [&runtime, self, method = entry.method](const Args& args) {
         return method(runtime, self, args);

@@ -71,63 +71,63 @@ bool is_test(Runtime&, const Value& self, const Args&) {
   return self.is_text() && has_test(self.as_text());
 }
 
-struct Entry {
+struct TestEntry {
   const char* name;
   Test test;
 };
 
-constexpr Entry kTests[] = {{"defined", is_defined},
-                            {"undefined", is<&Value::is_undefined>},
-                            {"none", is<&Value::is_none>},
-                            {"boolean", is<&Value::is_boolean>},
-                            {"integer", is<&Value::is_integer>},
-                            {"float", is<&Value::is_real>},
-                            {"number", is<&Value::is_number>},
-                            {"string", is<&Value::is_text>},
-                            {"callable", is_callable},
-                            {"mapping", is_mapping},
-                            {"sequence", is_sequence},
-                            {"iterable", is_iterable},
-                            {"true", is_true},
-                            {"false", is_false},
-                            {"odd", is_parity<true>},
-                            {"even", is_parity<false>},
-                            {"divisibleby", is_divisible},
-                            {"upper", is_case<upper, lower>},
-                            {"lower", is_case<lower, upper>},
-                            {"eq", is_compared<'=', '='>},
-                            {"equalto", is_compared<'=', '='>},
-                            {"==", is_compared<'=', '='>},
-                            {"ne", is_compared<'!', '='>},
-                            {"!=", is_compared<'!', '='>},
-                            {"lt", is_compared<'<', '\0'>},
-                            {"lessthan", is_compared<'<', '\0'>},
-                            {"<", is_compared<'<', '\0'>},
-                            {"le", is_compared<'<', '='>},
-                            {"<=", is_compared<'<', '='>},
-                            {"gt", is_compared<'>', '\0'>},
-                            {"greaterthan", is_compared<'>', '\0'>},
-                            {">", is_compared<'>', '\0'>},
-                            {"ge", is_compared<'>', '='>},
-                            {">=", is_compared<'>', '='>},
-                            {"in", is_in},
-                            {"sameas", is_same},
-                            {"escaped", is_escaped},
-                            {"filter", is_filter},
-                            {"test", is_test}};
+constexpr TestEntry kTests[] = {{"defined", is_defined},
+                                {"undefined", is<&Value::is_undefined>},
+                                {"none", is<&Value::is_none>},
+                                {"boolean", is<&Value::is_boolean>},
+                                {"integer", is<&Value::is_integer>},
+                                {"float", is<&Value::is_real>},
+                                {"number", is<&Value::is_number>},
+                                {"string", is<&Value::is_text>},
+                                {"callable", is_callable},
+                                {"mapping", is_mapping},
+                                {"sequence", is_sequence},
+                                {"iterable", is_iterable},
+                                {"true", is_true},
+                                {"false", is_false},
+                                {"odd", is_parity<true>},
+                                {"even", is_parity<false>},
+                                {"divisibleby", is_divisible},
+                                {"upper", is_case<upper, lower>},
+                                {"lower", is_case<lower, upper>},
+                                {"eq", is_compared<'=', '='>},
+                                {"equalto", is_compared<'=', '='>},
+                                {"==", is_compared<'=', '='>},
+                                {"ne", is_compared<'!', '='>},
+                                {"!=", is_compared<'!', '='>},
+                                {"lt", is_compared<'<', '\0'>},
+                                {"lessthan", is_compared<'<', '\0'>},
+                                {"<", is_compared<'<', '\0'>},
+                                {"le", is_compared<'<', '='>},
+                                {"<=", is_compared<'<', '='>},
+                                {"gt", is_compared<'>', '\0'>},
+                                {"greaterthan", is_compared<'>', '\0'>},
+                                {">", is_compared<'>', '\0'>},
+                                {"ge", is_compared<'>', '='>},
+                                {">=", is_compared<'>', '='>},
+                                {"in", is_in},
+                                {"sameas", is_same},
+                                {"escaped", is_escaped},
+                                {"filter", is_filter},
+                                {"test", is_test}};
 
-const Entry* find(const std::string& name) {
-  for (const Entry& entry : kTests)
+const TestEntry* find_test(const std::string& name) {
+  for (const TestEntry& entry : kTests)
     if (name == entry.name) return &entry;
   return nullptr;
 }
 
 }  // namespace
 
-bool has_test(const std::string& name) { return find(name) != nullptr; }
+bool has_test(const std::string& name) { return find_test(name) != nullptr; }
 
 bool apply_test(Runtime& runtime, const std::string& name, const Value& value, const Args& args) {
-  const Entry* entry = find(name);
+  const TestEntry* entry = find_test(name);
   if (!entry) unsupported("the test '" + name + "' is not supported");
   runtime.work(1);
   return entry->test(runtime, value, args);

@@ -47,6 +47,11 @@ bool is_cased(char32_t c) {
 
 }  // namespace
 
+bool is_printable(char32_t c) {
+  const char* category = utf8proc_category_string(static_cast<utf8proc_int32_t>(c));
+  return c == ' ' || (category[0] != 'C' && category[0] != 'Z');
+}
+
 bool is_space(char32_t c) { return unicode::is_space(c) || (c >= 0x1C && c <= 0x1F); }
 
 size_t leading_space(std::string_view text) {

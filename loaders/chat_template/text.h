@@ -8,6 +8,7 @@
 namespace klens::jinja {
 
 bool is_space(char32_t c);
+bool is_printable(char32_t c);  // as repr() has it, which shows U+0020 alone of all spaces
 
 // Length in bytes of the white space at the begin and at the end.
 size_t leading_space(std::string_view text);

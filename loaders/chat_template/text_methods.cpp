@@ -132,9 +132,6 @@ bool is_digit(char32_t c) {
 bool is_numeric(char32_t c) { return category(c)[0] == 'N'; }
 bool is_letter(char32_t c) { return category(c)[0] == 'L'; }
 bool is_letter_or_digit(char32_t c) { return is_numeric(c) || is_letter(c); }
-bool is_printable(char32_t c) {
-  return c == ' ' || (category(c)[0] != 'C' && category(c)[0] != 'Z');
-}
 
 Value ascii_method(Runtime&, const Value& self, const Args& a) {
   a.allow({});
@@ -259,56 +256,56 @@ Value format_map_method(Runtime& r, const Value& self, const Args& a) {
   return brace_format(r, self, named);
 }
 
-struct Entry {
+struct TextMethodEntry {
   const char* name;
   Method method;
   // Of marked text: the place of the argument that is escaped; -1 for none.
   int escaped_argument = -1;
 };
 
-constexpr Entry kMethods[] = {{"strip", strip_method<true, true>},
-                              {"lstrip", strip_method<true, false>},
-                              {"rstrip", strip_method<false, true>},
-                              {"split", split_method<false>},
-                              {"rsplit", split_method<true>},
-                              {"startswith", affix_method<false>},
-                              {"endswith", affix_method<true>},
-                              {"find", find_method<false, false>},
-                              {"rfind", find_method<true, false>},
-                              {"index", find_method<false, true>},
-                              {"rindex", find_method<true, true>},
-                              {"upper", change_method<upper>},
-                              {"lower", change_method<lower>},
-                              {"casefold", change_method<lower>},
-                              {"swapcase", change_method<swapped>},
-                              {"title", change_method<titled>},
-                              {"capitalize", change_method<capitalized>},
-                              {"removeprefix", remove_method<false>},
-                              {"removesuffix", remove_method<true>},
-                              {"isdigit", all_method<is_digit>},
-                              {"isdecimal", all_method<is_decimal>},
-                              {"isnumeric", all_method<is_numeric>},
-                              {"isalpha", all_method<is_letter>},
-                              {"isalnum", all_method<is_letter_or_digit>},
-                              {"isspace", all_method<is_space>},
-                              {"isascii", ascii_method},
-                              {"isprintable", printable_method},
-                              {"isupper", case_method<upper, lower>},
-                              {"islower", case_method<lower, upper>},
-                              {"istitle", case_method<titled, lower>},
-                              {"replace", replace_method, 1},
-                              {"count", count_method},
-                              {"join", join_method},
-                              {"splitlines", lines_method},
-                              {"ljust", pad_method<Side::kLeft>, 1},
-                              {"rjust", pad_method<Side::kRight>, 1},
-                              {"center", pad_method<Side::kCenter>, 1},
-                              {"zfill", zfill_method},
-                              {"partition", partition_method<false>},
-                              {"rpartition", partition_method<true>},
-                              {"expandtabs", expandtabs_method},
-                              {"format", format_method},
-                              {"format_map", format_map_method}};
+constexpr TextMethodEntry kMethods[] = {{"strip", strip_method<true, true>},
+                                        {"lstrip", strip_method<true, false>},
+                                        {"rstrip", strip_method<false, true>},
+                                        {"split", split_method<false>},
+                                        {"rsplit", split_method<true>},
+                                        {"startswith", affix_method<false>},
+                                        {"endswith", affix_method<true>},
+                                        {"find", find_method<false, false>},
+                                        {"rfind", find_method<true, false>},
+                                        {"index", find_method<false, true>},
+                                        {"rindex", find_method<true, true>},
+                                        {"upper", change_method<upper>},
+                                        {"lower", change_method<lower>},
+                                        {"casefold", change_method<lower>},
+                                        {"swapcase", change_method<swapped>},
+                                        {"title", change_method<titled>},
+                                        {"capitalize", change_method<capitalized>},
+                                        {"removeprefix", remove_method<false>},
+                                        {"removesuffix", remove_method<true>},
+                                        {"isdigit", all_method<is_digit>},
+                                        {"isdecimal", all_method<is_decimal>},
+                                        {"isnumeric", all_method<is_numeric>},
+                                        {"isalpha", all_method<is_letter>},
+                                        {"isalnum", all_method<is_letter_or_digit>},
+                                        {"isspace", all_method<is_space>},
+                                        {"isascii", ascii_method},
+                                        {"isprintable", printable_method},
+                                        {"isupper", case_method<upper, lower>},
+                                        {"islower", case_method<lower, upper>},
+                                        {"istitle", case_method<titled, lower>},
+                                        {"replace", replace_method, 1},
+                                        {"count", count_method},
+                                        {"join", join_method},
+                                        {"splitlines", lines_method},
+                                        {"ljust", pad_method<Side::kLeft>, 1},
+                                        {"rjust", pad_method<Side::kRight>, 1},
+                                        {"center", pad_method<Side::kCenter>, 1},
+                                        {"zfill", zfill_method},
+                                        {"partition", partition_method<false>},
+                                        {"rpartition", partition_method<true>},
+                                        {"expandtabs", expandtabs_method},
+                                        {"format", format_method},
+                                        {"format_map", format_map_method}};
 
 // What the methods of marked text make is marked too.
 Value marked(Runtime& r, const Value& value) {
@@ -322,7 +319,7 @@ Value marked(Runtime& r, const Value& value) {
 }  // namespace
 
 Value text_method(Runtime& runtime, const Value& self, const std::string& name) {
-  for (const Entry& entry : kMethods) {
+  for (const TextMethodEntry& entry : kMethods) {
     if (name != entry.name) continue;
     return runtime.function(name, [&runtime, self, &entry](const Args& args) {
       if (!self.is_markup()) return entry.method(runtime, self, args);

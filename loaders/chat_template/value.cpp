@@ -1,7 +1,5 @@
 #include "loaders/chat_template/value.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -9,6 +7,7 @@
 
 #include "loaders/chat_template/failure.h"
 #include "loaders/chat_template/runtime.h"
+#include "loaders/chat_template/text.h"
 #include "loaders/tokenizer/utf8.h"
 
 namespace klens::jinja {
@@ -16,13 +15,6 @@ namespace {
 
 void check_depth(int depth) {
   if (depth > kMaxValueDepth) fail("a value is nested too deeply");
-}
-
-// U+0020 is the only space that Python's repr() shows as it is.
-bool is_printable(char32_t c) {
-  if (c == ' ') return true;
-  const std::string_view category = utf8proc_category_string(static_cast<utf8proc_int32_t>(c));
-  return category[0] != 'C' && category[0] != 'Z';
 }
 
 std::string quoted(const std::string& text) {

@@ -19,8 +19,6 @@
 namespace klens {
 namespace {
 
-constexpr const char* kAgain = "; convert the model again";
-
 // The type of a stored tensor as it is; nothing for the quantised types.
 std::optional<DType> plain_type(GgmlType type) {
   if (type == GgmlType::kF32) return DType::kF32;
@@ -109,7 +107,8 @@ std::string file_of(const std::string& parsed, const TensorRecipe& recipe) {
 
 void check_shape(const std::string& file, const TensorRecipe& recipe) {
   const auto fail = [&](const std::string& what) {
-    throw Error(ErrorKind::kBadFile, file + ": tensor " + recipe.source + " " + what + kAgain);
+    throw Error(ErrorKind::kBadFile,
+                file + ": tensor " + recipe.source + " " + what + kConvertAgain);
   };
   int64_t rows = 0, elements = 1;
   for (const GgufRows& part : recipe.parts) {
@@ -226,7 +225,7 @@ void add_entry(const std::string& file, const TensorRecipe& recipe, const Tensor
   describe_stored(recipe, entry);
   if (!source.tensors.emplace(recipe.name, std::move(entry)).second)
     throw Error(ErrorKind::kBadFile,
-                file + ": tensor " + recipe.source + " is there in two spellings" + kAgain);
+                file + ": tensor " + recipe.source + " is there in two spellings" + kConvertAgain);
 }
 
 void add_packed(Repacking& done, TensorSource& source) {
@@ -282,9 +281,10 @@ void convert_tensors(const std::string& file, std::span<const TensorRecipe> reci
   for (const auto& conversion : conversions) let_go(conversion->recipe());
   for (const auto& conversion : conversions)
     if (conversion->fault() == Fault::kNotNegative)
-      throw Error(ErrorKind::kBadFile,
-                  file_of(file, conversion->recipe()) + ": tensor " + conversion->recipe().source +
-                      " holds a value that is not negative, A must be" + std::string(kAgain));
+      throw Error(ErrorKind::kBadFile, file_of(file, conversion->recipe()) + ": tensor " +
+                                           conversion->recipe().source +
+                                           " holds a value that is not negative, A must be" +
+                                           std::string(kConvertAgain));
 }
 
 }  // namespace klens

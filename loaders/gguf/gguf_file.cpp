@@ -9,8 +9,6 @@
 namespace klens {
 namespace {
 
-constexpr const char* kConvert = "; convert the model again";
-
 template <class T>
 T element(const GgufFile::Value& value, size_t i) {
   T result;
@@ -70,13 +68,13 @@ const GgufFile::Value* GgufFile::find(const std::string& key) const {
 
 const GgufFile::Value* GgufFile::scalar(const std::string& key) const {
   const Value* value = find(key);
-  if (value && value->is_list) fail("key " + key + " is a list, not one value" + kConvert);
+  if (value && value->is_list) fail("key " + key + " is a list, not one value" + kConvertAgain);
   return value;
 }
 
 const GgufFile::Value* GgufFile::list(const std::string& key) const {
   const Value* value = find(key);
-  if (value && !value->is_list) fail("key " + key + " is not a list" + kConvert);
+  if (value && !value->is_list) fail("key " + key + " is not a list" + kConvertAgain);
   return value;
 }
 
@@ -89,23 +87,23 @@ int64_t GgufFile::integer(const std::string& key, int64_t min, int64_t max,
                           std::optional<int64_t> fallback) const {
   const Value* value = scalar(key);
   if (!value && fallback) return *fallback;
-  if (!value) fail("lacks the key " + key + kConvert);
+  if (!value) fail("lacks the key " + key + kConvertAgain);
   const std::optional<int64_t> number = whole(*value, 0);
   if (!number || *number < min || *number > max)
-    fail("key " + key + " " + range_text(min, max) + kConvert);
+    fail("key " + key + " " + range_text(min, max) + kConvertAgain);
   return *number;
 }
 
 double GgufFile::number(const std::string& key, std::optional<double> fallback) const {
   const Value* value = scalar(key);
   if (!value && fallback) return *fallback;
-  if (!value) fail("lacks the key " + key + kConvert);
+  if (!value) fail("lacks the key " + key + kConvertAgain);
   const auto type = static_cast<GgufValueType>(value->type);
   double result = NAN;
   if (type == GgufValueType::kF32) result = static_cast<double>(element<float>(*value, 0));
   if (type == GgufValueType::kF64) result = element<double>(*value, 0);
   if (const std::optional<int64_t> number = whole(*value, 0)) result = static_cast<double>(*number);
-  if (!std::isfinite(result)) fail("key " + key + " is not a finite number" + kConvert);
+  if (!std::isfinite(result)) fail("key " + key + " is not a finite number" + kConvertAgain);
   return result;
 }
 
@@ -113,16 +111,16 @@ bool GgufFile::boolean(const std::string& key, bool fallback) const {
   const Value* value = scalar(key);
   if (!value) return fallback;
   if (value->type != static_cast<uint32_t>(GgufValueType::kBool))
-    fail("key " + key + " is not true or false" + kConvert);
+    fail("key " + key + " is not true or false" + kConvertAgain);
   return element<uint8_t>(*value, 0) != 0;
 }
 
 std::string GgufFile::text(const std::string& key, std::optional<std::string> fallback) const {
   const Value* value = scalar(key);
   if (!value && fallback) return *fallback;
-  if (!value) fail("lacks the key " + key + kConvert);
+  if (!value) fail("lacks the key " + key + kConvertAgain);
   if (value->type != static_cast<uint32_t>(GgufValueType::kString))
-    fail("key " + key + " is not a text" + kConvert);
+    fail("key " + key + " is not a text" + kConvertAgain);
   std::string_view result;
   ByteReader reader(value->bytes);
   read_gguf_text(reader, result);
@@ -137,7 +135,8 @@ std::vector<int64_t> GgufFile::integers(const std::string& key, int64_t min, int
                                               ? std::optional<int64_t>(element<uint8_t>(*value, i))
                                               : whole(*value, i);
     if (!number || *number < min || *number > max)
-      fail("key " + key + ": entry " + std::to_string(i) + " " + range_text(min, max) + kConvert);
+      fail("key " + key + ": entry " + std::to_string(i) + " " + range_text(min, max) +
+           kConvertAgain);
     result.push_back(*number);
   }
   return result;
@@ -147,11 +146,12 @@ std::vector<float> GgufFile::numbers(const std::string& key) const {
   std::vector<float> result;
   const Value* value = list(key);
   if (value && value->type != static_cast<uint32_t>(GgufValueType::kF32))
-    fail("key " + key + " is not a list of F32 numbers" + kConvert);
+    fail("key " + key + " is not a list of F32 numbers" + kConvertAgain);
   for (size_t i = 0; value && i < value->count; ++i) {
     result.push_back(element<float>(*value, i));
     if (!std::isfinite(result.back()))
-      fail("key " + key + ": entry " + std::to_string(i) + " is not a finite number" + kConvert);
+      fail("key " + key + ": entry " + std::to_string(i) + " is not a finite number" +
+           kConvertAgain);
   }
   return result;
 }
@@ -161,7 +161,7 @@ std::vector<std::string_view> GgufFile::texts(const std::string& key) const {
   const Value* value = list(key);
   if (!value) return result;
   if (value->type != static_cast<uint32_t>(GgufValueType::kString))
-    fail("key " + key + " is not a list of texts" + kConvert);
+    fail("key " + key + " is not a list of texts" + kConvertAgain);
   ByteReader reader(value->bytes);
   for (size_t i = 0; i < value->count; ++i) read_gguf_text(reader, result.emplace_back());
   return result;

@@ -13,6 +13,9 @@
 
 namespace klens {
 
+// How messages on files end that their converter wrote wrongly.
+inline constexpr const char* kConvertAgain = "; convert the model again";
+
 // The tensor types that klens reads, by the format's numbers.
 enum class GgmlType : uint32_t {
   kF32 = 0,

@@ -11,20 +11,19 @@ namespace klens {
 namespace {
 
 constexpr size_t kLongestName = 65535;  // the format's own limit for keys
-constexpr uint32_t kMostDimensions = 4;
-constexpr uint64_t kLargestExtent = uint64_t{1} << 40;
-constexpr const char* kAgain = ": the file is truncated or damaged, get it again";
+constexpr uint32_t kMostGgufDimensions = 4;
+constexpr uint64_t kLargestGgufExtent = uint64_t{1} << 40;
 
 // A tensor's row of the table, before the data's place is known.
-struct Row {
+struct TypeRow {
   std::string name;
   GgufTensor tensor;
   uint64_t offset, bytes;
 };
 
-class Parser {
+class HeaderParser {
  public:
-  Parser(std::span<const std::byte> bytes, const std::string& name)
+  HeaderParser(std::span<const std::byte> bytes, const std::string& name)
       : bytes_(bytes), name_(name), cursor_(bytes) {}
 
   void header() {
@@ -54,7 +53,7 @@ class Parser {
   }
 
   void tensors(uint64_t alignment, std::map<std::string, GgufTensor>& tensors) {
-    std::vector<Row> rows;
+    std::vector<TypeRow> rows;
     for (uint64_t i = 0; i < tensor_count_; ++i) rows.push_back(read_row(i, alignment));
     const uint64_t used = cursor_.position() % alignment;
     const uint64_t padding = used == 0 ? 0 : alignment - used;
@@ -62,7 +61,7 @@ class Parser {
     if (!cursor_.skip(std::min<uint64_t>(padding, cursor_.left()), skipped)) return;
     const std::span<const std::byte> data = bytes_.subspan(cursor_.position());
     check_places(rows, data.size());
-    for (Row& row : rows) {
+    for (TypeRow& row : rows) {
       row.tensor.bytes = data.subspan(row.offset, row.bytes);
       if (!tensors.emplace(row.name, std::move(row.tensor)).second)
         damaged("tensor " + shown_name(row.name) + " stands there twice");
@@ -74,7 +73,7 @@ class Parser {
     throw Error(ErrorKind::kUnsupported, name_ + ": " + what);
   }
   [[noreturn]] void damaged(const std::string& what) const {
-    throw Error(ErrorKind::kBadFile, name_ + ": " + what + kAgain);
+    throw Error(ErrorKind::kBadFile, name_ + ": " + what + kGetAgain);
   }
   void need(bool there, const std::string& part) const {
     if (!there) damaged("ends within its " + part);
@@ -106,22 +105,22 @@ class Parser {
     return value;
   }
 
-  Row read_row(uint64_t number, uint64_t alignment) {
+  TypeRow read_row(uint64_t number, uint64_t alignment) {
     std::string_view name;
     need(read_gguf_text(cursor_, name), "list of tensors");
     if (name.empty() || name.size() > kLongestName)
       damaged("tensor " + std::to_string(number) + " has a name of " + std::to_string(name.size()) +
               " bytes");
     const std::string where = "tensor " + shown_name(name);
-    Row row{std::string(name), {}, 0, 0};
+    TypeRow row{std::string(name), {}, 0, 0};
     uint32_t dimensions = 0, type = 0;
     need(cursor_.read(dimensions), "list of tensors");
-    if (dimensions == 0 || dimensions > kMostDimensions)
+    if (dimensions == 0 || dimensions > kMostGgufDimensions)
       damaged(where + " has " + std::to_string(dimensions) + " dimensions, not 1 to 4");
     for (uint32_t i = 0; i < dimensions; ++i) {
       uint64_t extent = 0;
       need(cursor_.read(extent), "list of tensors");
-      if (extent == 0 || extent > kLargestExtent)
+      if (extent == 0 || extent > kLargestGgufExtent)
         damaged(where + " has a dimension of " + std::to_string(extent));
       row.tensor.shape.insert(row.tensor.shape.begin(), static_cast<int64_t>(extent));
     }
@@ -154,9 +153,9 @@ class Parser {
   }
 
   // Tensors lie inside the file and do not overlap.
-  void check_places(const std::vector<Row>& rows, size_t data_bytes) const {
-    std::vector<const Row*> sorted;
-    for (const Row& row : rows) {
+  void check_places(const std::vector<TypeRow>& rows, size_t data_bytes) const {
+    std::vector<const TypeRow*> sorted;
+    for (const TypeRow& row : rows) {
       if (row.offset > data_bytes || row.bytes > data_bytes - row.offset)
         damaged("tensor " + shown_name(row.name) + " lies at data bytes " +
                 std::to_string(row.offset) + " to " + std::to_string(row.offset + row.bytes) +
@@ -164,7 +163,7 @@ class Parser {
       sorted.push_back(&row);
     }
     std::sort(sorted.begin(), sorted.end(),
-              [](const Row* a, const Row* b) { return a->offset < b->offset; });
+              [](const TypeRow* a, const TypeRow* b) { return a->offset < b->offset; });
     for (size_t i = 1; i < sorted.size(); ++i)
       if (sorted[i]->offset < sorted[i - 1]->offset + sorted[i - 1]->bytes)
         damaged("tensor " + shown_name(sorted[i]->name) + " overlaps tensor " +
@@ -220,13 +219,13 @@ GgufFile GgufFile::parse(std::span<const std::byte> bytes, const std::string& na
   GgufFile file;
   file.name_ = name;
   file.file_bytes_ = bytes.size();
-  Parser parser(bytes, name);
+  HeaderParser parser(bytes, name);
   parser.header();
   parser.values(file.values_);
   const int64_t alignment = file.integer("general.alignment", 1, 1 << 20, 32);
   if ((alignment & (alignment - 1)) != 0)
     file.fail("key general.alignment is " + std::to_string(alignment) +
-              ", which is no power of two" + kAgain);
+              ", which is no power of two" + kGetAgain);
   parser.tensors(static_cast<uint64_t>(alignment), file.tensors_);
   return file;
 }

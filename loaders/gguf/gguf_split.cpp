@@ -9,12 +9,12 @@
 namespace klens {
 namespace {
 
-constexpr int64_t kMostParts = 65535;
-constexpr size_t kDigits = 5;
+constexpr int64_t kMostSplitParts = 65535;
+constexpr size_t kPartDigits = 5;
 
 std::string five_digits(int64_t number) {
   const std::string text = std::to_string(number);
-  return std::string(kDigits - std::min(kDigits, text.size()), '0') + text;
+  return std::string(kPartDigits - std::min(kPartDigits, text.size()), '0') + text;
 }
 
 // "-00001-of-00003.gguf"; parts count from 0.
@@ -26,9 +26,11 @@ std::string part_of(int64_t part, int64_t count) {
   return "part " + std::to_string(part + 1) + " of " + std::to_string(count) + " of a model";
 }
 
-int64_t count_of(const GgufFile& file) { return file.integer("split.count", 0, kMostParts, 1); }
+int64_t count_of(const GgufFile& file) {
+  return file.integer("split.count", 0, kMostSplitParts, 1);
+}
 int64_t number_of(const GgufFile& file) {
-  return file.integer("split.no", 0, kMostParts, int64_t{0});
+  return file.integer("split.no", 0, kMostSplitParts, int64_t{0});
 }
 
 GgufFile open_part(const std::string& path, const std::string& first, int64_t part, int64_t count) {
@@ -48,7 +50,7 @@ bool is_later_part(std::string_view path) {
   const size_t size = ending(0, 1).size();
   if (path.size() < size) return false;
   std::string shape(path.substr(path.size() - size));
-  const bool first = shape.substr(1, kDigits) == five_digits(1);
+  const bool first = shape.substr(1, kPartDigits) == five_digits(1);
   for (char& c : shape)
     if (c >= '0' && c <= '9') c = '0';
   return !first && shape == "-00000-of-00000.gguf";

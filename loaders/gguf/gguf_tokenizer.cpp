@@ -13,8 +13,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kConvert = "; convert the model again";
-constexpr const char* kSpace = "\xe2\x96\x81";  // U+2581, SentencePiece's space
+constexpr const char* kPieceSpace = "\xe2\x96\x81";  // U+2581, SentencePiece's space
 constexpr size_t kMostTokens = 10'000'000;
 constexpr size_t kLongestToken = 4096;
 
@@ -42,17 +41,19 @@ struct TokenList {
 TokenList read_tokens(const GgufFile& file) {
   TokenList list{file.texts("tokenizer.ggml.tokens"),
                  file.integers("tokenizer.ggml.token_type", 0, INT32_MAX)};
-  if (list.texts.empty()) file.fail(std::string("lacks the key tokenizer.ggml.tokens") + kConvert);
+  if (list.texts.empty())
+    file.fail(std::string("lacks the key tokenizer.ggml.tokens") + kConvertAgain);
   if (list.size() > kMostTokens)
-    file.fail("key tokenizer.ggml.tokens has more than 10000000 entries" + std::string(kConvert));
+    file.fail("key tokenizer.ggml.tokens has more than 10000000 entries" +
+              std::string(kConvertAgain));
   if (list.types.empty()) list.types.assign(list.size(), kNormal);
   if (list.types.size() != list.size())
     file.fail("key tokenizer.ggml.token_type has " + std::to_string(list.types.size()) +
-              " entries for " + std::to_string(list.size()) + " tokens" + kConvert);
+              " entries for " + std::to_string(list.size()) + " tokens" + kConvertAgain);
   for (size_t id = 0; id < list.size(); ++id)
     if (!utf8::is_valid(list.texts[id]) || list.texts[id].size() > kLongestToken)
       file.fail("key tokenizer.ggml.tokens: entry " + std::to_string(id) +
-                " is not UTF-8 or longer than 4096 bytes" + kConvert);
+                " is not UTF-8 or longer than 4096 bytes" + kConvertAgain);
   return list;
 }
 
@@ -66,7 +67,7 @@ std::optional<int64_t> special_id(const GgufFile& file, const std::string& name,
   if (id == none || id == static_cast<int64_t>(UINT32_MAX)) return std::nullopt;
   if (id >= static_cast<int64_t>(tokens.size()))
     file.fail("key " + key + " is " + std::to_string(id) + ", but there are " +
-              std::to_string(tokens.size()) + " tokens" + kConvert);
+              std::to_string(tokens.size()) + " tokens" + kConvertAgain);
   return id;
 }
 
@@ -155,7 +156,7 @@ JsonDocument byte_level_bpe(const GgufFile& file, const TokenList& tokens) {
     const size_t space = merge.find(' ', 1);
     if (!utf8::is_valid(merge) || space == std::string_view::npos)
       file.fail("key tokenizer.ggml.merges: entry " + std::to_string(merges.size()) +
-                " is not two tokens" + kConvert);
+                " is not two tokens" + kConvertAgain);
     merges.push_back({std::string(merge.substr(0, space)), std::string(merge.substr(space + 1))});
   }
   JsonDocument model = bpe_model(vocabulary(tokens), std::move(document));
@@ -172,7 +173,7 @@ JsonDocument byte_level_bpe(const GgufFile& file, const TokenList& tokens) {
 }
 
 // One way to put a piece together from two others.
-struct Merge {
+struct WrittenMerge {
   float score;
   uint32_t left, right;  // ids
 };
@@ -190,7 +191,7 @@ std::map<std::string_view, uint32_t> mergeable(const TokenList& tokens) {
 }
 
 bool is_only_spaces(std::string_view piece) {
-  const std::string_view space = kSpace;
+  const std::string_view space = kPieceSpace;
   while (piece.starts_with(space)) piece.remove_prefix(space.size());
   return piece.empty();
 }
@@ -210,12 +211,13 @@ void restore_scores(const TokenList& tokens, std::vector<float>& scores) {
 
 // SentencePiece merges the pair whose result scores best. As ranked merges: by score; the ways to
 // make one piece by their ids, as in the tokenizer.json files published with such models.
-std::vector<Merge> merges_of_scores(const TokenList& tokens, const std::vector<float>& scores) {
+std::vector<WrittenMerge> merges_of_scores(const TokenList& tokens,
+                                           const std::vector<float>& scores) {
   const std::map<std::string_view, uint32_t> ids = mergeable(tokens);
   std::vector<uint32_t> in_order;
   for (const auto& entry : ids) in_order.push_back(entry.second);
   std::sort(in_order.begin(), in_order.end());
-  std::vector<Merge> merges;
+  std::vector<WrittenMerge> merges;
   for (const uint32_t id : in_order) {
     const std::string_view piece = tokens.texts[id];
     const auto first = static_cast<std::ptrdiff_t>(merges.size());
@@ -224,12 +226,13 @@ std::vector<Merge> merges_of_scores(const TokenList& tokens, const std::vector<f
       if (left != ids.end() && right != ids.end())
         merges.push_back({scores[id], left->second, right->second});
     }
-    std::sort(merges.begin() + first, merges.end(), [](const Merge& a, const Merge& b) {
-      return std::pair(a.left, a.right) < std::pair(b.left, b.right);
-    });
+    std::sort(merges.begin() + first, merges.end(),
+              [](const WrittenMerge& a, const WrittenMerge& b) {
+                return std::pair(a.left, a.right) < std::pair(b.left, b.right);
+              });
   }
   std::stable_sort(merges.begin(), merges.end(),
-                   [](const Merge& a, const Merge& b) { return a.score > b.score; });
+                   [](const WrittenMerge& a, const WrittenMerge& b) { return a.score > b.score; });
   return merges;
 }
 
@@ -237,11 +240,11 @@ JsonDocument sentencepiece_bpe(const GgufFile& file, const TokenList& tokens) {
   std::vector<float> scores = file.numbers("tokenizer.ggml.scores");
   if (scores.size() != tokens.size())
     file.fail("key tokenizer.ggml.scores has " + std::to_string(scores.size()) + " entries for " +
-              std::to_string(tokens.size()) + " tokens" + kConvert);
+              std::to_string(tokens.size()) + " tokens" + kConvertAgain);
   restore_scores(tokens, scores);
   JsonDocument document(json::array());
   json& merges = *document;
-  for (const Merge& merge : merges_of_scores(tokens, scores))
+  for (const WrittenMerge& merge : merges_of_scores(tokens, scores))
     merges.push_back(
         {std::string(tokens.texts[merge.left]), std::string(tokens.texts[merge.right])});
   JsonDocument bpe = bpe_model(vocabulary(tokens), std::move(document));
@@ -253,11 +256,13 @@ JsonDocument sentencepiece_bpe(const GgufFile& file, const TokenList& tokens) {
     model["unk_token"] = std::string(tokens.texts[static_cast<size_t>(*unknown)]);
 
   const bool prefix = file.boolean("tokenizer.ggml.add_space_prefix", true);
-  const json spaces = {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpace}};
+  const json spaces = {
+      {"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kPieceSpace}};
   json normalizers = json::array(), decoders = json::array();
-  if (prefix) normalizers.push_back({{"type", "Prepend"}, {"prepend", kSpace}});
+  if (prefix) normalizers.push_back({{"type", "Prepend"}, {"prepend", kPieceSpace}});
   normalizers.push_back(spaces);
-  decoders.push_back({{"type", "Replace"}, {"pattern", {{"String", kSpace}}}, {"content", " "}});
+  decoders.push_back(
+      {{"type", "Replace"}, {"pattern", {{"String", kPieceSpace}}}, {"content", " "}});
   decoders.push_back({{"type", "ByteFallback"}});
   decoders.push_back({{"type", "Fuse"}});
   if (prefix) decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
@@ -337,7 +342,7 @@ std::vector<StopToken> gguf_tokenizer(const GgufFile& file, ModelTexts& texts,
   if (kind.empty() || kind == "none" || kind == "no_vocab") return {};
   texts.chat_template = file.text("tokenizer.chat_template", "");
   if (!utf8::is_valid(texts.chat_template))
-    file.fail("key tokenizer.chat_template is not UTF-8" + std::string(kConvert));
+    file.fail("key tokenizer.chat_template is not UTF-8" + std::string(kConvertAgain));
   const TokenList tokens = read_tokens(file);
   std::vector<StopToken> stops = special_tokens(file, tokens, texts, config);
   // A model whose text cannot be cut as it was trained on still has its weights: what is not

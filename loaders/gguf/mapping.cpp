@@ -8,14 +8,12 @@
 namespace klens {
 namespace {
 
-constexpr const char* kAgain = "; convert the model again";
-
 struct GgufArchitecture {
   const char* name;
   void (*map)(GgufMapping& map);
 };
 
-constexpr GgufArchitecture kArchitectures[] = {
+constexpr GgufArchitecture kGgufArchitectures[] = {
     {"llama", map_llama},
     {"granite", map_granite},
     {"lfm2", map_lfm2},
@@ -128,7 +126,7 @@ bool GgufMapping::has_in_any_block(const std::string& gguf) const {
 
 const GgufTensor& GgufMapping::tensor(const std::string& gguf) const {
   const GgufTensor* found = file_.find_tensor(gguf);
-  if (!found) file_.fail("lacks the tensor " + gguf + kAgain);
+  if (!found) file_.fail("lacks the tensor " + gguf + kConvertAgain);
   return *found;
 }
 
@@ -178,7 +176,7 @@ void GgufMapping::rename_in_block(int64_t block, const std::string& prefix,
 void GgufMapping::check_experts(const std::string& gguf, const GgufTensor& tensor) const {
   if (tensor.shape.size() > 3 || (tensor.shape.size() == 3 && tensor.shape[0] > kMostExperts))
     file_.fail("tensor " + gguf + " has shape " + shape_text(tensor.shape) +
-               ", which is more experts than any model has" + kAgain);
+               ", which is more experts than any model has" + kConvertAgain);
 }
 
 void GgufMapping::join(const std::string& above, const std::string& below,
@@ -190,7 +188,7 @@ void GgufMapping::join(const std::string& above, const std::string& below,
   take(below);
   if (first.shape != second.shape || first.shape.size() < 2)
     file_.fail("tensors " + above + " and " + below + " have shapes " + shape_text(first.shape) +
-               " and " + shape_text(second.shape) + ", which do not go together" + kAgain);
+               " and " + shape_text(second.shape) + ", which do not go together" + kConvertAgain);
   check_experts(above, first);
   TensorRecipe recipe{checkpoint, first.shape, {}, above};
   recipe.shape[recipe.shape.size() - 2] *= 2;
@@ -208,7 +206,7 @@ void GgufMapping::split_experts(const std::string& gguf, const std::string& befo
   if (!found) return;
   if (found->shape.size() != 3)
     file_.fail("tensor " + gguf + " has shape " + shape_text(found->shape) +
-               ", not one matrix for each expert" + kAgain);
+               ", not one matrix for each expert" + kConvertAgain);
   check_experts(gguf, *found);
   const int64_t each = found->shape[1];
   for (int64_t expert = 0; expert < found->shape[0]; ++expert)
@@ -225,7 +223,7 @@ void GgufMapping::split_rows(const std::string& gguf, int64_t groups, int64_t ea
   const auto names = static_cast<int64_t>(checkpoint.size());
   if (found.shape.size() != 2 || found.rows() != groups * each * names)
     file_.fail("tensor " + gguf + " has shape " + shape_text(found.shape) + ", not " +
-               std::to_string(groups * each * names) + " rows" + kAgain);
+               std::to_string(groups * each * names) + " rows" + kConvertAgain);
   for (int64_t name = 0; name < names; ++name) {
     TensorRecipe recipe{
         checkpoint[static_cast<size_t>(name)], {groups * each, found.cols()}, {}, gguf};
@@ -250,7 +248,7 @@ void GgufMapping::finish() const {
 GgufMapping map_gguf(const GgufFile& file) {
   const std::string name = file.text("general.architecture");
   std::string known;
-  for (const GgufArchitecture& row : kArchitectures) {
+  for (const GgufArchitecture& row : kGgufArchitectures) {
     if (name == row.name) {
       GgufMapping map(file, name);
       row.map(map);

@@ -4,7 +4,7 @@
 namespace klens {
 namespace {
 
-constexpr GgufNameRow kLayer[] = {
+constexpr GgufNameRow kDeltaLayer[] = {
     {"attn_norm.weight", "input_layernorm.weight"},
     {"post_attention_norm.weight", "post_attention_layernorm.weight"},
     {"ffn_norm.weight", "post_attention_layernorm.weight"},
@@ -94,7 +94,7 @@ void map_delta(GgufMapping& map, const char* name, const char* type, bool tiled)
     map.config()["layer_types"].push_back(attends ? "full_attention" : "linear_attention");
     if (!map.has_in_block(i, "ffn_gate_inp.weight")) map.config()["mlp_only_layers"].push_back(i);
     const std::string layer = "model.layers." + std::to_string(i) + ".";
-    map.rename_in_block(i, layer, kLayer);
+    map.rename_in_block(i, layer, kDeltaLayer);
     split_beta_and_decay(map, i, layer);
     map.attention(i, layer + "self_attn.", false);
     experts(map, i, layer);

@@ -4,7 +4,7 @@
 namespace klens {
 namespace {
 
-constexpr GgufNameRow kLayer[] = {
+constexpr GgufNameRow kLfm2Layer[] = {
     {"attn_norm.weight", "operator_norm.weight"},
     {"ffn_norm.weight", "ffn_norm.weight"},
     {"shortconv.in_proj.weight", "conv.in_proj.weight"},
@@ -29,7 +29,7 @@ constexpr GgufNameRow kLayer[] = {
 // What the GGUF's gate of experts is called that LFM2 has: a sigmoid.
 constexpr int64_t kSigmoidGate = 2;
 
-void common(GgufMapping& map, const char* name, const char* type) {
+void map_lfm2_layers(GgufMapping& map, const char* name, const char* type) {
   map.begin(name, type, "model.embed_tokens.weight", "model.embedding_norm.weight");
   map.rename("token_embd_norm.weight", "model.embedding_norm.weight");  // older converters
   auto& config = map.config();
@@ -42,19 +42,19 @@ void common(GgufMapping& map, const char* name, const char* type) {
   for (int64_t i = 0; i < map.blocks(); ++i) {
     const bool attends = map.has_in_block(i, "attn_q.weight");
     config["layer_types"].push_back(attends ? "full_attention" : "conv");
-    map.rename_in_block(i, "model.layers." + std::to_string(i) + ".", kLayer);
+    map.rename_in_block(i, "model.layers." + std::to_string(i) + ".", kLfm2Layer);
   }
 }
 
 }  // namespace
 
 void map_lfm2(GgufMapping& map) {
-  common(map, "Lfm2ForCausalLM", "lfm2");
+  map_lfm2_layers(map, "Lfm2ForCausalLM", "lfm2");
   map.config()["block_auto_adjust_ff_dim"] = false;  // the converter wrote what it comes to
 }
 
 void map_lfm2_moe(GgufMapping& map) {
-  common(map, "Lfm2MoeForCausalLM", "lfm2_moe");
+  map_lfm2_layers(map, "Lfm2MoeForCausalLM", "lfm2_moe");
   map.require("expert_gating_func", kSigmoidGate);
   auto& config = map.config();
   config["num_dense_layers"] = map.integer("leading_dense_block_count", 0);

@@ -91,13 +91,13 @@ json by_default() {
   return regexes_then_bytes({R"([\p{P}\$\+<=>\^~\|]+)", kGpt2, R"(\p{N}+)", "[0-9][0-9][0-9]"});
 }
 
-struct Row {
+struct PreTokenizerRow {
   const char* name;
   json (*pre_tokenizer)();
   bool nfc = false, ignore_merges = false, add_bos = false;
 };
 
-constexpr Row kRows[] = {
+constexpr PreTokenizerRow kPreTokenizers[] = {
     {"gpt-2", gpt2},
     {"mpt", gpt2, true},  // GPT-NeoX, so Mamba and Mamba-2 too
     {"olmo", gpt2, true},
@@ -131,7 +131,7 @@ constexpr Row kRows[] = {
 GgufPreTokenizer gguf_pre_tokenizer(const GgufFile& file) {
   const std::string name = file.text("tokenizer.ggml.pre", "");
   std::string known;
-  for (const Row& row : kRows) {
+  for (const PreTokenizerRow& row : kPreTokenizers) {
     if (name == row.name)
       return {.normalizer = row.nfc ? json{{"type", "NFC"}} : json(nullptr),
               .pre_tokenizer = row.pre_tokenizer(),

@@ -10,7 +10,7 @@
 namespace klens::grammar {
 namespace {
 
-constexpr size_t kMostStates = 1 << 18;
+constexpr size_t kMostAutomatonStates = 1 << 18;
 // From so many ranges on a table is faster.
 constexpr size_t kFewRanges = 3;
 constexpr size_t kMostRows = 1 << 14;
@@ -79,9 +79,10 @@ Automaton::Automaton(const Grammar& grammar) : start_rule_(grammar.start) {
 
 void Automaton::add_states(RuleId rule, const RuleAutomaton& made) {
   const auto first = static_cast<uint32_t>(states_.size());
-  if (states_.size() + made.states.size() > kMostStates)
+  if (states_.size() + made.states.size() > kMostAutomatonStates)
     throw Error(ErrorKind::kUnsupported, "the grammar or schema is too large: more than " +
-                                             std::to_string(kMostStates) + " states; simplify it");
+                                             std::to_string(kMostAutomatonStates) +
+                                             " states; simplify it");
   const bool counts = rules_[rule].counted();
   for (const RuleAutomaton::State& of : made.states) {
     State state{.rule = rule,

@@ -10,21 +10,21 @@
 namespace klens::grammar {
 namespace {
 
-constexpr size_t kMostStates = 1 << 16;
-constexpr uint32_t kNone = UINT32_MAX;
+constexpr size_t kMostDfaStates = 1 << 16;
+constexpr uint32_t kNoState = UINT32_MAX;
 
 uint32_t next(const Dfa& dfa, uint32_t state, uint8_t byte) {
-  if (state == kNone) return kNone;
+  if (state == kNoState) return kNoState;
   for (const Dfa::Range& range : dfa.states[state].ranges)
     if (byte >= range.first && byte <= range.last) return range.to;
-  return kNone;
+  return kNoState;
 }
 
 // Where either state's ranges begin, and 256.
 std::vector<int> boundaries(const Dfa& a, uint32_t s, const Dfa& b, uint32_t t) {
   std::vector<int> at = {0, 256};
   const auto add = [&](const Dfa& dfa, uint32_t state) {
-    if (state == kNone) return;
+    if (state == kNoState) return;
     for (const Dfa::Range& range : dfa.states[state].ranges) {
       at.push_back(range.first);
       at.push_back(range.last + 1);
@@ -45,11 +45,11 @@ Dfa product(const Dfa& a, const Dfa& b, bool outside, const std::string& where) 
   const auto state_of = [&](uint32_t s, uint32_t t) {
     const auto [at, added] = known.try_emplace({s, t}, static_cast<uint32_t>(made.states.size()));
     if (added) {
-      if (made.states.size() >= kMostStates)
+      if (made.states.size() >= kMostDfaStates)
         throw Error(ErrorKind::kUnsupported,
                     where + ": its constraints together make an automaton of more than " +
-                        std::to_string(kMostStates) + " states; drop or simplify one of them");
-      const bool in_b = t != kNone && b.states[t].accepts;
+                        std::to_string(kMostDfaStates) + " states; drop or simplify one of them");
+      const bool in_b = t != kNoState && b.states[t].accepts;
       made.states.push_back({.ranges = {}, .accepts = a.states[s].accepts && in_b != outside});
       todo.emplace_back(s, t);
     }
@@ -64,7 +64,7 @@ Dfa product(const Dfa& a, const Dfa& b, bool outside, const std::string& where) 
     for (size_t i = 0; i + 1 < at.size(); ++i) {
       const auto byte = static_cast<uint8_t>(at[i]);
       const uint32_t u = next(a, s, byte), v = next(b, t, byte);
-      if (u == kNone || (v == kNone && !outside)) continue;
+      if (u == kNoState || (v == kNoState && !outside)) continue;
       ranges.push_back({byte, static_cast<uint8_t>(at[i + 1] - 1), state_of(u, v)});
     }
     made.states[from].ranges = std::move(ranges);
@@ -79,7 +79,7 @@ bool Dfa::accepts(std::string_view text) const {
   uint32_t state = 0;
   for (const char c : text) {
     state = next(*this, state, static_cast<uint8_t>(c));
-    if (state == kNone) return false;
+    if (state == kNoState) return false;
   }
   return states[state].accepts;
 }
@@ -138,13 +138,13 @@ Dfa minimised(const Dfa& dfa) {
 }
 
 std::string shortest_text(const Dfa& dfa) {
-  std::vector<std::pair<uint32_t, uint8_t>> from(dfa.states.size(), {kNone, 0});
+  std::vector<std::pair<uint32_t, uint8_t>> from(dfa.states.size(), {kNoState, 0});
   std::deque<uint32_t> todo = {0};
   for (uint32_t state = 0;; todo.pop_front()) {
     state = todo.front();
     if (!dfa.states[state].accepts) {
       for (const Dfa::Range& range : dfa.states[state].ranges) {
-        if (range.to == 0 || from[range.to].first != kNone) continue;
+        if (range.to == 0 || from[range.to].first != kNoState) continue;
         from[range.to] = {state, range.first};
         todo.push_back(range.to);
       }
@@ -178,7 +178,7 @@ void trim(Dfa& dfa) {
     }
   }
   // The start stays; the rest is numbered as it is reached.
-  std::vector<uint32_t> number(count, kNone);
+  std::vector<uint32_t> number(count, kNoState);
   std::vector<uint32_t> order = {0};
   number[0] = 0;
   Dfa made;
@@ -186,7 +186,7 @@ void trim(Dfa& dfa) {
     Dfa::State state{.ranges = {}, .accepts = dfa.states[order[i]].accepts};
     for (Dfa::Range range : dfa.states[order[i]].ranges) {
       if (!alive[range.to]) continue;
-      if (number[range.to] == kNone) {
+      if (number[range.to] == kNoState) {
         number[range.to] = static_cast<uint32_t>(order.size());
         order.push_back(range.to);
       }

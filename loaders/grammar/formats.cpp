@@ -20,7 +20,7 @@ namespace {
 #define KLENS_HEX "[0-9A-Fa-f]{1,4}"
 #define KLENS_BYTE "(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)"
 
-const std::map<std::string, const char*> kFormats = {
+const std::map<std::string, const char*> kStringFormats = {
     {"date", "^" KLENS_DATE "$"},
     {"time", "^" KLENS_TIME "$"},
     {"date-time", "^" KLENS_DATE "T" KLENS_TIME "$"},
@@ -45,13 +45,13 @@ const std::map<std::string, const char*> kFormats = {
 }  // namespace
 
 const char* format_pattern(const std::string& name) {
-  const auto at = kFormats.find(name);
-  return at == kFormats.end() ? nullptr : at->second;
+  const auto at = kStringFormats.find(name);
+  return at == kStringFormats.end() ? nullptr : at->second;
 }
 
 std::string format_names() {
   std::string all;
-  for (const auto& entry : kFormats) all += (all.empty() ? "" : ", ") + entry.first;
+  for (const auto& entry : kStringFormats) all += (all.empty() ? "" : ", ") + entry.first;
   return all;
 }
 

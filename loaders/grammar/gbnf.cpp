@@ -13,8 +13,8 @@
 namespace klens::grammar {
 namespace {
 
-constexpr int kMostDepth = 200;
-constexpr uint32_t kMostTimes = 1'000'000;
+constexpr int kMostGbnfDepth = 200;
+constexpr uint32_t kMostGbnfTimes = 1'000'000;
 constexpr size_t kMostSchemas = 1024;
 
 bool is_name(char c) {
@@ -22,9 +22,9 @@ bool is_name(char c) {
          c == '_';
 }
 
-class Parser {
+class GbnfParser {
  public:
-  Parser(std::string_view text, const std::string& name) : text_(text), name_(name) {}
+  GbnfParser(std::string_view text, const std::string& name) : text_(text), name_(name) {}
 
   Grammar parse() {
     if (!utf8::is_valid(text_)) fail("is not UTF-8; save it as UTF-8");
@@ -103,8 +103,8 @@ class Parser {
   }
 
   NodeId choices(int depth) {
-    if (depth > kMostDepth)
-      fail("parentheses are nested deeper than " + std::to_string(kMostDepth) +
+    if (depth > kMostGbnfDepth)
+      fail("parentheses are nested deeper than " + std::to_string(kMostGbnfDepth) +
            " levels; make rules of them");
     std::vector<NodeId> parts = {sequence(depth)};
     while (take("|")) {
@@ -221,8 +221,9 @@ class Parser {
     const size_t begin = at_;
     for (; peek() >= '0' && peek() <= '9'; ++at_) {
       value = value * 10 + static_cast<uint32_t>(peek() - '0');
-      if (value > kMostTimes)
-        fail("repetitions may be " + std::to_string(kMostTimes) + " at most; use a smaller one");
+      if (value > kMostGbnfTimes)
+        fail("repetitions may be " + std::to_string(kMostGbnfTimes) +
+             " at most; use a smaller one");
     }
     if (at_ == begin) fail("a repetition must be {n}, {n,} or {n,m}");
     return value;
@@ -314,7 +315,7 @@ class Parser {
 }  // namespace
 
 Grammar parse_gbnf(std::string_view text, const std::string& name) {
-  return Parser(text, name).parse();
+  return GbnfParser(text, name).parse();
 }
 
 }  // namespace klens::grammar

@@ -3,7 +3,7 @@
 namespace klens::grammar {
 namespace {
 
-constexpr uint32_t kDigits = 16, kMostIndent = 20;
+constexpr uint32_t kMostDigits = 16, kMostIndent = 20;
 
 std::bitset<256> bytes_of(std::string_view bytes) {
   std::bitset<256> set;
@@ -41,7 +41,7 @@ NodeId JsonRules::integer() {
         {grammar_.optional(grammar_.text("-")),
          grammar_.choice(
              {grammar_.text("0"), grammar_.sequence({grammar_.bytes(bytes_of("123456789")),
-                                                     digits(0, kDigits - 1)})})});
+                                                     digits(0, kMostDigits - 1)})})});
   });
 }
 
@@ -53,7 +53,8 @@ NodeId JsonRules::number() {
                          grammar_.sequence({grammar_.text("2"),
                                             grammar_.bytes(bytes_of("012345678")), digits(1, 1)})});
     return grammar_.sequence(
-        {integer(), grammar_.optional(grammar_.sequence({grammar_.text("."), digits(1, kDigits)})),
+        {integer(),
+         grammar_.optional(grammar_.sequence({grammar_.text("."), digits(1, kMostDigits)})),
          grammar_.optional(
              grammar_.sequence({grammar_.bytes(bytes_of("eE")),
                                 grammar_.optional(grammar_.bytes(bytes_of("+-"))), exponent}))});

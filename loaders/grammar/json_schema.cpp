@@ -20,7 +20,7 @@ constexpr size_t kMostFirstItems = 256, kMostPatterns = 4, kMostRules = 1 << 16;
 // Members that an object's automaton spells out: beyond, each is a rule, as which of them may come
 // next would multiply by all their names.
 constexpr size_t kMostSpelled = 24;
-constexpr int kMostDepth = 64;  // of values of enum and const
+constexpr int kMostValueDepth = 64;  // of values of enum and const
 
 // Makes a rule of each schema, or of schemas that hold together.
 class Compiler {
@@ -413,7 +413,7 @@ class Compiler {
 
   // But for enum and const.
   bool meets(const Shape& shape, const Json& value, int depth) {
-    if (depth > kMostDepth)
+    if (depth > kMostValueDepth)
       throw Error(ErrorKind::kUnsupported, shape.where +
                                                ": a value of enum or const is nested too "
                                                "deeply; use a simpler one");

@@ -8,7 +8,7 @@
 namespace klens::grammar {
 namespace {
 
-constexpr uint32_t kNone = Automaton::kNone;
+constexpr uint32_t kNoNode = Automaton::kNone;
 // Places that are always there: the text's, and that of a call whose callers are not known.
 constexpr uint32_t kText = 0, kUnknown = 1;
 constexpr size_t kCacheBytes = size_t{64} << 20;
@@ -99,7 +99,7 @@ class Matcher::Walk {
     matcher_.spend(1);
     if (from.single) {
       const uint32_t next = automaton_.next(automaton_.state(from.item.state), byte);
-      if (next == kNone) return false;
+      if (next == kNoNode) return false;
       const Automaton::State& state = automaton_.state(next);
       if (state.plain && (!state.accepts || from.item.call == kUnknown)) {
         outside_ = state.accepts;
@@ -145,7 +145,7 @@ void Matcher::reset() {
   const Automaton& automaton = constraint_->automaton();
   items_.clear();
   waiting_.clear();
-  places_.assign(2, {kNone, 0});
+  places_.assign(2, {kNoNode, 0});
   sets_ = 0;
   called_.assign(automaton.rules().size(), {0, 0});
   live_ = 0;
@@ -220,7 +220,7 @@ void Matcher::add_ends(Set& set) {
 void Matcher::end_call(Set& set, uint32_t place) {
   if (place == kText) set.complete = true;
   if (place == kUnknown) set.outside = true;
-  for (uint32_t i = places_[place].waiting; i != kNone; i = waiting_[i].next)
+  for (uint32_t i = places_[place].waiting; i != kNoNode; i = waiting_[i].next)
     add(set, waiting_[i].item);
 }
 
@@ -246,20 +246,20 @@ void Matcher::call_rule(const Automaton::CallEdge& edge, const Item& caller) {
   if (made != sets_) {
     made = sets_;
     place = static_cast<uint32_t>(places_.size());
-    places_.push_back({kNone, sets_});
+    places_.push_back({kNoNode, sets_});
     items_.push_back({constraint_->automaton().rules()[edge.rule].start, 0, place});
   }
   // A call that ends its rule hands on who waits for that one, if they are all known: lists that
   // are written as a rule that ends with itself do not grow then.
   const bool hands_on = edge.last && caller.call > kUnknown && places_[caller.call].made != sets_;
   if (!hands_on) return wait(place, {edge.to, caller.count, caller.call});
-  for (uint32_t i = places_[caller.call].waiting; i != kNone; i = waiting_[i].next)
+  for (uint32_t i = places_[caller.call].waiting; i != kNoNode; i = waiting_[i].next)
     wait(place, Item{waiting_[i].item});
 }
 
 void Matcher::wait(uint32_t place, const Item& item) {
   size_t looked_at = 1;
-  for (uint32_t i = places_[place].waiting; i != kNone; i = waiting_[i].next, ++looked_at)
+  for (uint32_t i = places_[place].waiting; i != kNoNode; i = waiting_[i].next, ++looked_at)
     if (waiting_[i].item == item) return spend(looked_at);
   spend(looked_at);
   waiting_.push_back({item, places_[place].waiting});
@@ -274,7 +274,7 @@ Matcher::Set Matcher::step(Set& from, uint8_t byte) {
   for (size_t i = from.begin; i < from.end; ++i) {
     const Item item = items_[i];
     const uint32_t next = automaton.next(automaton.state(item.state), byte);
-    if (next != kNone) add(to, {next, item.count, item.call});
+    if (next != kNoNode) add(to, {next, item.count, item.call});
   }
   add_ends(to);
   return to;
@@ -323,12 +323,12 @@ bool Matcher::accept_bytes(std::string_view bytes) {
 
 // Drops places that no item leads to.
 void Matcher::collect() {
-  std::vector<uint32_t> number(places_.size(), kNone);
+  std::vector<uint32_t> number(places_.size(), kNoNode);
   std::vector<uint32_t> order = {kText, kUnknown};
   number[kText] = kText;
   number[kUnknown] = kUnknown;
   const auto reach = [&](uint32_t& place) {
-    if (number[place] == kNone) {
+    if (number[place] == kNoNode) {
       number[place] = static_cast<uint32_t>(order.size());
       order.push_back(place);
     }
@@ -338,8 +338,8 @@ void Matcher::collect() {
   std::vector<Place> places;
   std::vector<Waiting> waiting;
   for (size_t i = 0; i < order.size(); ++i) {
-    places.push_back({kNone, places_[order[i]].made});
-    for (uint32_t at = places_[order[i]].waiting; at != kNone; at = waiting_[at].next) {
+    places.push_back({kNoNode, places_[order[i]].made});
+    for (uint32_t at = places_[order[i]].waiting; at != kNoNode; at = waiting_[at].next) {
       waiting.push_back({waiting_[at].item, places.back().waiting});
       reach(waiting.back().item.call);
       places.back().waiting = static_cast<uint32_t>(waiting.size() - 1);

@@ -8,7 +8,7 @@
 namespace klens::grammar {
 namespace {
 
-constexpr size_t kMostNfaStates = 1 << 18, kMostStates = 1 << 15, kMostMembers = 1 << 21;
+constexpr size_t kMostNfaStates = 1 << 18, kMostStateSets = 1 << 15, kMostMembers = 1 << 21;
 // What a repetition may take written out, and a rule that is put in place of its call.
 constexpr size_t kWrittenOut = 1024, kInlined = 12;
 
@@ -256,8 +256,8 @@ class Subsets {
         known_.try_emplace(std::move(members), static_cast<uint32_t>(made_.states.size()));
     if (!added) return at->second;
     members_ += at->first.size();
-    if (made_.states.size() >= kMostStates || members_ > kMostMembers)
-      fail_to_fit(where_, kMostStates);
+    if (made_.states.size() >= kMostStateSets || members_ > kMostMembers)
+      fail_to_fit(where_, kMostStateSets);
     RuleAutomaton::State state;
     state.accepts = std::binary_search(at->first.begin(), at->first.end(), nfa_.end);
     made_.states.push_back(std::move(state));

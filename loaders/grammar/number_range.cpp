@@ -11,7 +11,7 @@
 namespace klens::grammar {
 namespace {
 
-constexpr size_t kDigits = 16;
+constexpr size_t kMostFractionDigits = 16;
 constexpr int64_t kMostMultiple = 10000;
 constexpr size_t kMostPlaces = 16;
 
@@ -170,8 +170,8 @@ Dfa plain_numbers(bool whole, size_t digits, const std::string& where) {
        grammar.sequence({grammar.bytes(digits_from('1')),
                          grammar.repeat(digit, 0, static_cast<uint32_t>(digits - 1))})})};
   if (!whole)
-    parts.push_back(
-        grammar.optional(grammar.sequence({grammar.text("."), grammar.repeat(digit, 1, kDigits)})));
+    parts.push_back(grammar.optional(
+        grammar.sequence({grammar.text("."), grammar.repeat(digit, 1, kMostFractionDigits)})));
   const Dfa size = make_dfa(grammar, grammar.sequence(std::move(parts)), where);
   const Decimal zero;
   const Dfa more = intersection(size, Comparison(zero, {1}).make(), where);
@@ -222,7 +222,7 @@ int compare(const Decimal& a, const Decimal& b) {
 }
 
 Dfa number_dfa(const NumberRange& range, const std::string& where) {
-  size_t digits = kDigits;
+  size_t digits = kMostFractionDigits;
   if (range.lower && !range.lower->at.negative)
     digits = std::max(digits, range.lower->at.whole.size());
   if (range.upper && range.upper->at.negative)

@@ -12,19 +12,19 @@
 namespace klens::grammar {
 namespace {
 
-constexpr int kMostDepth = 100;
-constexpr uint32_t kMostTimes = 10000;
+constexpr int kMostPatternDepth = 100;
+constexpr uint32_t kMostPatternTimes = 10000;
 
-const Characters kDigits = {{'0', '9'}};
+const Characters kDecimalDigits = {{'0', '9'}};
 const Characters kWord = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
 const Characters kSpace = {{'\t', '\r'},     {' ', ' '},       {0xA0, 0xA0},     {0x1680, 0x1680},
                            {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F},
                            {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
 const Characters kLineEnds = {{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}};
 
-class Parser {
+class PatternParser {
  public:
-  Parser(std::string_view text, const std::string& where) : text_(text), where_(where) {}
+  PatternParser(std::string_view text, const std::string& where) : text_(text), where_(where) {}
 
   Dfa parse() {
     const NodeId node = choices(0);
@@ -48,7 +48,7 @@ class Parser {
   }
 
   NodeId choices(int depth) {
-    if (depth > kMostDepth) fail("has groups that are nested too deeply; simplify it");
+    if (depth > kMostPatternDepth) fail("has groups that are nested too deeply; simplify it");
     std::vector<NodeId> parts;
     do parts.push_back(sequence(depth));
     while (take("|"));
@@ -146,8 +146,9 @@ class Parser {
     const size_t begin = at_;
     for (; peek() >= '0' && peek() <= '9'; ++at_) {
       value = value * 10 + static_cast<uint32_t>(peek() - '0');
-      if (value > kMostTimes)
-        fail("repeats more than " + std::to_string(kMostTimes) + " times; use a smaller number");
+      if (value > kMostPatternTimes)
+        fail("repeats more than " + std::to_string(kMostPatternTimes) +
+             " times; use a smaller number");
     }
     return at_ == begin ? std::nullopt : std::optional(value);
   }
@@ -187,9 +188,9 @@ class Parser {
     const auto one = [](char32_t is) { return Characters{{is, is}}; };
     switch (c) {
       case 'd':
-        return kDigits;
+        return kDecimalDigits;
       case 'D':
-        return complement(kDigits);
+        return complement(kDecimalDigits);
       case 'w':
         return kWord;
       case 'W':
@@ -268,7 +269,7 @@ class Parser {
 }  // namespace
 
 Dfa pattern_dfa(std::string_view pattern, const std::string& where) {
-  return Parser(pattern, where).parse();
+  return PatternParser(pattern, where).parse();
 }
 
 }  // namespace klens::grammar

@@ -3,12 +3,12 @@
 namespace klens::pytorch {
 namespace {
 
-struct Row {
+struct OpcodeRow {
   uint8_t opcode;
   const char* name;
 };
 
-constexpr Row kOpcodes[] = {
+constexpr OpcodeRow kOpcodes[] = {
     {'(', "MARK"},
     {'.', "STOP"},
     {'0', "POP"},
@@ -82,7 +82,7 @@ constexpr Row kOpcodes[] = {
 }  // namespace
 
 const char* opcode_name(uint8_t opcode) {
-  for (const Row& row : kOpcodes)
+  for (const OpcodeRow& row : kOpcodes)
     if (row.opcode == opcode) return row.name;
   return nullptr;
 }

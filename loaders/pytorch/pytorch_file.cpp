@@ -19,15 +19,14 @@ using Storages = std::map<std::string_view, std::span<const std::byte>>;  // by 
 // Beyond the size of the file, what tensors that are not row-major may take.
 constexpr size_t kMoreCopies = size_t{16} << 20;
 
-// These say what is wrong with a tensor; the file, its name and the cure are added by with_cure.
-[[noreturn]] void damaged(const std::string& what) { throw Error(ErrorKind::kBadFile, what); }
+// As damaged(): with_cure adds the rest.
 [[noreturn]] void unsupported(const std::string& what) {
   throw Error(ErrorKind::kUnsupported, what);
 }
 
 Error with_cure(const std::string& where, const Error& reason) {
   const bool bad = reason.kind() == ErrorKind::kBadFile;
-  return {reason.kind(), where + reason.what() + (bad ? kAgain : kSaveAgain)};
+  return {reason.kind(), where + reason.what() + (bad ? kGetAgain : kSaveAgain)};
 }
 
 // How a pickle names a storage.
@@ -153,7 +152,7 @@ std::map<std::string, TensorView> read_tensors(const Unpickled& pickle, const St
       throw Error(ErrorKind::kUnsupported, name + ": a tensor's name is no text" + kSaveAgain);
     const auto [place, is_new] = tensors.try_emplace(std::string(key.text));
     const std::string where = name + ": tensor " + shown(key.text) + " ";
-    if (!is_new) throw Error(ErrorKind::kBadFile, where + "stands there twice" + kAgain);
+    if (!is_new) throw Error(ErrorKind::kBadFile, where + "stands there twice" + kGetAgain);
     try {
       place->second = contiguous(read_tensor(objects, value, storages));
     } catch (const Error& error) {
@@ -178,7 +177,7 @@ std::string find_prefix(const ZipArchive& archive, const std::string& name) {
     const size_t slash = entry.find('/');
     if (slash == entry.npos || entry.substr(slash + 1) != kPickle) continue;
     if (prefix)
-      throw Error(ErrorKind::kBadFile, name + ": the archive holds two data.pkl" + kAgain);
+      throw Error(ErrorKind::kBadFile, name + ": the archive holds two data.pkl" + kGetAgain);
     prefix = entry.substr(0, slash + 1);
   }
   if (!prefix)
@@ -220,7 +219,7 @@ std::map<std::string, TensorView> read_archive(std::span<const std::byte> bytes,
   const std::span<const std::byte> data_pkl = archive.entries().find(prefix + "data.pkl")->second;
   const Unpickled pickle = unpickle(data_pkl, name);
   if (pickle.bytes != data_pkl.size())
-    throw Error(ErrorKind::kBadFile, name + ": its pickle ends before data.pkl does" + kAgain);
+    throw Error(ErrorKind::kBadFile, name + ": its pickle ends before data.pkl does" + kGetAgain);
   return read_tensors(pickle, storages, contiguous, name);
 }
 

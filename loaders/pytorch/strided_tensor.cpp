@@ -2,15 +2,13 @@
 
 #include <cstring>
 
-#include "base/error.h"
+#include "loaders/pytorch/messages.h"
 
 namespace klens::pytorch {
 namespace {
 
 constexpr size_t kMostDimensions = 8;
 constexpr int64_t kLargestExtent = int64_t{1} << 40;
-
-[[noreturn]] void damaged(const std::string& what) { throw Error(ErrorKind::kBadFile, what); }
 
 // The bytes of all elements. Like TensorView::elements(), it multiplies whatever a 0 follows.
 int64_t checked_bytes(const StridedTensor& tensor) {

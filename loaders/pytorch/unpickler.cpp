@@ -71,7 +71,7 @@ class Unpickler {
  private:
   [[noreturn]] void damaged(const std::string& what) const {
     throw Error(ErrorKind::kBadFile,
-                name_ + ": its pickle " + what + " at byte " + std::to_string(at_) + kAgain);
+                name_ + ": its pickle " + what + " at byte " + std::to_string(at_) + kGetAgain);
   }
   [[noreturn]] void unsupported(const std::string& what) const {
     throw Error(ErrorKind::kUnsupported,

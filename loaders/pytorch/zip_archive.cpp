@@ -34,9 +34,10 @@ struct Directory {
   uint64_t begin = 0, bytes = 0, entries = 0;
 };
 
-class Parser {
+class ZipParser {
  public:
-  Parser(std::span<const std::byte> bytes, const std::string& name) : bytes_(bytes), name_(name) {}
+  ZipParser(std::span<const std::byte> bytes, const std::string& name)
+      : bytes_(bytes), name_(name) {}
 
   std::vector<Entry> entries() {
     const Directory directory = find_directory();
@@ -55,7 +56,7 @@ class Parser {
   }
 
   [[noreturn]] void damaged(const std::string& what) const {
-    throw Error(ErrorKind::kBadFile, name_ + ": " + what + kAgain);
+    throw Error(ErrorKind::kBadFile, name_ + ": " + what + kGetAgain);
   }
 
  private:
@@ -211,7 +212,7 @@ class Parser {
 }  // namespace
 
 ZipArchive ZipArchive::parse(std::span<const std::byte> bytes, const std::string& name) {
-  Parser parser(bytes, name);
+  ZipParser parser(bytes, name);
   ZipArchive archive;
   for (const Entry& entry : parser.entries())
     if (!archive.entries_.emplace(entry.name, bytes.subspan(entry.data, entry.bytes)).second)

@@ -39,11 +39,11 @@ void merge_short(const MergeTable& merges, std::vector<Symbol>& symbols) {
   for (size_t i = 0; i < count; ++i) symbols[i].id = ids[i];
 }
 
-struct Candidate {
+struct MergeCandidate {
   uint32_t rank;
   int32_t position;  // of the left symbol
   int32_t result;
-  bool operator<(const Candidate& other) const {  // for a heap that gives the lowest first
+  bool operator<(const MergeCandidate& other) const {  // for a heap that gives the lowest first
     return rank != other.rank ? rank > other.rank : position > other.position;
   }
 };
@@ -66,7 +66,7 @@ void MergeTable::set(int32_t left, int32_t right, Merge merge) {
 
 void merge_all(const MergeTable& merges, std::vector<Symbol>& symbols) {
   if (symbols.size() <= kShortWord) return merge_short(merges, symbols);
-  std::vector<Candidate> first;
+  std::vector<MergeCandidate> first;
   const auto at = [&](int32_t i) -> Symbol& { return symbols[static_cast<size_t>(i)]; };
   const auto count = static_cast<int32_t>(symbols.size());
   for (int32_t i = 0; i < count; ++i) {
@@ -76,14 +76,14 @@ void merge_all(const MergeTable& merges, std::vector<Symbol>& symbols) {
     if (const Merge* m = merges.find(at(i).id, at(i + 1).id))
       first.push_back({m->rank, i, m->result});
   }
-  std::priority_queue<Candidate> queue({}, std::move(first));
+  std::priority_queue<MergeCandidate> queue({}, std::move(first));
   const auto consider = [&](int32_t left, int32_t right) {
     if (left < 0 || right < 0) return;
     if (const Merge* m = merges.find(at(left).id, at(right).id))
       queue.push({m->rank, left, m->result});
   };
   while (!queue.empty()) {
-    const Candidate top = queue.top();
+    const MergeCandidate top = queue.top();
     queue.pop();
     Symbol& left = at(top.position);
     if (left.gone || left.next < 0) continue;

@@ -96,7 +96,7 @@ class Replace : public Normalizer {
   std::string content_;
 };
 
-class ByteLevel : public Normalizer {
+class ByteLevelNormalizer : public Normalizer {
  public:
   void apply(std::string& text, size_t& lead, const Deadline&) const override {
     std::string spelled;
@@ -142,9 +142,10 @@ void check_growth(size_t before, size_t after) {
                 "the tokenizer makes this text more than 64 times longer before splitting it");
 }
 
-class Sequence : public Normalizer {
+class NormalizerSequence : public Normalizer {
  public:
-  explicit Sequence(std::vector<std::unique_ptr<Normalizer>> steps) : steps_(std::move(steps)) {}
+  explicit NormalizerSequence(std::vector<std::unique_ptr<Normalizer>> steps)
+      : steps_(std::move(steps)) {}
   void apply(std::string& text, size_t& lead, const Deadline& deadline) const override {
     const size_t before = text.size();
     for (const auto& step : steps_) {
@@ -214,7 +215,7 @@ std::unique_ptr<Normalizer> read_normalizer(const json* value, const std::string
   } else if (type == "Nmt") {
     result = std::make_unique<Nmt>();
   } else if (type == "ByteLevel") {
-    result = std::make_unique<ByteLevel>();
+    result = std::make_unique<ByteLevelNormalizer>();
   } else if (type == "Strip") {
     const bool left = fields.flag("strip_left"), right = fields.flag("strip_right");
     result = std::make_unique<Strip>(left, right);
@@ -227,7 +228,7 @@ std::unique_ptr<Normalizer> read_normalizer(const json* value, const std::string
     std::vector<std::unique_ptr<Normalizer>> steps;
     for (const json& step : fields.list("normalizers"))
       if (auto read = read_normalizer(&step, where)) steps.push_back(std::move(read));
-    result = std::make_unique<Sequence>(std::move(steps));
+    result = std::make_unique<NormalizerSequence>(std::move(steps));
   } else {
     fields.unknown_type(
         type,

@@ -17,9 +17,9 @@ using nlohmann::json;
 constexpr std::string_view kGpt2Words =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
-class ByteLevel : public PreTokenizer {
+class ByteLevelPreTokenizer : public PreTokenizer {
  public:
-  ByteLevel(bool add_prefix_space, bool use_regex)
+  ByteLevelPreTokenizer(bool add_prefix_space, bool use_regex)
       : add_prefix_space_(add_prefix_space),
         use_regex_(use_regex),
         words_(Pattern::regex(kGpt2Words, "ByteLevel")) {}
@@ -159,9 +159,10 @@ class Whitespace : public PreTokenizer {
   }
 };
 
-class Sequence : public PreTokenizer {
+class PreTokenizerSequence : public PreTokenizer {
  public:
-  explicit Sequence(std::vector<std::unique_ptr<PreTokenizer>> steps) : steps_(std::move(steps)) {}
+  explicit PreTokenizerSequence(std::vector<std::unique_ptr<PreTokenizer>> steps)
+      : steps_(std::move(steps)) {}
   void apply(Pieces& pieces) const override {
     for (const auto& step : steps_) step->apply(pieces);
   }
@@ -204,7 +205,8 @@ std::unique_ptr<PreTokenizer> read_pre_tokenizer(const json* value, const std::s
   if (type == "ByteLevel") {
     const bool add_prefix_space = fields.flag("add_prefix_space");
     fields.skip({"trim_offsets"});
-    result = std::make_unique<ByteLevel>(add_prefix_space, fields.flag("use_regex", true));
+    result =
+        std::make_unique<ByteLevelPreTokenizer>(add_prefix_space, fields.flag("use_regex", true));
   } else if (type == "Metaspace") {
     result = read_metaspace(fields);
   } else if (type == "Split") {
@@ -229,7 +231,7 @@ std::unique_ptr<PreTokenizer> read_pre_tokenizer(const json* value, const std::s
     std::vector<std::unique_ptr<PreTokenizer>> steps;
     for (const json& step : fields.list("pretokenizers"))
       if (auto read = read_pre_tokenizer(&step, where)) steps.push_back(std::move(read));
-    result = std::make_unique<Sequence>(std::move(steps));
+    result = std::make_unique<PreTokenizerSequence>(std::move(steps));
   } else {
     fields.unknown_type(
         type,

@@ -8,7 +8,7 @@ namespace {
 // Joins each stretch with the one before it where `joins` says so, given whether the stretch and
 // the one before it are matches. Keeps everything.
 template <typename Iterator, typename Joins, typename Extend>
-Iterator join(Iterator begin, Iterator end, const Joins& joins, const Extend& extend) {
+Iterator join_matches(Iterator begin, Iterator end, const Joins& joins, const Extend& extend) {
   bool previous = false;
   Iterator out = begin;
   for (Iterator i = begin; i != end; ++i) {
@@ -51,13 +51,15 @@ void apply_behavior(std::vector<Match>& matches, Behavior behavior) {
       std::erase_if(matches, [](const Match& m) { return m.is_match; });
       return;
     case Behavior::kContiguous:
-      matches.erase(join(matches.begin(), matches.end(), same, extend_right), matches.end());
+      matches.erase(join_matches(matches.begin(), matches.end(), same, extend_right),
+                    matches.end());
       return;
     case Behavior::kMergedWithPrevious:
-      matches.erase(join(matches.begin(), matches.end(), first_match, extend_right), matches.end());
+      matches.erase(join_matches(matches.begin(), matches.end(), first_match, extend_right),
+                    matches.end());
       return;
     case Behavior::kMergedWithNext: {
-      const auto kept = join(matches.rbegin(), matches.rend(), first_match, extend_left);
+      const auto kept = join_matches(matches.rbegin(), matches.rend(), first_match, extend_left);
       matches.erase(matches.begin(), kept.base());
       return;
     }

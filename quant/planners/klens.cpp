@@ -6,9 +6,9 @@
 namespace klens {
 namespace {
 
-using Open = std::vector<std::vector<const Candidate*>>;
+using OpenUnits = std::vector<std::vector<const Candidate*>>;
 
-std::optional<Selected> solve(const Open& open, const PlanningTask& task) {
+std::optional<Selected> solve(const OpenUnits& open, const PlanningTask& task) {
   std::vector<std::vector<KnapsackOption>> items;
   for (const auto& candidates : open) {
     std::vector<KnapsackOption>& options = items.emplace_back();
@@ -27,7 +27,7 @@ std::optional<Selected> solve(const Open& open, const PlanningTask& task) {
   return selected;
 }
 
-Selection nearest(const PlanningTask& task) {
+Selection nearest_selection(const PlanningTask& task) {
   Selection selection;
   for (const auto& open : task.open)
     selection.push_back(
@@ -46,13 +46,13 @@ MethodResult plan_by_knapsack(const PlanningTask& task) {
     for (const Candidate* c : task.open[u])
       if (!has_kl(*c)) return Unmeasured{task.profile.units[u].name, c->choice.format, kKl.name};
 
-  Open significant;
+  OpenUnits significant;
   for (const auto& open : task.open) significant.push_back(significant_candidates(open));
   if (auto selected = solve(significant, task)) return *selected;
   // A limit on the KL may be met only with candidates that are better by less than the noise.
   if (task.max_kl)
     if (auto selected = solve(task.open, task)) return *selected;
-  return Unreachable{nearest(task)};
+  return Unreachable{nearest_selection(task)};
 }
 
 }  // namespace klens

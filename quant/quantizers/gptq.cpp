@@ -17,7 +17,7 @@ namespace {
 // Outputs that are rounded together, so that what they lose is multiplied as matrices.
 constexpr int64_t kStrip = 8 * kTileOutputs;
 // Columns between which errors are handed on one by one.
-constexpr int64_t kBlock = 32;
+constexpr int64_t kColumnsAtOnce = 32;
 
 // A strip of outputs, its columns in the factor's order.
 class Strip {
@@ -71,8 +71,8 @@ class Strip {
       grids.push_back(packer_.put_grid(
           first_ + r, group,
           search_.best({&due(r, 0), static_cast<size_t>(size)}, factor_.d.data() + begin)));
-    for (int64_t at = begin; at < begin + size; at += kBlock) {
-      const RowMatrix block = due_at(due, begin, at, std::min(kBlock, begin + size - at));
+    for (int64_t at = begin; at < begin + size; at += kColumnsAtOnce) {
+      const RowMatrix block = due_at(due, begin, at, std::min(kColumnsAtOnce, begin + size - at));
       for (int64_t r = 0; r < block.rows(); ++r)
         round_block(r, grids[static_cast<size_t>(r)], at, block);
     }

@@ -8,7 +8,7 @@ using namespace klens::apps;
 
 namespace {
 
-const Tools& tools() {
+const Tools& weather_tools() {
   static const Tools kTools(Json::parse(R"([
     {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object",
       "properties": {"place": {"type": "string"}, "days": {"type": "integer"},
@@ -40,7 +40,8 @@ Told parse(const std::string& text, size_t piece, bool thinking, const Tools* kn
 }
 
 // The same however it comes.
-Told told_of(const std::string& text, bool thinking = false, const Tools* known = &tools()) {
+Told told_of(const std::string& text, bool thinking = false,
+             const Tools* known = &weather_tools()) {
   INFO(text);
   const Told whole = parse(text, std::max<size_t>(text.size(), 1), thinking, known);
   for (const size_t piece : {1, 2, 3, 7}) CHECK(parse(text, piece, thinking, known) == whole);
@@ -177,7 +178,7 @@ TEST_CASE("what is no call is text, and nothing is lost", "[parser]") {
   // Far down, and without end.
   const std::string deep(100000, '[');
   CHECK(told_of("<TOOLCALL>" + deep).content == "<TOOLCALL>" + deep);
-  CHECK(parse("<|tool_call_start|>[now(a=" + deep, 100000, false, &tools()).calls.empty());
+  CHECK(parse("<|tool_call_start|>[now(a=" + deep, 100000, false, &weather_tools()).calls.empty());
 }
 
 TEST_CASE("tools must be functions with names", "[parser]") {

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "apps/cli/handles.h"
+#include "apps/cli/output.h"
 #include "apps/serve/answer_parser.h"
 #include "apps/serve/chat_prompt.h"
 
@@ -15,7 +16,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-const Tools& tools() {
+const Tools& described_tools() {
   static const Tools kTools(Json::parse(R"([
     {"type": "function", "function": {"name": "get_weather", "description": "Of a place",
       "parameters": {"type": "object", "properties": {
@@ -188,7 +189,8 @@ TEST_CASE("a call that must be made is one in the template's own syntax", "[call
     CAPTURE(style.name);
     for (uint64_t seed = 0; seed < 6; ++seed) {
       // Any of them, then the one that is named.
-      const Tools of = seed % 2 == 0 ? tools() : Tools(Json::array({tools().list()[0]}));
+      const Tools of =
+          seed % 2 == 0 ? described_tools() : Tools(Json::array({described_tools().list()[0]}));
       const Served::Said said = served.call(of, seed);
       CAPTURE(seed, said.text, said.problem);
       CHECK(said.finish == Finish::kStop);
@@ -215,16 +217,16 @@ TEST_CASE("thoughts come before a call that must be made", "[call_syntax]") {
                   "{{ f.arguments | tojson }}}\n</tool_call>"));
   const Json variables = {{"thinking", true}};
   const ChatPrompt prompt =
-      chat_prompt(*served.service, Json::array({{{"role", "user"}, {"content", "Rain?"}}}), tools(),
-                  &variables);
+      chat_prompt(*served.service, Json::array({{{"role", "user"}, {"content", "Rain?"}}}),
+                  described_tools(), &variables);
   REQUIRE(prompt.thinking);
   Ask ask;
-  constrain_to_call(*served.service, prompt.text, tools(), &variables, ask);
+  constrain_to_call(*served.service, prompt.text, described_tools(), &variables, ask);
   REQUIRE_FALSE(ask.opening.empty());
   // The demo's model ends no thoughts: so they end with a word that it says.
   ask.ids = prompt.ids;
   ask.grammar_after = " the ";
-  const Served::Said said = served.say(ask, false, tools());
+  const Served::Said said = served.say(ask, false, described_tools());
   CAPTURE(said.text);
   const size_t at = said.text.find("<tool_call>\n{\"name\": \"");
   REQUIRE(at != std::string::npos);
@@ -254,7 +256,7 @@ TEST_CASE("where a template writes no calls, prompt or vocabulary say how", "[ca
       {"nothing", "", "{\"name\": \""},
   };
   for (const auto& test : cases) {
-    const Served::Said said = call(usual_syntax(test.prompt, {test.known}), tools());
+    const Served::Said said = call(usual_syntax(test.prompt, {test.known}), described_tools());
     CAPTURE(test.prompt, test.known, said.text, said.problem);
     CHECK(said.text.rfind(test.begin, 0) == 0);
     REQUIRE(said.parts.calls.size() == 1);

@@ -14,8 +14,6 @@ using nlohmann::json;
 
 namespace {
 
-using Words = std::vector<std::string>;
-
 std::string ids_file(const Folder& folder, const std::vector<int32_t>& ids) {
   std::string text;
   for (const int32_t id : ids) text += std::to_string(id) + "\n";

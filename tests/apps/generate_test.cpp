@@ -20,7 +20,7 @@ json generated(const std::vector<std::string>& options) {
                   options);
 }
 
-std::vector<json> lines_of(const std::string& text) {
+std::vector<json> json_lines(const std::string& text) {
   std::istringstream in(text);
   std::vector<json> lines;
   for (std::string line; std::getline(in, line);) lines.push_back(json::parse(line));
@@ -105,14 +105,14 @@ TEST_CASE("samples are what each seed gives alone") {
   // As lines, and as plain text.
   const std::vector<std::string> call = {"generate", kModel, "-p", "The river", "--samples",
                                          "3",        "-n",   "20", "--seed",    "7"};
-  const std::vector<json> lines = lines_of(run(call + std::vector<std::string>{"--jsonl"}).out);
+  const std::vector<json> lines = json_lines(run(call + std::vector<std::string>{"--jsonl"}).out);
   REQUIRE(lines.size() == 3);
   for (size_t i = 0; i < 3; ++i) CHECK(lines[i]["ids"] == several["samples"][i]["ids"]);
   const std::string plain = run(call).out;
   for (const json& line : lines)
     CHECK_THAT(plain, Catch::Contains(line["text"].get<std::string>()));
   CHECK_THAT(plain, Catch::StartsWith("--- sample 1, seed 7\nThe river"));
-  CHECK(lines_of(run({"generate", kModel, "-p", "x", "-n", "2", "--jsonl"}).out).size() == 1);
+  CHECK(json_lines(run({"generate", kModel, "-p", "x", "-n", "2", "--jsonl"}).out).size() == 1);
 }
 
 TEST_CASE("a continuation ends before a stop string") {
@@ -179,7 +179,7 @@ TEST_CASE("samples that are interrupted are printed as far as they came") {
   call.signal_after = std::chrono::milliseconds(1500);
   const Outcome outcome = run(call);
   REQUIRE(outcome.code == 0);
-  const std::vector<json> lines = lines_of(outcome.out);
+  const std::vector<json> lines = json_lines(outcome.out);
   REQUIRE(lines.size() == 2);
   for (const json& line : lines) {
     CHECK(line["stop"] == "interrupt");

@@ -15,8 +15,6 @@ using namespace klens::testing;
 
 namespace {
 
-using Words = std::vector<std::string>;
-
 const std::string kMpirun = KLENS_MPIRUN;
 
 // Whether the program can be started so; says so where not.

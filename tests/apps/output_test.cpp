@@ -84,7 +84,6 @@ TEST_CASE("a limit on files' sizes is an error, and nothing is left") {
 
 TEST_CASE("an output that is an input is refused before any work, whatever its name") {
   namespace fs = std::filesystem;
-  using Words = std::vector<std::string>;
   const Folder folder;
   const std::string model = folder / "m.klens", text = folder / "text.txt",
                     ids = folder / "ids.txt", profile = folder / "profile.json",

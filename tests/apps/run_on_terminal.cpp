@@ -14,9 +14,9 @@
 namespace klens::testing {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using TerminalClock = std::chrono::steady_clock;
 
-constexpr std::chrono::seconds kPatience{300};
+constexpr std::chrono::seconds kTerminalPatience{300};
 
 int opened(int fd, const char* what) {
   if (fd < 0) throw std::runtime_error(what);
@@ -95,8 +95,8 @@ TerminalOutcome run_on_terminal(const TerminalCall& call) {
 
   TerminalOutcome outcome;
   Typist typist(call, terminal);
-  const Clock::time_point start = Clock::now();
-  Clock::time_point last = start;
+  const TerminalClock::time_point start = TerminalClock::now();
+  TerminalClock::time_point last = start;
   bool screen_open = true, out_open = true;
   while (screen_open || out_open) {
     typist.look(outcome.screen);
@@ -104,11 +104,11 @@ TerminalOutcome run_on_terminal(const TerminalCall& call) {
                      static_cast<short>(typist.busy() ? POLLIN | POLLOUT : POLLIN), 0},
                     {out_open ? out[0] : -1, POLLIN, 0}};
     ::poll(fds, 2, 20);
-    if (Clock::now() - start > kPatience) ::kill(child, SIGKILL);
+    if (TerminalClock::now() - start > kTerminalPatience) ::kill(child, SIGKILL);
     if ((fds[0].revents & POLLOUT) != 0) typist.type();
     if ((fds[0].revents & (POLLIN | POLLHUP | POLLERR)) != 0) {
       screen_open = drain(terminal, outcome.screen);
-      const Clock::time_point now = Clock::now();
+      const TerminalClock::time_point now = TerminalClock::now();
       outcome.silence = std::max(outcome.silence,
                                  std::chrono::duration_cast<std::chrono::milliseconds>(now - last));
       last = now;

@@ -18,7 +18,7 @@
 namespace klens::testing {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using CallClock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kPatience{300};
 
@@ -100,17 +100,17 @@ Outcome run(const Call& call) {
 
   Outcome outcome;
   size_t written = 0;
-  const Clock::time_point start = Clock::now();
+  const CallClock::time_point start = CallClock::now();
   bool signal_due = call.signal != 0;
   while (out.ends[0] >= 0 || err.ends[0] >= 0) {
     pollfd fds[] = {{in.ends[1], POLLOUT, 0}, {out.ends[0], POLLIN, 0}, {err.ends[0], POLLIN, 0}};
     ::poll(fds, 3, signal_due ? 1 : 100);
     const bool said = outcome.out.find(call.signal_once_said) != std::string::npos;
-    if (signal_due && said && Clock::now() - start >= call.signal_after) {
+    if (signal_due && said && CallClock::now() - start >= call.signal_after) {
       ::kill(child, call.signal);
       signal_due = false;
     }
-    if (Clock::now() - start > kPatience) ::kill(child, SIGKILL);
+    if (CallClock::now() - start > kPatience) ::kill(child, SIGKILL);
     if (fds[0].revents != 0) write_some(in, call.input, written);
     if (fds[1].revents != 0) drain(out, outcome.out);
     if (fds[2].revents != 0) drain(err, outcome.err);

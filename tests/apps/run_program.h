@@ -9,16 +9,19 @@
 
 namespace klens::testing {
 
+using Words = std::vector<std::string>;  // of a command line
+
 struct Call {
   std::vector<std::string> arguments = {};
   std::string program = KLENS_PROGRAM;                                // or one that runs it
   std::string input = {};                                             // standard input
   std::vector<std::pair<std::string, std::string>> environment = {};  // beyond this process's
-  std::string output_to = {};      // standard output goes to this file, e.g. /dev/full
-  bool close_output = false;  // standard output is closed
-  bool break_pipe = false;    // nobody reads standard output
-  int64_t address_space = 0;  // as `ulimit -v` sets it, in bytes; 0: no limit
-  // Sent once, if it still runs then: this long after the start, or once standard output holds this.
+  std::string output_to = {};  // standard output goes to this file, e.g. /dev/full
+  bool close_output = false;   // standard output is closed
+  bool break_pipe = false;     // nobody reads standard output
+  int64_t address_space = 0;   // as `ulimit -v` sets it, in bytes; 0: no limit
+  // Sent once, if it still runs then: this long after the start, or once standard output holds
+  // this.
   int signal = 0;
   std::chrono::microseconds signal_after{0};
   std::string signal_once_said = {};

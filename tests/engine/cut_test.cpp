@@ -14,7 +14,7 @@ namespace {
 
 using namespace klens::testing;
 
-std::vector<float> logits_of(const std::shared_ptr<const Model>& model) {
+std::vector<float> cut_logits(const std::shared_ptr<const Model>& model) {
   Session session(model, 64);
   std::vector<int32_t> ids;
   for (int32_t i = 0; i < 37; ++i) ids.push_back(i * 7 % 150);
@@ -51,7 +51,7 @@ TEST_CASE("where matrices are cut changes no bit", "[cut]") {
   const Checkpoint &whole = one->checkpoint(), &parts = many->checkpoint();
   CHECK(parts.spec.units.size() > whole.spec.units.size());
   CHECK(checkpoint_xxh3(parts) == checkpoint_xxh3(whole));
-  CHECK(logits_of(one) == logits_of(many));
+  CHECK(cut_logits(one) == cut_logits(many));
 
   const TemporaryFolder folder;
   for (const char* format : {"int8g32", "int4g32", "int5ag32"}) {
@@ -61,7 +61,7 @@ TEST_CASE("where matrices are cut changes no bit", "[cut]") {
     const auto a = open_model(folder / "whole.klens"), b = open_model(folder / "parts.klens");
     CHECK(a->units().size() == whole.spec.units.size());  // as files of earlier versions have them
     CHECK(b->units().size() == parts.spec.units.size());
-    CHECK(logits_of(a) == logits_of(b));
+    CHECK(cut_logits(a) == cut_logits(b));
   }
 }
 

@@ -100,18 +100,18 @@ TEST_CASE("drafts are taken back by whatever is fed next", "[draft]") {
 }
 
 TEST_CASE("a draft is what followed the same end", "[draft]") {
-  using Ids = std::vector<int32_t>;
-  CHECK(ngram_draft(Ids{}, 4).empty());
-  CHECK(ngram_draft(Ids{1}, 4).empty());
-  CHECK(ngram_draft(Ids{1, 2, 3, 4}, 4).empty());
-  CHECK(ngram_draft(Ids{5, 1, 6, 1}, 4).empty());  // one token is too little
-  CHECK(ngram_draft(Ids{1, 2, 3, 4, 1, 2}, 2) == Ids{3, 4});
-  CHECK(ngram_draft(Ids{1, 2, 3, 4, 1, 2}, 9) == Ids{3, 4, 1, 2});
-  CHECK(ngram_draft(Ids{1, 2, 3, 4, 1, 2}, 0).empty());
+  using Tokens = std::vector<int32_t>;
+  CHECK(ngram_draft(Tokens{}, 4).empty());
+  CHECK(ngram_draft(Tokens{1}, 4).empty());
+  CHECK(ngram_draft(Tokens{1, 2, 3, 4}, 4).empty());
+  CHECK(ngram_draft(Tokens{5, 1, 6, 1}, 4).empty());  // one token is too little
+  CHECK(ngram_draft(Tokens{1, 2, 3, 4, 1, 2}, 2) == Tokens{3, 4});
+  CHECK(ngram_draft(Tokens{1, 2, 3, 4, 1, 2}, 9) == Tokens{3, 4, 1, 2});
+  CHECK(ngram_draft(Tokens{1, 2, 3, 4, 1, 2}, 0).empty());
   // The place that agrees furthest, of two such the later one.
-  CHECK(ngram_draft(Ids{9, 1, 2, 7, 8, 1, 2, 6, 9, 1, 2}, 1) == Ids{7});
-  CHECK(ngram_draft(Ids{1, 2, 7, 1, 2, 6, 1, 2}, 1) == Ids{6});
-  CHECK(ngram_draft(Ids{3, 3, 3, 3}, 3) == Ids{3});
+  CHECK(ngram_draft(Tokens{9, 1, 2, 7, 8, 1, 2, 6, 9, 1, 2}, 1) == Tokens{7});
+  CHECK(ngram_draft(Tokens{1, 2, 7, 1, 2, 6, 1, 2}, 1) == Tokens{6});
+  CHECK(ngram_draft(Tokens{3, 3, 3, 3}, 3) == Tokens{3});
 }
 
 }  // namespace klens

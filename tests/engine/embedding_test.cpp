@@ -26,7 +26,7 @@ Vectors vectors_of(const std::shared_ptr<const Model>& model, const std::vector<
   return vectors;
 }
 
-Ids some_ids(const Model& model, size_t count, unsigned seed) {
+Ids random_ids(const Model& model, size_t count, unsigned seed) {
   std::mt19937 random(seed);
   Ids ids(count);
   for (int32_t& id : ids)
@@ -84,7 +84,7 @@ TEST_CASE("texts that share passes get the bits that each gets alone", "[embeddi
   const auto model = load_golden(name).model;
   std::vector<Ids> texts;
   for (const size_t length : {1, 65, 2, 130, 64, 1, 7, 300, 63, 129})
-    texts.push_back(some_ids(*model, length, static_cast<unsigned>(texts.size())));
+    texts.push_back(random_ids(*model, length, static_cast<unsigned>(texts.size())));
   const EmbedOptions options{.pooling = pooling, .normalise = false, .batch = batch};
   const Vectors together = vectors_of(model, texts, options);
   REQUIRE(together.size() == texts.size());
@@ -99,7 +99,7 @@ TEST_CASE("the mean is that of the last vectors of all beginnings", "[embedding]
   const std::string name = GENERATE("mamba", "llama", "hymba");
   CAPTURE(name);
   const auto model = load_golden(name).model;
-  const Ids ids = some_ids(*model, 20, 3);
+  const Ids ids = random_ids(*model, 20, 3);
   std::vector<Ids> beginnings;
   for (size_t count = 1; count <= ids.size(); ++count)
     beginnings.emplace_back(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count));
@@ -115,7 +115,7 @@ TEST_CASE("the mean is that of the last vectors of all beginnings", "[embedding]
 
 TEST_CASE("normalised vectors have a norm of one and keep their direction", "[embedding]") {
   const auto model = load_golden("mamba2").model;
-  const std::vector<Ids> texts = {some_ids(*model, 9, 1), some_ids(*model, 70, 2)};
+  const std::vector<Ids> texts = {random_ids(*model, 9, 1), random_ids(*model, 70, 2)};
   const Pooling pooling = GENERATE(Pooling::kLast, Pooling::kMean);
   const Vectors plain = vectors_of(model, texts, {.pooling = pooling});
   const Vectors unit = vectors_of(model, texts, {.pooling = pooling, .normalise = true});
@@ -146,7 +146,7 @@ TEST_CASE("who is asked to stop stops between passes", "[embedding]") {
     return ++calls == 3;
   };
   try {
-    vectors_of(model, {some_ids(*model, 1000, 1)}, {.batch = 64}, stop_later);
+    vectors_of(model, {random_ids(*model, 1000, 1)}, {.batch = 64}, stop_later);
     FAIL("not stopped");
   } catch (const Error& error) {
     CHECK(error.kind() == ErrorKind::kInterrupted);

@@ -14,7 +14,7 @@ namespace {
 
 using namespace klens::testing;
 
-ProfileOptions small_options() {
+ProfileOptions small_forecast() {
   ProfileOptions options;
   options.ctx = 24;
   options.windows = 3;
@@ -27,7 +27,7 @@ Expected expected_of(const Model& model, const ProfileOptions& options) {
   return expect_profile(model, options, kUsualQuantizer, 3, true, true);
 }
 
-std::string profile_text(const Model& model, const ProfileOptions& options) {
+std::string forecast_profile(const Model& model, const ProfileOptions& options) {
   Progress progress(nullptr);
   return profile_to_json(run_profile(model, nullptr, options, progress, go_on).profile);
 }
@@ -38,7 +38,7 @@ TEST_CASE("a job's stages come as its forecast has them, and its time runs out",
   const auto model = open_model(data_path("goldens/mamba"));
   const TemporaryFolder folder;
   QuantizeOptions options;
-  options.profile = small_options();
+  options.profile = small_forecast();
   options.request.budget.bpw = 6.5;
   std::vector<std::string> stages;
   double last = -1;
@@ -80,10 +80,10 @@ TEST_CASE("a job's stages come as its forecast has them, and its time runs out",
 
 TEST_CASE("a profile within little memory is the same, and less is refused", "[forecast]") {
   const auto model = open_model(data_path("goldens/llama"));
-  ProfileOptions options = small_options();
+  ProfileOptions options = small_forecast();
   const Expected free = expected_of(*model, options);
   CHECK(free.spare >= int64_t{1} << 30);
-  const std::string whole = profile_text(*model, options);
+  const std::string whole = forecast_profile(*model, options);
   // The least is found by asking.
   int64_t least = 1, most = free.forecast.bytes + (int64_t{1} << 30);
   while (least < most) {
@@ -104,11 +104,11 @@ TEST_CASE("a profile within little memory is the same, and less is refused", "[f
   CHECK(tight.forecast.bytes <= least);
   // Sums of inputs then take several passes, and matrices are made anew for each window.
   const int64_t before = model->block_runs();
-  CHECK(profile_text(*model, options) == whole);
+  CHECK(forecast_profile(*model, options) == whole);
   const int64_t runs = model->block_runs() - before;
   options.memory = 0;
   const int64_t again = model->block_runs();
-  CHECK(profile_text(*model, options) == whole);
+  CHECK(forecast_profile(*model, options) == whole);
   CHECK(runs > model->block_runs() - again);
 }
 

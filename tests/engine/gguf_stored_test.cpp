@@ -24,7 +24,7 @@ using namespace klens::testing;
 constexpr const char* kQuantised[] = {"wiki-llama.Q8_0",   "wiki-llama.Q4_0", "wiki-llama.Q4_K_M",
                                       "wiki-llama.Q5_K_M", "wiki-llama.Q6_K", "wiki-mamba.Q4_K_M"};
 
-std::vector<float> logits_of(std::shared_ptr<const Model> model, std::span<const int32_t> ids) {
+std::vector<float> stored_logits(std::shared_ptr<const Model> model, std::span<const int32_t> ids) {
   Session session(std::move(model), 512);
   std::vector<float> logits(ids.size() * static_cast<size_t>(session.model().spec().vocab));
   session.eval(ids, logits.data());
@@ -111,9 +111,9 @@ TEST_CASE("a quantised GGUF gives the logits of its dequantised weights", "[gguf
     ids.resize(std::min<size_t>(ids.size(), 500));
     REQUIRE(ids.size() > 300);
     const auto vocab = static_cast<size_t>(exact->spec().vocab);
-    const std::vector<float> wanted = logits_of(exact, ids);
-    const double kl = divergence(wanted, logits_of(stored, ids), vocab);
-    const double rounded = divergence(wanted, logits_of(open_model(path), ids), vocab);
+    const std::vector<float> wanted = stored_logits(exact, ids);
+    const double kl = divergence(wanted, stored_logits(stored, ids), vocab);
+    const double rounded = divergence(wanted, stored_logits(open_model(path), ids), vocab);
     std::cout << name << ": KL from its dequantised weights " << kl << ", with INT8 activations "
               << rounded << "\n";
     CHECK(kl < 1e-5);
@@ -192,10 +192,10 @@ TEST_CASE("a GGUF that is kept is baked bit for bit", "[gguf][quantize][shared]"
       REQUIRE(to.bytes == from.bytes);
       CHECK(std::memcmp(to.view.data, from.view.data, from.bytes) == 0);
     }
-    CHECK((logits_of(kept, ids) == logits_of(model, ids)));
+    CHECK((stored_logits(kept, ids) == stored_logits(model, ids)));
     // And again, of what was baked.
     keep(*kept, folder / "again.klens");
-    CHECK((logits_of(open_model(folder / "again.klens"), ids) == logits_of(kept, ids)));
+    CHECK((stored_logits(open_model(folder / "again.klens"), ids) == stored_logits(kept, ids)));
   }
 }
 

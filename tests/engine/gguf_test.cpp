@@ -6,6 +6,7 @@
 #include "engine/session.h"
 #include "loaders/mapped_file.h"
 #include "loaders/tokenizer/tokenizer.h"
+#include "tests/engine/golden.h"
 #include "tests/testing.h"
 
 namespace klens {
@@ -13,11 +14,7 @@ namespace {
 
 using namespace klens::testing;
 
-int32_t best(std::span<const float> logits) {
-  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-}
-
-std::vector<float> logits_of(std::shared_ptr<const Model> model, std::span<const int32_t> ids) {
+std::vector<float> gguf_logits(std::shared_ptr<const Model> model, std::span<const int32_t> ids) {
   Session session(std::move(model), 512);
   std::vector<float> logits(ids.size() * static_cast<size_t>(session.model().spec().vocab));
   session.eval(ids, logits.data());
@@ -51,7 +48,7 @@ TEST_CASE("a GGUF gives the logits of the checkpoint it was made from", "[golden
   const auto wanted = tensor_values<float>(reference, "logits");
   const auto greedy = tensor_values<int32_t>(reference, "greedy_ids");
 
-  CHECK(distance(logits_of(model, input), wanted) <= 2e-4);
+  CHECK(distance(gguf_logits(model, input), wanted) <= 2e-4);
 
   Session decoding(model, 512);
   std::vector<int32_t> ids(greedy.begin(), greedy.begin() + 8);
@@ -80,17 +77,16 @@ TEST_CASE("a converted model gives the logits of its checkpoint", "[gguf][shared
     const std::vector<int32_t> ids = tokenizer(*gguf).encode(text, true);
     REQUIRE(ids == tokenizer(*checkpoint).encode(text, true));
     CHECK(ids.size() > 300);
-    const std::vector<float> got = logits_of(gguf, ids), wanted = logits_of(checkpoint, ids);
+    const std::vector<float> got = gguf_logits(gguf, ids), wanted = gguf_logits(checkpoint, ids);
     // The converter took the exponential of A_log in FP16; with those values all bits are the same.
     CHECK(distance(got, wanted) <= 1e-3);
     Checkpoint rounded = open_checkpoint(original, false);
     for (auto& [tensor, stored] : rounded.small)
       if (tensor.ends_with("A_log")) stored = gguf->checkpoint().small.at(tensor);
-    CHECK((got ==
-           logits_of(std::make_shared<const Model>(
-                         std::move(rounded),
-                         ModelOptions{.threads = 2, .activations = Activations::kF32}),
-                     ids)));
+    CHECK((got == gguf_logits(std::make_shared<const Model>(
+                                  std::move(rounded),
+                                  ModelOptions{.threads = 2, .activations = Activations::kF32}),
+                              ids)));
     std::cout << name << ": a GGUF's logits differ by " << distance(got, wanted) << "\n";
   }
 }
@@ -101,13 +97,13 @@ TEST_CASE("quantised GGUFs stay near the model they were made of", "[gguf][share
   const auto checkpoint = open_model(original);
   std::vector<int32_t> ids;
   for (int32_t i = 0; i < 64; ++i) ids.push_back((i * 1009 + 7) % 4096);
-  const std::vector<float> wanted = logits_of(checkpoint, ids);
+  const std::vector<float> wanted = gguf_logits(checkpoint, ids);
   double last = 0;
   for (const char* type : {"f16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"}) {
     const std::string path = shared_path("goldens/gguf/wiki-llama." + std::string(type) + ".gguf");
     if (path.empty()) continue;
     CAPTURE(type);
-    const std::vector<float> got = logits_of(open_model(path, 2, Activations::kF32), ids);
+    const std::vector<float> got = gguf_logits(open_model(path, 2, Activations::kF32), ids);
     double error = 0, power = 0;
     for (size_t i = 0; i < got.size(); ++i) {
       error += std::pow(double{got[i]} - wanted[i], 2);

@@ -33,7 +33,7 @@ Plan plan_with(const Model& model, size_t unit, const std::string& format) {
   return plan;
 }
 
-ProfileOptions small_options() {
+ProfileOptions small_profile() {
   ProfileOptions options;
   options.ctx = 24;
   options.windows = 3;
@@ -140,7 +140,7 @@ TEST_CASE("students around a plan start from the plan's activations, and are jud
 TEST_CASE("fp16 costs nothing where the checkpoint is FP16, and is measured where it is not",
           "[profile]") {
   Progress progress(nullptr);
-  ProfileOptions options = small_options();
+  ProfileOptions options = small_profile();
   options.windows = 1;
   const Profile f32 =
       run_profile(*open_model(data_path("goldens/mamba")), nullptr, options, progress, go_on)
@@ -156,7 +156,7 @@ TEST_CASE("fp16 costs nothing where the checkpoint is FP16, and is measured wher
 
 TEST_CASE("beside rounded units a unit measures as beside the checkpoint's own", "[profile]") {
   const auto model = open_model(demo_model());
-  ProfileOptions options = small_options();
+  ProfileOptions options = small_profile();
   options.ctx = 64;
   options.windows = 2;
   options.quantizer = "rtn";
@@ -191,7 +191,7 @@ TEST_CASE("beside rounded units a unit measures as beside the checkpoint's own",
 
 TEST_CASE("metrics that are not asked for are left out", "[profile]") {
   Progress progress(nullptr);
-  ProfileOptions options = small_options();
+  ProfileOptions options = small_profile();
   options.metrics = "mse,kurtosis";
   const Profile profile =
       run_profile(*open_model(data_path("goldens/mamba")), nullptr, options, progress, go_on)
@@ -209,7 +209,7 @@ TEST_CASE("metrics that are not asked for are left out", "[profile]") {
 TEST_CASE("an interrupted profile goes on to the same figures", "[profile]") {
   const auto model = open_model(data_path("goldens/falcon_mamba"));
   const TemporaryFolder folder;
-  ProfileOptions options = small_options();
+  ProfileOptions options = small_profile();
   const std::string whole = profile_text(*model, options);
   CHECK(whole == profile_text(*model, options));
 
@@ -243,7 +243,7 @@ TEST_CASE("what is finished when a run ends is not measured again, to the last s
           "[profile]") {
   const auto model = open_model(data_path("goldens/falcon_mamba"));
   const TemporaryFolder folder;
-  ProfileOptions options = small_options();
+  ProfileOptions options = small_profile();
   const std::string whole = profile_text(*model, options);
   options.state_path = folder / "state";
   options.resume = true;
@@ -305,7 +305,7 @@ TEST_CASE("scores keep the largest KLs that they are asked for", "[profile]") {
 TEST_CASE("a profile's tail is the 99.9th percentile of all positions", "[profile]") {
   const auto model = open_model(data_path("goldens/mamba"));
   Progress progress(nullptr);
-  const ProfileRun run = run_profile(*model, nullptr, small_options(), progress, go_on);
+  const ProfileRun run = run_profile(*model, nullptr, small_profile(), progress, go_on);
   for (const Student& student : run.students) {
     const auto& all = run.profile.units[student.unit].candidates;
     const Candidate& candidate = *std::ranges::find(all, student.choice, &Candidate::choice);
@@ -324,7 +324,7 @@ TEST_CASE("a profile's tail is the 99.9th percentile of all positions", "[profil
 }
 
 TEST_CASE("any number of threads measures the same", "[profile]") {
-  const ProfileOptions options = small_options();
+  const ProfileOptions options = small_profile();
   CHECK(profile_text(*open_model(data_path("goldens/mamba"), 1), options) ==
         profile_text(*open_model(data_path("goldens/mamba"), 2), options));
 }

@@ -19,7 +19,7 @@ namespace {
 using namespace klens::testing;
 
 // Quick: what is tested is seldom what quantizers do.
-QuantizeOptions small_options() {
+QuantizeOptions small_quantize() {
   QuantizeOptions options;
   options.profile.quantizer = "rtn";
   options.profile.ctx = 32;
@@ -46,7 +46,7 @@ TEST_CASE("a size is never exceeded, and more of it never hurts the prediction",
   double last_kl = 1e9;
   for (const int64_t size : {2'840'000, 2'950'000, 3'400'000, 9'000'000}) {
     CAPTURE(size);
-    QuantizeOptions options = small_options();
+    QuantizeOptions options = small_quantize();
     options.request.budget.file_bytes = size;
     const auto report = quantize_with(*model, folder / "out.klens", options);
     CHECK(static_cast<int64_t>(report.bytes) <= size);
@@ -55,7 +55,7 @@ TEST_CASE("a size is never exceeded, and more of it never hurts the prediction",
     last_kl = *report.plan.predicted_kl;
   }
   CHECK(last_kl < 2e-5);  // room for almost all in fp16, which costs nothing, and the rest in int8
-  QuantizeOptions options = small_options();
+  QuantizeOptions options = small_quantize();
   options.request.budget.file_bytes = 1'000'000;
   CHECK_THROWS_WITH(quantize_with(*model, folder / "none.klens", options),
                     Catch::Contains("smallest"));
@@ -65,7 +65,7 @@ TEST_CASE("a size is never exceeded, and more of it never hurts the prediction",
 TEST_CASE("a budget below what the usual formats allow takes smaller ones", "[quantize]") {
   const auto model = open_model(data_path("goldens/mamba"));
   const TemporaryFolder folder;
-  QuantizeOptions options = small_options();
+  QuantizeOptions options = small_quantize();
   const auto smallest = [](const Profile& profile) {
     Plan plan;
     for (const Unit& unit : profile.units)
@@ -102,7 +102,7 @@ TEST_CASE("a budget below what the usual formats allow takes smaller ones", "[qu
 TEST_CASE("a baked file runs as its plan was measured", "[quantize][long]") {
   const auto model = open_model(demo_model());
   const TemporaryFolder folder;
-  QuantizeOptions options = small_options();
+  QuantizeOptions options = small_quantize();
   options.request.budget.bpw = 4.8;
   options.profile.quantizer = kUsualQuantizer.name;
   options.profile.formats = "int8,int4ag32,int4g64";
@@ -159,7 +159,7 @@ TEST_CASE("a baked file runs as its plan was measured", "[quantize][long]") {
 TEST_CASE("the same command twice writes the same bytes", "[quantize]") {
   const auto model = open_model(data_path("goldens/falcon_mamba"));
   const TemporaryFolder folder;
-  QuantizeOptions options = small_options();
+  QuantizeOptions options = small_quantize();
   options.profile.quantizer = kUsualQuantizer.name;
   options.profile.formats = "int8,int4g64";
   options.profile.windows = 2;
@@ -172,7 +172,7 @@ TEST_CASE("the same command twice writes the same bytes", "[quantize]") {
 TEST_CASE("formats given by name are kept, whatever else is planned", "[quantize]") {
   const auto model = open_model(data_path("goldens/mamba"));
   const TemporaryFolder folder;
-  QuantizeOptions options = small_options();
+  QuantizeOptions options = small_quantize();
   options.tensor_types = "x_proj$=fp16\nlayers\\.0\\..*x_proj=int8";
   SECTION("with a budget") { options.request.budget.bpw = 9; }
   SECTION("uniform") {
@@ -197,7 +197,7 @@ TEST_CASE("formats given by name are kept, whatever else is planned", "[quantize
 TEST_CASE("of more formats than are measured, those go that another makes up for", "[quantize]") {
   const auto model = open_model(data_path("goldens/mamba"));
   const TemporaryFolder folder;
-  QuantizeOptions options = small_options();
+  QuantizeOptions options = small_quantize();
   options.profile.windows = 1;
   for (const Format& format : kFormats) options.profile.formats += std::string(",") + format.name;
   options.request.budget.bpw = 9;
@@ -228,7 +228,7 @@ TEST_CASE("of more formats than are measured, those go that another makes up for
 TEST_CASE("a dry run says what would be written and writes nothing", "[quantize]") {
   const auto model = open_model(data_path("goldens/mamba"));
   const TemporaryFolder folder;
-  QuantizeOptions options = small_options();
+  QuantizeOptions options = small_quantize();
   options.request.budget.bpw = 8;
   const auto real = quantize_with(*model, folder / "out.klens", options);
   options.dry_run = true;
@@ -241,7 +241,7 @@ TEST_CASE("a dry run says what would be written and writes nothing", "[quantize]
 TEST_CASE("an interrupted quantize goes on to the same bytes, wherever it was", "[quantize]") {
   const auto model = open_model(data_path("goldens/falcon_mamba"));
   const TemporaryFolder folder;
-  QuantizeOptions options = small_options();
+  QuantizeOptions options = small_quantize();
   // Two bits in many matrices: their KLs do not add up, so the plan is measured around.
   options.profile.formats = "int8,int2g32";
   options.request.budget.bpw = 4;
@@ -275,10 +275,10 @@ TEST_CASE("an interrupted quantize goes on to the same bytes, wherever it was", 
 TEST_CASE("a plan that was changed does not keep what was said of it", "[quantize]") {
   const auto model = open_model(data_path("goldens/mamba"));
   const TemporaryFolder folder;
-  QuantizeOptions options = small_options();
+  QuantizeOptions options = small_quantize();
   options.request.budget.bpw = 8;
   const auto first = quantize_with(*model, folder / "a.klens", options);
-  QuantizeOptions ready = small_options();
+  QuantizeOptions ready = small_quantize();
   ready.plan_json = plan_to_json(first.plan);
   const auto same = quantize_with(*model, folder / "b.klens", ready);
   CHECK(*same.plan.predicted_kl == *first.plan.predicted_kl);
@@ -310,7 +310,7 @@ TEST_CASE("a plan that was changed does not keep what was said of it", "[quantiz
 TEST_CASE("quantising what is quantised says so and keeps its history", "[quantize]") {
   const auto model = open_model(data_path("goldens/mamba"));
   const TemporaryFolder folder;
-  QuantizeOptions options = small_options();
+  QuantizeOptions options = small_quantize();
   options.request.method = "uniform";
   const auto bake = [&](const Model& from, const char* format, const std::string& to) {
     options.request.uniform_format = format;
@@ -341,7 +341,7 @@ TEST_CASE("quantising what is quantised says so and keeps its history", "[quanti
 
   // A size is met although the history lengthens the header. A plan's bound on its header has room
   // for the longest names.
-  QuantizeOptions sized = small_options();
+  QuantizeOptions sized = small_quantize();
   sized.request.budget.file_bytes =
       static_cast<int64_t>(std::filesystem::file_size(folder / "b.klens")) + 1000;
   const auto report = quantize_with(*c, folder / "d.klens", sized);
@@ -351,7 +351,7 @@ TEST_CASE("quantising what is quantised says so and keeps its history", "[quanti
 TEST_CASE("a limit on KL is met by the measured plan", "[quantize][long]") {
   const auto model = open_model(demo_model());
   const TemporaryFolder folder;
-  QuantizeOptions options = small_options();
+  QuantizeOptions options = small_quantize();
   options.request.budget.max_kl = 0.01;
   options.profile.formats = "int8,int6g32,int4g64";
   const auto report = quantize_with(*model, folder / "out.klens", options);
@@ -369,7 +369,7 @@ TEST_CASE("every architecture runs as a model file, and in INT8 close to FP32", 
   const TemporaryFolder folder;
   // KL of the file's own logits from the reference's, over the golden's text.
   const auto kl_of = [&](const char* format, Activations activations) {
-    QuantizeOptions options = small_options();
+    QuantizeOptions options = small_quantize();
     options.request.method = "uniform";
     options.request.uniform_format = format;
     quantize_with(*model, folder / "out.klens", options);

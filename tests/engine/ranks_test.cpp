@@ -79,7 +79,7 @@ class Threads {
   bool lost_ = false;
 };
 
-ProfileOptions small_options() {
+ProfileOptions small_ranks() {
   ProfileOptions options;
   options.ctx = 24;
   options.windows = 5;
@@ -90,8 +90,8 @@ ProfileOptions small_options() {
 std::shared_ptr<const Model> small_model() { return open_model(data_path("goldens/mamba"), 1); }
 
 // profile.json with a validation; fn: what is told of its progress.
-std::string profile_text(const Model& model, const ProfileOptions& options, Ranks& ranks,
-                         const ProgressFn& fn = nullptr) {
+std::string ranks_profile(const Model& model, const ProfileOptions& options, Ranks& ranks,
+                          const ProgressFn& fn = nullptr) {
   Progress progress(fn, std::chrono::milliseconds(0));
   const auto journal = open_journal(model, options, ranks);
   const ProfileRun run = run_profile(model, nullptr, options, progress, go_on, *journal);
@@ -105,7 +105,7 @@ std::string profile_text(const Model& model, const ProfileOptions& options, Rank
 
 std::string alone(const ProfileOptions& options) {
   Ranks ranks;
-  return profile_text(*small_model(), options, ranks);
+  return ranks_profile(*small_model(), options, ranks);
 }
 
 }  // namespace
@@ -155,7 +155,7 @@ TEST_CASE("ranks: the failure of one is that of all, and none waits for it", "[r
 }
 
 TEST_CASE("ranks: any number of them measures the same, and each does its share", "[ranks]") {
-  const ProfileOptions options = small_options();
+  const ProfileOptions options = small_ranks();
   const std::string whole = alone(options);
   for (const size_t count : {2, 3, 4}) {
     CAPTURE(count);
@@ -164,7 +164,7 @@ TEST_CASE("ranks: any number of them measures the same, and each does its share"
     Threads threads(count);
     const auto errors = threads.run([&](Ranks& ranks) {
       const auto model = small_model();
-      together(ranks, [&] { texts[ranks.index()] = profile_text(*model, options, ranks); });
+      together(ranks, [&] { texts[ranks.index()] = ranks_profile(*model, options, ranks); });
       runs[ranks.index()] = model->block_runs();
     });
     CHECK(errors == std::vector<std::string>(count));
@@ -172,7 +172,7 @@ TEST_CASE("ranks: any number of them measures the same, and each does its share"
     // Half and less, but for passes that see what units are given, and begin a window.
     const auto model = small_model();
     Ranks one;
-    profile_text(*model, options, one);
+    ranks_profile(*model, options, one);
     const int64_t each = (2 * options.windows + 1 + 4 + 2) * model->blocks();
     for (const int64_t run : runs)
       CHECK(run < each + 2 * (model->block_runs() - each) / static_cast<int64_t>(count + 1));
@@ -181,7 +181,7 @@ TEST_CASE("ranks: any number of them measures the same, and each does its share"
 
 TEST_CASE("ranks: what was told is kept, and any number of them goes on from it", "[ranks]") {
   const TemporaryFolder folder;
-  ProfileOptions options = small_options();
+  ProfileOptions options = small_ranks();
   const std::string whole = alone(options);
   options.state_path = folder / "state";
   for (const size_t stopped : {0, 1}) {
@@ -195,7 +195,7 @@ TEST_CASE("ranks: what was told is kept, and any number of them goes on from it"
         return ranks.index() == stopped && report.stage == std::string("profile") &&
                report.fraction > 0.4;
       };
-      together(ranks, [&] { profile_text(*model, options, ranks, stop); });
+      together(ranks, [&] { ranks_profile(*model, options, ranks, stop); });
     });
     CHECK_THAT(errors[stopped], Catch::EndsWith("interrupted"));
     CHECK_THAT(errors[1 - stopped], Catch::StartsWith("rank " + std::to_string(stopped)));
@@ -210,7 +210,7 @@ TEST_CASE("ranks: what was told is kept, and any number of them goes on from it"
       Threads more(count);
       CHECK(more.run([&](Ranks& ranks) {
         const auto model = small_model();
-        together(ranks, [&] { texts[ranks.index()] = profile_text(*model, options, ranks); });
+        together(ranks, [&] { texts[ranks.index()] = ranks_profile(*model, options, ranks); });
       }) == std::vector<std::string>(count));
       for (const std::string& text : texts) CHECK(text == whole);
     }
@@ -221,9 +221,9 @@ TEST_CASE("ranks that are not of one run are refused, all with the same reason",
   Threads threads(2);
   const auto errors = threads.run([](Ranks& ranks) {
     const auto model = small_model();
-    ProfileOptions options = small_options();
+    ProfileOptions options = small_ranks();
     options.seed = ranks.index();
-    together(ranks, [&] { profile_text(*model, options, ranks); });
+    together(ranks, [&] { ranks_profile(*model, options, ranks); });
   });
   for (const std::string& error : errors)
     CHECK_THAT(error,

@@ -15,7 +15,7 @@ namespace {
 
 using namespace klens::testing;
 
-const Windows kWindows = {{1, 2, 3, 5, 8, 13, 21, 34}, {90, 80, 70, 60, 50, 40, 30, 20}};
+const Windows kEightWindows = {{1, 2, 3, 5, 8, 13, 21, 34}, {90, 80, 70, 60, 50, 40, 30, 20}};
 
 // The weights that units become by 4 bits in groups of 64, as floats.
 struct FourBits {
@@ -69,12 +69,12 @@ double expected(const Model& model, const std::vector<size_t>& units) {
   const FourBits changed(model, units);
   const auto block = static_cast<size_t>(model.units()[units.front()].block);
   double mean = 0;
-  for (const std::vector<int32_t>& window : kWindows) {
+  for (const std::vector<int32_t>& window : kEightWindows) {
     const auto was = outputs(model, model.weights(), window)[block],
                is = outputs(model, changed.weights, window)[block];
     double sum = 0;
     for (size_t i = 0; i < was.size(); ++i) sum += std::pow(double{is[i]} - double{was[i]}, 2);
-    mean += sum / static_cast<double>(was.size()) / static_cast<double>(kWindows.size());
+    mean += sum / static_cast<double>(was.size()) / static_cast<double>(kEightWindows.size());
   }
   const double scale = model.spec().blocks[block].residual_scale;
   return mean / (scale * scale);
@@ -82,10 +82,10 @@ double expected(const Model& model, const std::vector<size_t>& units) {
 
 std::vector<std::optional<double>> measured(const Model& model, Journal& journal) {
   Progress progress(nullptr);
-  return measure_sensitivity(model, kWindows, int64_t{1} << 20, progress, journal);
+  return measure_sensitivity(model, kEightWindows, int64_t{1} << 20, progress, journal);
 }
 
-std::vector<size_t> units_of(const Model& model, int64_t block, const std::string& kind) {
+std::vector<size_t> units_of_kind(const Model& model, int64_t block, const std::string& kind) {
   std::vector<size_t> units;
   for (size_t u = 0; u < model.units().size(); ++u)
     if (model.units()[u].block == block && model.units()[u].kind == kind) units.push_back(u);
@@ -127,7 +127,7 @@ TEST_CASE("q, k and v are quantised together, and gate and up", "[sensitivity]")
         std::pair(1, std::vector<const char*>{"gate_proj", "up_proj"})}) {
     std::vector<size_t> units;
     for (const char* kind : kinds) {
-      const std::vector<size_t> of_kind = units_of(*model, block, kind);
+      const std::vector<size_t> of_kind = units_of_kind(*model, block, kind);
       REQUIRE(of_kind.size() == 1);
       units.push_back(of_kind[0]);
       CHECK(*found[of_kind[0]] == *found[units[0]]);

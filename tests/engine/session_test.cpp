@@ -24,7 +24,7 @@ std::vector<int32_t> golden_ids(const std::string& name) {
   return tensor_values<int32_t>(reference, "input_ids");
 }
 
-std::vector<float> logits_of(const Session& session) {
+std::vector<float> session_logits(const Session& session) {
   return {session.logits().begin(), session.logits().end()};
 }
 
@@ -65,8 +65,8 @@ TEST_CASE("sessions that are fed together decode as each would alone, bit for bi
     eval_together(feeds);
     alone_a.eval(all.subspan(20 + step, 1), nullptr);
     alone_b.eval(all.subspan(7 + step, 1), nullptr);
-    CHECK(logits_of(a) == logits_of(alone_a));
-    CHECK(logits_of(b) == logits_of(alone_b));
+    CHECK(session_logits(a) == session_logits(alone_a));
+    CHECK(session_logits(b) == session_logits(alone_b));
   }
   alone_c.eval(all.first(27), nullptr);
   CHECK(close(c.logits(), alone_c.logits()));
@@ -105,21 +105,21 @@ TEST_CASE("a session goes back to its checkpoints, and further where nothing rec
   Session session(model, 512);
   session.eval(all.first(20), nullptr);
   session.checkpoint();
-  const std::vector<float> at_20 = logits_of(session);
+  const std::vector<float> at_20 = session_logits(session);
   session.eval(all.subspan(20, 10), nullptr);
-  const std::vector<float> at_30 = logits_of(session);
+  const std::vector<float> at_30 = session_logits(session);
   session.checkpoint();
   session.eval(all.subspan(30), nullptr);
 
   CHECK(session.reachable(100) == 53);
   CHECK(session.reachable(30) == 30);
   CHECK(session.rewind(30) == 30);
-  CHECK(logits_of(session) == at_30);
+  CHECK(session_logits(session) == at_30);
   const int64_t reached = session.rewind(27);
   CHECK(reached == (only_attends(*model) ? 27 : 20));
   CHECK(session.position() == reached);
   if (reached == 27) CHECK(session.logits().empty());
-  if (reached == 20) CHECK(logits_of(session) == at_20);
+  if (reached == 20) CHECK(session_logits(session) == at_20);
   session.eval(all.subspan(static_cast<size_t>(reached), static_cast<size_t>(30 - reached)),
                nullptr);
   CHECK(close(session.logits(), at_30));
@@ -141,7 +141,7 @@ TEST_CASE("a prompt that begins alike is not read twice", "[session]") {
   const auto alone = [&](std::span<const int32_t> prompt) {
     Session session(model, 512);
     session.eval(prompt, nullptr);
-    return logits_of(session);
+    return session_logits(session);
   };
 
   Session session(model, SessionOptions{.batch = 512, .checkpoints = 16, .checkpoint_every = 16});
@@ -186,7 +186,7 @@ TEST_CASE("where a prompt is cut does not show at multiples of 64", "[session]")
   const std::vector<int32_t> ids = long_ids(name, count);
   const std::span<const int32_t> all(ids);
   const auto next = [&](Session& session) {  // and after two more tokens
-    std::vector<float> logits = logits_of(session);
+    std::vector<float> logits = session_logits(session);
     for (const int32_t id : {3, 5}) session.eval({&id, 1}, nullptr);
     logits.insert(logits.end(), session.logits().begin(), session.logits().end());
     return logits;
@@ -232,10 +232,10 @@ TEST_CASE("a prompt is there again after an answer", "[session]") {
   };
   Session session(model, 512);
   CHECK(session.prompt(all.first(30)) == 0);
-  const std::vector<float> after = logits_of(session);
+  const std::vector<float> after = session_logits(session);
   answer(session);
   CHECK(session.prompt(all.first(30)) == 30);
-  CHECK(logits_of(session) == after);
+  CHECK(session_logits(session) == after);
 
   PrefixCache cache(model, size_t{1} << 30);
   Session first(model, 512), second(model, 512), third(model, 512);
@@ -260,7 +260,7 @@ TEST_CASE("a long prompt leaves a checkpoint before its end", "[session]") {
   ids[280] = (ids[280] + 1) % 100;
   CHECK(cache.prompt(second, ids) == 256);
   alone.eval(ids, nullptr);
-  CHECK(logits_of(second) == logits_of(alone));
+  CHECK(session_logits(second) == session_logits(alone));
 }
 
 // What klens serve does: prompts in parts, beside others, each from what is kept of another.
@@ -272,7 +272,7 @@ TEST_CASE("what is taken from a prefix cache changes no bit", "[session]") {
   const std::vector<int32_t> ids = long_ids(name, 290);
   const auto after = [&](Session& session, std::span<const int32_t> rest) {
     session.eval(rest, nullptr);
-    std::vector<float> logits = logits_of(session);
+    std::vector<float> logits = session_logits(session);
     for (const int32_t id : {3, 5}) session.eval({&id, 1}, nullptr);
     logits.insert(logits.end(), session.logits().begin(), session.logits().end());
     return logits;
@@ -301,7 +301,7 @@ TEST_CASE("what is taken from a prefix cache changes no bit", "[session]") {
     read_to(cut);
     read_to(prompt.size() / 64 * 64);
     cache.keep(session);
-    return at == prompt.size() ? logits_of(session) : after(session, prompt.subspan(at));
+    return at == prompt.size() ? session_logits(session) : after(session, prompt.subspan(at));
   };
   const std::span<const int32_t> all(ids);
   CHECK(warm(all.first(200), 0, 0, 64) == cold(all.first(200)));
@@ -320,7 +320,7 @@ TEST_CASE("what is taken from a prefix cache changes no bit", "[session]") {
   if (whole == 256) {
     Session alone(model, 512);
     alone.eval(all.first(256), nullptr);
-    CHECK(logits_of(again) == logits_of(alone));
+    CHECK(session_logits(again) == session_logits(alone));
   }
   // What is less than a block, or another text, is not there, and the session is as new.
   CHECK(cache.take(again, all.first(63)).reused == 0);
@@ -366,7 +366,7 @@ TEST_CASE("keys and values in FP16 and INT8 stay close, and take less", "[sessio
     Session session(open_with_kv(name, type), 512);
     session.eval(ids, nullptr);
     bytes = session.bytes();
-    return logits_of(session);
+    return session_logits(session);
   };
   size_t full_bytes = 0, half_bytes = 0, int8_bytes = 0;
   const std::vector<float> full = run(KvType::kF32, full_bytes);
@@ -404,11 +404,11 @@ TEST_CASE("saved sessions are restored with every kind of cache", "[session]") {
   Session restored(model, 512);
   restored.load(folder / "session");
   CHECK(restored.position() == 30);
-  CHECK(logits_of(restored) == logits_of(session));
+  CHECK(session_logits(restored) == session_logits(session));
   for (size_t t = 30; t < ids.size(); ++t) {
     session.eval(all.subspan(t, 1), nullptr);
     restored.eval(all.subspan(t, 1), nullptr);
-    REQUIRE(logits_of(restored) == logits_of(session));
+    REQUIRE(session_logits(restored) == session_logits(session));
   }
   Session other(open_with_kv(name, kv == KvType::kI8 ? KvType::kF32 : KvType::kI8), 512);
   CHECK_THROWS_WITH(other.load(folder / "session"), Catch::Contains("--kv"));
@@ -435,12 +435,12 @@ TEST_CASE("checkpoints are saved with the session", "[session]") {
   CHECK(restored.prompt(all.first(25)) == 25);
   CHECK(restored.reachable(24) == session.reachable(24));
   session.rewind(25);
-  CHECK(logits_of(restored) == logits_of(session));
+  CHECK(session_logits(restored) == session_logits(session));
   for (Session* s : {&session, &restored}) {
     CHECK(s->rewind(10) == 10);
     s->eval(all.subspan(40), nullptr);
   }
-  CHECK(logits_of(restored) == logits_of(session));
+  CHECK(session_logits(restored) == session_logits(session));
   less.load(folder / "session");
   CHECK(less.checkpoints().size() == 1);
 }
@@ -465,7 +465,7 @@ TEST_CASE("no byte of a saved session changes unseen", "[session]") {
     try {
       loaded.load(folder / "damaged");
       // Spaces after the header's JSON, which nothing reads, or a letter that JSON writes two ways.
-      CHECK(logits_of(loaded) == logits_of(session));
+      CHECK(session_logits(loaded) == session_logits(session));
     } catch (const Error& e) {
       CHECK_THAT(e.what(), Catch::Contains(folder / "damaged"));
       ++refused;
@@ -485,7 +485,7 @@ TEST_CASE("a saved state that holds what is no number is refused", "[session]") 
   session.save(folder / "session");
   Session loaded(model, 512);
   loaded.load(folder / "session");
-  const std::vector<float> before = logits_of(loaded);
+  const std::vector<float> before = session_logits(loaded);
   int changed = 0;
   {
     const SafetensorsFile sound = SafetensorsFile::open(folder / "session");
@@ -511,7 +511,7 @@ TEST_CASE("a saved state that holds what is no number is refused", "[session]") 
   }
   REQUIRE(changed >= 1);
   CHECK_THROWS_WITH(loaded.load(folder / "hostile"), Catch::Contains("holds what is no number"));
-  CHECK(logits_of(loaded) == before);
+  CHECK(session_logits(loaded) == before);
 }
 
 // The weights are read once at most: what is written over them later does not show.
@@ -541,7 +541,7 @@ TEST_CASE("saving and loading do not read the weights each time", "[session]") {
   Session loaded(model, 512);
   loaded.load(folder / "session");
   loaded.load(folder / "again");
-  CHECK(logits_of(loaded) == logits_of(session));
+  CHECK(session_logits(loaded) == session_logits(session));
   // Who opens the changed file has another model.
   Session other(open_model(folder / "model"), 512);
   CHECK_THROWS_WITH(other.load(folder / "session"), Catch::Contains("another model"));
@@ -585,7 +585,7 @@ TEST_CASE("far into a text decoding is what prefill is, whatever the threads", "
     session.eval(all.first(all.size() - 2), nullptr);
     if (apart) session.eval(all.subspan(all.size() - 2, 1), nullptr);
     session.eval(all.last(apart ? 1 : 2), nullptr);
-    return logits_of(session);
+    return session_logits(session);
   };
   const std::vector<float> decoded = last(1, true);
   CHECK(decoded == last(3, true));

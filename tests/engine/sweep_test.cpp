@@ -15,7 +15,7 @@ namespace {
 
 using namespace klens::testing;
 
-SweepOptions small_options() {
+SweepOptions small_sweep() {
   SweepOptions options;
   options.profile.quantizer = "rtn";
   options.profile.formats = "int8,int4g64";
@@ -34,12 +34,12 @@ SweepReport sweep_with(const Model& model, const SweepOptions& options) {
   return sweep(model, nullptr, options, progress);
 }
 
-Profile profile_of(const Model& model, const SweepOptions& options) {
+Profile profile_for(const Model& model, const SweepOptions& options) {
   Progress progress(nullptr);
   return run_profile(model, nullptr, options.profile, progress, go_on).profile;
 }
 
-bool same(const PlanFigures& a, const PlanFigures& b) {
+bool same_figures(const PlanFigures& a, const PlanFigures& b) {
   return a.plan.units == b.plan.units && a.bytes == b.bytes && a.kl.mean == b.kl.mean &&
          a.kl.error == b.kl.error && a.ppl == b.ppl;
 }
@@ -48,7 +48,7 @@ bool same(const PlanFigures& a, const PlanFigures& b) {
 
 TEST_CASE("a sweep has a point for each method and budget, and measures a plan once", "[sweep]") {
   const auto model = open_model(data_path("goldens/mamba"));
-  const SweepReport report = sweep_with(*model, small_options());
+  const SweepReport report = sweep_with(*model, small_sweep());
   CHECK(report.profiled);
   CHECK(report.methods.size() ==
         static_cast<size_t>(std::ranges::count(kPlanMethods, false, &PlanMethod::takes_format)));
@@ -77,8 +77,8 @@ TEST_CASE("a sweep has a point for each method and budget, and measures a plan o
 
 TEST_CASE("a plan of a sweep is measured as it would be alone", "[sweep]") {
   const auto model = open_model(data_path("goldens/zamba2"));
-  SweepOptions options = small_options();
-  options.profile_json = profile_to_json(profile_of(*model, options));
+  SweepOptions options = small_sweep();
+  options.profile_json = profile_to_json(profile_for(*model, options));
   const SweepReport report = sweep_with(*model, options);
   CHECK_FALSE(report.profiled);
   Progress progress(nullptr);
@@ -94,20 +94,20 @@ TEST_CASE("a plan of a sweep is measured as it would be alone", "[sweep]") {
     CHECK(report.ppl == Approx(std::exp(alone.ce_teacher)).epsilon(1e-12));  // a difference
   }
   // Measured here or given, and however few units are kept from plan to plan.
-  const SweepReport own = sweep_with(*model, small_options());
+  const SweepReport own = sweep_with(*model, small_sweep());
   options.packed_bytes = 1;
   const SweepReport one_by_one = sweep_with(*model, options);
   REQUIRE(own.plans.size() == report.plans.size());
   REQUIRE(one_by_one.plans.size() == report.plans.size());
   for (size_t i = 0; i < report.plans.size(); ++i) {
-    CHECK(same(report.plans[i], own.plans[i]));
-    CHECK(same(report.plans[i], one_by_one.plans[i]));
+    CHECK(same_figures(report.plans[i], own.plans[i]));
+    CHECK(same_figures(report.plans[i], one_by_one.plans[i]));
   }
 }
 
 TEST_CASE("a sweep that refines has the plans that quantize goes on to", "[sweep]") {
   const auto model = open_model(data_path("goldens/zamba2"));
-  SweepOptions options = small_options();
+  SweepOptions options = small_sweep();
   options.profile.formats = "int4g64,int3g32,int2ag16";  // whose KLs add up least
   options.methods = std::string(kPlanMethods[0].name) + ",greedy";
   Progress progress(nullptr);
@@ -142,7 +142,7 @@ TEST_CASE("a sweep that refines has the plans that quantize goes on to", "[sweep
 TEST_CASE("the bytes of a point are those of the file", "[sweep]") {
   const auto model = open_model(data_path("goldens/jamba"));
   const TemporaryFolder folder;
-  SweepOptions options = small_options();
+  SweepOptions options = small_sweep();
   options.budgets.resize(2);
   options.budgets[0].bpw = 6.5;
   options.budgets[1].file_bytes = int64_t{1} << 40;
@@ -162,7 +162,7 @@ TEST_CASE("the bytes of a point are those of the file", "[sweep]") {
 TEST_CASE("an interrupted sweep goes on, and measures nothing twice", "[sweep]") {
   const auto model = open_model(data_path("goldens/mamba2"));
   const TemporaryFolder folder;
-  SweepOptions options = small_options();
+  SweepOptions options = small_sweep();
   const SweepReport whole = sweep_with(*model, options);
   options.profile.state_path = folder / "sweep.partial";
   options.profile.resume = true;
@@ -183,7 +183,8 @@ TEST_CASE("an interrupted sweep goes on, and measures nothing twice", "[sweep]")
   }
   CHECK(interruptions >= 3);
   REQUIRE(report->plans.size() == whole.plans.size());
-  for (size_t i = 0; i < whole.plans.size(); ++i) CHECK(same(report->plans[i], whole.plans[i]));
+  for (size_t i = 0; i < whole.plans.size(); ++i)
+    CHECK(same_figures(report->plans[i], whole.plans[i]));
 
   // All of it is there: what is left are the passes that see inputs, which rtn does without.
   const int64_t before = model->block_runs();
@@ -197,22 +198,22 @@ TEST_CASE("a sweep refuses what it cannot be made of", "[sweep]") {
   const auto refused = [&](const SweepOptions& options, const std::string& why) {
     CHECK_THROWS_WITH(sweep_with(*model, options), Catch::Contains(why));
   };
-  SweepOptions options = small_options();
+  SweepOptions options = small_sweep();
   options.methods = "uniform";
   refused(options, "takes a format");
   options.methods = "best";
   refused(options, "is not one of");
-  options = small_options();
+  options = small_sweep();
   options.budgets.resize(1);
   options.budgets[0].bpw = 0.5;
   refused(options, "smallest plan");
-  options = small_options();
+  options = small_sweep();
   options.points = 0;
   refused(options, "at least 1");
 
-  Profile profile = profile_of(*model, options);
+  Profile profile = profile_for(*model, options);
   const auto refused_profile = [&](const std::string& why) {
-    SweepOptions given = small_options();
+    SweepOptions given = small_sweep();
     given.profile_json = profile_to_json(profile);
     refused(given, "profile: " + why);
   };
@@ -235,7 +236,7 @@ TEST_CASE("a sweep refuses what it cannot be made of", "[sweep]") {
   profile.units.push_back(profile.units[0]);
   profile.units.back().name = "more";
   refused_profile("is of another model: it has");
-  options = small_options();
+  options = small_sweep();
   options.profile_json = "{";
   refused(options, "profile");
 }

@@ -22,7 +22,7 @@ namespace {
 
 using namespace klens::testing;
 
-const char* const kModels[] = {"wiki-mamba", "wiki-mamba2", "wiki-zamba2", "wiki-llama"};
+const char* const kWikiModels[] = {"wiki-mamba", "wiki-mamba2", "wiki-zamba2", "wiki-llama"};
 
 // wiki-zamba2 was trained and measured by transformers' own code, which clamps time steps to
 // time_step_min; its config has no time_step_limit that says so.
@@ -70,7 +70,7 @@ double kendall(const std::vector<double>& a, const std::vector<double>& b, doubl
   return agree / std::sqrt((pairs - ties_a) * (pairs - ties_b));
 }
 
-const Candidate& candidate(const Unit& unit, const std::string& format) {
+const Candidate& candidate_in(const Unit& unit, const std::string& format) {
   for (const Candidate& c : unit.candidates)
     if (c.choice.format == format) return c;
   throw std::runtime_error("no candidate " + format);
@@ -79,7 +79,7 @@ const Candidate& candidate(const Unit& unit, const std::string& format) {
 }  // namespace
 
 TEST_CASE("perplexity of the WikiText-2 test file equals the reference", "[slow][wiki]") {
-  const std::string name = GENERATE(from_range(std::begin(kModels), std::end(kModels)));
+  const std::string name = GENERATE(from_range(std::begin(kWikiModels), std::end(kWikiModels)));
   const std::string text_path = shared_path("data/wikitext2.test.raw.txt"), path = model_path(name);
   if (text_path.empty() || path.empty()) return;
   const std::string text = read_text(text_path);
@@ -214,7 +214,7 @@ Candidate in_fifteen_levels(const Model& model, size_t unit, const Windows& wind
 }
 
 TEST_CASE("single-unit KLs equal the reference", "[slow][wiki]") {
-  const std::string name = GENERATE(from_range(std::begin(kModels), std::end(kModels)));
+  const std::string name = GENERATE(from_range(std::begin(kWikiModels), std::end(kWikiModels)));
   const std::string text_path = shared_path("data/wikitext2.test.raw.txt"), path = model_path(name);
   if (text_path.empty() || path.empty()) return;
   const nlohmann::json units = reference(name)["units"];
@@ -248,7 +248,7 @@ TEST_CASE("single-unit KLs equal the reference", "[slow][wiki]") {
     REQUIRE(by_name.count(unit.name) == 1);
     const nlohmann::json& r = by_name.at(unit.name);
     CHECK(*unit.weights[kKurtosis] == Approx(r["kurtosis"].get<double>()));
-    const Candidate& int8 = candidate(unit, "int8");
+    const Candidate& int8 = candidate_in(unit, "int8");
     got.push_back(*int8.kl);
     want.push_back(r["int8"]["kl"]);
     if (want.back() > 1e-4) check_metrics(int8, r["int8"]);
@@ -277,7 +277,7 @@ TEST_CASE("calibration without data ranks units as a text does", "[slow][wiki]")
   };
   const auto ranks = [](const Profile& profile, const char* format) {
     std::vector<double> kl;
-    for (const Unit& unit : profile.units) kl.push_back(*candidate(unit, format).kl);
+    for (const Unit& unit : profile.units) kl.push_back(*candidate_in(unit, format).kl);
     return kl;
   };
   const Profile sampled = run();

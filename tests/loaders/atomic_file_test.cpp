@@ -18,10 +18,6 @@ namespace {
 using namespace klens::testing;
 namespace fs = std::filesystem;
 
-size_t files_in(const TemporaryFolder& folder) {
-  return static_cast<size_t>(std::distance(fs::directory_iterator(folder.path()), {}));
-}
-
 }  // namespace
 
 TEST_CASE("a file has its name once it is committed, and its whole contents", "[atomic-file]") {

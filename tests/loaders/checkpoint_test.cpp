@@ -13,7 +13,7 @@ namespace {
 
 using namespace klens::testing;
 
-std::string refused(const std::string& path) {
+std::string refused_folder(const std::string& path) {
   return refusal([&] { open_checkpoint(path, false); });
 }
 
@@ -23,11 +23,11 @@ TEST_CASE("a tied model's stored head is the embedding, or is refused", "[checkp
   const TemporaryFolder folder;
   const std::string model = folder / "model", weights = model + "/model.safetensors";
   write_tiny_checkpoint(model, {.tied = false});
-  CHECK(refused(model).empty());
+  CHECK(refused_folder(model).empty());
   for (const char* patch : {R"({"tie_word_embeddings":true})", R"({"tie_word_embeddings":null})"}) {
     CAPTURE(patch);
     config(patch)(model);
-    CHECK_THAT(refused(model),
+    CHECK_THAT(refused_folder(model),
                Catch::StartsWith(weights + ": tensor lm_head.weight is not the embedding, but "
                                            "config.json ties the head to it") &&
                    Catch::Contains("\"tie_word_embeddings\": false"));
@@ -36,7 +36,7 @@ TEST_CASE("a tied model's stored head is the embedding, or is refused", "[checkp
   std::copy_n(container.tensor("backbone.embeddings.weight"), 8 * 8 * 4,
               container.tensor("lm_head.weight"));
   write_bytes(weights, container.bytes());
-  CHECK(refused(model).empty());
+  CHECK(refused_folder(model).empty());
   CHECK(open_checkpoint(model, false).spec.tied());
 }
 
@@ -57,7 +57,7 @@ TEST_CASE("a GGUF's errors speak of the GGUF", "[checkpoint][gguf]") {
     GgufBuilder file = small_gguf_llama();
     damage(file);
     write_bytes(path, file.bytes());
-    const std::string message = refused(path);
+    const std::string message = refused_folder(path);
     CHECK_THAT(message, Catch::StartsWith(path));
     CHECK_THAT(message, !Catch::Contains("config.json"));
     CHECK_THAT(message, !Catch::Contains("both files"));

@@ -22,7 +22,7 @@ constexpr const char* kPage = "\n<!DOCTYPE html>\n<html><body>Sign in</body></ht
 FileKind kind_of(std::string_view text) { return kind_of_bytes(std::as_bytes(std::span(text))); }
 
 // A golden checkpoint, as a copy that may be changed.
-void copy_golden(const std::string& name, const std::string& to) {
+void copy_model(const std::string& name, const std::string& to) {
   fs::copy(data_path("goldens/" + name), to, fs::copy_options::recursive);
 }
 
@@ -54,7 +54,7 @@ TEST_CASE("what stands in place of a file is said, with the cure", "[file-kind]"
     for (const auto& [text, words] :
          {std::pair{kPointer, "git lfs pull"}, std::pair{kPage, "is an HTML page"}}) {
       const std::string copy = folder / (name + std::to_string(text == kPage));
-      copy_golden("llama", copy);
+      copy_model("llama", copy);
       write_bytes(copy + "/" + name, text);
       CAPTURE(copy);
       CHECK_THROWS_WITH(open_checkpoint(copy, false),

@@ -2,10 +2,13 @@
 // GGUF files put together by hand, sound or not.
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "loaders/gguf/gguf_file.h"
 
 namespace klens::testing {
 
@@ -17,6 +20,10 @@ std::string raw(T value) {
 }
 inline std::string gguf_text(std::string_view text) {
   return raw<uint64_t>(text.size()) + std::string(text);
+}
+
+inline GgufFile parse_gguf(const std::string& bytes) {
+  return GgufFile::parse(std::as_bytes(std::span(bytes)), "test.gguf");
 }
 
 class GgufBuilder {

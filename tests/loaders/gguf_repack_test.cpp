@@ -70,10 +70,6 @@ std::string q4_1_row(float d, float m, int64_t blocks = 1) {
   return row;
 }
 
-GgufFile parse(const std::string& bytes) {
-  return GgufFile::parse(std::as_bytes(std::span(bytes)), "test.gguf");
-}
-
 // Rounding a scale and a minimum to FP16 moves a value of the group by so much at most.
 float bound(const GgufBlockType& type, const GgufBlock& block, int64_t g) {
   if (!type.rounds) return 0;
@@ -199,7 +195,7 @@ TEST_CASE("paired rows go back where they are repacked", "[gguf]") {
   values.dims = {32, 16};
   values.data.assign(32 * 16 * 4, '\0');
   const std::string bytes = file.bytes();
-  const GgufModel model = read_gguf(parse(bytes));
+  const GgufModel model = read_gguf(parse_gguf(bytes));
   for (const auto& [name, rows] : {std::pair("q_proj", 32), {"k_proj", 16}}) {
     const WeightView& view =
         model.tensors.packed.at("model.layers.0.self_attn." + std::string(name)).view;
@@ -318,7 +314,7 @@ TEST_CASE("a scale that is no number is refused by name", "[gguf]") {
       file.tensor("blk.0.ffn_down.weight").data.replace(3 * 20 + place, 2, raw(bad));
       const std::string bytes = file.bytes();
       try {
-        read_gguf(parse(bytes));
+        read_gguf(parse_gguf(bytes));
         FAIL("was read");
       } catch (const Error& error) {
         const std::string text = error.what();

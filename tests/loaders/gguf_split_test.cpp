@@ -47,7 +47,7 @@ struct SplitModel {
   }
 };
 
-void refused(const std::string& path, std::initializer_list<std::string> words) {
+void check_refused_split(const std::string& path, std::initializer_list<std::string> words) {
   CAPTURE(path);
   try {
     open_checkpoint(path, false);
@@ -79,40 +79,43 @@ TEST_CASE("a split GGUF is the model in one file", "[gguf]") {
 TEST_CASE("a split GGUF that is not whole is refused in a line that names the part", "[gguf]") {
   SplitModel model;
   SECTION("another part than the first") {
-    refused(model.path(1), {model.path(1), "part 2 of 3", "give the first", model.path(0)});
+    check_refused_split(model.path(1),
+                        {model.path(1), "part 2 of 3", "give the first", model.path(0)});
   }
   SECTION("a part is missing") {
     std::filesystem::remove(model.path(2));
-    refused(model.path(0), {model.path(2) + ": is missing", model.path(0), "part 1 of 3"});
+    check_refused_split(model.path(0),
+                        {model.path(2) + ": is missing", model.path(0), "part 1 of 3"});
   }
   SECTION("a part is cut short") {
     const std::string bytes = model.parts[1].bytes();
     write_bytes(model.path(1), bytes.substr(0, bytes.size() - 64));
-    refused(model.path(0), {model.path(1), "truncated or damaged"});
+    check_refused_split(model.path(0), {model.path(1), "truncated or damaged"});
   }
   SECTION("a part is no GGUF") {
     write_bytes(model.path(1), "nothing of the kind");
-    refused(model.path(0), {model.path(1), "no GGUF file"});
+    check_refused_split(model.path(0), {model.path(1), "no GGUF file"});
   }
   SECTION("a part has another number") {
     as_part(model.parts[1], 2, 3);
     model.write(1);
-    refused(model.path(0), {model.path(1), "is not part 2 of 3"});
+    check_refused_split(model.path(0), {model.path(1), "is not part 2 of 3"});
   }
   SECTION("a part is of another model") {
     as_part(model.parts[1], 1, 4);
     model.write(1);
-    refused(model.path(0), {model.path(1), "is not part 2 of 3"});
+    check_refused_split(model.path(0), {model.path(1), "is not part 2 of 3"});
   }
   SECTION("a tensor is in two parts") {
     model.parts[2].tensors.push_back(model.parts[0].tensors[0]);
     model.write(2);
-    refused(model.path(0), {model.path(2), model.parts[0].tensors[0].name, "another part"});
+    check_refused_split(model.path(0),
+                        {model.path(2), model.parts[0].tensors[0].name, "another part"});
   }
   SECTION("tensors are missing") {
     model.parts[2].tensors.pop_back();
     model.write(2);
-    refused(model.path(0), {model.path(0), "split.tensors.count"});
+    check_refused_split(model.path(0), {model.path(0), "split.tensors.count"});
   }
   SECTION("a value is damaged") {
     for (size_t part = 0; part < 3; ++part)
@@ -120,13 +123,13 @@ TEST_CASE("a split GGUF that is not whole is refused in a line that names the pa
         if (tensor.name == "blk.0.ffn_down.weight") {
           tensor.data.replace(0, 2, raw<uint16_t>(0x7c00));
           model.write(part);
-          refused(model.path(0), {model.path(part), tensor.name, "NaN or infinity"});
+          check_refused_split(model.path(0), {model.path(part), tensor.name, "NaN or infinity"});
         }
   }
   SECTION("the file has another name") {
     const std::string other = model.folder / "first.gguf";
     std::filesystem::rename(model.path(0), other);
-    refused(other, {other, "part 1 of 3", "-00001-of-00003.gguf", "llama-gguf-split"});
+    check_refused_split(other, {other, "part 1 of 3", "-00001-of-00003.gguf", "llama-gguf-split"});
   }
 }
 

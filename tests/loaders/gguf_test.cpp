@@ -32,10 +32,6 @@ std::vector<float> values_of(const GgufTensor& tensor) {
   return values;
 }
 
-GgufFile parse(const std::string& bytes) {
-  return GgufFile::parse(std::as_bytes(std::span(bytes)), "test.gguf");
-}
-
 template <class T>
 std::vector<T> elements(const GgufModel& model, const std::string& name) {
   const TensorView& view = model.tensors.tensors.at(name).view;
@@ -189,7 +185,7 @@ TEST_CASE("paired rows of queries and keys go back, weights and biases alike", "
   file.f32_tensor("blk.0.attn_k.bias", {4}).f32_tensor("blk.0.attn_v.bias", {4});
   file.tensor("blk.0.attn_k.bias").data = raw(0.f) + raw(1.f) + raw(2.f) + raw(3.f);
   const std::string bytes = file.bytes();
-  const GgufFile parsed = parse(bytes);
+  const GgufFile parsed = parse_gguf(bytes);
   const GgufModel model = read_gguf(parsed);
   const std::string layer = "model.layers.0.self_attn.";
   const std::vector<float> q = elements<float>(model, layer + "q_proj.weight");
@@ -251,7 +247,7 @@ TEST_CASE("numbers of keys read as they were written", "[gguf]") {
   file.set("llama.rope.freq_base", raw<uint32_t>(12) + raw(500000.0));
   file.version = 2;
   const std::string bytes = file.bytes();
-  const json config = json::parse(read_gguf(parse(bytes)).texts.config);
+  const json config = json::parse(read_gguf(parse_gguf(bytes)).texts.config);
   CHECK(config["hidden_size"] == 8);
   CHECK(config["num_hidden_layers"] == 1);
   CHECK(config["rope_theta"] == 500000.0);

@@ -6,15 +6,15 @@
 namespace klens::grammar {
 namespace {
 
-Matcher of(const std::string& gbnf, const std::vector<std::string>& more = {}) {
+Matcher of_gbnf(const std::string& gbnf, const std::vector<std::string>& more = {}) {
   return matcher(parse_gbnf(gbnf, "grammar"), more);
 }
 
-std::string refused(const std::string& gbnf) {
+std::string refused_gbnf(const std::string& gbnf) {
   return refusal([&] { matcher(parse_gbnf(gbnf, "grammar")); });
 }
 
-const std::vector<LanguageCase> kCases = {
+const std::vector<LanguageCase> kGbnfCases = {
     {R"(root ::= "a" | "bc"?)", {"a", "bc", ""}, {"b", "abc", "c"}},
     {R"(root ::= [a-c]+ [^a-z] .)", {"abc1x", "a\xC3\xA9\xE2\x82\xAC"}, {"abc", "1x", "aax"}},
     {R"(root ::= "x"{2,4} "y"{2} "z"{1,})", {"xxyyz", "xxxxyyzzzz"}, {"xyyz", "xxxxxyyz", "xxyz"}},
@@ -46,11 +46,11 @@ b ::= | "x" b "z")",
 }  // namespace
 
 TEST_CASE("grammars take the texts of their language and no others", "[grammar]") {
-  for (const LanguageCase& test : kCases) check_language(of(test.source), test);
+  for (const LanguageCase& test : kGbnfCases) check_language(of_gbnf(test.source), test);
 }
 
 TEST_CASE("schemas within a grammar", "[grammar]") {
-  const Matcher two = of(
+  const Matcher two = of_gbnf(
       "root ::= \"<\" (%json {\"type\":\"integer\", \"maximum\": 99, \"minimum\": 0} | name) \">\" "
       "root?\n"
       "name ::= %json {\"$ref\": \"#/$defs/a\", \"$defs\": {\"a\": {\"enum\": [\"}\", "
@@ -60,17 +60,17 @@ TEST_CASE("schemas within a grammar", "[grammar]") {
   for (const char* text : {"<>", "<100>", "<7", "7", "<\"{\">", "<[]>"})
     CHECK_FALSE(accepts(two, text));
   // Each list is as long as its schema says, wherever it stands.
-  const Matcher lists =
-      of("root ::= %json "
-         "{\"type\":\"array\",\"items\":{\"type\":\"null\"},\"minItems\":1,\"maxItems\":1} "
-         "%json {\"type\":\"array\",\"items\":{\"type\":\"null\"},\"minItems\":2,\"maxItems\":2}*");
+  const Matcher lists = of_gbnf(
+      "root ::= %json "
+      "{\"type\":\"array\",\"items\":{\"type\":\"null\"},\"minItems\":1,\"maxItems\":1} "
+      "%json {\"type\":\"array\",\"items\":{\"type\":\"null\"},\"minItems\":2,\"maxItems\":2}*");
   for (const char* text : {"[null]", "[null][null,null]", "[null][null,null][null,null]"})
     CHECK(accepts(lists, text));
   for (const char* text : {"", "[null,null]", "[null][null]"}) CHECK_FALSE(accepts(lists, text));
 }
 
 TEST_CASE("counted repetitions hold their bounds", "[grammar]") {
-  const Matcher start = of(R"(root ::= "[" [a-z]{1990,2000} "]")");
+  const Matcher start = of_gbnf(R"(root ::= "[" [a-z]{1990,2000} "]")");
   for (const size_t count : {1989u, 1990u, 1995u, 2000u, 2001u}) {
     INFO(count);
     CHECK(accepts(start, "[" + std::string(count, 'q') + "]") == (count >= 1990 && count <= 2000));
@@ -78,7 +78,7 @@ TEST_CASE("counted repetitions hold their bounds", "[grammar]") {
 }
 
 TEST_CASE("a refused token leaves the state as it was", "[grammar]") {
-  Matcher m = of(R"(root ::= "ab" [0-9]+)");
+  Matcher m = of_gbnf(R"(root ::= "ab" [0-9]+)");
   CHECK(m.accept_bytes("ab1"));
   CHECK_FALSE(m.accept_bytes("2x"));
   CHECK_FALSE(m.accept(1000));
@@ -98,7 +98,7 @@ TEST_CASE("a refused token leaves the state as it was", "[grammar]") {
 }
 
 TEST_CASE("what can follow nothing is said to be finished", "[grammar]") {
-  Matcher m = of(R"(root ::= "yes" | "no" "pe"?)");
+  Matcher m = of_gbnf(R"(root ::= "yes" | "no" "pe"?)");
   CHECK(m.accept_bytes("no"));
   CHECK((m.complete() && m.can_continue()));
   CHECK(m.accept_bytes("pe"));
@@ -137,9 +137,9 @@ TEST_CASE("masks agree with taking each token", "[grammar]") {
                                    "\xA9\xE2",
                                    "\x82\xAC"};
   std::mt19937 random(7);
-  for (const LanguageCase& test : kCases) {
+  for (const LanguageCase& test : kGbnfCases) {
     INFO(test.source);
-    const Matcher start = of(test.source, more);
+    const Matcher start = of_gbnf(test.source, more);
     const auto tokens = static_cast<int32_t>(257 + more.size());
     for (int text = 0; text < 6; ++text) {
       Matcher m = start;
@@ -194,7 +194,7 @@ TEST_CASE("grammars that cannot be used are refused with their line", "[grammar]
   };
   for (const auto& [gbnf, said] : cases) {
     INFO(gbnf);
-    const std::string message = refused(gbnf);
+    const std::string message = refused_gbnf(gbnf);
     if (!said.empty()) CHECK(message.find("grammar: ") == 0);
     CHECK(message.find(said) != std::string::npos);
   }
@@ -203,9 +203,9 @@ TEST_CASE("grammars that cannot be used are refused with their line", "[grammar]
 TEST_CASE("hostile grammars end in time", "[grammar]") {
   const double begin = fair_seconds();
   // The subset construction would make 2^40 states of it.
-  CHECK(refused("root ::= [ab]* \"a\" [ab]{40} \"c\"").find("states") != std::string::npos);
+  CHECK(refused_gbnf("root ::= [ab]* \"a\" [ab]{40} \"c\"").find("states") != std::string::npos);
   // Every text of a's in as many ways as there are trees.
-  Matcher trees = of("root ::= root root root | \"a\" | \"a\" \"a\"");
+  Matcher trees = of_gbnf("root ::= root root root | \"a\" | \"a\" \"a\"");
   CHECK(trees.accept_bytes(std::string(60, 'a')));
   std::vector<uint64_t> mask(trees.mask_words());
   trees.mask(mask);
@@ -215,16 +215,16 @@ TEST_CASE("hostile grammars end in time", "[grammar]") {
   for (int i = 0; i < 5000; ++i)
     chain += "r" + std::to_string(i) + " ::= \"a\" r" + std::to_string(i + 1) + " \"b\"\n";
   chain += "r5000 ::= \"c\"\n";
-  CHECK(accepts(of(chain), std::string(5000, 'a') + "c" + std::string(5000, 'b')));
+  CHECK(accepts(of_gbnf(chain), std::string(5000, 'a') + "c" + std::string(5000, 'b')));
   CHECK(fair_seconds() - begin < 20);
 }
 
 // What a long text leaves behind is collected: lists that a rule makes by calling itself at its end
 // need no more for each item.
 TEST_CASE("long texts do not grow the state", "[grammar]") {
-  Matcher m =
-      of("root ::= item root | \"!\"\nitem ::= \"(\" item* \")\" | [a-z] [a-z] [a-z] [a-z] [a-z] "
-         "[a-z]\n");
+  Matcher m = of_gbnf(
+      "root ::= item root | \"!\"\nitem ::= \"(\" item* \")\" | [a-z] [a-z] [a-z] [a-z] [a-z] "
+      "[a-z]\n");
   for (int i = 0; i < 20000; ++i) REQUIRE(m.accept_bytes("((abcdef)ghijkl)"));
   CHECK(m.places() < 2000);
   CHECK(m.accept_bytes("!"));

@@ -10,7 +10,7 @@ namespace {
 using Shape = std::vector<int64_t>;
 
 // What refusing a published config with a patch says.
-std::string said(const char* name, const char* patch) {
+std::string said_of(const char* name, const char* patch) {
   return refusal([&] { build_patched(name, patch); });
 }
 
@@ -226,7 +226,7 @@ TEST_CASE("hybrids: what is refused", "[architectures]") {
   };
   for (const Refusal& row : rows) {
     CAPTURE(row.name, row.patch);
-    CHECK_THAT(said(row.name, row.patch),
+    CHECK_THAT(said_of(row.name, row.patch),
                Catch::StartsWith("config.json") && Catch::Contains(row.word));
   }
 }

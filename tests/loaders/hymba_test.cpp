@@ -10,7 +10,7 @@ namespace {
 
 using Shape = std::vector<int64_t>;
 
-std::string said(const std::string& patch) {
+std::string hymba_said(const std::string& patch) {
   return refusal([&] { build_patched("hymba-1.5b", patch); });
 }
 
@@ -93,10 +93,12 @@ TEST_CASE("hymba: groups that share keys and values", "[architectures]") {
   const ModelSpec crossed = build_patched("hymba-1.5b", R"({"kv_reuse_group":[[1,3,5],[2,4]]})");
   CHECK(crossed.caches.at(1).last_block == 10);
   CHECK(crossed.caches.at(2).last_block == 8);
-  CHECK_THAT(said(R"({"kv_reuse_group":[[2,1]]})"), Catch::Contains("kv_reuse_group has layer 1"));
-  CHECK_THAT(said(R"({"kv_reuse_group":[[1,2],[2,3]]})"), Catch::Contains("layer 2"));
-  CHECK_THAT(said(R"({"kv_reuse_group":[[1,32]]})"), Catch::Contains("kv_reuse_group"));
-  CHECK_THAT(said(R"({"kv_reuse_group":[[0,1]]})"), Catch::Contains("mixes global and windowed"));
+  CHECK_THAT(hymba_said(R"({"kv_reuse_group":[[2,1]]})"),
+             Catch::Contains("kv_reuse_group has layer 1"));
+  CHECK_THAT(hymba_said(R"({"kv_reuse_group":[[1,2],[2,3]]})"), Catch::Contains("layer 2"));
+  CHECK_THAT(hymba_said(R"({"kv_reuse_group":[[1,32]]})"), Catch::Contains("kv_reuse_group"));
+  CHECK_THAT(hymba_said(R"({"kv_reuse_group":[[0,1]]})"),
+             Catch::Contains("mixes global and windowed"));
 }
 
 TEST_CASE("hymba: what is refused", "[architectures]") {
@@ -118,9 +120,9 @@ TEST_CASE("hymba: what is refused", "[architectures]") {
   };
   for (const auto& [patch, word] : rows) {
     CAPTURE(patch);
-    CHECK_THAT(said(patch), Catch::Contains(word));
+    CHECK_THAT(hymba_said(patch), Catch::Contains(word));
   }
-  CHECK(said(R"({"kq_head_dim":64,"attn_hidden_size":1600})") == "");
+  CHECK(hymba_said(R"({"kq_head_dim":64,"attn_hidden_size":1600})") == "");
 }
 
 }  // namespace klens::testing

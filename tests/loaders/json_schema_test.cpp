@@ -5,13 +5,15 @@
 namespace klens::grammar {
 namespace {
 
-Matcher of(const std::string& schema) { return matcher(parse_json_schema(schema, "schema")); }
-
-std::string refused(const std::string& schema) {
-  return refusal([&] { of(schema); });
+Matcher of_schema(const std::string& schema) {
+  return matcher(parse_json_schema(schema, "schema"));
 }
 
-const std::vector<LanguageCase> kCases = {
+std::string refused_schema(const std::string& schema) {
+  return refusal([&] { of_schema(schema); });
+}
+
+const std::vector<LanguageCase> kSchemaCases = {
     {"{}",
      {"1", "null", "[1, {\"a\": \"b\"}]", "\"\\u00e9\\ud83d\\ude00\\n\"", "-1.5e10"},
      {"", "01", "[1,]", "\"\\ud83d\"", "\"\n\"", "{a:1}", "1e999", "+1", ".5", "nul"}},
@@ -184,13 +186,13 @@ const std::vector<std::pair<std::string, std::string>> kRefused = {
 }  // namespace
 
 TEST_CASE("schemas take the values that they allow and no others", "[json_schema]") {
-  for (const LanguageCase& test : kCases) check_language(of(test.source), test);
+  for (const LanguageCase& test : kSchemaCases) check_language(of_schema(test.source), test);
 }
 
 TEST_CASE("what cannot be enforced or met is refused by its place", "[json_schema]") {
   for (const auto& [schema, said] : kRefused) {
     INFO(schema);
-    const std::string message = refused(schema);
+    const std::string message = refused_schema(schema);
     CHECK(message.find("schema:") == 0);
     CHECK(message.find(said) != std::string::npos);
   }
@@ -205,8 +207,9 @@ TEST_CASE("hostile schemas end in time and memory", "[json_schema]") {
     for (int i = 0; i < levels; ++i) text += close;
     return text;
   };
-  CHECK(refused(nested(100000, R"({"items":)", "}")).find("nested deeper") != std::string::npos);
-  CHECK(refused(nested(25, R"({"type":"array","items":)", "}")).empty());
+  CHECK(refused_schema(nested(100000, R"({"items":)", "}")).find("nested deeper") !=
+        std::string::npos);
+  CHECK(refused_schema(nested(25, R"({"type":"array","items":)", "}")).empty());
   // Each level is combined of the next, twice: 2^40 ways.
   std::string doubled = R"({"$ref":"#/$defs/d0","$defs":{)";
   std::string choices = R"({"$ref":"#/$defs/d0","$defs":{)";
@@ -216,8 +219,8 @@ TEST_CASE("hostile schemas end in time and memory", "[json_schema]") {
     doubled += name + R"({"allOf":[)" + next + "," + next + "]},";
     choices += name + R"({"anyOf":[)" + next + "," + next + "]},";
   }
-  CHECK(refused(doubled + R"("d40":{}}})").find("too often") != std::string::npos);
-  CHECK_FALSE(refused(choices + R"("d40":{}}})").empty());
+  CHECK(refused_schema(doubled + R"("d40":{}}})").find("too often") != std::string::npos);
+  CHECK_FALSE(refused_schema(choices + R"("d40":{}}})").empty());
   // A thousand properties, ten thousand names, a chain of references.
   std::string wide = R"({"type":"object","properties":{)", names = R"({"enum":[)";
   std::string chain = R"({"$ref":"#/$defs/d0","$defs":{)";
@@ -228,15 +231,15 @@ TEST_CASE("hostile schemas end in time and memory", "[json_schema]") {
     chain += "\"d" + number + R"(":{"type":"object","properties":{"a":{"$ref":"#/$defs/d)" +
              std::to_string(i + 1) + R"("}}},)";
   }
-  Matcher many = of(wide + "}}");
+  Matcher many = of_schema(wide + "}}");
   CHECK(many.accept_bytes("{\"p7\":1,\"p"));
   std::vector<uint64_t> mask(many.mask_words());
   many.mask(mask);
   CHECK((mask['9' / 64] >> ('9' % 64) & 1) != 0);
   CHECK(many.accept_bytes("998\":3}"));
   CHECK(many.complete());
-  CHECK(refused(names + "]}").empty());
-  CHECK(refused(chain + R"("d10000":{}}})").empty());
+  CHECK(refused_schema(names + "]}").empty());
+  CHECK(refused_schema(chain + R"("d10000":{}}})").empty());
   for (const char* schema :
        {R"({"type":"string","minLength":999999999})", R"({"type":"array","minItems":999999999})",
         R"({"type":"string","pattern":"^(a|b)*a(a|b){60}$"})",
@@ -244,7 +247,7 @@ TEST_CASE("hostile schemas end in time and memory", "[json_schema]") {
         R"({"type":"object","maxProperties":999999999,"properties":{"a":{}}})",
         R"({"type":"string","pattern":"x","maxLength":1000000})"}) {
     INFO(schema);
-    refused(schema);  // or not: it returns
+    refused_schema(schema);  // or not: it returns
   }
   CHECK(fair_seconds() - begin < 60);
 }
@@ -252,9 +255,9 @@ TEST_CASE("hostile schemas end in time and memory", "[json_schema]") {
 // Texts that are made by choosing among what masks allow, at random.
 TEST_CASE("what a schema leads to is JSON that it takes", "[json_schema]") {
   std::mt19937 random(11);
-  for (const LanguageCase& test : kCases) {
+  for (const LanguageCase& test : kSchemaCases) {
     INFO(test.source);
-    const Matcher start = of(test.source);
+    const Matcher start = of_schema(test.source);
     for (int text = 0; text < 4; ++text) {
       Matcher m = start;
       std::string made;

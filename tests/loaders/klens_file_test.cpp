@@ -54,10 +54,6 @@ bool same_bytes(const void* a, const AlignedBuffer& b) {
   return b.size() == 0 || std::memcmp(a, b.data(), b.size()) == 0;
 }
 
-size_t files_in(const TemporaryFolder& folder) {
-  return static_cast<size_t>(std::distance(fs::directory_iterator(folder.path()), {}));
-}
-
 // While it lives, no file of this process grows past so many bytes.
 class FileSizeLimit {
  public:

@@ -31,7 +31,7 @@ MalformedRow bad_tokenizer(const char* name, Patch json, const char* word) {
 
 const std::string kDeep = std::string(100000, '[');
 
-const std::vector<MalformedRow> kRows = {
+const std::vector<MalformedRow> kConfigRows = {
     {"config.json is cut",
      kFolder,
      put("config.json", "{\"architectures\": [\"Mam"),
@@ -205,6 +205,6 @@ const std::vector<MalformedRow> kRows = {
 
 }  // namespace
 
-std::span<const MalformedRow> malformed_configs() { return kRows; }
+std::span<const MalformedRow> malformed_configs() { return kConfigRows; }
 
 }  // namespace klens::testing

@@ -12,7 +12,7 @@ namespace {
 using namespace klens::testing;
 using enum ErrorKind;
 
-struct Row {
+struct GgufRow {
   const char* name;
   std::function<void(GgufBuilder&)> damage;
   ErrorKind kind;
@@ -25,7 +25,7 @@ std::string nested_list() {
   return GgufBuilder::list_head(9, 1) + raw<uint32_t>(4) + raw<uint64_t>(1) + raw<uint32_t>(7);
 }
 
-const std::vector<Row> kContainer = {
+const std::vector<GgufRow> kContainer = {
     {"version 1", [](File f) { f.version = 1; }, kUnsupported, {"version 1", "2 and 3", "convert"}},
     {"version 4", [](File f) { f.version = 4; }, kUnsupported, {"version 4"}},
     {"big-endian", [](File f) { f.version = 0x03000000; }, kUnsupported, {"big-endian", "convert"}},
@@ -125,7 +125,7 @@ const std::vector<Row> kContainer = {
      {"token_embd.weight", "Q8_0 blocks of 32"}},
 };
 
-const std::vector<Row> kModel = {
+const std::vector<GgufRow> kModel = {
     {"no architecture",
      [](File f) { f.drop("general.architecture"); },
      kBadFile,
@@ -228,7 +228,7 @@ const std::vector<Row> kModel = {
      {"output.weight", "NaN or infinity"}},
 };
 
-const std::vector<Row> kTokenizer = {
+const std::vector<GgufRow> kTokenizerRows = {
     {"an unknown kind",
      [](File f) { f.text("tokenizer.ggml.model", "t5"); },
      kUnsupported,
@@ -277,8 +277,8 @@ const std::vector<Row> kTokenizer = {
      {"tokenizer.chat_template"}},
 };
 
-void check_rows(const std::vector<Row>& rows) {
-  for (const Row& row : rows) {
+void check_rows(const std::vector<GgufRow>& rows) {
+  for (const GgufRow& row : rows) {
     CAPTURE(row.name);
     GgufBuilder file = small_gguf_llama();
     add_gguf_tokenizer(file);
@@ -314,7 +314,7 @@ TEST_CASE("GGUF models that klens cannot run are refused by name", "[gguf][malfo
   check_rows(kModel);
 }
 TEST_CASE("GGUF tokenizers that klens cannot follow are refused by name", "[gguf][malformed]") {
-  check_rows(kTokenizer);
+  check_rows(kTokenizerRows);
 }
 
 TEST_CASE("every truncation and every flipped bit of a GGUF opens or is refused",

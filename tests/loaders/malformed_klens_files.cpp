@@ -9,7 +9,7 @@ namespace {
 
 using enum Base;
 
-constexpr const char* kUnit = "backbone.layers.1.mixer.in_proj";
+constexpr const char* kDamagedUnit = "backbone.layers.1.mixer.in_proj";
 
 MalformedRow bad(const char* name, Damage damage, std::vector<const char*> words) {
   words.push_back(".klens");
@@ -24,8 +24,8 @@ MalformedRow without_key(const char* key) {
 
 // An entry of klens.units.
 MalformedRow bad_unit(const char* name, Patch entry, std::vector<const char*> words) {
-  const std::string change = std::string("{\"") + kUnit + "\":" + entry + "}";
-  words.push_back(kUnit);
+  const std::string change = std::string("{\"") + kDamagedUnit + "\":" + entry + "}";
+  words.push_back(kDamagedUnit);
   return bad(
       name, [change](const std::string& t) { meta_json("klens.units", change.c_str())(t); },
       std::move(words));
@@ -79,7 +79,7 @@ void shift_data(const std::string& target) {
               1)(target);
 }
 
-const std::vector<MalformedRow> kRows = {
+const std::vector<MalformedRow> kKlensRows = {
     {"model file is empty", kKlens, cut(0), KLENS_IO, {".klens: ", "empty"}},
     bad("model file cut to 5 bytes", cut(5), {"too short"}),
     bad("model file cut to its size", cut(8), {"its header should have"}),
@@ -297,6 +297,6 @@ const std::vector<MalformedRow> kRows = {
 
 }  // namespace
 
-std::span<const MalformedRow> malformed_klens_files() { return kRows; }
+std::span<const MalformedRow> malformed_klens_files() { return kKlensRows; }
 
 }  // namespace klens::testing

@@ -17,36 +17,37 @@ using namespace pickles;
 using enum ErrorKind;
 using namespace std::string_literals;
 
-constexpr const char* kAgain = "get it again";
+constexpr const char* kPytorchCure = "get it again";
 constexpr const char* kSave = "save the model's state_dict alone";
 
-struct Row {
+struct PytorchRow {
   const char* name;
   std::string bytes;  // a whole file
   ErrorKind kind;
   std::vector<const char*> words;
 };
 
-Row of_pickle(const char* name, const std::string& pickle, ErrorKind kind, const char* what) {
-  return {name, pytorch_archive(pickle), kind, {what, kind == kBadFile ? kAgain : kSave}};
+PytorchRow of_pickle(const char* name, const std::string& pickle, ErrorKind kind,
+                     const char* what) {
+  return {name, pytorch_archive(pickle), kind, {what, kind == kBadFile ? kPytorchCure : kSave}};
 }
 // A global or opcode that is refused by its name.
-Row refused(const char* name, const std::string& object, const char* what) {
+PytorchRow refused_pickle(const char* name, const std::string& object, const char* what) {
   return of_pickle(name, dict(object), kUnsupported, what);
 }
 // An instruction that is broken.
-Row broken(const char* name, const std::string& pickle, const char* what) {
+PytorchRow broken_pickle(const char* name, const std::string& pickle, const char* what) {
   return of_pickle(name, pickle, kBadFile, what);
 }
 // The tensor "a".
-Row bad_tensor(const char* name, const TensorText& tensor, const char* what,
-               ErrorKind kind = kBadFile) {
-  Row row = of_pickle(name, dict(tensor.str()), kind, what);
+PytorchRow bad_tensor(const char* name, const TensorText& tensor, const char* what,
+                      ErrorKind kind = kBadFile) {
+  PytorchRow row = of_pickle(name, dict(tensor.str()), kind, what);
   row.words.push_back("tensor a ");
   return row;
 }
-Row bad_zip(const char* name, const std::string& bytes, const char* what, ErrorKind kind = kBadFile,
-            const char* cure = kAgain) {
+PytorchRow bad_zip(const char* name, const std::string& bytes, const char* what,
+                   ErrorKind kind = kBadFile, const char* cure = kPytorchCure) {
   return {name, bytes, kind, {what, cure}};
 }
 
@@ -57,73 +58,83 @@ std::string archive(const ZipEntry& second, const ZipEnd& end = {}) {
   return stored_zip({{.name = "a/data.pkl", .contents = kSound}, second}, end);
 }
 
-std::vector<Row> pickle_rows() {
+std::vector<PytorchRow> pickle_rows() {
   const std::string many(300, ')');
   return {
-      refused("os.system", call("os", "system", kEvil), "names os.system, "),
-      refused("posix.system", global("posix", "system"), "names posix.system, "),
-      refused("eval", call("builtins", "eval", kEvil), "names builtins.eval, "),
-      refused("eval of Python 2", call("__builtin__", "eval", kEvil), "names __builtin__.eval, "),
-      refused("a global by STACK_GLOBAL", text("os") + text("system") + "\x93",
-              "names os.system, "),
+      refused_pickle("os.system", call("os", "system", kEvil), "names os.system, "),
+      refused_pickle("posix.system", global("posix", "system"), "names posix.system, "),
+      refused_pickle("eval", call("builtins", "eval", kEvil), "names builtins.eval, "),
+      refused_pickle("eval of Python 2", call("__builtin__", "eval", kEvil),
+                     "names __builtin__.eval, "),
+      refused_pickle("a global by STACK_GLOBAL", text("os") + text("system") + "\x93",
+                     "names os.system, "),
       {"8-bit floats",
        pytorch_archive(dict(global("torch", "float8_e4m3fn"))),
        kUnsupported,
        {"has tensors of dtype float8_e4m3fn; weights must be F32, F16 or BF16", "not a quantised"}},
-      refused("a class of another library", global("numpy.core.multiarray", "_reconstruct"),
-              "names numpy.core.multiarray._reconstruct, "),
-      refused("a complex storage", TensorText{.type = global("torch", "ComplexFloatStorage")}.str(),
-              "names torch.ComplexFloatStorage, "),
-      refused("a name within a known one", global("torch", "_utils._rebuild_tensor_v2"),
-              "names torch._utils._rebuild_tensor_v2, "),
-      refused("a long name", global(std::string(100000, 'x'), "y"), "names xxxxx"),
-      refused("a binary name", global("\xff\x01", "y"), "names \xef\xbf\xbd"),
-      refused("EXT1", "\x82\x01", "opcode EXT1, "),
-      refused("EXT2", std::string("\x83\x01\0", 3), "opcode EXT2, "),
-      refused("EXT4", std::string("\x84\x01\0\0\0", 5), "opcode EXT4, "),
-      refused("INST", "(ios\nsystem\n", "opcode INST, "),
-      refused("OBJ", "(" + global("torch", "Size") + kEvil + "o", "opcode OBJ, "),
-      refused("NEWOBJ", global("torch", "Size") + ")\x81", "opcode NEWOBJ, "),
-      refused("NEWOBJ_EX", global("torch", "Size") + ")}\x92", "opcode NEWOBJ_EX, "),
-      refused("PERSID", "P0\n", "opcode PERSID, "),
-      refused("DUP", "2", "opcode DUP, "),
-      refused("a set", "\x8f", "opcode EMPTY_SET, "),
-      refused("REDUCE of text", text("os.system") + ")R", "calls what is no known function"),
-      refused("REDUCE with a list", global("torch", "Size") + "]R", "calls what is no known"),
-      refused("REDUCE of a storage's class", call("torch", "FloatStorage", ""),
-              "calls torch.FloatStorage "),
-      refused("OrderedDict of something", call("collections", "OrderedDict", kEvil),
-              "makes a collections.OrderedDict of something"),
-      refused("BUILD of a tensor", TensorText().str() + "}b", "opcode BUILD"),
-      refused("protocol 6", "\x80\x06", "protocol above 5"),
+      refused_pickle("a class of another library", global("numpy.core.multiarray", "_reconstruct"),
+                     "names numpy.core.multiarray._reconstruct, "),
+      refused_pickle("a complex storage",
+                     TensorText{.type = global("torch", "ComplexFloatStorage")}.str(),
+                     "names torch.ComplexFloatStorage, "),
+      refused_pickle("a name within a known one", global("torch", "_utils._rebuild_tensor_v2"),
+                     "names torch._utils._rebuild_tensor_v2, "),
+      refused_pickle("a long name", global(std::string(100000, 'x'), "y"), "names xxxxx"),
+      refused_pickle("a binary name", global("\xff\x01", "y"), "names \xef\xbf\xbd"),
+      refused_pickle("EXT1", "\x82\x01", "opcode EXT1, "),
+      refused_pickle("EXT2", std::string("\x83\x01\0", 3), "opcode EXT2, "),
+      refused_pickle("EXT4", std::string("\x84\x01\0\0\0", 5), "opcode EXT4, "),
+      refused_pickle("INST", "(ios\nsystem\n", "opcode INST, "),
+      refused_pickle("OBJ", "(" + global("torch", "Size") + kEvil + "o", "opcode OBJ, "),
+      refused_pickle("NEWOBJ", global("torch", "Size") + ")\x81", "opcode NEWOBJ, "),
+      refused_pickle("NEWOBJ_EX", global("torch", "Size") + ")}\x92", "opcode NEWOBJ_EX, "),
+      refused_pickle("PERSID", "P0\n", "opcode PERSID, "),
+      refused_pickle("DUP", "2", "opcode DUP, "),
+      refused_pickle("a set", "\x8f", "opcode EMPTY_SET, "),
+      refused_pickle("REDUCE of text", text("os.system") + ")R", "calls what is no known function"),
+      refused_pickle("REDUCE with a list", global("torch", "Size") + "]R",
+                     "calls what is no known"),
+      refused_pickle("REDUCE of a storage's class", call("torch", "FloatStorage", ""),
+                     "calls torch.FloatStorage "),
+      refused_pickle("OrderedDict of something", call("collections", "OrderedDict", kEvil),
+                     "makes a collections.OrderedDict of something"),
+      refused_pickle("BUILD of a tensor", TensorText().str() + "}b", "opcode BUILD"),
+      refused_pickle("protocol 6", "\x80\x06", "protocol above 5"),
 
-      broken("no pickle at all", "", "ends within an instruction"),
-      broken("an unknown byte", "\x80\x02\xff.", "has the byte 255, no instruction, at byte 2"),
-      broken("nothing is left", "\x80\x02.", "takes from an empty stack"),
-      broken("two objects are left", "\x80\x02}}.", "leaves objects behind"),
-      broken("a mark is left", "\x80\x02(}.", "leaves objects behind"),
-      broken("a mark is missing", "\x80\x02)t.", "takes to a mark that is not there"),
-      broken("items from below the mark", "\x80\x02}(s.", "takes from an empty stack"),
-      broken("items for a tuple", "\x80\x02)NNs.", "adds items to what does not hold them"),
-      broken("a key without a value", "\x80\x02}(Nu.", "adds items to what does not hold them"),
-      broken("a memo that is empty", "\x80\x02h\x01.", "refers to an object that is not there"),
-      broken("a memo with gaps", "\x80\x02}r\xff\xff\xff\xff.", "numbers its objects with gaps"),
-      broken("text of 4 GB", "\x80\x02X\xff\xff\xff\xff.", "ends within an instruction"),
-      broken("text of 2^64", "\x80\x02\x8d\xff\xff\xff\xff\xff\xff\xff\xff.", "ends within"),
-      broken("a frame of 2^64", "\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xff.", "has a frame"),
-      broken("text that is no UTF-8", pickle(text("\xc3")), "text that is not UTF-8"),
-      broken("a global that is cut",
-             "\x80\x02"
-             "cos\nsys",
-             "ends within an instruction"),
-      broken("a global without a name", "\x80\x02NN\x93.", "has a global without a name"),
-      broken("a storage without a tuple", "\x80\x02}Q.", "no tuple describes"),
-      broken("a parameter of None", dict(call("torch._utils", "_rebuild_parameter", "N")),
-             "makes a parameter of what is no tensor"),
-      broken("a size of None", dict(call("torch", "Size", "N")), "has a torch.Size of no tuple"),
-      broken("bytes behind the pickle", kSound + ".", "ends before data.pkl does"),
-      broken("millions of objects", "\x80\x02" + std::string((1 << 21) + 1, '}'), "more objects"),
-      broken("millions of marks", std::string(1 << 23, '('), "more instructions"),
+      broken_pickle("no pickle at all", "", "ends within an instruction"),
+      broken_pickle("an unknown byte", "\x80\x02\xff.",
+                    "has the byte 255, no instruction, at byte 2"),
+      broken_pickle("nothing is left", "\x80\x02.", "takes from an empty stack"),
+      broken_pickle("two objects are left", "\x80\x02}}.", "leaves objects behind"),
+      broken_pickle("a mark is left", "\x80\x02(}.", "leaves objects behind"),
+      broken_pickle("a mark is missing", "\x80\x02)t.", "takes to a mark that is not there"),
+      broken_pickle("items from below the mark", "\x80\x02}(s.", "takes from an empty stack"),
+      broken_pickle("items for a tuple", "\x80\x02)NNs.", "adds items to what does not hold them"),
+      broken_pickle("a key without a value", "\x80\x02}(Nu.",
+                    "adds items to what does not hold them"),
+      broken_pickle("a memo that is empty", "\x80\x02h\x01.",
+                    "refers to an object that is not there"),
+      broken_pickle("a memo with gaps", "\x80\x02}r\xff\xff\xff\xff.",
+                    "numbers its objects with gaps"),
+      broken_pickle("text of 4 GB", "\x80\x02X\xff\xff\xff\xff.", "ends within an instruction"),
+      broken_pickle("text of 2^64", "\x80\x02\x8d\xff\xff\xff\xff\xff\xff\xff\xff.", "ends within"),
+      broken_pickle("a frame of 2^64", "\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xff.",
+                    "has a frame"),
+      broken_pickle("text that is no UTF-8", pickle(text("\xc3")), "text that is not UTF-8"),
+      broken_pickle("a global that is cut",
+                    "\x80\x02"
+                    "cos\nsys",
+                    "ends within an instruction"),
+      broken_pickle("a global without a name", "\x80\x02NN\x93.", "has a global without a name"),
+      broken_pickle("a storage without a tuple", "\x80\x02}Q.", "no tuple describes"),
+      broken_pickle("a parameter of None", dict(call("torch._utils", "_rebuild_parameter", "N")),
+                    "makes a parameter of what is no tensor"),
+      broken_pickle("a size of None", dict(call("torch", "Size", "N")),
+                    "has a torch.Size of no tuple"),
+      broken_pickle("bytes behind the pickle", kSound + ".", "ends before data.pkl does"),
+      broken_pickle("millions of objects", "\x80\x02" + std::string((1 << 21) + 1, '}'),
+                    "more objects"),
+      broken_pickle("millions of marks", std::string(1 << 23, '('), "more instructions"),
 
       of_pickle("a list", pickle("]" + TensorText().str() + "a"), kUnsupported,
                 "is no dictionary of tensors"),
@@ -142,7 +153,7 @@ std::vector<Row> pickle_rows() {
   };
 }
 
-std::vector<Row> tensor_rows() {
+std::vector<PytorchRow> tensor_rows() {
   const int64_t huge = int64_t{1} << 62, extent = int64_t{1} << 40;
   return {
       bad_tensor("no such storage", {.key = text("7")}, "has no storage 7 in the file"),
@@ -201,7 +212,7 @@ std::vector<Row> tensor_rows() {
   };
 }
 
-std::vector<Row> zip_rows() {
+std::vector<PytorchRow> zip_rows() {
   const ZipEntry plain{.name = "a/data/0", .contents = std::string(64, 'x')};
   const auto with = [&](auto change) {
     ZipEntry entry = plain;
@@ -254,7 +265,7 @@ std::vector<Row> zip_rows() {
   };
 }
 
-std::vector<Row> legacy_rows() {
+std::vector<PytorchRow> legacy_rows() {
   const std::string magic = "\x80\x02\x8a\x0al\xfc\x9c\x46\xf9 j\xa8P\x19.",
                     version = "\x80\x02M\xe9\x03.",
                     little = "\x80\x02}" + text("little_endian") + "\x88s.",
@@ -288,7 +299,7 @@ std::vector<Row> legacy_rows() {
   };
 }
 
-void check_row(const Row& row) {
+void check_row(const PytorchRow& row) {
   INFO(row.name);
   try {
     PytorchFile::parse(std::as_bytes(std::span(row.bytes)), "test");
@@ -308,7 +319,7 @@ void check_row(const Row& row) {
 
 TEST_CASE("every malformed PyTorch file gives one clear line", "[pytorch][malformed]") {
   for (const auto& rows : {pickle_rows(), tensor_rows(), zip_rows(), legacy_rows()})
-    for (const Row& row : rows) check_row(row);
+    for (const PytorchRow& row : rows) check_row(row);
 }
 
 TEST_CASE("what the rows damage is sound", "[pytorch][malformed]") {

@@ -9,7 +9,7 @@ namespace {
 namespace fs = std::filesystem;
 using enum Base;
 
-constexpr const char* kAgain = "get it again";
+constexpr const char* kSafetensorsCure = "get it again";
 
 // A container that is broken in itself.
 MalformedRow broken(const char* name, Damage damage, const char* what) {
@@ -23,7 +23,7 @@ MalformedRow bad_entry(const char* name, Patch entry, const char* what) {
           kFolder,
           [change](const std::string& t) { header(change.c_str())(t); },
           KLENS_BAD_FILE,
-          {"model.safetensors: tensor backbone.norm_f.weight", what, kAgain}};
+          {"model.safetensors: tensor backbone.norm_f.weight", what, kSafetensorsCure}};
 }
 
 MalformedRow bad_value(const char* name, Base base, const char* tensor, std::string_view bytes) {
@@ -31,7 +31,7 @@ MalformedRow bad_value(const char* name, Base base, const char* tensor, std::str
           base,
           poke(tensor, bytes),
           KLENS_BAD_FILE,
-          {"model.safetensors: tensor ", tensor, "NaN or infinity", kAgain}};
+          {"model.safetensors: tensor ", tensor, "NaN or infinity", kSafetensorsCure}};
 }
 
 // The model's file becomes a shard of an index with this text.
@@ -53,8 +53,12 @@ MalformedRow bad_index(const char* name, const std::string& text, klens_status s
 
 std::string_view bytes_of(const char* text, size_t count) { return {text, count}; }
 
-const std::vector<MalformedRow> kRows = {
-    {"weights are empty", kFolder, cut(0), KLENS_IO, {"model.safetensors: ", "empty", kAgain}},
+const std::vector<MalformedRow> kSafetensorsRows = {
+    {"weights are empty",
+     kFolder,
+     cut(0),
+     KLENS_IO,
+     {"model.safetensors: ", "empty", kSafetensorsCure}},
     broken("weights cut to 1 byte", cut(1), "too short"),
     broken("weights cut to 7 bytes", cut(7), "too short"),
     broken("weights cut behind the size", cut(8), "its header should have"),
@@ -208,6 +212,6 @@ const std::vector<MalformedRow> kRows = {
 
 }  // namespace
 
-std::span<const MalformedRow> malformed_safetensors() { return kRows; }
+std::span<const MalformedRow> malformed_safetensors() { return kSafetensorsRows; }
 
 }  // namespace klens::testing

@@ -32,7 +32,7 @@ bool is_inside(std::span<const std::byte> part, std::span<const std::byte> whole
   return part.data() >= whole.data() && part.data() + part.size() <= whole.data() + whole.size();
 }
 
-PytorchFile parse(const std::string& bytes) {
+PytorchFile parse_pytorch(const std::string& bytes) {
   return PytorchFile::parse(std::as_bytes(std::span(bytes)), "test");
 }
 
@@ -101,7 +101,7 @@ TEST_CASE("archives of every sound form are read", "[pytorch]") {
                   {.name = "x y/data/", .contents = ""},
                   {.name = "x y/data/0", .contents = "12345678", .in_64 = entry_64}},
                  {.in_64 = end_64, .comment = comment});
-  const PytorchFile file = parse(bytes);
+  const PytorchFile file = parse_pytorch(bytes);
   REQUIRE(file.tensors().size() == 1);
   const TensorView& view = file.tensors().at("a");
   CHECK(view.shape == std::vector<int64_t>{2});
@@ -114,7 +114,7 @@ TEST_CASE("every truncation of PyTorch's files is refused", "[pytorch]") {
   for (size_t length = 0; length < bytes.size(); ++length) {
     CAPTURE(name, length);
     try {
-      parse(bytes.substr(0, length));
+      parse_pytorch(bytes.substr(0, length));
       FAIL_CHECK("was read");
     } catch (const Error& error) {
       CHECK(error.kind() == ErrorKind::kBadFile);
@@ -131,7 +131,7 @@ TEST_CASE("a bit flipped in PyTorch's files does no harm", "[pytorch]") {
     std::string bytes = sound;
     bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << bit % 8));
     try {
-      const PytorchFile file = parse(bytes);
+      const PytorchFile file = parse_pytorch(bytes);
       for (const auto& [tensor, view] : file.tensors())
         if (view.bytes.size() != static_cast<size_t>(view.elements()) * dtype_bytes(view.dtype))
           FAIL_CHECK("bit " << bit << ": " << tensor);

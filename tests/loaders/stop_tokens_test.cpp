@@ -22,7 +22,7 @@ using namespace klens::testing;
 using nlohmann::json;
 
 // "ID TEXT < FROM" for each.
-std::vector<std::string> shown(const std::vector<StopToken>& tokens) {
+std::vector<std::string> shown_tokens(const std::vector<StopToken>& tokens) {
   std::vector<std::string> lines;
   for (const StopToken& token : tokens)
     lines.push_back(std::to_string(token.id) + " " + token.text + " < " + token.from);
@@ -34,10 +34,11 @@ using Lines = std::vector<std::string>;
 Lines found(const ModelTexts& texts) {
   const Config generation(texts.generation_config.empty() ? "{}" : texts.generation_config,
                           "generation_config.json");
-  return shown(find_stop_tokens(texts, Config(texts.config, "config.json"), generation, "model"));
+  return shown_tokens(
+      find_stop_tokens(texts, Config(texts.config, "config.json"), generation, "model"));
 }
 
-constexpr const char* kTokenizer = R"({"added_tokens":[
+constexpr const char* kNamedTokens = R"({"added_tokens":[
     {"id":7,"content":"<|im_end|>","special":true},
     {"id":8,"content":"<|eot_id|>","special":false},
     {"id":9,"content":"<end_of_turn>","special":true},
@@ -62,7 +63,7 @@ TEST_CASE("stop tokens are the union of configs, tokenizer_config and chat templ
   ModelTexts texts;
   texts.config = R"({"eos_token_id":[3,4]})";
   texts.generation_config = R"({"eos_token_id":4})";
-  texts.tokenizer = kTokenizer;
+  texts.tokenizer = kNamedTokens;
   CHECK(found(texts) == Lines{"4  < generation_config.json, config.json", "3  < config.json"});
   texts.config = "{}";
   texts.generation_config = R"({"eos_token_id":null})";
@@ -153,9 +154,9 @@ TEST_CASE(
   REQUIRE(neox.token_id("<|endoftext|>") == 367);
   const std::string line = "367 <|endoftext|> < tokenizer_config.json";
   const Checkpoint source = open_checkpoint(model, false);
-  CHECK(shown(source.stop_tokens) == Lines{line});
+  CHECK(shown_tokens(source.stop_tokens) == Lines{line});
   const std::string path = write_klens(source, folder / "model.klens");
-  CHECK(shown(open_checkpoint(path, true).stop_tokens) == Lines{line});
+  CHECK(shown_tokens(open_checkpoint(path, true).stop_tokens) == Lines{line});
   char* report = nullptr;
   REQUIRE(klens_inspect(path.c_str(), 0, &report, nullptr) == KLENS_OK);
   CHECK(json::parse(report)["stop_tokens"] ==
@@ -176,13 +177,13 @@ TEST_CASE("a GGUF's keys name its ends, and its template others; its .klens keep
   const Lines expected = {"3 <end> < tokenizer.ggml.eos_token_id, tokenizer.ggml.eom_token_id",
                           "2 ab < tokenizer.ggml.eot_token_id", "0 <|im_end|> < chat template"};
   const Checkpoint source = open_checkpoint(folder / "model.gguf", false);
-  CHECK(shown(source.stop_tokens) == expected);
+  CHECK(shown_tokens(source.stop_tokens) == expected);
   const std::string path = write_klens(source, folder / "model.klens");
-  CHECK(shown(open_checkpoint(path, true).stop_tokens) == expected);
+  CHECK(shown_tokens(open_checkpoint(path, true).stop_tokens) == expected);
 
   // A file of 1.0 has no such list: its texts say it.
   header(R"({"__metadata__":{"klens.stop_tokens":null}})")(path);
-  CHECK(shown(open_checkpoint(path, true).stop_tokens) ==
+  CHECK(shown_tokens(open_checkpoint(path, true).stop_tokens) ==
         Lines{"3 <end> < generation_config.json, config.json, tokenizer_config.json",
               "2 ab < generation_config.json", "0 <|im_end|> < chat template"});
   for (const char* bad : {"{}", "[1]", R"([{"id":-1}])", R"([{"text":"a"}])"}) {

@@ -64,7 +64,7 @@ json small() {
 
 Tokenizer make(const json& j) { return Tokenizer::from_json(j.dump(), "test.json"); }
 
-void check_refused(const json& j, const std::string& word) {
+void check_refused_json(const json& j, const std::string& word) {
   INFO(j.dump().substr(0, 500));
   try {
     make(j);
@@ -194,35 +194,35 @@ TEST_CASE("what is unknown or wrong is refused by name", "[tokenizer]") {
     return j;
   };
   const auto type = [](const char* name) { return json{{"type", name}}; };
-  check_refused(with("/normalizer", type("Precompiled")), "Precompiled");
-  check_refused(with("/normalizer", type("BertNormalizer")), "BertNormalizer");
-  check_refused(with("/pre_tokenizer", type("UnicodeScripts")), "UnicodeScripts");
-  check_refused(with("/post_processor", type("Other")), "Other");
-  check_refused(with("/decoder", type("CTC")), "CTC");
-  check_refused(with("/model/type", "Unigram"), "Unigram");
-  check_refused(with("/model/dropout", 0.1), "dropout");
-  check_refused(with("/model/secret", 1), "secret");
-  check_refused(with("/extra", 1), "extra");
-  check_refused(with("/version", "2.0"), "version");
-  check_refused(with("/normalizer", json{{"type", "NFC"}, {"x", 1}}), "\"x\"");
-  check_refused(with("/model/vocab/c", 2), "same id 2");
-  check_refused(with("/model/vocab/c", -1), "\"c\"");
-  check_refused(with("/model/vocab/c", 10'000'001), "\"c\"");
-  check_refused(with("/model/vocab/c", 1.5), "\"c\"");
-  check_refused(with("/model/vocab/c", 18446744073709551615u), "\"c\"");
-  check_refused(with("/model/vocab", json::array()), "vocab");
-  check_refused(with("/model/merges", json{"a z"}), "\"z\"");
-  check_refused(with("/model/merges", json{"b a"}), "\"ba\"");
-  check_refused(with("/model/merges", json{"a b c"}), "merge");
-  check_refused(with("/model/merges", json{{"a"}}), "merge");
-  check_refused(with("/model/merges", "a b"), "merges");
-  check_refused(with("/added_tokens", json{{{"id", -1}, {"content", "x"}}}), "\"x\"");
-  check_refused(with("/added_tokens", json{{{"id", 5}}}), "content");
-  check_refused(
+  check_refused_json(with("/normalizer", type("Precompiled")), "Precompiled");
+  check_refused_json(with("/normalizer", type("BertNormalizer")), "BertNormalizer");
+  check_refused_json(with("/pre_tokenizer", type("UnicodeScripts")), "UnicodeScripts");
+  check_refused_json(with("/post_processor", type("Other")), "Other");
+  check_refused_json(with("/decoder", type("CTC")), "CTC");
+  check_refused_json(with("/model/type", "Unigram"), "Unigram");
+  check_refused_json(with("/model/dropout", 0.1), "dropout");
+  check_refused_json(with("/model/secret", 1), "secret");
+  check_refused_json(with("/extra", 1), "extra");
+  check_refused_json(with("/version", "2.0"), "version");
+  check_refused_json(with("/normalizer", json{{"type", "NFC"}, {"x", 1}}), "\"x\"");
+  check_refused_json(with("/model/vocab/c", 2), "same id 2");
+  check_refused_json(with("/model/vocab/c", -1), "\"c\"");
+  check_refused_json(with("/model/vocab/c", 10'000'001), "\"c\"");
+  check_refused_json(with("/model/vocab/c", 1.5), "\"c\"");
+  check_refused_json(with("/model/vocab/c", 18446744073709551615u), "\"c\"");
+  check_refused_json(with("/model/vocab", json::array()), "vocab");
+  check_refused_json(with("/model/merges", json{"a z"}), "\"z\"");
+  check_refused_json(with("/model/merges", json{"b a"}), "\"ba\"");
+  check_refused_json(with("/model/merges", json{"a b c"}), "merge");
+  check_refused_json(with("/model/merges", json{{"a"}}), "merge");
+  check_refused_json(with("/model/merges", "a b"), "merges");
+  check_refused_json(with("/added_tokens", json{{{"id", -1}, {"content", "x"}}}), "\"x\"");
+  check_refused_json(with("/added_tokens", json{{{"id", 5}}}), "content");
+  check_refused_json(
       with("/added_tokens", json{{{"id", 5}, {"content", "x"}}, {{"id", 5}, {"content", "y"}}}),
       "same id 5");
-  check_refused(with("/added_tokens", json{{{"id", 5}, {"content", std::string(2000, 'x')}}}),
-                "1024");
+  check_refused_json(with("/added_tokens", json{{{"id", 5}, {"content", std::string(2000, 'x')}}}),
+                     "1024");
   const auto split = [&](const char* pattern) {
     return with("/pre_tokenizer", {{"type", "Split"},
                                    {"pattern", {{"Regex", pattern}}},
@@ -231,12 +231,12 @@ TEST_CASE("what is unknown or wrong is refused by name", "[tokenizer]") {
   };
   for (const char* pattern : {"(", "a)", "[a", "*a", "(?x)a", "\\X", "\\K", "(?~a)", "\\p{Nope}",
                               "[b-a]", "\\xff", "(?<=a*)b", "\\q", "[\\d-z]"})
-    check_refused(split(pattern), "pattern");
-  check_refused(with("/pre_tokenizer", {{"type", "Punctuation"}, {"behavior", "Sometimes"}}),
-                "Sometimes");
-  check_refused(with("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "ab"}}),
-                "replacement");
-  check_refused(
+    check_refused_json(split(pattern), "pattern");
+  check_refused_json(with("/pre_tokenizer", {{"type", "Punctuation"}, {"behavior", "Sometimes"}}),
+                     "Sometimes");
+  check_refused_json(with("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "ab"}}),
+                     "replacement");
+  check_refused_json(
       with("/post_processor", {{"type", "TemplateProcessing"},
                                {"single", json::array({{{"SpecialToken", {{"id", "q"}}}}})},
                                {"special_tokens", json::object()}}),

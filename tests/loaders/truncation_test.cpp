@@ -27,7 +27,7 @@ size_t header_end(const std::string& bytes) {
 }
 
 // An error of the file, in one line.
-void check_refused(const Outcome& outcome) {
+void check_refused_outcome(const Outcome& outcome) {
   if (outcome.status != KLENS_IO && outcome.status != KLENS_BAD_FILE) {
     CAPTURE(outcome.message);
     FAIL_CHECK("status " << outcome.status);
@@ -43,7 +43,7 @@ void check_truncations(const std::string& bytes, const std::string& file,
     CAPTURE(length);
     std::filesystem::remove(file);  // a fresh file, so that no page holds what was cut off
     write_bytes(file, std::string_view(bytes).substr(0, length));
-    check_refused(open_model(model, false));
+    check_refused_outcome(open_model(model, false));
   }
 }
 

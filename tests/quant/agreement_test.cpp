@@ -6,7 +6,7 @@
 namespace klens {
 namespace {
 
-Candidate candidate(const char* format, int64_t bytes, double kl, double sqnr) {
+Candidate agreement_candidate(const char* format, int64_t bytes, double kl, double sqnr) {
   Candidate c;
   c.choice.format = format;
   c.bytes = bytes;
@@ -16,14 +16,15 @@ Candidate candidate(const char* format, int64_t bytes, double kl, double sqnr) {
 }
 
 // Units with a smaller candidate that was not measured.
-Profile profile_of(const std::vector<std::pair<double, double>>& kl_and_sqnr) {
+Profile ranked_profile(const std::vector<std::pair<double, double>>& kl_and_sqnr) {
   Profile profile;
   for (const auto& [kl, sqnr] : kl_and_sqnr) {
     Unit unit;
     unit.name = "u" + std::to_string(profile.units.size());
-    Candidate guessed = candidate("int4g128", 10, 100 - kl, 0);
+    Candidate guessed = agreement_candidate("int4g128", 10, 100 - kl, 0);
     guessed.predicted = true;
-    unit.candidates = {candidate("fp16", 100, 0, 999), candidate("int4g64", 20, kl, sqnr), guessed};
+    unit.candidates = {agreement_candidate("fp16", 100, 0, 999),
+                       agreement_candidate("int4g64", 20, kl, sqnr), guessed};
     unit.weights[kKurtosis] = 3;
     profile.units.push_back(unit);
   }
@@ -33,7 +34,7 @@ Profile profile_of(const std::vector<std::pair<double, double>>& kl_and_sqnr) {
 }  // namespace
 
 TEST_CASE("units are ranked by the smallest candidate that was measured", "[agreement]") {
-  const Profile profile = profile_of({{1, 30}});
+  const Profile profile = ranked_profile({{1, 30}});
   CHECK(ranked_candidate(profile.units[0]) == &profile.units[0].candidates[1]);
   Unit unit = profile.units[0];
   for (Candidate& c : unit.candidates) c.predicted = true;
@@ -44,7 +45,7 @@ TEST_CASE("units are ranked by the smallest candidate that was measured", "[agre
 }
 
 TEST_CASE("agreement turns signs, so that worse is more", "[agreement]") {
-  const RankAgreement agreement = rank_agreement(profile_of({{1, 30}, {2, 20}, {3, 10}}));
+  const RankAgreement agreement = rank_agreement(ranked_profile({{1, 30}, {2, 20}, {3, 10}}));
   REQUIRE(agreement.metrics == std::vector<const Metric*>{&kKl, &kSqnrDb, &kKurtosis});
   CHECK(agreement.units == 3);
   CHECK(agreement.tau[0][0] == 1.0);
@@ -54,7 +55,7 @@ TEST_CASE("agreement turns signs, so that worse is more", "[agreement]") {
 }
 
 TEST_CASE("what a unit lacks, or what is not finite, is left out", "[agreement]") {
-  Profile profile = profile_of({{1, 30}, {2, 20}, {3, 10}, {4, 40}});
+  Profile profile = ranked_profile({{1, 30}, {2, 20}, {3, 10}, {4, 40}});
   profile.units[3].candidates[1].others[kSqnrDb].reset();
   CHECK(rank_agreement(profile).tau[0][1] == 1.0);
   profile.units[3].candidates[1].kl = std::nan("");

@@ -9,31 +9,31 @@
 namespace klens {
 namespace {
 
-constexpr int64_t kRows = 19, kCols = 136;  // neither whole tiles nor whole groups
+constexpr int64_t kHqqRows = 19, kHqqCols = 136;  // neither whole tiles nor whole groups
 
 // With heavy tails, as weights have.
-std::vector<float> weights() {
+std::vector<float> heavy_weights() {
   std::mt19937 rng(8);
   std::student_t_distribution<float> distribution(3);
-  std::vector<float> w(static_cast<size_t>(kRows * kCols));
+  std::vector<float> w(static_cast<size_t>(kHqqRows * kHqqCols));
   for (float& x : w) x = 0.02f * distribution(rng);
-  for (size_t c = 0; c < kCols; ++c) w[5 * kCols + c] = 0.25f;  // a row of one number
+  for (size_t c = 0; c < kHqqCols; ++c) w[5 * kHqqCols + c] = 0.25f;  // a row of one number
   return w;
 }
 
-WeightView view_of(const std::vector<float>& w) {
-  return {.layout = Layout::kRowsF32, .rows = kRows, .cols = kCols, .data = w.data()};
+WeightView hqq_view(const std::vector<float>& w) {
+  return {.layout = Layout::kRowsF32, .rows = kHqqRows, .cols = kHqqCols, .data = w.data()};
 }
 
 // sum |w - w'|^0.7: what HQQ makes small.
-double error_of(const PackedWeight& p, const std::vector<float>& w) {
-  std::vector<float> row(kCols);
+double hqq_error(const PackedWeight& p, const std::vector<float>& w) {
+  std::vector<float> row(kHqqCols);
   double error = 0;
-  for (int64_t r = 0; r < kRows; ++r) {
+  for (int64_t r = 0; r < kHqqRows; ++r) {
     expand_row(p.view(), r, row.data());
-    for (int64_t c = 0; c < kCols; ++c)
+    for (int64_t c = 0; c < kHqqCols; ++c)
       error += std::pow(
-          std::fabs(double{row[static_cast<size_t>(c)]} - w[static_cast<size_t>(r * kCols + c)]),
+          std::fabs(double{row[static_cast<size_t>(c)]} - w[static_cast<size_t>(r * kHqqCols + c)]),
           0.7);
   }
   return error;
@@ -42,21 +42,21 @@ double error_of(const PackedWeight& p, const std::vector<float>& w) {
 }  // namespace
 
 TEST_CASE("hqq's minima leave less of its norm than rounding to nearest does", "[hqq]") {
-  const std::vector<float> w = weights();
+  const std::vector<float> w = heavy_weights();
   for (const Format& format : kFormats) {
     if (!format.minimum) continue;
     CAPTURE(format.name);
-    const double rounded = error_of(quantize_rtn(format, view_of(w), {}), w);
-    CHECK(error_of(quantize_hqq(format, view_of(w), {}), w) < 0.99 * rounded);
+    const double rounded = hqq_error(quantize_rtn(format, hqq_view(w), {}), w);
+    CHECK(hqq_error(quantize_hqq(format, hqq_view(w), {}), w) < 0.99 * rounded);
   }
 }
 
 TEST_CASE("hqq rounds formats without minima to nearest", "[hqq]") {
-  const std::vector<float> w = weights();
+  const std::vector<float> w = heavy_weights();
   for (const Format& format : kFormats) {
     if (format.minimum) continue;
-    const PackedWeight a = quantize_hqq(format, view_of(w), {}),
-                       b = quantize_rtn(format, view_of(w), {});
+    const PackedWeight a = quantize_hqq(format, hqq_view(w), {}),
+                       b = quantize_rtn(format, hqq_view(w), {});
     CAPTURE(format.name);
     CHECK(a.qweight.size() == b.qweight.size());
     CHECK(std::equal(a.qweight.data(), a.qweight.data() + a.qweight.size(), b.qweight.data()));

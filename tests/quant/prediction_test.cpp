@@ -10,7 +10,7 @@ namespace {
 
 constexpr double kActivations = 3e-4, kSlope = 0.07;
 
-Candidate candidate(const char* format, double error, int activation_bits = 8) {
+Candidate prediction_candidate(const char* format, double error, int activation_bits = 8) {
   Candidate c;
   c.choice = {format, "gptq", activation_bits};
   c.others[kOutputError] = error;
@@ -27,36 +27,36 @@ void measure(Candidate& c, double kl) {
 Unit linear_unit() {
   Unit unit;
   unit.name = "unit";
-  unit.candidates = {candidate("int8g32", 1e-5), candidate("int6g32", 2e-4),
-                     candidate("int4g32", 5e-3), candidate("int3g32", 4e-2),
-                     candidate("int4g32", 5e-3, 16)};
+  unit.candidates = {prediction_candidate("int8g32", 1e-5), prediction_candidate("int6g32", 2e-4),
+                     prediction_candidate("int4g32", 5e-3), prediction_candidate("int3g32", 4e-2),
+                     prediction_candidate("int4g32", 5e-3, 16)};
   return unit;
 }
 
-double kl_of(double error) { return kActivations + kSlope * error; }
+double linear_kl(double error) { return kActivations + kSlope * error; }
 
 }  // namespace
 
 TEST_CASE("two measured candidates tell what activations lose and what weights lose",
           "[prediction]") {
   Unit unit = linear_unit();
-  measure(unit.candidates[0], kl_of(1e-5));
-  measure(unit.candidates[2], kl_of(5e-3));
+  measure(unit.candidates[0], linear_kl(1e-5));
+  measure(unit.candidates[2], linear_kl(5e-3));
   predict_kls(unit);
   CHECK(!unit.candidates[0].predicted);
   CHECK(!unit.candidates[2].predicted);
   for (const size_t i : {size_t{1}, size_t{3}}) {
     const Candidate& c = unit.candidates[i];
     CHECK(c.predicted);
-    CHECK(*c.kl == Approx(kl_of(*c.others[kOutputError])));
+    CHECK(*c.kl == Approx(linear_kl(*c.others[kOutputError])));
     CHECK(*c.kl_stderr == Approx(*c.kl / 10));
     CHECK(c.kl_windows[0] == Approx(0.9 * *c.kl));
   }
   CHECK(*unit.candidates[4].kl == Approx(kSlope * 5e-3));
   // Again, with what is predicted in it: measured ones alone count.
-  measure(unit.candidates[2], 2 * kl_of(5e-3));
+  measure(unit.candidates[2], 2 * linear_kl(5e-3));
   predict_kls(unit);
-  CHECK(*unit.candidates[1].kl > kl_of(2e-4));
+  CHECK(*unit.candidates[1].kl > linear_kl(2e-4));
 }
 
 TEST_CASE("what is compared with a rounded unit is as if compared with the unit itself",
@@ -64,27 +64,27 @@ TEST_CASE("what is compared with a rounded unit is as if compared with the unit 
   constexpr double kReference = 2e-5;
   const Choice rounded_to{"int8g32", "rtn", 16};
   Unit unit = linear_unit();
-  measure(unit.candidates[0], kl_of(1e-5 + kReference));
-  measure(unit.candidates[2], kl_of(5e-3 + kReference));
+  measure(unit.candidates[0], linear_kl(1e-5 + kReference));
+  measure(unit.candidates[2], linear_kl(5e-3 + kReference));
   take_out_reference(unit, rounded_to, kReference);
-  CHECK(*unit.candidates[0].kl == Approx(kl_of(1e-5)).epsilon(1e-9));
-  CHECK(*unit.candidates[2].kl == Approx(kl_of(5e-3)).epsilon(1e-9));
-  CHECK(unit.candidates[2].kl_windows[0] == Approx(0.9 * kl_of(5e-3)).epsilon(1e-9));
-  CHECK(*unit.candidates[2].kl_stderr == Approx(kl_of(5e-3) / 10).epsilon(1e-9));
+  CHECK(*unit.candidates[0].kl == Approx(linear_kl(1e-5)).epsilon(1e-9));
+  CHECK(*unit.candidates[2].kl == Approx(linear_kl(5e-3)).epsilon(1e-9));
+  CHECK(unit.candidates[2].kl_windows[0] == Approx(0.9 * linear_kl(5e-3)).epsilon(1e-9));
+  CHECK(*unit.candidates[2].kl_stderr == Approx(linear_kl(5e-3) / 10).epsilon(1e-9));
   // It is an estimate: never more than half, and nothing where one alone was measured.
   take_out_reference(unit, rounded_to, 1);
-  CHECK(*unit.candidates[0].kl == Approx(0.5 * kl_of(1e-5)).epsilon(1e-9));
+  CHECK(*unit.candidates[0].kl == Approx(0.5 * linear_kl(1e-5)).epsilon(1e-9));
   // The reference itself was measured at what activations lose.
   Unit same = linear_unit();
   same.candidates[0].choice.quantizer = "rtn";
   measure(same.candidates[0], kActivations);
-  measure(same.candidates[2], kl_of(5e-3 + 1e-5));
+  measure(same.candidates[2], linear_kl(5e-3 + 1e-5));
   take_out_reference(same, rounded_to, 1e-5);
-  CHECK(*same.candidates[0].kl == Approx(kl_of(1e-5)).epsilon(1e-3));
+  CHECK(*same.candidates[0].kl == Approx(linear_kl(1e-5)).epsilon(1e-3));
   Unit alone = linear_unit();
-  measure(alone.candidates[2], kl_of(5e-3));
+  measure(alone.candidates[2], linear_kl(5e-3));
   take_out_reference(alone, rounded_to, kReference);
-  CHECK(*alone.candidates[2].kl == kl_of(5e-3));
+  CHECK(*alone.candidates[2].kl == linear_kl(5e-3));
 }
 
 TEST_CASE("one measured candidate gives the others in proportion", "[prediction]") {
@@ -97,14 +97,14 @@ TEST_CASE("one measured candidate gives the others in proportion", "[prediction]
 
 TEST_CASE("a line through three measured candidates goes through all of them", "[prediction]") {
   Unit unit = linear_unit();
-  unit.candidates.push_back(candidate("int2g32", 0.3));
-  unit.candidates.push_back(candidate("int5g32", 1e-3));
-  measure(unit.candidates[0], kl_of(1e-5));
-  measure(unit.candidates[2], kl_of(5e-3));
+  unit.candidates.push_back(prediction_candidate("int2g32", 0.3));
+  unit.candidates.push_back(prediction_candidate("int5g32", 1e-3));
+  measure(unit.candidates[0], linear_kl(1e-5));
+  measure(unit.candidates[2], linear_kl(5e-3));
   measure(unit.candidates[5], 0.2);  // far from proportional
   predict_kls(unit);
-  CHECK(*unit.candidates[6].kl == Approx(kl_of(1e-3)));
-  CHECK(*unit.candidates[3].kl > kl_of(5e-3));
+  CHECK(*unit.candidates[6].kl == Approx(linear_kl(1e-3)));
+  CHECK(*unit.candidates[3].kl > linear_kl(5e-3));
   CHECK(*unit.candidates[3].kl < 0.2);
 }
 
@@ -137,14 +137,14 @@ TEST_CASE("a unit that no token came to loses nothing in any format", "[predicti
 
 TEST_CASE("halves, whose activations are exact, say nothing of those of 8 bits", "[prediction]") {
   Unit unit = linear_unit();
-  unit.candidates.push_back(candidate("fp16", 1e-8));
-  measure(unit.candidates[0], kl_of(1e-5));
-  measure(unit.candidates[2], kl_of(5e-3));
+  unit.candidates.push_back(prediction_candidate("fp16", 1e-8));
+  measure(unit.candidates[0], linear_kl(1e-5));
+  measure(unit.candidates[2], linear_kl(5e-3));
   predict_kls(unit);
   CHECK(*unit.candidates[5].kl == Approx(kSlope * 1e-8));
   measure(unit.candidates[5], 0);
   predict_kls(unit);
-  CHECK(*unit.candidates[1].kl == Approx(kl_of(2e-4)));
+  CHECK(*unit.candidates[1].kl == Approx(linear_kl(2e-4)));
 }
 
 TEST_CASE("the coarsest and the finest candidates are worth measuring", "[prediction]") {

@@ -10,9 +10,9 @@
 namespace klens {
 namespace {
 
-constexpr int64_t kRows = 19, kCols = 136;  // neither whole tiles nor whole groups
+constexpr int64_t kSearchRows = 19, kSearchCols = 136;  // neither whole tiles nor whole groups
 
-std::vector<float> normal(size_t count, uint32_t seed, float width) {
+std::vector<float> normal_values(size_t count, uint32_t seed, float width) {
   std::mt19937 rng(seed);
   std::normal_distribution<float> distribution(0, width);
   std::vector<float> values(count);
@@ -20,33 +20,34 @@ std::vector<float> normal(size_t count, uint32_t seed, float width) {
   return values;
 }
 
-std::vector<float> weights() {
-  std::vector<float> w = normal(kRows * kCols, 5, 0.03f);
-  for (size_t i = 0; i < w.size(); i += 97) w[i] *= 6;          // outliers
-  for (size_t c = 0; c < kCols; ++c) w[3 * kCols + c] += 0.2f;  // a row far from zero
-  for (size_t c = 0; c < kCols; ++c) w[5 * kCols + c] = 0;
+std::vector<float> uneven_weights() {
+  std::vector<float> w = normal_values(kSearchRows * kSearchCols, 5, 0.03f);
+  for (size_t i = 0; i < w.size(); i += 97) w[i] *= 6;                      // outliers
+  for (size_t c = 0; c < kSearchCols; ++c) w[3 * kSearchCols + c] += 0.2f;  // a row far from zero
+  for (size_t c = 0; c < kSearchCols; ++c) w[5 * kSearchCols + c] = 0;
   return w;
 }
 
 std::vector<float> importance() {
-  std::vector<float> h = normal(kCols, 6, 2);
+  std::vector<float> h = normal_values(kSearchCols, 6, 2);
   for (float& x : h) x = std::exp(x);
   h[7] = 0;
   return h;
 }
 
-WeightView view_of(const std::vector<float>& w) {
-  return {.layout = Layout::kRowsF32, .rows = kRows, .cols = kCols, .data = w.data()};
+WeightView search_view(const std::vector<float>& w) {
+  return {.layout = Layout::kRowsF32, .rows = kSearchRows, .cols = kSearchCols, .data = w.data()};
 }
 
-double error_of(const PackedWeight& p, const std::vector<float>& w, const std::vector<float>& h) {
-  std::vector<float> row(kCols);
+double weighted_error(const PackedWeight& p, const std::vector<float>& w,
+                      const std::vector<float>& h) {
+  std::vector<float> row(kSearchCols);
   double error = 0;
-  for (int64_t r = 0; r < kRows; ++r) {
+  for (int64_t r = 0; r < kSearchRows; ++r) {
     expand_row(p.view(), r, row.data());
-    for (int64_t c = 0; c < kCols; ++c) {
+    for (int64_t c = 0; c < kSearchCols; ++c) {
       const auto at = static_cast<size_t>(c);
-      const double d = row[at] - w[static_cast<size_t>(r * kCols) + at];
+      const double d = row[at] - w[static_cast<size_t>(r * kSearchCols) + at];
       error += h[at] * d * d;
     }
   }
@@ -56,22 +57,22 @@ double error_of(const PackedWeight& p, const std::vector<float>& w, const std::v
 }  // namespace
 
 TEST_CASE("a searched grid loses less than a rounded one", "[search]") {
-  const std::vector<float> w = weights(), h = importance(), same(kCols, 1.0f);
+  const std::vector<float> w = uneven_weights(), h = importance(), same(kSearchCols, 1.0f);
   for (const Format& format : kFormats) {
     CAPTURE(format.name);
-    const double rounded = error_of(quantize_rtn(format, view_of(w), {}), w, h);
-    const PackedWeight weighted = quantize_search(format, view_of(w), {h, nullptr});
-    const PackedWeight plain = quantize_search(format, view_of(w), {});
+    const double rounded = weighted_error(quantize_rtn(format, search_view(w), {}), w, h);
+    const PackedWeight weighted = quantize_search(format, search_view(w), {h, nullptr});
+    const PackedWeight plain = quantize_search(format, search_view(w), {});
     if (format.group == 0) {
-      CHECK(error_of(weighted, w, h) == rounded);
+      CHECK(weighted_error(weighted, w, h) == rounded);
       continue;
     }
     // FP16 scales leave a little.
-    CHECK(error_of(weighted, w, h) < 1.01 * rounded);
-    CHECK(error_of(weighted, w, h) < error_of(plain, w, h));
-    CHECK(error_of(plain, w, same) <
-          1.01 * error_of(quantize_rtn(format, view_of(w), {}), w, same));
-    if (format.layout == Layout::kTilesI4) CHECK(error_of(weighted, w, h) < 0.8 * rounded);
+    CHECK(weighted_error(weighted, w, h) < 1.01 * rounded);
+    CHECK(weighted_error(weighted, w, h) < weighted_error(plain, w, h));
+    CHECK(weighted_error(plain, w, same) <
+          1.01 * weighted_error(quantize_rtn(format, search_view(w), {}), w, same));
+    if (format.layout == Layout::kTilesI4) CHECK(weighted_error(weighted, w, h) < 0.8 * rounded);
   }
 }
 
@@ -80,7 +81,7 @@ TEST_CASE("weights on a grid are found again", "[search]") {
   for (const Format& format : kFormats) {
     if (format.group == 0) continue;
     const Levels levels = levels_of(format);
-    std::vector<float> w(kRows * kCols);
+    std::vector<float> w(kSearchRows * kSearchCols);
     for (size_t i = 0; i < w.size(); ++i) {
       const auto span = static_cast<uint32_t>(levels.highest - levels.lowest + 1);
       // All levels occur in every group.
@@ -89,25 +90,26 @@ TEST_CASE("weights on a grid are found again", "[search]") {
              (format.minimum ? -0.5f : 0);
     }
     CAPTURE(format.name);
-    const std::vector<float> same(kCols, 1.0f);
-    CHECK(error_of(quantize_search(format, view_of(w), {}), w, same) < 1e-9);
+    const std::vector<float> same(kSearchCols, 1.0f);
+    CHECK(weighted_error(quantize_search(format, search_view(w), {}), w, same) < 1e-9);
     // With few columns that count, almost: under a thousandth of what rounding to such a grid
     // loses.
     double noise = 0;
-    for (const float h : importance()) noise += h * kRows * 0.0078125 * 0.0078125 / 12;
-    CHECK(error_of(quantize_search(format, view_of(w), {importance(), nullptr}), w, importance()) <
-          1e-3 * noise);
+    for (const float h : importance()) noise += h * kSearchRows * 0.0078125 * 0.0078125 / 12;
+    CHECK(weighted_error(quantize_search(format, search_view(w), {importance(), nullptr}), w,
+                         importance()) < 1e-3 * noise);
   }
 }
 
 TEST_CASE("columns of no importance, or an importance that is no number, do no harm", "[search]") {
-  const std::vector<float> w = weights(), same(kCols, 1.0f);
+  const std::vector<float> w = uneven_weights(), same(kSearchCols, 1.0f);
   for (const Format& format : kFormats) {
     CAPTURE(format.name);
-    const double plain = error_of(quantize_search(format, view_of(w), {}), w, same);
+    const double plain = weighted_error(quantize_search(format, search_view(w), {}), w, same);
     for (const float odd : {0.0f, NAN, INFINITY}) {
-      const std::vector<float> h(kCols, odd);
-      CHECK(error_of(quantize_search(format, view_of(w), {h, nullptr}), w, same) == plain);
+      const std::vector<float> h(kSearchCols, odd);
+      CHECK(weighted_error(quantize_search(format, search_view(w), {h, nullptr}), w, same) ==
+            plain);
     }
   }
 }

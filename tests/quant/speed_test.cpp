@@ -8,7 +8,7 @@
 namespace klens {
 namespace {
 
-Candidate candidate(const char* format, int64_t bytes, double kl, double us) {
+Candidate speed_candidate(const char* format, int64_t bytes, double kl, double us) {
   Candidate c;
   c.choice = {format, "rtn"};
   c.bytes = bytes;
@@ -28,10 +28,10 @@ Profile timed_profile() {
     unit.name = "layers." + std::to_string(u) + ".in_proj";
     unit.kind = "in_proj";
     unit.rows = unit.cols = 64;
-    unit.candidates = {candidate("fp16", 8192, 0, 40 * more),
-                       candidate("int8", 4224, 0.001 * more, 18 * more),
-                       candidate("int6g32", 3328, 0.003 / more, 21 * more),
-                       candidate("int4g32", 2304, 0.02 * more, 9 + u)};
+    unit.candidates = {speed_candidate("fp16", 8192, 0, 40 * more),
+                       speed_candidate("int8", 4224, 0.001 * more, 18 * more),
+                       speed_candidate("int6g32", 3328, 0.003 / more, 21 * more),
+                       speed_candidate("int4g32", 2304, 0.02 * more, 9 + u)};
     profile.units.push_back(unit);
   }
   return profile;

@@ -45,7 +45,7 @@ std::vector<std::string> literals_of(const std::string& code) {
   return literals;
 }
 
-bool is_word(const std::string& text, size_t at, size_t size) {
+bool is_word_at(const std::string& text, size_t at, size_t size) {
   const auto part = [&](size_t i) {
     return i < text.size() && (std::isalnum(static_cast<unsigned char>(text[i])) ||
                                text[i] == '_' || text[i] == '-' || text[i] == '/');
@@ -58,7 +58,7 @@ bool names(const std::string& literal, const std::string& name) {
   if (literal == name) return true;
   if (name.find_first_of("0123456789_-") == std::string::npos) return false;
   for (size_t at = literal.find(name); at != std::string::npos; at = literal.find(name, at + 1))
-    if (is_word(literal, at, name.size())) return true;
+    if (is_word_at(literal, at, name.size())) return true;
   return false;
 }
 
