@@ -112,14 +112,15 @@ void summarise(const Scores& scores, size_t index, int64_t vocab, Candidate& can
 
 void carry_over(const Scores& scores, std::span<const double> shares, size_t index,
                 Candidate& candidate) {
-  double share = 0, count = 0;
+  double share = 0;
+  size_t count = 0;
   for (size_t w = 0; w < scores.windows.size(); ++w) {
     if (scores.windows[w][index].positions == 0) continue;
     share += shares[w];
     ++count;
   }
-  if (!(share > 0) || !candidate.kl) return;
-  const double by = count / share;
+  if (count == scores.windows.size() || !(share > 0) || !candidate.kl) return;
+  const double by = static_cast<double>(count) / share;
   *candidate.kl *= by;
   if (candidate.kl_stderr) *candidate.kl_stderr *= by;
 }

@@ -128,19 +128,22 @@ int64_t seen_windows(const ProfileOptions& options) {
 
 // What a profile holds whatever it is allowed.
 struct Needs {
-  int64_t window, streams, factors, reference, at_work;
-  int64_t fixed() const { return kOwnBytes + window + streams + factors + reference; }
+  int64_t window, factors, reference, at_work;
+  int64_t fixed() const { return kOwnBytes + window + factors + reference; }
 };
 
 Needs needs_of(const Model& model, const ProfileOptions& options, const Probe& probe,
                bool rounded) {
   const int64_t threads = model.options().threads;
   Needs needs{};
-  needs.window = options.ctx * probe.kept + threads * scratch_bytes(model, options.ctx);
   needs.factors = factor_bytes(probe);
-  if (needs.factors > 0)  // residual streams while inputs are summed
-    needs.streams = seen_windows(options) * options.ctx * model.spec().d_model *
-                    static_cast<int64_t>(sizeof(float));
+  // What is kept of a window, or, before, the streams of all while inputs are summed.
+  const int64_t streams = needs.factors == 0
+                              ? 0
+                              : seen_windows(options) * options.ctx * model.spec().d_model *
+                                    static_cast<int64_t>(sizeof(float));
+  needs.window =
+      std::max(options.ctx * probe.kept, streams) + threads * scratch_bytes(model, options.ctx);
   if (rounded) needs.reference = rounded_bytes(model);
   // Each thread has a matrix in hand, or turns sums into a factor, which takes as much again.
   needs.at_work = std::max(threads * largest_unit(model), (threads + 1) * largest_sum(probe));

@@ -24,13 +24,24 @@ struct Measured {
   std::vector<double> windows;
 };
 
+double mean_of_first(const Measured& measured, int64_t windows) {
+  return mean_error(std::span(measured.windows).first(static_cast<size_t>(windows))).mean;
+}
+
 // Whether the plan loses what the units' own KLs promise, on the windows that these are of: nothing
 // is to be learnt from it then.
 bool adds_up(const Measured& measured, int64_t windows) {
   if (!measured.plan.predicted_kl) return false;
-  const auto these = std::span(measured.windows).first(static_cast<size_t>(windows));
-  return std::fabs(mean_error(these).mean - *measured.plan.predicted_kl) <=
+  return std::fabs(mean_of_first(measured, windows) - *measured.plan.predicted_kl) <=
          kAddsUp * *measured.plan.predicted_kl;
+}
+
+// What was promised on the profile's windows, on all that the plan was measured on: those may be
+// harder, for any plan.
+void promise_on_all(Measured& measured, int64_t windows) {
+  const double first = mean_of_first(measured, windows);
+  if (measured.plan.predicted_kl && first > 0 && std::isfinite(first))
+    *measured.plan.predicted_kl *= *measured.plan.measured_kl / first;
 }
 
 // Whether it loses less by more than chance: what helps a few windows may cost on other text.
@@ -215,6 +226,7 @@ Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& req
     ++rounds;
     if (!by_kl && *best.plan.measured_kl > kWorthIt * kl) break;
   }
+  promise_on_all(best, run.profile.windows);
   return {.plan = std::move(best.plan), .rounds = rounds};
 }
 
