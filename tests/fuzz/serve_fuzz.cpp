@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "apps/cli/output.h"
 #include "apps/serve/answer_parser.h"
 #include "apps/serve/chat_prompt.h"
 #include "apps/serve/responses_input.h"
