@@ -44,13 +44,17 @@ const char* quantizer_for(const Format& format, const Quantizer& asked) {
   return (format.group == 0 ? kQuantizers[0] : asked).name;
 }
 
+double error_of_sample(const RowSample& sample, const Choice& choice, const InputStats& inputs) {
+  StoredUnit sampled;
+  sampled.view = sample.view;
+  return output_error(quantise_unit(sampled, choice, inputs), sample.view, inputs);
+}
+
 // A unit's candidates, found from a sample of its outputs.
 class Comparison {
  public:
   Comparison(const StoredUnit& unit, const Quantizer& quantizer, const InputStats& inputs)
-      : unit_(unit), quantizer_(quantizer), inputs_(inputs), sample_(unit.view) {
-    sampled_.view = sample_.view;
-  }
+      : unit_(unit), quantizer_(quantizer), inputs_(inputs), sample_(unit.view) {}
 
   std::vector<Possible> run(const std::vector<const Format*>& formats, const Choice* pinned) {
     for (const Choice& choice : possible_choices(unit_, shortlisted(formats), quantizer_))
@@ -67,8 +71,7 @@ class Comparison {
     if (has_weights_of(unit_, choice)) return 0;
     choice.activation_bits = Choice().activation_bits;
     const auto [found, added] = errors_.try_emplace(choice, 0);
-    if (added)
-      found->second = output_error(quantise_unit(sampled_, choice, inputs_), sample_.view, inputs_);
+    if (added) found->second = error_of_sample(sample_, choice, inputs_);
     return found->second;
   }
 
@@ -91,12 +94,15 @@ class Comparison {
   const Quantizer& quantizer_;
   const InputStats& inputs_;
   RowSample sample_;
-  StoredUnit sampled_;
   std::map<Choice, double> errors_;
   std::vector<Possible> possible_;
 };
 
 }  // namespace
+
+double sampled_error(const StoredUnit& unit, const Choice& choice, const InputStats& inputs) {
+  return error_of_sample(RowSample(unit.view), choice, inputs);
+}
 
 std::vector<Choice> possible_choices(const StoredUnit& unit,
                                      const std::vector<const Format*>& formats,

@@ -20,6 +20,9 @@ struct Possible {
   double output_error = 0;
 };
 
+// What a sample of the unit's outputs loses by the weights of a choice.
+double sampled_error(const StoredUnit& unit, const Choice& choice, const InputStats& inputs);
+
 // Every one of the formats, each with 8 and, on the integer path, 16 bits of activations, and what
 // the unit is already, if that is in one of the formats.
 std::vector<Choice> possible_choices(const StoredUnit& unit,

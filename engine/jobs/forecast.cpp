@@ -246,7 +246,11 @@ class Seconds {
         options_.measured == 0 ? all : std::min(all, static_cast<double>(options_.measured));
     const double runs = options_.measured == 0 || measured < 2 ? measured : measured - 0.75;
     double cost = 0;
-    for (size_t u = 0; u < model_.units().size(); ++u) cost += suffix_cost(model_, u);
+    const double mean = mean_weights(model_);
+    for (size_t u = 0; u < model_.units().size(); ++u) {
+      const size_t every = options_.likely == 0 ? 1 : sparing(weights_of(model_.units()[u]), mean);
+      cost += suffix_cost(model_, u) / static_cast<double>(every);
+    }
     return windows() * pass(2) + measured * quantise_all() +
            of(cost * runs * windows() * static_cast<double>(options_.ctx) *
               (rounded ? kRoundedSuffix : 1));

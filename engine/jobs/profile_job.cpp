@@ -11,7 +11,6 @@
 #include "engine/jobs/shared_runner.h"
 #include "engine/jobs/stages.h"
 #include "loaders/klens_file.h"
-#include "quant/output_error.h"
 #include "quant/planner.h"
 #include "quant/prediction.h"
 
@@ -126,8 +125,7 @@ Reference reference_of(const Model& model, const std::string& suffix, const Quan
     const StoredUnit& unit = model.checkpoint().units.at(model.units()[u].name);
     auto packed = std::make_unique<PackedUnit>(
         PackedUnit{quantise_unit(unit, choice), choice.activation_bits});
-    reference.errors.push_back(
-        output_error(packed->weight, unit.view, inputs.of(u, quantizer.sees)));
+    reference.errors.push_back(sampled_error(unit, choice, inputs.of(u, quantizer.sees)));
     reference.units.push_back(std::move(packed));
     progress.step();
   }
@@ -144,14 +142,6 @@ const Quantizer& parse_quantizer(const std::string& name) {
 // What loses least is measured less often than what loses most: that only tells what activations
 // lose, which is a small part of most plans.
 constexpr size_t kFinestEvery = 4;
-
-// Where plans balance, a matrix of w weights loses in proportion to w, so that a plan's error is
-// least for the time if each is measured on windows in proportion to the root of w (Neyman's
-// allocation). One in so many; of a matrix as large as the mean, and of larger ones, all.
-size_t sparing(double weights, double mean) {
-  const double every = std::sqrt(mean / weights);
-  return every < 1.5 ? 1 : every < 3 ? 2 : kFinestEvery;
-}
 
 // errors: of the unit's candidates that can be measured, else 0. It is measured on one window of
 // `every`.
@@ -190,9 +180,7 @@ Prepared prepare(const Model& model, const std::vector<std::vector<Possible>>& p
   profile.header_bytes = static_cast<int64_t>(klens_header_bytes(
                              checkpoint, {.plan = longest_plan(model), .provenance = {}})) +
                          provenance;
-  double mean = 0;
-  for (const LinearSpec& spec : model.units())
-    mean += static_cast<double>(spec.rows * spec.cols) / static_cast<double>(model.units().size());
+  const double mean = mean_weights(model);
   for (size_t u = 0; u < model.units().size(); ++u) {
     const LinearSpec& spec = model.units()[u];
     Unit unit{.name = spec.name,
@@ -382,6 +370,21 @@ std::vector<const Format*> parse_formats(const std::string& list) {
   std::erase(formats, &kBaseFormat);
   formats.insert(formats.begin(), &kBaseFormat);
   return formats;
+}
+
+double mean_weights(const Model& model) {
+  double weights = 0;
+  for (const LinearSpec& unit : model.units())
+    weights += static_cast<double>(unit.rows * unit.cols);
+  return weights / static_cast<double>(model.units().size());
+}
+
+// Where plans balance, a matrix of w weights loses in proportion to w, so that a plan's error is
+// least for the time if each is measured on windows in proportion to the root of w (Neyman's
+// allocation). One in so many; of a matrix as large as the mean, and of larger ones, all.
+size_t sparing(double weights, double mean) {
+  const double every = std::sqrt(mean / weights);
+  return every < 1.5 ? 1 : every < 3 ? 2 : kFinestEvery;
 }
 
 Profile unmeasured_profile(const Model& model, const std::vector<const Format*>& formats,

@@ -75,6 +75,12 @@ struct SoFar {
 using Judge = std::function<Verdict(const SoFar&)>;
 inline Verdict go_on(const SoFar&) { return {}; }  // to the last
 
+// One window in so many is enough for a unit of so many weights, next to the mean of the model's
+// units, where no more than a plan is wanted.
+size_t sparing(double weights, double mean);
+// Weights of a model's units, on average.
+double mean_weights(const Model& model);
+
 // Measures every unit in every format: quant/profiler over a StudentRunner. tokenizer may be null
 // where there is no text. What the journal has is not measured again. Where it is several ranks'
 // they share out what they sample and measure, and all return the same profile, that of one alone.

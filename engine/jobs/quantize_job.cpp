@@ -208,7 +208,7 @@ std::string metrics_for(const PlanMethod& method) {
 }
 
 // After so many, plans seldom change.
-constexpr int64_t kLikelyWindows = 8;
+constexpr int64_t kLikelyWindows = 6;
 
 Made measured_plan(const Model& model, const Tokenizer* tokenizer, const QuantizeOptions& options,
                    Progress& progress, Journal& journal) {

@@ -283,6 +283,34 @@ TEST_CASE("what is finished when a run ends is not measured again, to the last s
   CHECK_THROWS_WITH(profile_text(*model, options), Catch::Contains("is damaged; remove it"));
 }
 
+TEST_CASE("small matrices are measured on fewer windows where no more than a plan is wanted",
+          "[profile]") {
+  CHECK(sparing(100, 100) == 1);
+  CHECK(sparing(1e9, 100) == 1);
+  CHECK(sparing(25, 100) == 2);
+  CHECK(sparing(1, 100) == 4);
+  const auto model = open_model(data_path("goldens/mamba"));
+  const double mean = mean_weights(*model);
+  ProfileOptions options = small_profile();
+  for (const int64_t likely : {0, 2}) {
+    CAPTURE(likely);
+    options.likely = likely;
+    Progress progress(nullptr);
+    const ProfileRun run = run_profile(*model, nullptr, options, progress, go_on);
+    size_t spared = 0;
+    for (const Student& student : run.students) {
+      if (student.like) continue;
+      const LinearSpec& unit = model->units()[student.unit];
+      const auto weights = static_cast<double>(unit.rows * unit.cols);
+      CHECK(student.every == (likely == 0 ? 1 : sparing(weights, mean)));
+      spared += student.every > 1;
+    }
+    CHECK((spared > 0) == (likely != 0));
+    for (const Unit& unit : run.profile.units)
+      for (const Candidate& candidate : unit.candidates) CHECK(candidate.kl.has_value());
+  }
+}
+
 TEST_CASE("scores keep the largest KLs that they are asked for", "[profile]") {
   const auto model = open_model(data_path("goldens/mamba"));
   StudentRunner runner(*model, nullptr, kAlike);
