@@ -5,6 +5,7 @@
 #include "apps/cli/command.h"
 #include "apps/cli/common.h"
 #include "apps/cli/error.h"
+#include "apps/cli/fields.h"
 #include "apps/cli/files.h"
 #include "apps/cli/output.h"
 #include "apps/plan_view.h"
@@ -16,21 +17,16 @@ using nlohmann::ordered_json;
 
 constexpr size_t kMostTableRows = 48;  // a screen or two; `klens inspect` lists all
 
-double number_or_zero(const ordered_json& json, const char* key) {
-  const auto it = json.find(key);
-  return it != json.end() && it->is_number() ? it->get<double>() : 0;
-}
-
 // What ending the profile early saved, and what it risks.
 void print_race(const ordered_json& race) {
   if (!race.contains("seconds_saved")) return;
   const std::string windows =
       number_or_dash(race, "windows", "%.0f") + " of " + number_or_dash(race, "of", "%.0f");
-  const std::string saved = human_seconds(number_or_zero(race, "seconds_saved"));
+  const std::string saved = human_seconds(number_at(race, "seconds_saved").value_or(0));
   print(formatted(
       "  %-12s %12s %12s   %.0f %% of the work; plans from half lose %.1f %% more; %s saved\n",
-      "windows", "", windows.c_str(), 100 * number_or_zero(race, "share"),
-      100 * number_or_zero(race, "regret"), saved.c_str()));
+      "windows", "", windows.c_str(), 100 * number_at(race, "share").value_or(0),
+      100 * number_at(race, "regret").value_or(0), saved.c_str()));
 }
 
 // Before and after, side by side.
@@ -42,16 +38,16 @@ void print_summary(const ordered_json& before, const ordered_json& report) {
   };
   const Style style = output_style();
   print(style.bold(formatted("  %-12s %12s %12s", "", "before", "after")) + "\n");
-  const double size_before = number_or_zero(before, "file_bytes"),
-               size_after = number_or_zero(report, "bytes");
+  const double size_before = number_at(before, "file_bytes").value_or(0),
+               size_after = number_at(report, "bytes").value_or(0);
   line("size", human_bytes(size_before), human_bytes(size_after),
        size_after <= 0 || size_before <= 0 ? ""
        : size_after <= size_before ? formatted("%.2f times smaller", size_before / size_after)
                                    : formatted("%.2f times larger", size_after / size_before));
   line("bits/weight", number_or_dash(before, "bpw", "%.3f"), number_or_dash(report, "bpw", "%.3f"),
        "");
-  const double ppl_before = number_or_zero(report, "ppl_before"),
-               ppl_after = number_or_zero(report, "ppl_after");
+  const double ppl_before = number_at(report, "ppl_before").value_or(0),
+               ppl_after = number_at(report, "ppl_after").value_or(0);
   const std::string evaluation = report.value("evaluation", "");
   if (report.contains("kl")) {
     line(
@@ -89,7 +85,7 @@ void print_quantize_report(const ordered_json& before, const ordered_json& repor
   print("\n" + format_table(rows, style));
   print("\n" + block_map(format_cells(rows), style) + "\n");
   print_summary(before, report);
-  print("\n" + report_line("time", human_seconds(number_or_zero(report, "seconds"))));
+  print("\n" + report_line("time", human_seconds(number_at(report, "seconds").value_or(0))));
   print(report_line("written", output.empty() ? "nothing (dry run)" : output));
 }
 

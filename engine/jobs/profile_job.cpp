@@ -459,6 +459,7 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
   SharedRunner shared(runner, journal, kept);
   const auto after_window = [&] {
     course.end_window(scores);
+    if (!judge) return true;
     SoFar found = so_far(scores, prepared, model.spec().vocab, metrics);
     found.share = course.share();
     const Verdict verdict = judge(found);

@@ -12,17 +12,29 @@ namespace {
 
 int64_t product_bytes(int64_t cols) { return cols * cols * static_cast<int64_t>(sizeof(float)); }
 
-// One pass over a window from a fresh state; the head only looks.
+// Takes a window's stream from place to place: these are blocks and, after the last, the head,
+// which only looks. From the first on it is made of the ids.
+void walk(const Model& model, std::span<const int32_t> ids, const Rows& x, int64_t first,
+          int64_t end, const std::vector<Weight>& weights, Lane& lane) {
+  const Lane::Frame frame(lane);
+  SequenceState state = model.transient_state();
+  const Sequence sequence{
+      .state = &state, .row = 0, .tokens = x.count(), .position = 0, .horizon = x.count()};
+  const int64_t blocks = model.blocks();
+  PassRequest request{.ids = ids, .sequences = {&sequence, 1}, .weights = weights};
+  request.first_block = first;
+  if (end < blocks) request.end_block = end;
+  if (first < std::min(end, blocks)) model.run(request, x, lane);
+  const int64_t prefix = model.prefix_rows();
+  if (end > blocks) model.look_at_head(x.rows(prefix, x.count() - prefix), weights, lane);
+}
+
+// Through all places.
 void observe(const Model& model, std::span<const int32_t> ids, const std::vector<Weight>& weights,
              Lane& lane) {
   const Lane::Frame frame(lane);
-  const int64_t tokens = static_cast<int64_t>(ids.size()), rows = model.prefix_rows() + tokens;
-  SequenceState state = model.transient_state();
-  const Sequence sequence{
-      .state = &state, .row = 0, .tokens = rows, .position = 0, .horizon = rows};
-  const Rows x = lane.take(rows, model.spec().d_model);
-  model.run({.ids = ids, .sequences = {&sequence, 1}, .weights = weights}, x, lane);
-  model.look_at_head(x.rows(model.prefix_rows(), tokens), weights, lane);
+  const int64_t rows = model.prefix_rows() + static_cast<int64_t>(ids.size());
+  walk(model, ids, lane.take(rows, model.spec().d_model), 0, model.blocks() + 1, weights, lane);
 }
 
 void observe_all(const Model& model, std::span<const std::vector<int32_t>> windows,
@@ -110,8 +122,7 @@ Groups groups_of(const std::vector<std::vector<float>>& squares, const Model& mo
   return groups;
 }
 
-// One look at all windows, which sums the products of some groups' inputs. Places are blocks and,
-// after the last, the head.
+// One look at all windows, which sums the products of some groups' inputs.
 struct Stretch {
   Groups groups;
   int64_t first = 0;  // where it begins, for which the windows' streams are there
@@ -157,7 +168,7 @@ class Streams {
   // Brings a window's stream from place to place.
   void bring(size_t window, int64_t first, int64_t next, const std::vector<Weight>& weights,
              Lane& lane) const {
-    run(window, stream(window), first, next, weights, lane);
+    walk(model_, windows_[window], stream(window), first, next, weights, lane);
   }
   // The same, and leaves it where it is.
   void look(size_t window, int64_t first, int64_t end, const std::vector<Weight>& weights,
@@ -165,7 +176,7 @@ class Streams {
     const Lane::Frame frame(lane);
     const Rows stays = stream(window), x = lane.take(stays.count(), stays.width());
     if (first > 0) lane.copy(stays, x);
-    run(window, x, first, end, weights, lane);
+    walk(model_, windows_[window], x, first, end, weights, lane);
   }
 
  private:
@@ -175,21 +186,6 @@ class Streams {
   Rows stream(size_t window) const {
     return {memory_[window].address(), rows(windows_[window]), model_.spec().d_model};
   }
-  void run(size_t window, const Rows& x, int64_t first, int64_t end,
-           const std::vector<Weight>& weights, Lane& lane) const {
-    const Lane::Frame frame(lane);
-    SequenceState state = model_.transient_state();
-    const Sequence sequence{
-        .state = &state, .row = 0, .tokens = x.count(), .position = 0, .horizon = x.count()};
-    const int64_t blocks = model_.blocks();
-    PassRequest request{.ids = windows_[window], .sequences = {&sequence, 1}, .weights = weights};
-    request.first_block = first;
-    if (end < blocks) request.end_block = end;
-    if (first < std::min(end, blocks)) model_.run(request, x, lane);
-    const int64_t prefix = model_.prefix_rows();
-    if (end > blocks) model_.look_at_head(x.rows(prefix, x.count() - prefix), weights, lane);
-  }
-
   const Model& model_;
   const Windows& windows_;
   std::vector<Memory> memory_;
