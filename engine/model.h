@@ -81,7 +81,8 @@ class Model {
   void check_whole(const std::string& what) const;
   KvType kv_type() const { return *options_.kv; }
   const std::vector<Weight>& weights() const { return weights_; }  // by UnitId
-  // Those for prompts of sessions, which nothing is measured by: of a checkpoint that is not
+  // Those for prompts of sessions, and for sums of what matrices are multiplied by, which nothing is
+  // measured by: of a checkpoint that is not
   // quantised, those of 16 bits multiply in BF16 where the device is faster so. The same vector
   // where none do.
   const std::vector<Weight>& prompt_weights() const {

@@ -1,17 +1,15 @@
 #include "quant/input_stats.h"
 
-#include <Eigen/Cholesky>
-#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
 #include "kernels/half.h"
+#include "quant/cholesky.h"
 
 namespace klens {
 namespace {
 
-using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 constexpr float kDamping = 0.01f;
 constexpr float kShrinkage = 0.1f;
 constexpr size_t kLeastGroup = 16;
@@ -55,7 +53,7 @@ std::vector<int32_t> order_of(std::span<const double> matters) {
 }  // namespace
 
 std::shared_ptr<const InputFactor> factor_inputs(std::span<float> h, int64_t cols) {
-  const Eigen::Map<const Matrix> lower(h.data(), cols, cols);
+  const Eigen::Map<const RowMatrix> lower(h.data(), cols, cols);
   std::vector<double> diagonal(static_cast<size_t>(cols));
   double mean = 0;
   for (int64_t i = 0; i < cols; ++i)
@@ -64,7 +62,7 @@ std::shared_ptr<const InputFactor> factor_inputs(std::span<float> h, int64_t col
 
   InputFactor factor{.order = order_of(diagonal), .feedback = {}, .d = {}};
   // Backwards and scaled, so that the lower factor that libraries give is the upper one asked for.
-  Matrix backwards(cols, cols);
+  RowMatrix backwards(cols, cols);
   const auto scale = static_cast<float>(1 / mean);
   for (int64_t i = 0; i < cols; ++i)
     for (int64_t k = i; k < cols; ++k) {
@@ -74,8 +72,7 @@ std::shared_ptr<const InputFactor> factor_inputs(std::span<float> h, int64_t col
           scale * lower(high, low) * (i == k ? 1 : 1 - kShrinkage);
     }
   backwards.diagonal().array() += kDamping;
-  const Eigen::LLT<Eigen::Ref<Matrix>, Eigen::Lower> cholesky(backwards);  // in place
-  if (cholesky.info() != Eigen::Success) return nullptr;
+  if (!cholesky_in_place(backwards)) return nullptr;
   // With L the factor, I + U has L(n-1-k, n-1-i) / L(n-1-i, n-1-i) at (k, i).
   factor.feedback.reserve(static_cast<size_t>(cols * (cols - 1) / 2));
   for (int64_t i = 0; i < cols; ++i) {

@@ -4,9 +4,20 @@
 
 namespace klens {
 
-// What the outputs lose by a matrix's being packed, over what they are: the sum over outputs of
+// What a matrix's outputs lose by ways to pack it, over what they are: the sum over outputs of
 // E[((w - w') x)^2] over that of E[(w x)^2], inputs x being as the stats say; 0 for a matrix of
 // zeros. Inputs that nothing is known of count as independent, and as equally large.
-double output_error(const PackedWeight& packed, const WeightView& source, const InputStats& inputs);
+class OutputError {
+ public:
+  // The matrix, and its inputs, which outlive this.
+  OutputError(const WeightView& source, const InputStats& inputs);
+  double of(const PackedWeight& packed) const;
+
+ private:
+  const InputStats& inputs_;
+  int64_t cols_;
+  std::vector<float> source_;  // [outputs][cols], in the order in which losses are summed
+  double whole_;
+};
 
 }  // namespace klens

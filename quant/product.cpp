@@ -4,15 +4,15 @@
 
 namespace klens {
 
-RowMatrix times_transposed(const RowMatrix& a, int64_t first, const RowMatrix& b) {
+RowMatrix times_transposed(const RowBlock& a, const RowMatrix& b) {
   RowMatrix y(a.rows(), b.rows());
   if (b.cols() == 0) return RowMatrix::Zero(a.rows(), b.rows());
   const WeightView view{
       .layout = Layout::kRowsF32, .rows = b.rows(), .cols = b.cols(), .data = b.data()};
   cpu::best_variant(cpu::linear_f32_variants(), cpu::active())
       .run({.w = view,
-            .x = a.data() + first,
-            .x_stride = a.cols(),
+            .x = a.data(),
+            .x_stride = a.outerStride(),
             .y = y.data(),
             .y_stride = y.cols(),
             .tokens = a.rows(),

@@ -5,6 +5,7 @@
 #include "kernels/cpu/activations/quantize_activations.h"
 #include "kernels/cpu/linear/linear_f32.h"
 #include "kernels/cpu/linear/linear_i8.h"
+#include "kernels/half.h"
 
 namespace klens {
 namespace {
@@ -30,19 +31,35 @@ void over_tiles(int64_t tiles, int64_t cols, int64_t tokens, const Executor& exe
   });
 }
 
-// columns[c][t] = x[t][c] / sqrt(mean square of x[t]), columns [width][tokens].
-void to_columns(const Rows& x, float* columns, const CpuLane& lane) {
+// columns[c][t] = x[t][c] / sqrt(mean square of x[t]), columns [width][tokens], and the same in
+// BF16 if there is room for it. Some tokens at a time, so that whole lines are written.
+void to_columns(const Rows& x, float* columns, uint16_t* bf16, const CpuLane& lane) {
+  constexpr int64_t kAtOnce = 16;
   const int64_t tokens = x.count(), width = x.width();
-  lane.over_rows(tokens, width, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      const float* row = floats(x) + t * x.stride();
-      double squares = 0;
-      for (int64_t c = 0; c < width; ++c) squares += double{row[c]} * row[c];
-      const double scale = squares > 0 ? std::sqrt(static_cast<double>(width) / squares) : 0;
-      for (int64_t c = 0; c < width; ++c)
-        columns[c * tokens + t] = row[c] * static_cast<float>(scale);
-    }
-  });
+  lane.over_rows((tokens + kAtOnce - 1) / kAtOnce, width * kAtOnce,
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t first = begin * kAtOnce; first < std::min(tokens, end * kAtOnce);
+                        first += kAtOnce) {
+                     const int64_t count = std::min(kAtOnce, tokens - first);
+                     const float* rows = floats(x) + first * x.stride();
+                     float scale[kAtOnce];
+                     for (int64_t t = 0; t < count; ++t) {
+                       double squares = 0;
+                       for (int64_t c = 0; c < width; ++c)
+                         squares += double{rows[t * x.stride() + c]} * rows[t * x.stride() + c];
+                       scale[t] = static_cast<float>(
+                           squares > 0 ? std::sqrt(static_cast<double>(width) / squares) : 0);
+                     }
+                     for (int64_t c = 0; c < width; ++c) {
+                       float* column = columns + c * tokens + first;
+                       for (int64_t t = 0; t < count; ++t)
+                         column[t] = rows[t * x.stride() + c] * scale[t];
+                       if (bf16 == nullptr) continue;
+                       for (int64_t t = 0; t < count; ++t)
+                         bf16[c * tokens + first + t] = f32_to_bf16(column[t]);
+                     }
+                   }
+                 });
 }
 
 // sums[c] += x[t][c]^2, in the order of t: threads share out the columns.
@@ -217,7 +234,7 @@ void linear_part(std::span<const Weight> units, const LinearInput& x, const floa
 void CpuLane::look(std::span<const Weight> units, LinearInput& x) {
   for (const Weight& w : units) {
     if (!w.input_squares.none()) add_squares(x.x, w.input_squares, *this);
-    if (!w.input_products.none()) add_products(x.x, w.input_products);
+    if (!w.input_products.none()) add_products(x.x, w.input_products, w.bf16);
   }
 }
 
@@ -238,12 +255,14 @@ void CpuLane::linear(std::span<const Weight> units, LinearInput& x, const Rows& 
 }
 
 // As a linear layer of the columns by themselves, in strips of outputs, from the diagonal on.
-void CpuLane::add_products(const Rows& x, const Rows& sums) {
+void CpuLane::add_products(const Rows& x, const Rows& sums, bool rounded) {
   const int64_t tokens = x.count(), width = x.width(), strips = (width + kStrip - 1) / kStrip;
   const Frame frame(*this);
   float* columns = take_array<float>(width * tokens);
-  to_columns(x, columns, *this);
-  const WeightView view{.layout = Layout::kRowsF32, .rows = width, .cols = tokens, .data = columns};
+  uint16_t* bf16 = rounded ? take_array<uint16_t>(width * tokens) : nullptr;
+  to_columns(x, columns, bf16, *this);
+  WeightView view{.layout = Layout::kRowsF32, .rows = width, .cols = tokens, .data = columns};
+  if (rounded) view.layout = Layout::kRowsBf16, view.data = bf16;
   const auto run = cpu::best_variant(cpu::linear_f32_variants(), cpu::active()).run;
   executor_.ranges(strips, kStrip * width * tokens, [&](int64_t begin, int64_t end) {
     const Timed timed = this->timed(Step::kElementwise);
@@ -258,7 +277,8 @@ void CpuLane::add_products(const Rows& x, const Rows& sums) {
            .y_stride = kStrip,
            .tokens = count,
            .tile_begin = 0,
-           .tile_end = (outputs + kTileOutputs - 1) / kTileOutputs});
+           .tile_end = (outputs + kTileOutputs - 1) / kTileOutputs,
+           .rounded = rounded});
       for (int64_t i = 0; i < count; ++i) {
         float* sum = floats(sums) + (first + i) * sums.stride() + first;
         for (int64_t j = 0; j < outputs; ++j) sum[j] += products[i * kStrip + j];

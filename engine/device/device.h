@@ -254,8 +254,9 @@ class Lane {
                            std::span<const float> by, const Rows& to) = 0;
 
   // sums[i][j] += sum over t of x[t][i] x[t][j] / mean square of x[t], for all j <= i; what is
-  // above the diagonal is not to be used. Rows of zeros add nothing.
-  virtual void add_products(const Rows& x, const Rows& sums) = 0;
+  // above the diagonal is not to be used. Rows of zeros add nothing. rounded: x may be rounded to
+  // BF16 before, as by Weight::bf16.
+  virtual void add_products(const Rows& x, const Rows& sums, bool rounded) = 0;
 
   // By row of logits; kl and the like of q = softmax(zq) from p = softmax(z).
   virtual void divergence(const Rows& z, const Rows& zq, std::span<PositionScore> scores) = 0;

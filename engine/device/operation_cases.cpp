@@ -99,7 +99,7 @@ std::vector<OperationCase> elementwise_cases(const CaseSizes& s) {
       },
       [=](Bench& b) {
         const Rows sums = b.table(width, width, 0, 1), x = b.rows(tokens, width);
-        b.lane().add_products(x, sums);
+        b.lane().add_products(x, sums, false);
         for (int64_t i = 0; i < width; ++i) b.give(sums.rows(i, 1).columns(0, i + 1));
       });
   return all;

@@ -11,19 +11,38 @@ namespace klens {
 namespace {
 
 // Rows of a matrix at equal distances, as floats.
-struct RowSample {
+class RowSample {
+ public:
   explicit RowSample(const WeightView& all)
-      : count(std::min(all.rows, kSampleRows)),
-        values(static_cast<size_t>(count * all.cols)),
-        view({.layout = Layout::kRowsF32, .rows = count, .cols = all.cols, .data = values.data()}) {
-    for (int64_t r = 0; r < count; ++r)
-      expand_row(all, r * all.rows / count, values.data() + r * all.cols);
+      : count_(std::min(all.rows, kSampleRows)), values_(static_cast<size_t>(count_ * all.cols)) {
+    for (int64_t r = 0; r < count_; ++r)
+      expand_row(all, r * all.rows / count_, values_.data() + r * all.cols);
+    unit_.view = {
+        .layout = Layout::kRowsF32, .rows = count_, .cols = all.cols, .data = values_.data()};
   }
   RowSample(const RowSample&) = delete;
 
-  int64_t count;
-  std::vector<float> values;
-  WeightView view;
+  const StoredUnit& unit() const { return unit_; }
+
+ private:
+  int64_t count_;
+  std::vector<float> values_;
+  StoredUnit unit_;
+};
+
+// A sample of a unit's outputs, and what it loses by choices.
+class SampledOutputs {
+ public:
+  SampledOutputs(const StoredUnit& unit, const InputStats& inputs)
+      : inputs_(inputs), rows_(unit.view), error_(rows_.unit().view, inputs) {}
+  double loss(const Choice& choice) const {
+    return error_.of(quantise_unit(rows_.unit(), choice, inputs_));
+  }
+
+ private:
+  const InputStats& inputs_;
+  RowSample rows_;
+  OutputError error_;
 };
 
 // Without those that would make a unit larger, or no smaller, than it is stored, to become worse.
@@ -44,17 +63,11 @@ const char* quantizer_for(const Format& format, const Quantizer& asked) {
   return (format.group == 0 ? kQuantizers[0] : asked).name;
 }
 
-double error_of_sample(const RowSample& sample, const Choice& choice, const InputStats& inputs) {
-  StoredUnit sampled;
-  sampled.view = sample.view;
-  return output_error(quantise_unit(sampled, choice, inputs), sample.view, inputs);
-}
-
 // A unit's candidates, found from a sample of its outputs.
 class Comparison {
  public:
   Comparison(const StoredUnit& unit, const Quantizer& quantizer, const InputStats& inputs)
-      : unit_(unit), quantizer_(quantizer), inputs_(inputs), sample_(unit.view) {}
+      : unit_(unit), quantizer_(quantizer), sample_(unit, inputs) {}
 
   std::vector<Possible> run(const std::vector<const Format*>& formats, const Choice* pinned) {
     for (const Choice& choice : possible_choices(unit_, shortlisted(formats), quantizer_))
@@ -71,7 +84,7 @@ class Comparison {
     if (has_weights_of(unit_, choice)) return 0;
     choice.activation_bits = Choice().activation_bits;
     const auto [found, added] = errors_.try_emplace(choice, 0);
-    if (added) found->second = error_of_sample(sample_, choice, inputs_);
+    if (added) found->second = sample_.loss(choice);
     return found->second;
   }
 
@@ -92,8 +105,7 @@ class Comparison {
 
   const StoredUnit& unit_;
   const Quantizer& quantizer_;
-  const InputStats& inputs_;
-  RowSample sample_;
+  SampledOutputs sample_;
   std::map<Choice, double> errors_;
   std::vector<Possible> possible_;
 };
@@ -101,7 +113,7 @@ class Comparison {
 }  // namespace
 
 double sampled_error(const StoredUnit& unit, const Choice& choice, const InputStats& inputs) {
-  return error_of_sample(RowSample(unit.view), choice, inputs);
+  return SampledOutputs(unit, inputs).loss(choice);
 }
 
 std::vector<Choice> possible_choices(const StoredUnit& unit,

@@ -101,7 +101,7 @@ std::vector<std::vector<float>> first_squares(const Model& model, const Windows&
   const std::span<const std::vector<int32_t>> some =
       std::span(windows).first(experts ? windows.size() : 1);
   const Squares squares(model);
-  std::vector<Weight> weights = model.weights();
+  std::vector<Weight> weights = model.prompt_weights();
   squares.add_to(weights);
   progress.stage(stages::kAlike, static_cast<double>(some.size()));
   observe_all(model, some, weights, progress);
@@ -220,7 +220,7 @@ void factor_all(const Model& model, const Groups& groups, std::vector<Memory> pr
 
 std::vector<int64_t> columns_of_inputs(const Model& model, std::span<const int32_t> ids) {
   const Squares squares(model);
-  std::vector<Weight> weights = model.weights();
+  std::vector<Weight> weights = model.prompt_weights();
   squares.add_to(weights);
   model.device().run([&](Lane& lane) { observe(model, ids, weights, lane); });
   std::vector<int64_t> columns;
@@ -234,7 +234,7 @@ UnitInputs::UnitInputs(const Model& model, const Windows& windows, Quantizer::Se
   if (sees == Quantizer::Sees::kNothing || windows.empty()) return;
   seen_ = std::make_shared<Seen>();
   const Squares squares(model);
-  std::vector<Weight> weights = model.weights();
+  std::vector<Weight> weights = model.prompt_weights();
   squares.add_to(weights);
   if (sees == Quantizer::Sees::kSquares) {
     progress.stage(stages::kColumns, static_cast<double>(windows.size()));
@@ -250,7 +250,7 @@ UnitInputs::UnitInputs(const Model& model, const Windows& windows, Quantizer::Se
   seen_->factors.resize(weights.size());
   const Streams streams(model, windows);
   for (const Stretch& stretch : stretches) {
-    std::vector<Weight> once = weights, again = model.weights();
+    std::vector<Weight> once = weights, again = model.prompt_weights();
     std::vector<Memory> products = sum_products(model, stretch.groups, again);
     for (size_t u = 0; u < once.size(); ++u) once[u].input_products = again[u].input_products;
     model.device().run([&](Lane& lane) {

@@ -174,7 +174,7 @@ void OpenClLane::scatter_add(const Rows& from, std::span<const int64_t> rows,
   each("scatter_add", from, {from, put(std::span(numbers)), put(by), to, to.width()});
 }
 
-void OpenClLane::add_products(const Rows& x, const Rows& sums) {
+void OpenClLane::add_products(const Rows& x, const Rows& sums, bool /*rounded*/) {
   const Frame frame(*this);
   const Rows factors = take(1, x.count());
   each("unit_factors", factors, {x, x.width(), At(factors), x.count()});

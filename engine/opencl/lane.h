@@ -56,7 +56,7 @@ class OpenClLane final : public Lane {
   void gather(const Rows& from, std::span<const int64_t> rows, const Rows& to) override;
   void scatter_add(const Rows& from, std::span<const int64_t> rows, std::span<const float> by,
                    const Rows& to) override;
-  void add_products(const Rows& x, const Rows& sums) override;
+  void add_products(const Rows& x, const Rows& sums, bool rounded) override;
   void divergence(const Rows& z, const Rows& zq, std::span<PositionScore> scores) override;
   void log_sum_exp(const Rows& z, std::span<double> sums) override;
 

@@ -101,7 +101,7 @@ void OpenClLane::look(std::span<const Weight> units, LinearInput& x) {
   for (const Weight& w : units) {
     if (!w.input_squares.none())
       each("add_squares", x.x.rows(0, 1), {x.x, x.x.count(), At(w.input_squares), x.x.width()});
-    if (!w.input_products.none()) add_products(x.x, w.input_products);
+    if (!w.input_products.none()) add_products(x.x, w.input_products, w.bf16);
   }
 }
 

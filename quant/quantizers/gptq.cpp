@@ -60,7 +60,7 @@ class Strip {
       for (int64_t k = from; k < at; ++k)
         feedback(i, k - from) = bf16_to_f32(factor_.row(at + i)[k]);
     RowMatrix sum = due.middleCols(at - from, size);
-    sum += times_transposed(errors_, from, feedback);
+    sum += times_transposed(errors_.middleCols(from, at - from), feedback);
     return sum;
   }
 

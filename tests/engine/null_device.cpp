@@ -60,7 +60,7 @@ class NullLane final : public Lane {
                    const Rows&) override {
     count("scatter_add", from);
   }
-  void add_products(const Rows&, const Rows& sums) override { count("add_products", sums); }
+  void add_products(const Rows&, const Rows& sums, bool) override { count("add_products", sums); }
   void divergence(const Rows& z, const Rows&, std::span<PositionScore> scores) override {
     std::fill(scores.begin(), scores.end(), PositionScore{});
     count("divergence", z);

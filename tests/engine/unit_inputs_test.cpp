@@ -2,6 +2,7 @@
 #include "engine/jobs/unit_inputs.h"
 
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <set>
 
 #include "engine/jobs/quantize_job.h"
@@ -59,6 +60,54 @@ TEST_CASE("the first projection's columns matter as the normalised embedding say
   REQUIRE(q.size() == expected.size());
   for (size_t c = 0; c < expected.size(); ++c) CHECK(q[c] == Approx(expected[c]).epsilon(1e-3));
   CHECK(std::ranges::equal(q, k));
+}
+
+TEST_CASE("products of columns are those of double, rounded as far as BF16 goes", "[inputs]") {
+  const auto model = open_model(data_path("goldens/llama"), 2);
+  Device& device = model->device();
+  for (const int64_t tokens : {1, 15, 16, 53})
+    for (const int64_t width : {1, 31, 260}) {
+      std::vector<float> x(static_cast<size_t>(tokens * width));
+      for (size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i * i % 1009));
+      std::vector<float> scale;
+      for (int64_t t = 0; t < tokens; ++t) {
+        double squares = 0;
+        for (int64_t c = 0; c < width; ++c)
+          squares += std::pow(double{x[static_cast<size_t>(t * width + c)]}, 2);
+        scale.push_back(
+            squares > 0 ? static_cast<float>(std::sqrt(static_cast<double>(width) / squares)) : 0);
+      }
+      for (const bool rounded : {false, true}) {
+        CAPTURE(tokens, width, rounded);
+        const auto bytes = [](int64_t count) {
+          return count * static_cast<int64_t>(sizeof(float));
+        };
+        const Memory sums(device, bytes(width * width));
+        device.run([&](Lane& lane) {
+          const Lane::Frame frame(lane);
+          const Rows input = lane.take(tokens, width);
+          lane.write(x.data(), input);
+          lane.add_products(input, Rows(sums.address(), width, width), rounded);
+        });
+        const std::vector<std::byte> read = sums.read();
+        const auto* found = reinterpret_cast<const float*>(read.data());
+        for (int64_t i = 0; i < width; ++i)
+          for (int64_t j = 0; j <= i; ++j) {
+            double sum = 0, size = 0;
+            for (int64_t t = 0; t < tokens; ++t) {
+              const auto at = [&](int64_t c) {
+                return double{x[static_cast<size_t>(t * width + c)]} *
+                       scale[static_cast<size_t>(t)];
+              };
+              sum += at(i) * at(j);
+              size += std::fabs(at(i) * at(j));
+            }
+            const double apart = std::fabs(found[i * width + j] - sum);
+            if (apart > (rounded ? 0x1p-7 + 1e-4 : 1e-4) * size)
+              FAIL(i << ", " << j << ": " << apart);
+          }
+      }
+    }
 }
 
 TEST_CASE("inputs are known of every unit that multiplies, whatever the threads", "[inputs]") {

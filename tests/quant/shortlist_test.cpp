@@ -44,17 +44,20 @@ TEST_CASE("what outputs lose is told by inputs", "[shortlist]") {
   other.data = moved.data();
   const PackedWeight packed = quantize_search(*find_format("fp16"), other, {});
   const InputStats together{{}, factor_inputs(h, kCols)};
-  const double apart = output_error(packed, source, {});
+  const InputStats unknown;
+  const double apart = OutputError(source, unknown).of(packed);
   CHECK(apart == Approx(2 * 0.0625 / (kCols * 0.25)));
   // As far as that is believed: a tenth counts as if they were independent.
-  CHECK(output_error(packed, source, together) == Approx(0.1 * apart).epsilon(0.15));
+  CHECK(OutputError(source, together).of(packed) == Approx(0.1 * apart).epsilon(0.15));
   // The same by squares alone: those columns count for nothing, or for all.
   std::vector<float> squares(kCols, 1.0f);
   squares[0] = squares[1] = 0;
-  CHECK(output_error(packed, source, {squares, nullptr}) == 0);
+  const InputStats alone{squares, nullptr};
+  CHECK(OutputError(source, alone).of(packed) == 0);
   std::vector<float> zeros(w.size());
   other.data = zeros.data();
-  CHECK(output_error(quantize_search(*find_format("int4g32"), other, {}), other, {}) == 0);
+  const PackedWeight nothing = quantize_search(*find_format("int4g32"), other, unknown);
+  CHECK(OutputError(other, unknown).of(nothing) == 0);
 }
 
 }  // namespace klens
