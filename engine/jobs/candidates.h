@@ -11,7 +11,7 @@ namespace klens {
 inline constexpr size_t kMostCandidates = 6;
 
 // Outputs of a unit that are looked at, at most.
-inline constexpr int64_t kSampleRows = 256;
+inline constexpr int64_t kSampleRows = 128;
 
 // What a unit may become, and what its own outputs then lose by its weights; see
 // quant/output_error.h.

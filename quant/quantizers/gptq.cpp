@@ -1,9 +1,10 @@
 #include "quant/quantizers/gptq.h"
 
 #include <tbb/parallel_for.h>
+#include <tbb/task_arena.h>
 
 #include <algorithm>
-#include <cmath>
+#include <array>
 #include <vector>
 
 #include "kernels/half.h"
@@ -14,8 +15,8 @@
 namespace klens {
 namespace {
 
-// Outputs that are rounded together, so that what they lose is multiplied as matrices.
-constexpr int64_t kStrip = 8 * kTileOutputs;
+// Outputs that are rounded together, so that what they lose is multiplied as matrices, at most.
+constexpr int64_t kStripTiles = 8;
 // Columns between which errors are handed on one by one.
 constexpr int64_t kColumnsAtOnce = 32;
 
@@ -73,25 +74,41 @@ class Strip {
           search_.best({&due(r, 0), static_cast<size_t>(size)}, factor_.d.data() + begin)));
     for (int64_t at = begin; at < begin + size; at += kColumnsAtOnce) {
       const RowMatrix block = due_at(due, begin, at, std::min(kColumnsAtOnce, begin + size - at));
+      const RowMatrix feedback = feedback_within(at, block.cols());
       for (int64_t r = 0; r < block.rows(); ++r)
-        round_block(r, grids[static_cast<size_t>(r)], at, block);
+        round_block(r, grids[static_cast<size_t>(r)], at, block, feedback);
     }
   }
 
-  // One output's weights at [begin, begin + due.cols()), in order.
-  void round_block(int64_t r, const Grid& grid, int64_t begin, const RowMatrix& due) {
+  // What a loss at a place, by rows, means to those after it in the same block.
+  RowMatrix feedback_within(int64_t begin, int64_t size) const {
+    RowMatrix feedback = RowMatrix::Zero(size, size);
+    for (int64_t i = 0; i < size; ++i)
+      for (int64_t k = 0; k < i; ++k)
+        feedback(k, i) = bf16_to_f32(factor_.row(begin + i)[begin + k]);
+    return feedback;
+  }
+
+  // One output's weights at [begin, begin + due.cols()), in order. A loss is handed on to all that
+  // follow at once, in vectors.
+  void round_block(int64_t r, const Grid& grid, int64_t begin, const RowMatrix& due,
+                   const RowMatrix& feedback) {
     const Levels& levels = packer_.levels();
+    const auto lowest = static_cast<float>(levels.lowest);
+    const auto highest = static_cast<float>(levels.highest);
+    const int64_t size = due.cols();
     uint8_t* codes = codes_[static_cast<size_t>(r)].data();
     float* lost = &errors_(r, begin);
-    for (int64_t i = 0; i < due.cols(); ++i) {
-      const uint16_t* feedback = factor_.row(begin + i) + begin;
-      float x = due(r, i);
-      for (int64_t k = 0; k < i; ++k) x += lost[k] * bf16_to_f32(feedback[k]);
-      const float q =
-          std::clamp(std::nearbyint((x - grid.min) / grid.scale), static_cast<float>(levels.lowest),
-                     static_cast<float>(levels.highest));
+    std::array<float, kColumnsAtOnce> x;
+    std::copy_n(&due(r, 0), size, x.begin());
+    for (int64_t i = 0; i < size; ++i) {
+      const float inside =
+          std::clamp((x[static_cast<size_t>(i)] - grid.min) / grid.scale, lowest, highest);
+      const float q = (inside + 0x1.8p23f) - 0x1.8p23f;  // to even
       codes[column(begin + i)] = static_cast<uint8_t>(static_cast<int32_t>(q) + levels.offset);
       lost[i] = weights_(r, begin + i) - (grid.scale * q + grid.min);
+      const float* to = &feedback(i, 0);
+      for (int64_t k = i + 1; k < size; ++k) x[static_cast<size_t>(k)] += lost[i] * to[k];
     }
   }
 
@@ -110,8 +127,12 @@ PackedWeight quantize_gptq(const Format& format, const WeightView& source,
   if (format.group == 0 || inputs.factor == nullptr) return quantize_search(format, source, inputs);
   const GridSearch search(levels_of(format), format.minimum);
   IntegerPacker packer(format, source);
-  tbb::parallel_for(int64_t{0}, (source.rows + kStrip - 1) / kStrip, [&](int64_t strip) {
-    const int64_t first = strip * kStrip, count = std::min(kStrip, source.rows - first);
+  const int64_t tiles = (source.rows + kTileOutputs - 1) / kTileOutputs;
+  const int64_t threads = tbb::this_task_arena::max_concurrency();
+  const int64_t size =
+      std::clamp((tiles + threads - 1) / threads, int64_t{1}, kStripTiles) * kTileOutputs;
+  tbb::parallel_for(int64_t{0}, (source.rows + size - 1) / size, [&](int64_t strip) {
+    const int64_t first = strip * size, count = std::min(size, source.rows - first);
     Strip(*inputs.factor, search, packer, first, count, source.cols).round();
   });
   return packer.take();
