@@ -244,7 +244,7 @@ class Contradictions(unittest.TestCase):
         must = {"tool_choice": "required"}
         named = {"tool_choice": {"type": "function", "function": {"name": "now"}}}
         form = {"type": "json_object"}
-        bad = tool("rain", {"type": "object", "properties": {"place": {"not": {}}}})
+        bad = tool("rain", {"type": "object", "properties": {"place": {"not": {"type": "string"}}}})
         cases = [
             (chat | must | {"response_format": form}, "response_format"),
             (chat | named | {"response_format": form}, "response_format"),
