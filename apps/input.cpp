@@ -8,6 +8,7 @@
 #include "apps/cli/error.h"
 #include "apps/cli/files.h"
 #include "apps/terminal/style.h"
+#include "apps/terminal/text.h"
 
 namespace klens::apps {
 
@@ -44,12 +45,14 @@ std::vector<int32_t> Input::tokens(const klens_model* model, const std::string& 
 
 std::vector<std::vector<int32_t>> Input::tokens_by_line(const klens_model* model,
                                                         const std::string& model_path) const {
+  if (content_.empty()) throw Error(name_ + " is empty: there is no line to read");
   std::vector<std::vector<int32_t>> all;
-  for (size_t begin = 0; begin < content_.size() || all.empty();) {
+  for (size_t begin = 0; begin < content_.size();) {
     const size_t end = std::min(content_.find('\n', begin), content_.size());
     std::string line = content_.substr(begin, end - begin);
     if (line.ends_with('\r')) line.pop_back();
     const std::string name = name_ + ", line " + std::to_string(all.size() + 1);
+    if (!is_ids_ && !is_utf8(line)) throw Error(name + " is not UTF-8: save the text as UTF-8");
     all.push_back(tokens_of(line, name, model, model_path));
     begin = end + 1;
   }

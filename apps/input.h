@@ -17,7 +17,8 @@ class Input {
   bool is_ids() const { return is_ids_; }
   // Its tokens. Those of an empty text are the token that texts begin with.
   std::vector<int32_t> tokens(const klens_model* model, const std::string& model_path) const;
-  // Every line as a text, or list of ids, of its own; at least one.
+  // Every line as a text, or list of ids, of its own. Throws Error where there is none, or one is
+  // not UTF-8.
   std::vector<std::vector<int32_t>> tokens_by_line(const klens_model* model,
                                                    const std::string& model_path) const;
 

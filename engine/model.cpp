@@ -85,7 +85,8 @@ enum class Part { kAll, kFront, kNone };
 Part part_of(const Checkpoint& checkpoint, const ModelOptions& options) {
   if (!options.gpu_layers) return Part::kAll;
   if (is_cpu(options))
-    throw Error(ErrorKind::kBadArgument, "--gpu-layers is of a --backend other than cpu");
+    throw Error(ErrorKind::kBadArgument,
+                "--gpu-layers is of a --backend other than cpu; leave it out");
   if (*options.gpu_layers < 0)
     throw Error(ErrorKind::kBadArgument, "--gpu-layers must be 0 or more");
   if (*options.gpu_layers == 0) return Part::kNone;
@@ -94,11 +95,12 @@ Part part_of(const Checkpoint& checkpoint, const ModelOptions& options) {
 }
 
 std::unique_ptr<Device> make_device(const Checkpoint& checkpoint, const ModelOptions& options) {
-  if (is_cpu(options) || part_of(checkpoint, options) != Part::kAll) {
-    part_of(checkpoint, options);  // which refuses what is not there
-    return devices().front().make(options.threads, -1);
-  }
-  return options.device->make(options.threads, options.device_index);
+  const Part part = part_of(checkpoint, options);
+  if (!is_cpu(options) && part == Part::kAll)
+    return options.device->make(options.threads, options.device_index);
+  // One that is not there, or is told something wrong, is refused even if nothing is to run on it.
+  if (part == Part::kNone) options.device->make(options.threads, options.device_index);
+  return devices().front().make(options.threads, -1);
 }
 
 std::unique_ptr<Model::Front> make_front(const Checkpoint& checkpoint,

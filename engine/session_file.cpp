@@ -54,6 +54,17 @@ std::string state_layout(const Model& model) {
          of(model.device()) + ", layout " + xxh3_hex(std::as_bytes(std::span(slots)));
 }
 
+// The devices of a layout, for messages: "cpu", "opencl for the first 2 layers, then cpu".
+std::string devices_of(const std::string& layout) {
+  std::string devices;
+  std::istringstream parts(layout);
+  for (std::string part; std::getline(parts, part, ',');) {
+    if (part.starts_with(" version ") || part.starts_with(" layout ")) continue;
+    devices += part.starts_with(" then ") ? "," + part : part;
+  }
+  return brief(devices);
+}
+
 // The tensors of a session, by name.
 using Tensors = std::map<std::string, TensorView>;
 using Metadata = std::map<std::string, std::string>;
@@ -126,9 +137,11 @@ class Reader {
     if (meta(kModelKey) != klens::identity(model))
       fail("was saved from another model, or with other --activations or --kv, than " +
            model.checkpoint().path);
-    if (meta(kDeviceKey) != state_layout(model))
-      fail("was saved on device " + brief(meta(kDeviceKey)) + "; this is " + state_layout(model) +
-           ", which keeps states otherwise: load it there, or start a new session");
+    if (meta(kDeviceKey) == state_layout(model)) return;
+    const std::string saved = devices_of(meta(kDeviceKey)), now = devices_of(state_layout(model));
+    if (saved == now) fail("was saved by a klens that keeps states otherwise; start a new session");
+    fail("was saved on " + saved + ", not on " + now +
+         "; give --backend and --gpu-layers as then, or start a new session");
   }
 
   std::vector<int32_t> ids() const {

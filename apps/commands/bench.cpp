@@ -132,7 +132,9 @@ void run_bench(const Arguments& arguments) {
   const bool sweeps = kind != "none";
   const klens_bench_options options = read_options(arguments, sweeps);
   std::string format = arguments.choice("output-format", {"md", "csv", "json", "jsonl"});
-  if (arguments.flag("json")) format = "json";
+  if (format != "json" && arguments.flag("json") &&
+      arguments.one_of({"output-format", "json"}) == "json")
+    format = "json";
   const std::string svg = arguments.text_or("svg", "");
   if (!sweeps) {
     if (!svg.empty()) throw UsageError("--svg draws a --sweep");
@@ -141,6 +143,11 @@ void run_bench(const Arguments& arguments) {
     warn_of_length(model, options.depth, options, arguments);
     return print_bench_report(format, path, bench_once(model, options, arguments));
   }
+  if (kind == "threads" && arguments.text_or("backend", "cpu") != "cpu" &&
+      !arguments.given("gpu-layers"))
+    throw UsageError(
+        "--sweep threads is over the CPU's threads, and with --backend nothing runs on them; give "
+        "--gpu-layers, or leave out --backend");
   if ((kind == "batch" || kind == "length") && options.generate < 0)
     throw UsageError("-n 0 leaves nothing to sweep");
   std::vector<std::string> models = arguments.positionals();

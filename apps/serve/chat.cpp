@@ -174,7 +174,8 @@ ChatRequest read_chat(const Fields& fields, Service& service) {
   const Json* tools = fields.list("tools");
   const ToolChoice choice = read_tool_choice(tools == nullptr ? Tools() : Tools(*tools), fields);
   request.tools = choice.tools;
-  if (!choice.required) request.ask.grammar = read_constraint(fields, service.grammars);
+  request.ask.grammar = read_constraint(fields, service.grammars);
+  refuse_beside_call(choice, request.ask.grammar, "response_format or grammar");
   if (fields.flag("logprobs", false))
     request.ask.top_logprobs =
         static_cast<int32_t>(fields.count("top_logprobs", 0, 20).value_or(0));

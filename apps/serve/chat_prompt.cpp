@@ -94,6 +94,17 @@ std::optional<CallSyntax> syntax_of_template(const Service& service, Json contex
   }
 }
 
+// Throws what is wrong with a tool's schema as the request has it; what stands for all of them in
+// the grammar of calls is nothing that a client knows.
+void check_parameters(Service& service, const Tools& tools) {
+  for (const Json& tool : tools.list()) {
+    const Json& function = tool["function"];
+    if (const Json parameters = function.value("parameters", Json()); parameters.is_object())
+      service.grammars.get(KLENS_GRAMMAR_JSON_SCHEMA, compact(parameters),
+                           "parameters of " + function["name"].get<std::string>());
+  }
+}
+
 std::vector<std::string> known_markers(const Service& service) {
   std::vector<std::string> known;
   for (const ToolStyle& style : tool_styles())
@@ -165,7 +176,12 @@ void constrain_to_call(Service& service, const std::string& prompt, const Tools&
   std::optional<CallSyntax> syntax = syntax_of_template(service, std::move(context));
   if (!syntax) syntax = usual_syntax(prompt, known_markers(service));
   const CallGrammar call = grammar_of_call(*syntax, tools);
-  ask.grammar = service.grammars.get(KLENS_GRAMMAR_GBNF, call.gbnf, "tools");
+  try {
+    ask.grammar = service.grammars.get(KLENS_GRAMMAR_GBNF, call.gbnf, "tools");
+  } catch (const Failure&) {
+    check_parameters(service, tools);
+    throw;
+  }
   ask.opening = tokens_of(service, call.opening, false);
 }
 

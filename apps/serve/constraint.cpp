@@ -56,4 +56,12 @@ Grammar read_constraint(const Fields& fields, Grammars& grammars) {
   return grammar;
 }
 
+void refuse_beside_call(const ToolChoice& choice, const Grammar& grammar, const char* fields) {
+  if (choice.required && grammar != nullptr)
+    throw ApiError(400,
+                   std::string("tool_choice asks for a call, and ") + fields +
+                       " for another answer; leave one out",
+                   "tool_choice");
+}
+
 }  // namespace klens::apps

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "apps/serve/fields.h"
+#include "apps/serve/tools.h"
 #include "klens/klens.h"
 
 namespace klens::apps {
@@ -34,5 +35,7 @@ Grammar read_constraint(const Fields& fields, Grammars& grammars);
 // The same of a format that holds its schema itself, as those of /v1/responses do.
 Grammar constraint_of_format(const Json& format, const Json& schema_holder,
                              const std::string& field, Grammars& grammars);
+// An answer is a call of a tool, or what `fields` say of it. Throws ApiError where it must be both.
+void refuse_beside_call(const ToolChoice& choice, const Grammar& grammar, const char* fields);
 
 }  // namespace klens::apps

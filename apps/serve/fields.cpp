@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "apps/cli/output.h"
 
@@ -10,24 +11,43 @@ namespace {
 
 constexpr int kDeepest = 60;  // the library goes down 64 in what it is given of it
 
-}  // namespace
-
-std::optional<Json> parse_json(std::string_view text) {
+// twice: set to a key that stands twice in one object, of which the last counts.
+std::optional<Json> parse_watched(std::string_view text, std::optional<std::string>& twice) {
   bool too_deep = false;
-  const auto watch = [&](int depth, Json::parse_event_t, Json&) {
+  std::vector<std::set<std::string>> open;  // the keys of objects, each in the one before
+  const auto watch = [&](int depth, Json::parse_event_t event, Json& parsed) {
     too_deep |= depth > kDeepest;
-    return !too_deep;
+    if (too_deep) return false;
+    if (event == Json::parse_event_t::object_start)
+      open.emplace_back();
+    else if (event == Json::parse_event_t::object_end)
+      open.pop_back();
+    else if (event == Json::parse_event_t::key &&
+             !open.back().insert(parsed.get<std::string>()).second)
+      twice = parsed.get<std::string>();
+    return true;
   };
   Json json = Json::parse(text, watch, false);
   if (too_deep || json.is_discarded()) return std::nullopt;
   return json;
 }
 
+}  // namespace
+
+std::optional<Json> parse_json(std::string_view text) {
+  std::optional<std::string> twice;
+  return parse_watched(text, twice);
+}
+
 Json parse_request(const std::string& text) {
-  std::optional<Json> json = parse_json(text);
+  std::optional<std::string> twice;
+  std::optional<Json> json = parse_watched(text, twice);
   if (!json || !json->is_object())
     throw ApiError(400, "the request must be a JSON object in UTF-8, nested at most " +
                             std::to_string(kDeepest) + " levels deep");
+  if (twice)
+    throw ApiError(400, "the request has the key " + compact(Json(twice->substr(0, 100))) +
+                            " twice in one object; keep one");
   return std::move(*json);
 }
 

@@ -14,7 +14,7 @@ using Json = nlohmann::ordered_json;
 
 // JSON of text; nothing where it is none, or is nested deeper than what goes down in it can.
 std::optional<Json> parse_json(std::string_view text);
-// The JSON text of a request as an object. Throws ApiError.
+// The JSON text of a request as an object, no key twice in one. Throws ApiError.
 Json parse_request(const std::string& text);
 
 // The fields of a request's object. null counts as missing. Every getter throws ApiError, naming

@@ -210,8 +210,8 @@ ResponsesRequest read_responses(const Fields& fields, Service& service) {
   Json format = {{"type", "text"}};
   if (const Json* text = fields.object("text"))
     if (const Json* given = Fields(*text, "text.").object("format")) format = *given;
-  if (!choice.required)
-    request.ask.grammar = constraint_of_format(format, format, "text.format", service.grammars);
+  request.ask.grammar = constraint_of_format(format, format, "text.format", service.grammars);
+  refuse_beside_call(choice, request.ask.grammar, "text.format");
   request.streamed = fields.flag("stream", false);
   const Json* variables = fields.object("chat_template_kwargs");
   ChatPrompt prompt =

@@ -208,11 +208,16 @@ Tools::Tools(const Json& list) {
     if (function == tool.end() || !function->is_object() || !function->contains("name") ||
         !(*function)["name"].is_string() || (*function)["name"].get<std::string>().empty())
       throw ApiError(400, "each of tools needs a function with a name", "tools");
+    const std::string name = (*function)["name"].get<std::string>();
+    if (has(name))
+      throw ApiError(400, "tools has two functions named " + name + "; give each its own name",
+                     "tools");
     if (const auto parameters = function->find("parameters");
         parameters != function->end() && !parameters->is_null() &&
         (!parameters->is_object() ||
          (parameters->contains("type") && (*parameters)["type"] != "object")))
-      throw ApiError(400, "parameters of a function must be the JSON schema of an object", "tools");
+      throw ApiError(400, "parameters of " + name + " must be the JSON schema of an object",
+                     "tools");
     list_.push_back(tool);
   }
 }

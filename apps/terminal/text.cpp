@@ -34,6 +34,17 @@ char32_t next_character(std::string_view& text) {
   return length > 0 ? static_cast<char32_t>(c) : kReplacement;
 }
 
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    utf8proc_int32_t c = 0;
+    const auto length = utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                                         static_cast<utf8proc_ssize_t>(text.size()), &c);
+    if (length <= 0) return false;
+    text.remove_prefix(static_cast<size_t>(length));
+  }
+  return true;
+}
+
 void append_utf8(std::string& text, char32_t c) {
   const auto code = static_cast<utf8proc_int32_t>(c);
   utf8proc_uint8_t bytes[4];

@@ -11,6 +11,8 @@ char32_t next_character(std::string_view& text);
 // Appends c as UTF-8; what is no Unicode scalar value as U+FFFD.
 void append_utf8(std::string& text, char32_t c);
 
+bool is_utf8(std::string_view text);
+
 // Columns that text takes on a terminal: wide characters two, combining ones none, escape sequences
 // (CSI: colours, clearing) none. Control characters count one.
 size_t columns_of(std::string_view text);

@@ -58,9 +58,6 @@ ModelOptions model_options(const klens_model_options& options) {
   if (!isa_error.empty()) throw Error(ErrorKind::kBadArgument, isa_error);
   const DeviceChoice device =
       options.backend == nullptr ? DeviceChoice{nullptr, -1} : find_device(options.backend);
-  const bool on_cpu = device.entry == nullptr || device.entry == &devices().front();
-  if (options.gpu_layers != 0 && on_cpu)
-    throw Error(ErrorKind::kBadArgument, "gpu_layers is of a backend other than cpu");
   std::optional<int64_t> gpu_layers;
   if (options.gpu_layers != 0) gpu_layers = std::max(options.gpu_layers, 0);
   return {.threads = options.threads,

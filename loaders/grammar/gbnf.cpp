@@ -28,6 +28,7 @@ class GbnfParser {
 
   Grammar parse() {
     if (!utf8::is_valid(text_)) fail("is not UTF-8; save it as UTF-8");
+    take("\xEF\xBB\xBF");  // a byte order mark, which JSON's parser passes over too
     skip(true);
     while (at_ < text_.size()) rule();
     const auto root = ids_.find("root");
@@ -146,7 +147,7 @@ class GbnfParser {
   // A schema's rules; those of the same schema are there once.
   NodeId schema() {
     skip(false);
-    const std::string where = name_ + ": line " + std::to_string(line()) + ": %json";
+    const std::string where = name_ + ": line " + std::to_string(line()) + ": the schema of %json";
     const std::string text(json_object_text());
     const auto [at, added] = schemas_.try_emplace(text, 0);
     if (added) {

@@ -481,6 +481,7 @@ class Compiler {
 }  // namespace
 
 Grammar parse_json_schema(std::string_view text, const std::string& name) {
+  parse_json(text, name, DuplicateKeys::kRefused);  // an ordered_json keeps the last of two
   const Json root = parse_ordered_json(text, name);
   return Compiler(root, name).run();
 }

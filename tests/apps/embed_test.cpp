@@ -101,6 +101,13 @@ TEST_CASE("wrong calls and wrong texts of embed") {
   outcome = embed({"--ids", "-", "--lines"}, "1\n\n2\n");
   CHECK(outcome.code == 1);
   CHECK_THAT(outcome.err, Catch::Contains("line 2 holds no token ids"));
-  // Bytes that are no UTF-8 are read as U+FFFD.
+  outcome = embed({"--lines"}, "");
+  CHECK(outcome.code == 2);  // as nothing came through the pipe
+  const Folder folder;
+  write_text(folder / "empty", "");
+  check_failure({"embed", kModel, "--lines", "-f", folder / "empty"}, "empty is empty");
+  write_text(folder / "latin", "The river\nCaf\xe9\n");
+  check_failure({"embed", kModel, "--lines", "-f", folder / "latin"}, "latin, line 2 is not UTF-8");
+  // Bytes of a whole text that are no UTF-8 are read as U+FFFD.
   CHECK(embed({}, "\xff\xfe river \xc3").code == 0);
 }

@@ -66,6 +66,14 @@ TEST_CASE("the first layers run on OpenCL, by option and by variable", "[opencl]
   }
   CHECK_THAT(run_json(bench_with({"--gpu-layers", "2", "--json"}))["isa"].get<std::string>(),
              Catch::Contains("the first 2 layers on opencl"));
+  // What names the device is looked at where nothing runs on it, and where devices are listed.
+  check_failure({"bench", kModel, "-q", "--backend", "opencl:99", "--gpu-layers", "0"},
+                "no device 99");
+  call.environment = {{"KLENS_OPENCL_CHECKSUM", "yes"}};
+  call.arguments = {"bench", kModel, "-q", "--backend", "opencl", "--gpu-layers", "0"};
+  CHECK_THAT(run(call).err, Catch::Contains("KLENS_OPENCL_CHECKSUM"));
+  call.arguments = {"devices"};
+  CHECK_THAT(run(call).err, Catch::Contains("KLENS_OPENCL_CHECKSUM"));
   // Whether or not there is something to draft.
   for (const char* command : {"generate", "chat"})
     check_failure(

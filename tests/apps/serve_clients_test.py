@@ -10,6 +10,7 @@ import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 import unittest
@@ -221,6 +222,61 @@ class HostileClients(unittest.TestCase):
             client.join()
             idle.close()
             self.assertEqual(told["usage"]["completion_tokens"], 1000)
+
+
+TEMPLATE = (
+    "{%- if tools %}<tools>{{ tools | tojson }}</tools>{% endif -%}"
+    "{%- for m in messages -%}<{{ m.role }}>{{ m.content }}{{ m.tool_calls | tojson if m.tool_calls }}</{{ m.role }}>\n"
+    "{% endfor -%}{%- if add_generation_prompt -%}<assistant>{% endif -%}"
+)
+
+
+def tool(name, parameters=None):
+    return {"type": "function", "function": {"name": name, "parameters": parameters or {"type": "object", "properties": {}}}}
+
+
+class Contradictions(unittest.TestCase):
+    """What a request asks for is done or refused in one line that names it."""
+
+    def test_tools_and_formats(self):
+        chat = {"messages": [{"role": "user", "content": "Rain?"}], "tools": [tool("now"), tool("rain")], "max_tokens": 2}
+        flat = {"input": "Rain?", "tools": [{"type": "function", **tool("now")["function"]}], "max_output_tokens": 2}
+        must = {"tool_choice": "required"}
+        named = {"tool_choice": {"type": "function", "function": {"name": "now"}}}
+        form = {"type": "json_object"}
+        bad = tool("rain", {"type": "object", "properties": {"place": {"not": {"type": "string"}}}})
+        cases = [
+            (chat | must | {"response_format": form}, "response_format"),
+            (chat | named | {"response_format": form}, "response_format"),
+            (chat | must | {"grammar": 'root ::= "a"'}, "grammar"),
+            (flat | must | {"text": {"format": form}}, "text.format"),
+            (chat | {"tools": [tool("now"), tool("rain"), tool("now")]}, "two functions named now"),
+            (chat | must | {"tools": [tool("now"), bad]}, "parameters of rain: /properties/place/not: cannot be enforced"),
+            (chat | {"tools": [tool("rain", {"type": "string"})]}, "parameters of rain must be"),
+        ]
+        allowed = [chat | {"response_format": form}, chat | must | {"response_format": {"type": "text"}}, chat | must]
+        with tempfile.NamedTemporaryFile("w", suffix=".jinja") as template:
+            template.write(TEMPLATE)
+            template.flush()
+            with Served("--chat-template", template.name) as served:
+                for body, said in cases:
+                    with self.subTest(said):
+                        path = "/v1/responses" if "input" in body else "/v1/chat/completions"
+                        status, text, _ = served.request("POST", path, body)
+                        message = json.loads(text)["error"]["message"] if status == 400 else text
+                        self.assertEqual(status, 400, text)
+                        self.assertIn(said, message)
+                        self.assertNotIn("\n", message)
+                for body in allowed:
+                    self.assertEqual(served.request("POST", "/v1/chat/completions", body)[0], 200)
+
+    def test_a_key_that_stands_twice(self):
+        begin = b"POST /v1/completions HTTP/1.1\r\n" + HOST + b"Connection: close\r\nContent-Length: "
+        with Served() as served:
+            body = b'{"prompt": "The", "max_tokens": 1, "prompt": "A"}'
+            got = served.raw(begin + b"%d\r\n\r\n" % len(body) + body)
+            self.assertEqual(got[:12], b"HTTP/1.1 400")
+            self.assertIn(b"twice in one object", got)
 
 
 class Drafts(unittest.TestCase):

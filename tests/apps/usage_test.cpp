@@ -134,6 +134,10 @@ TEST_CASE("wrong calls are told apart from failures") {
   check_usage_error({"bench", kModel, "--svg", "x.svg"}, "--sweep");
   check_usage_error({"bench", kModel, "--sweep", "batches"}, "batch");
   check_usage_error({"bench", kModel, "--sweep", "batch", "-n", "0"}, "-n 0");
+  check_usage_error({"bench", kModel, "-o", "csv", "--json"},
+                    "--output-format and --json exclude each other");
+  check_usage_error({"bench", kModel, "--sweep", "threads", "--backend", "opencl"},
+                    "over the CPU's threads");
 }
 
 TEST_CASE("numbers are read strictly") {

@@ -97,6 +97,13 @@ TEST_CASE("no layers are the CPU's, and all are the device's", "[opencl][split]"
   wrong.gpu_layers = 1;
   CHECK_THROWS_WITH(load_golden("qwen3", wrong), Catch::Contains("--backend other than cpu"));
   CHECK_THROWS_WITH(load_golden("qwen3", first_on_opencl(-1)), Catch::Contains("0 or more"));
+  // Nothing runs on a device, but what names it is looked at.
+  ModelOptions absent = first_on_opencl(0);
+  absent.device_index = 99;
+  CHECK_THROWS_WITH(load_golden("qwen3", absent), Catch::Contains("no device 99"));
+  ::setenv("KLENS_OPENCL_CHECKSUM", "yes", 1);
+  CHECK_THROWS_WITH(load_golden("qwen3", first_on_opencl(0)), Catch::Contains("on or off"));
+  ::unsetenv("KLENS_OPENCL_CHECKSUM");
 }
 
 TEST_CASE("sessions over two devices are forked, saved, taken back and fed together",
@@ -131,7 +138,9 @@ TEST_CASE("sessions over two devices are forked, saved, taken back and fed toget
     // Of another division it is not.
     for (const ModelOptions& other : {on_opencl(), ModelOptions{.threads = 2}}) {
       Session wrong(load_golden(name, other).model, 512);
-      CHECK_THROWS_WITH(wrong.load(folder / "session"), Catch::Contains("was saved on device"));
+      CHECK_THROWS_WITH(
+          wrong.load(folder / "session"),
+          Catch::Contains("was saved on opencl for the first ") && Catch::Contains("--gpu-layers"));
     }
 
     check_in_company(golden);

@@ -69,6 +69,11 @@ TEST_CASE("schemas within a grammar", "[grammar]") {
   for (const char* text : {"", "[null,null]", "[null][null]"}) CHECK_FALSE(accepts(lists, text));
 }
 
+TEST_CASE("a byte order mark before a grammar or a schema is passed over", "[grammar]") {
+  CHECK(accepts(of_gbnf("\xEF\xBB\xBFroot ::= \"a\""), "a"));
+  CHECK_NOTHROW(parse_json_schema("\xEF\xBB\xBF{\"type\":\"null\"}", "schema"));
+}
+
 TEST_CASE("counted repetitions hold their bounds", "[grammar]") {
   const Matcher start = of_gbnf(R"(root ::= "[" [a-z]{1990,2000} "]")");
   for (const size_t count : {1989u, 1990u, 1995u, 2000u, 2001u}) {
@@ -189,8 +194,10 @@ TEST_CASE("grammars that cannot be used are refused with their line", "[grammar]
       {"root ::= \"a\"\nb ::= %json", "line 2: %json needs a schema"},
       {"root ::= %json {\"type\": \"integer\"", "%json needs a schema"},
       {"root ::= %json true", "%json needs a schema"},
-      {"root ::= %json {\"not\": {}}", "line 1: %json"},
-      {"root ::= %json {\"type\": }", "line 1: %json"},
+      {"root ::= %json {\"not\": {}}", "line 1: the schema of %json"},
+      {"root ::= \"a\"\nb ::= %json {\"type\": }",
+       "line 2: the schema of %json: is not valid JSON at byte 10"},
+      {"root ::= %json {\"type\": \"null\", \"type\": \"string\"}", "key type stands there twice"},
   };
   for (const auto& [gbnf, said] : cases) {
     INFO(gbnf);

@@ -143,6 +143,8 @@ const std::vector<LanguageCase> kSchemaCases = {
 const std::vector<std::pair<std::string, std::string>> kRefused = {
     {"{", "not valid JSON at byte"},
     {"[]", "a schema must be an object"},
+    {R"({"properties":{"a":{},"b":{"type":"null"},"a":false}})",
+     "schema: key a stands there twice"},
     {"", "not valid JSON"},
     {"\"\xff\"", "not valid JSON"},
     {"false", "no finite value"},

@@ -281,7 +281,7 @@ const std::vector<MalformedRow> kKlensRows = {
                        "tensor state"),
     bad_summed_session("session of another device",
                        header(R"({"__metadata__":{"klens.device":"abacus, version 1"}})"),
-                       "was saved on device abacus, version 1;"),
+                       "was saved on abacus, not on cpu;"),
     bad_summed_session("session's logits are infinite",
                        poke("logits", std::string_view("\0\0\x80\x7f", 4)), "tensor logits"),
     bad_summed_session("session's checkpoint is after its end",
