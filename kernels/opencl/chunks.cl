@@ -22,6 +22,12 @@ inline int count_of(int chunk, int first, int tokens) {
 #define LOCAL_TILES __local float rows[DEPTH * CHUNK], cols[DEPTH * COLS]
 // Indices of private arrays are constants, or they would not be registers.
 #define EACH_ROW __attribute__((opencl_unroll_hint(8))) for (int r = 0; r < 8; ++r)
+// DO(row, its sums in both columns), the same where loops are too deep for compilers to unroll.
+#define EIGHT(DO, sums)                                                           \
+  DO(0, sums.low.s0, sums.high.s0) DO(1, sums.low.s1, sums.high.s1)               \
+  DO(2, sums.low.s2, sums.high.s2) DO(3, sums.low.s3, sums.high.s3)               \
+  DO(4, sums.low.s4, sums.high.s4) DO(5, sums.low.s5, sums.high.s5)               \
+  DO(6, sums.low.s6, sums.high.s6) DO(7, sums.low.s7, sums.high.s7)
 typedef struct {
   float8 low, high;  // of columns lane and lane + LANES
 } Tile;
@@ -46,13 +52,15 @@ inline Tile multiply(Tile sums, __local const float* rows, __local const float* 
   return multiply_some(sums, rows, cols, 0, DEPTH);
 }
 
+// Of [DEPTH][width] an item's own: lanes side by side.
+#define EACH_PLACE(k, i, width)                               \
+  for (int k = get_local_id(1); k < DEPTH; k += SLICES)       \
+    for (int i = get_local_id(0); i < width; i += LANES)
+
 // to[k][i] = from[k][i], zeros from `rows` and `cols` on.
 inline void stage(__local float* to, const int width, __global const float* from, long stride,
                   int rows, int cols) {
-  for (int at = ITEM; at < DEPTH * width; at += ITEMS) {
-    const int k = at / width, i = at % width;
-    to[at] = k < rows && i < cols ? from[k * stride + i] : 0.0f;
-  }
+  EACH_PLACE(k, i, width) to[k * width + i] = k < rows && i < cols ? from[k * stride + i] : 0.0f;
 }
 
 // to[k][i] = from[i][first + k], the same.
@@ -146,10 +154,11 @@ __kernel void ssd_states(ROWS_IN(x), ROWS_IN(b), IN(decays), OUT(added), int fir
     barrier(CLK_LOCAL_MEM_FENCE);
     stage(rows, CHUNK, ROW_IN(b, begin + from) + (h / group_heads) * states + n, b_stride,
           count - from, states - n);
-    for (int at = ITEM; at < DEPTH * COLS; at += ITEMS) {
-      const int t = from + at / COLS, i = p + at % COLS;
-      cols[at] =
-          t < count && i < head_dim ? left[t] * ROW_IN(x, begin + t)[h * head_dim + i] : 0.0f;
+    EACH_PLACE(k, i, COLS) {
+      const int t = from + k;
+      cols[k * COLS + i] = t < count && p + i < head_dim
+                               ? left[t] * ROW_IN(x, begin + t)[h * head_dim + p + i]
+                               : 0.0f;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
     sums = multiply(sums, rows, cols);
@@ -219,10 +228,10 @@ __kernel void chunk_outputs(ROWS_IN(x), ROWS_IN(c), IN(d), IN(decays), IN(produc
   const long pairs = ((long)chunk * groups + group) * CHUNK * CHUNK;
   for (int from = 0; from < count; from += DEPTH) {
     barrier(CLK_LOCAL_MEM_FENCE);
-    for (int at = ITEM; at < DEPTH * CHUNK; at += ITEMS) {
-      const int s = from + at / CHUNK, t = at % CHUNK;
+    EACH_PLACE(k, t, CHUNK) {
+      const int s = from + k;
       const float seen = READ(float, products)[pairs + s * CHUNK + t] * of[s];
-      rows[at] = s <= t ? seen * KEPT(of, t, s) : 0.0f;
+      rows[k * CHUNK + t] = s <= t ? seen * KEPT(of, t, s) : 0.0f;
     }
     stage(cols, COLS, ROW_IN(x, begin + from) + h * head_dim + p, x_stride, count - from,
           head_dim - p);
@@ -284,7 +293,7 @@ __kernel void delta_solve(ROWS_IN(k), ROWS_IN(v), ROWS_IN(beta), IN(decays), IN(
                           ROWS_OUT(delta), int first, int tokens, int heads, int key_heads,
                           int tiled, int k_dim, int v_dim) {
   LOCAL_TILES;
-  __local float of[3 * CHUNK], steps[CHUNK];
+  __local float of[3 * CHUNK], steps[CHUNK], factors[CHUNK];
   const int lane = get_local_id(0), slice = get_local_id(1);
   const int h = get_group_id(2) % heads, chunk = get_group_id(2) / heads;
   const int begin = begin_of(chunk, first), count = count_of(chunk, first, tokens);
@@ -296,22 +305,26 @@ __kernel void delta_solve(ROWS_IN(k), ROWS_IN(v), ROWS_IN(beta), IN(decays), IN(
     of[i] = READ(float, decays)[(long)get_group_id(2) * 3 * CHUNK + i];
   if (ITEM < CHUNK) steps[ITEM] = ITEM < count ? ROW_IN(beta, begin + ITEM)[h] : 0.0f;
   barrier(CLK_LOCAL_MEM_FENCE);
+  if (ITEM < CHUNK) factors[ITEM] = of_w ? steps[ITEM] * exp_of(of[LOGS + ITEM]) : steps[ITEM];
+  barrier(CLK_LOCAL_MEM_FENCE);
+  __global const float* right = of_w ? READ(float, k) + key_head * k_dim : READ(float, v) + h * v_dim;
+  const long stride = of_w ? k_stride : v_stride;
+  const int near = min(p, width - 1), far = min(p + LANES, width - 1);
   float low[8], high[8];
   EACH_ROW {
-    const int t = 8 * slice + r, row = begin + min(t, count - 1);
-    __global const float* from = of_w ? ROW_IN(k, row) + key_head * k_dim : ROW_IN(v, row) + h * v_dim;
-    const float by = of_w ? steps[t] * exp_of(of[LOGS + t]) : steps[t];
-    low[r] = p < width ? by * from[p] : 0.0f;
-    high[r] = p + LANES < width ? by * from[p + LANES] : 0.0f;
+    const int t = 8 * slice + r;
+    __global const float* from = right + (begin + min(t, count - 1)) * stride;
+    low[r] = factors[t] * from[near];
+    high[r] = factors[t] * from[far];
   }
   Tile x = {vload8(0, low), vload8(0, high)};
   const long pairs = ((long)chunk * key_heads + key_head) * CHUNK * CHUNK;
   for (int from = 0; from < count; from += DEPTH) {
     barrier(CLK_LOCAL_MEM_FENCE);
-    for (int at = ITEM; at < DEPTH * CHUNK; at += ITEMS) {
-      const int j = from + at / CHUNK, i = at % CHUNK;
+    EACH_PLACE(k, i, CHUNK) {
+      const int j = from + k;
       const float seen = -steps[i] * READ(float, products)[pairs + j * CHUNK + i];
-      rows[at] = j < i ? seen * KEPT(of, i, j) : 0.0f;
+      rows[k * CHUNK + i] = j < i ? seen * KEPT(of, i, j) : 0.0f;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
     // Eight tokens are solved by the slice that has them, then taken from all that are behind.
@@ -365,7 +378,6 @@ __kernel void delta_states(ROWS_IN(k), IN(decays), IN(w), ROWS_OUT(delta), OUT(b
     __global const float* solved = READ(float, w) + at * CHUNK * k_dim;
     __global const float* held = WRITE(float, before) + at * k_dim * v_dim + p;
     const float decay = exp_of(of[LOGS + CHUNK - 1]);
-    float low[8], high[8];
     Tile sums = no_sums();
     for (int from = 0; from < k_dim; from += DEPTH) {
       barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);
@@ -375,15 +387,14 @@ __kernel void delta_states(ROWS_IN(k), IN(decays), IN(w), ROWS_OUT(delta), OUT(b
       barrier(CLK_LOCAL_MEM_FENCE);
       sums = multiply(sums, rows, cols);
     }
-    vstore8(sums.low, 0, low);
-    vstore8(sums.high, 0, high);
-    EACH_ROW {
-      const int t = 8 * slice + r;
-      if (t >= count) continue;
-      __global float* to = ROW_OUT(delta, begin + t) + h * v_dim + p + lane;
-      if (p + lane < v_dim) to[0] -= low[r];
-      if (p + lane + LANES < v_dim) to[LANES] -= high[r];
-    }
+#define TAKE(r, first, second)                                                            \
+  {                                                                                       \
+    const int t = 8 * slice + r;                                                          \
+    __global float* to = ROW_OUT(delta, begin + t) + h * v_dim + p + lane;                \
+    if (t < count && p + lane < v_dim) to[0] -= first;                                    \
+    if (t < count && p + lane + LANES < v_dim) to[LANES] -= second;                       \
+  }
+    EIGHT(TAKE, sums)
     __global float* next = chunk + 1 < chunks
                                ? WRITE(float, before) + (at + heads) * k_dim * v_dim
                                : WRITE(float, state) + (long)h * k_dim * v_dim;
@@ -393,22 +404,24 @@ __kernel void delta_states(ROWS_IN(k), IN(decays), IN(w), ROWS_OUT(delta), OUT(b
         barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);
         stage(rows, CHUNK, ROW_IN(k, begin + from) + key_head * k_dim + n, k_stride, count - from,
               k_dim - n);
-        for (int i = ITEM; i < DEPTH * COLS; i += ITEMS) {
-          const int t = from + i / COLS, c = p + i % COLS;
-          cols[i] = t < count && c < v_dim ? left[t] * ROW_OUT(delta, begin + t)[h * v_dim + c] : 0.0f;
+        EACH_PLACE(j, i, COLS) {
+          const int t = from + j;
+          cols[j * COLS + i] = t < count && p + i < v_dim
+                                   ? left[t] * ROW_OUT(delta, begin + t)[h * v_dim + p + i]
+                                   : 0.0f;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         sums = multiply(sums, rows, cols);
       }
-      vstore8(sums.low, 0, low);
-      vstore8(sums.high, 0, high);
-      EACH_ROW {
-        const int own = n + 8 * slice + r;
-        const long place = (long)own * v_dim + lane;
-        if (own < k_dim && p + lane < v_dim) next[place + p] = fma(decay, held[place], low[r]);
-        if (own < k_dim && p + lane + LANES < v_dim)
-          next[place + p + LANES] = fma(decay, held[place + LANES], high[r]);
-      }
+#define ADD(r, first, second)                                                             \
+  {                                                                                       \
+    const int own = n + 8 * slice + r;                                                    \
+    const long place = (long)own * v_dim + lane;                                          \
+    if (own < k_dim && p + lane < v_dim) next[place + p] = fma(decay, held[place], first); \
+    if (own < k_dim && p + lane + LANES < v_dim)                                          \
+      next[place + p + LANES] = fma(decay, held[place + LANES], second);                  \
+  }
+      EIGHT(ADD, sums)
     }
   }
 }
