@@ -1,5 +1,5 @@
 // What state space models carry along a sequence. Contracts: kernels/cpu/conv1d, kernels/cpu/scan.
-// States are FP32. Of prompts, Mamba-2's tokens go by chunks.cl but for few.
+// States are FP32. Of prompts, Mamba-2 and the delta rule go by chunks.cl but for few tokens.
 
 // Item (c, t): a channel at a time. The state is that from before the call; of a call of one token
 // it becomes here what it is after it.
