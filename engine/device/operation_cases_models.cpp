@@ -329,7 +329,47 @@ OperationCase delta_rule_case(const CaseSizes& s, int64_t k_dim, bool by_channel
       });
 }
 
+OperationCase ssd_case(const CaseSizes& s, int64_t states) {
+  const int64_t heads = 4, groups = 2, head_dim = s.width;
+  const double factor = 16 * static_cast<double>(states + 80 + s.tokens / 8);
+  const StateSlot slot{.kind = StateSlot::Kind::kSsd,
+                       .channels = heads * head_dim,
+                       .heads = heads,
+                       .groups = groups,
+                       .states = states};
+  return scan_case(
+      sizes_of("ssd scan", s) + ", " + std::to_string(states) + " states", s,
+      [factor](double, double magnitude) { return factor * kEps * magnitude + 1e-36; }, slot,
+      [=](Bench& b, const Batch& batch, int64_t tokens) {
+        const Rows y = b.rows(tokens, heads * head_dim), a = b.empty(1, heads);
+        Floats rates = b.numbers(heads, 0.2f, 3);
+        for (float& rate : rates) rate = -rate;
+        b.lane().write(rates.data(), a);
+        const std::string where = "a case";
+        b.lane().ssd_scan({.dt = b.rows(tokens, heads, 0, 1),
+                           .x = b.rows(tokens, heads * head_dim),
+                           .b = b.rows(tokens, groups * states),
+                           .c = b.rows(tokens, groups * states),
+                           .dt_bias = b.table(1, heads, 0, 1),
+                           .a = a,
+                           .d = b.table(1, heads),
+                           .dt_min = 0,
+                           .dt_max = 1.2f,
+                           .rounded = false,
+                           .slot = 0,
+                           .where = where,
+                           .y = y},
+                          batch);
+        b.give(y);
+      });
+}
+
 }  // namespace
+
+std::vector<OperationCase> chunk_cases(const CaseSizes& s) {
+  return {ssd_case(s, 7), ssd_case(s, 69), delta_rule_case(s, 5, false, true),
+          delta_rule_case(s, 69, false, false)};
+}
 
 std::vector<OperationCase> scan_cases(const CaseSizes& s) {
   const int64_t channels = s.width;
@@ -387,37 +427,8 @@ std::vector<OperationCase> scan_cases(const CaseSizes& s) {
           b.give(y);
         });
   }
-  for (const int64_t states : {int64_t{7}, int64_t{32}}) {
-    const int64_t heads = 4, groups = 2, head_dim = channels;
-    const StateSlot slot{.kind = StateSlot::Kind::kSsd,
-                         .channels = heads * head_dim,
-                         .heads = heads,
-                         .groups = groups,
-                         .states = states};
-    add(sizes_of("ssd scan", s), 16 * static_cast<double>(states + 80 + s.tokens / 8), slot,
-        [=](Bench& b, const Batch& batch, int64_t tokens) {
-          const Rows y = b.rows(tokens, heads * head_dim), a = b.empty(1, heads);
-          Floats rates = b.numbers(heads, 0.2f, 3);
-          for (float& rate : rates) rate = -rate;
-          b.lane().write(rates.data(), a);
-          const std::string where = "a case";
-          b.lane().ssd_scan({.dt = b.rows(tokens, heads, 0, 1),
-                             .x = b.rows(tokens, heads * head_dim),
-                             .b = b.rows(tokens, groups * states),
-                             .c = b.rows(tokens, groups * states),
-                             .dt_bias = b.table(1, heads, 0, 1),
-                             .a = a,
-                             .d = b.table(1, heads),
-                             .dt_min = 0,
-                             .dt_max = 1.2f,
-                             .rounded = false,
-                             .slot = 0,
-                             .where = where,
-                             .y = y},
-                            batch);
-          b.give(y);
-        });
-  }
+  for (const int64_t states : {int64_t{7}, int64_t{32}, int64_t{133}})
+    all.push_back(ssd_case(s, states));
   return all;
 }
 

@@ -118,6 +118,25 @@ class OpenClLane final : public Lane {
   void unit(const Weight& w, const LinearInput& x, At bias, const Rows& y);
   void store_plane(const KvCache& cache, const KvCache::Plane& plane, const Rows& x,
                    int64_t position, At beyond);
+  // Tokens of a sequence that are scanned together, and where in the batch they are.
+  struct Stretch {
+    int64_t row, tokens;
+    int64_t first;  // of them up to a multiple of a chunk in the sequence
+    bool chunks;    // as products of matrices; else one after the other
+  };
+  std::vector<Stretch> stretches(const Sequence& s, bool chunks) const;
+  template <class Run>
+  void over_chunks(const Stretch& part, int64_t size, const Run& run);
+  void ssd_tokens(const SsdScanArgs& a, const StateSlot& slot, At state, const Stretch& part);
+  void ssd_chunks(const SsdScanArgs& a, const StateSlot& slot, At state, const Stretch& part);
+  // What is made of a batch's rows: of q and k, their factors to unit length; e^log_decay; beta.
+  struct DeltaInputs {
+    Rows factors, decay, beta;
+  };
+  void delta_tokens(const DeltaRuleArgs& a, const DeltaInputs& made, const StateSlot& slot,
+                    At state, const Stretch& part);
+  void delta_chunks(const DeltaRuleArgs& a, const DeltaInputs& made, const StateSlot& slot,
+                    At state, const Stretch& part);
   void attend_some(const AttendArgs& a, const Sequence& s, int64_t from, int64_t count);
   // stats [rows][3]: of each row the greatest, and the sum of e^(z - it) in two floats.
   void normalisers(const Rows& z, At stats);

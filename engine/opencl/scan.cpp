@@ -73,12 +73,22 @@ void OpenClLane::ssd_scan(const SsdScanArgs& a, const Batch& batch) {
   const Frame frame(*this);
   const StateSlot& slot = batch.sequences.front().state->layout->slot(a.slot);
   for (const Sequence& s : batch.sequences) {
-    const auto own = [&](const Rows& x) { return x.rows(s.row, s.tokens); };
-    launch(Step::kScan, {"scan", "", "ssd_scan"}, over_channels(slot.channels),
-           {own(a.x), own(a.dt), At(a.dt_bias), a.dt_min, a.dt_max, own(a.b), own(a.c), At(a.a),
-            At(a.d), slot_of(s, a.slot), own(a.y), s.tokens, slot.channels / slot.heads,
-            slot.heads / slot.groups, slot.states, slot.channels});
+    const At state = slot_of(s, a.slot);
+    for (const Stretch& part : stretches(s, true))
+      if (part.chunks)
+        ssd_chunks(a, slot, state, part);
+      else
+        ssd_tokens(a, slot, state, part);
   }
+}
+
+void OpenClLane::ssd_tokens(const SsdScanArgs& a, const StateSlot& slot, At state,
+                            const Stretch& part) {
+  const auto own = [&](const Rows& x) { return x.rows(part.row, part.tokens); };
+  launch(Step::kScan, {"scan", "", "ssd_scan"}, over_channels(slot.channels),
+         {own(a.x), own(a.dt), At(a.dt_bias), a.dt_min, a.dt_max, own(a.b), own(a.c), At(a.a),
+          At(a.d), state, own(a.y), part.tokens, slot.channels / slot.heads,
+          slot.heads / slot.groups, slot.states, slot.channels});
 }
 
 void OpenClLane::delta_rule(const DeltaRuleArgs& a, const Batch& batch) {
@@ -86,7 +96,7 @@ void OpenClLane::delta_rule(const DeltaRuleArgs& a, const Batch& batch) {
   const Frame frame(*this);
   const StateSlot& slot = batch.sequences.front().state->layout->slot(a.slot);
   const int64_t rows = a.q.count(), heads = slot.heads, key_heads = slot.groups;
-  const int64_t k_dim = slot.states, v_dim = slot.channels / heads;
+  const int64_t k_dim = slot.states;
   const Rows decay = take(rows, a.decay.width()), beta = take(rows, heads);
   const Rows factors = take(rows, 2 * key_heads);
   each("decays", decay,
@@ -94,15 +104,27 @@ void OpenClLane::delta_rule(const DeltaRuleArgs& a, const Batch& batch) {
   each("scale_sigmoid", beta, {a.beta, a.beta_scale, beta, heads});
   launch(Step::kScan, {"scan", "", "delta_lengths"}, over_columns(key_heads, rows),
          {a.q, a.k, k_dim, factors, key_heads});
+  const DeltaInputs made{.factors = factors, .decay = decay, .beta = beta};
   for (const Sequence& s : batch.sequences) {
-    const auto own = [&](const Rows& x) { return x.rows(s.row, s.tokens); };
-    const bool held = k_dim <= kHeld * kScanSlices;
-    launch(
-        Step::kScan, {"scan", "", held ? "delta_rule" : "delta_rule_of_any"},
-        held ? over_channels(v_dim, heads) : over_columns(v_dim, heads),
-        {own(a.q), own(a.k), own(a.v), own(factors), own(decay), own(beta), slot_of(s, a.slot),
-         own(a.y), s.tokens, heads, key_heads, int{a.tiled}, decay.width() / heads, k_dim, v_dim});
+    const At state = slot_of(s, a.slot);
+    for (const Stretch& part : stretches(s, decay.width() == heads))
+      if (part.chunks)
+        delta_chunks(a, made, slot, state, part);
+      else
+        delta_tokens(a, made, slot, state, part);
   }
+}
+
+void OpenClLane::delta_tokens(const DeltaRuleArgs& a, const DeltaInputs& made,
+                              const StateSlot& slot, At state, const Stretch& part) {
+  const int64_t heads = slot.heads, k_dim = slot.states, v_dim = slot.channels / heads;
+  const auto own = [&](const Rows& x) { return x.rows(part.row, part.tokens); };
+  const bool held = k_dim <= kHeld * kScanSlices;
+  launch(Step::kScan, {"scan", "", held ? "delta_rule" : "delta_rule_of_any"},
+         held ? over_channels(v_dim, heads) : over_columns(v_dim, heads),
+         {own(a.q), own(a.k), own(a.v), own(made.factors), own(made.decay), own(made.beta), state,
+          own(a.y), part.tokens, heads, slot.groups, int{a.tiled}, made.decay.width() / heads,
+          k_dim, v_dim});
 }
 
 }  // namespace klens

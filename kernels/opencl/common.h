@@ -21,6 +21,13 @@
 #define ROW_IN(name, t) (READ(float, name) + (long)(t) * name##_stride)
 #define ROW_OUT(name, t) (WRITE(float, name) + (long)(t) * name##_stride)
 
+// Four of a row's numbers from n on; zeros beyond `end`.
+inline float4 four_at(__global const float* row, int n, int end) {
+  if (n + 4 <= end) return vload4(0, row + n);
+  return (float4)(n < end ? row[n] : 0.0f, n + 1 < end ? row[n + 1] : 0.0f,
+                  n + 2 < end ? row[n + 2] : 0.0f, 0.0f);
+}
+
 // a / b rounded to nearest, on devices whose division is only near it: one step on the remainder.
 inline float divide(float a, float b) {
 #ifdef ROUNDED_DIVISION

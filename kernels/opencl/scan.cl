@@ -1,5 +1,5 @@
 // What state space models carry along a sequence. Contracts: kernels/cpu/conv1d, kernels/cpu/scan.
-// States are FP32.
+// States are FP32. Of prompts, Mamba-2 and the delta rule go by chunks.cl but for few tokens.
 
 // Item (c, t): a channel at a time. The state is that from before the call; of a call of one token
 // it becomes here what it is after it.
@@ -118,13 +118,6 @@ __kernel void selective_scan(ROWS_IN(x), ROWS_IN(dt), IN(dt_bias), ROWS_IN(z), R
   }
 }
 #undef HELD
-
-// Four of a row's numbers from n on; zeros beyond `end`.
-inline float4 four_at(__global const float* row, int n, int end) {
-  if (n + 4 <= end) return vload4(0, row + n);
-  return (float4)(n < end ? row[n] : 0.0f, n + 1 < end ? row[n + 1] : 0.0f,
-                  n + 2 < end ? row[n + 2] : 0.0f, 0.0f);
-}
 
 // Mamba-2, with its time steps clamp(softplus(dt + bias), low, high). Item (c, slice): a channel of
 // a head. The state is [heads][states][head_dim].

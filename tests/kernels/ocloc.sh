@@ -47,7 +47,7 @@ done
 # This compiler does not know dot products of bytes by their name; it makes its instruction of what the portable
 # way says. Only these have anything to do with division.
 others=(checksum probe)
-for variant in elementwise norm activations scan scores attention "attention -DKV=0" "attention -DKV=1" \
+for variant in elementwise norm activations scan chunks scores attention "attention -DKV=0" "attention -DKV=1" \
                "attention -DKV=2"; do
   others+=("$variant" "$variant -DROUNDED_DIVISION -cl-fp32-correctly-rounded-divide-sqrt")
 done
