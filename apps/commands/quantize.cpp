@@ -107,7 +107,7 @@ void run_quantize(const Arguments& arguments) {
     throw Error(*arguments.text("plan") +
                 ": holds a byte that is zero, so it is no JSON; give what "
                 "klens plan has written");
-  const Calibration calibration(arguments, output.empty() ? "" : output + ".partial");
+  const Calibration calibration(arguments, dry_run ? "" : output + ".partial");
   if (!dry_run)
     check_output(output, ".klens", input_files(arguments, {path, arguments.text_or("plan", "")}),
                  false);

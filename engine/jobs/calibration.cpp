@@ -64,6 +64,8 @@ struct Share {
   double weight, due = 0;  // in windows
   size_t at = 0;
 
+  bool measured = false;  // whether a window of it is among those that are measured
+
   bool used_up(int64_t ctx) const { return ids.size() - at < static_cast<size_t>(ctx); }
   std::vector<int32_t> take(int64_t ctx) {
     const auto first = ids.begin() + static_cast<std::ptrdiff_t>(at);
@@ -136,8 +138,15 @@ Calibration calibrate_on_texts(const Model& model, const Tokenizer& tokenizer,
   while (static_cast<int64_t>(all.size()) < windows + seen + held_out) {
     Share& next = next_of(shares, weights);
     if (next.used_up(ctx)) break;
+    next.measured = next.measured || static_cast<int64_t>(all.size()) < windows;
     all.push_back(next.take(ctx));
   }
+  for (size_t i = 0; i < shares.size(); ++i)
+    if (!shares[i].measured)
+      throw Error(ErrorKind::kBadArgument,
+                  "calibration text " + texts[i].name + " has none of the " +
+                      std::to_string(std::min<int64_t>(windows, static_cast<int64_t>(all.size()))) +
+                      " windows by these weights; give more windows, or it more weight");
   return parted(std::move(all), windows, seen, held_out);
 }
 

@@ -37,7 +37,7 @@ struct Calibration {
 // a text that is used up held_out comes before what is seen, and what is measured is seen too. A
 // text shorter than one window is one short window. Windows of several texts take turns by weight,
 // so that any first few are mixed alike, until one is used up; each has one at least. Throws Error
-// for a weight that is none, and a text too short for its part.
+// for a weight that is none, and a text too short, or too light, for a window.
 inline constexpr int64_t kLeastSeenTokens = 8192;
 Calibration calibrate_on_texts(const Model& model, const Tokenizer& tokenizer,
                                std::span<const CalibrationText> texts, int64_t ctx, int64_t windows,

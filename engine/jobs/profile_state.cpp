@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -17,7 +18,7 @@
 namespace klens {
 namespace {
 
-constexpr std::string_view kHeader = "klens-profile-state 3 ";
+constexpr std::string_view kHeader = "klens-profile-state 4 ";
 constexpr const char* kStartAnew = "; remove it, or run without --resume";
 constexpr size_t kHash = 16;
 
@@ -51,6 +52,31 @@ std::vector<Number> numbers_of(const std::string& text) {
   return numbers;
 }
 
+std::vector<std::string_view> words_of(std::string_view line) {
+  std::vector<std::string_view> words;
+  while (!line.empty()) {
+    const size_t end = std::min(line.find(' '), line.size());
+    words.push_back(line.substr(0, end));
+    line.remove_prefix(std::min(end + 1, line.size()));
+  }
+  return words;
+}
+
+// In what a run differs from the one that kept a state, each told as "NAME:VALUE ...".
+std::string difference(std::string_view kept, std::string_view run) {
+  const auto before = words_of(kept), now = words_of(run);
+  for (size_t i = 0; i < std::min(before.size(), now.size()); ++i) {
+    const size_t colon = now[i].find(':');
+    const std::string name(now[i].substr(0, colon));
+    if (before[i] == now[i] || colon == std::string_view::npos) continue;
+    const bool told_by_hash = name == "model" || name == "text" || name == "profile";
+    if (told_by_hash || !before[i].starts_with(name + ":")) return "on another " + name;
+    return "with " + name + " " + std::string(before[i].substr(colon + 1)) + ", not " +
+           std::string(now[i].substr(colon + 1));
+  }
+  return "with other options";
+}
+
 }  // namespace
 
 Ranks& Journal::no_others() {
@@ -69,7 +95,7 @@ Journal::~Journal() {
 }
 
 void Journal::load() {
-  const auto fail = [&](const char* what) {
+  const auto fail = [&](const std::string& what) {
     throw Error(ErrorKind::kBadFile, path_ + ": " + what + kStartAnew);
   };
   std::string text = read_text(path_, SIZE_MAX);
@@ -79,8 +105,10 @@ void Journal::load() {
   size_t begin = all.find('\n') + 1;
   const std::string_view header = all.substr(0, begin);
   if (!header.starts_with(kHeader)) fail("is no state of an interrupted run");
-  if (header != std::string(kHeader) + run_ + "\n")
-    fail("was kept by a run on another model, text or with other options");
+  if (const std::string_view kept =
+          header.substr(kHeader.size(), header.size() - kHeader.size() - 1);
+      kept != run_)
+    fail("was kept by a run " + difference(kept, run_));
   while (begin < all.size()) {
     const size_t end = all.find('\n', begin);
     const std::string_view line = all.substr(begin, end - begin);
@@ -168,20 +196,30 @@ std::unique_ptr<Journal> open_journal(const Model& model, const ProfileOptions& 
 std::unique_ptr<Journal> open_journal(const Model& model, const ProfileOptions& options,
                                       Ranks& ranks, const std::string& more) {
   if (options.state_path.empty() && ranks.alone()) return std::make_unique<Journal>("", "", false);
-  std::string run = std::string(kVersion) + " " + model.device().name() + " " +
-                    model.device().level() + " " + checkpoint_xxh3(model.checkpoint()) + " " +
-                    std::to_string(static_cast<int>(model.options().activations)) + " " +
-                    std::to_string(static_cast<int>(model.kv_type())) + " " +
-                    (options.texts.empty() ? "sampled" : "");
+  std::string texts, formats, run;
   for (const CalibrationText& text : options.texts)
-    run += " " + hash_of(text.text) + " " + number_text(text.weight);
-  for (const int64_t number : {options.ctx, options.windows}) run += " " + std::to_string(number);
-  run += " " + std::to_string(options.seed);
+    texts += hash_of(text.text) + " " + number_text(text.weight) + " ";
   for (const Format* format : parse_formats(options.formats))
-    run += std::string(" ") + format->name;
-  run += " " + options.quantizer + " " + options.suffix;
-  if (!more.empty()) run += " " + hash_of(more);
-  run = hash_of(run);
+    formats += (formats.empty() ? "" : ",") + std::string(format->name);
+  const std::pair<const char*, std::string> fields[] = {
+      {"version", kVersion},
+      {"model", checkpoint_xxh3(model.checkpoint())},
+      {"text", texts.empty() ? "sampled" : hash_of(texts)},
+      {"device", model.device().name()},
+      {"instructions", model.device().level()},
+      {"activations", activations_name(model.options().activations)},
+      {"cache", std::to_string(static_cast<int>(model.kv_type()))},
+      {"ctx", std::to_string(options.ctx)},
+      {"windows", std::to_string(options.windows)},
+      {"seed", std::to_string(options.seed)},
+      {"formats", formats},
+      {"quantizer", options.quantizer.empty() ? "auto" : options.quantizer},
+      {"suffix", options.suffix.empty() ? "auto" : options.suffix},
+      {"profile", more.empty() ? "none" : hash_of(more)}};
+  for (auto [name, value] : fields) {
+    std::ranges::replace(value, ' ', '_');
+    run += (run.empty() ? "" : " ") + std::string(name) + ":" + value;
+  }
   check_alike(ranks, std::string(model.device().name()) + " " + model.device().level(),
               "instruction set (KLENS_ISA lowers it)");
   check_alike(ranks, run + " " + options.metrics + " " + std::to_string(options.measured),

@@ -91,7 +91,10 @@ void spread_over_units(const Model& model, Plan& plan) {
     const auto found = matrix.units > 1 ? plan.units.find(matrix.name) : plan.units.end();
     if (found == plan.units.end()) continue;
     for (UnitId u = matrix.first_unit; u < matrix.first_unit + matrix.units; ++u)
-      plan.units.emplace(model.units()[u].name, found->second);
+      if (!plan.units.emplace(model.units()[u].name, found->second).second)
+        throw Error(ErrorKind::kBadArgument, "the plan names both " + matrix.name + " and " +
+                                                 model.units()[u].name +
+                                                 ", which is a part of it; leave one out");
     plan.units.erase(matrix.name);
   }
 }

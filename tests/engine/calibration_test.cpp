@@ -59,6 +59,11 @@ TEST_CASE("windows of several texts take turns by weight", "[calibration]") {
   REQUIRE(whole > 0);
   const Calibration ended = windows_of({a, little}, 512);
   CHECK(ended.windows.size() + ended.held_out.size() <= 4 * whole + 3);
+  CalibrationText light = a;
+  light.name = "light.txt";
+  light.weight = a.weight / 1000;
+  CHECK_THROWS_WITH(windows_of({a, light}, 8),
+                    Catch::Contains("light.txt has none of the 8 windows by these weights"));
   little.text = "one";
   CHECK_THROWS_WITH(windows_of({a, little}, 8),
                     Catch::Contains("little.txt") && Catch::Contains("give a longer one"));

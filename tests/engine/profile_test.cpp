@@ -235,8 +235,25 @@ TEST_CASE("an interrupted profile goes on to the same figures", "[profile]") {
   // The state of one run is no state of another.
   options.resume = true;
   options.seed = 9;
-  CHECK_THROWS_WITH(profile_text(*model, options),
-                    Catch::Contains("another model, text or with other options"));
+  CHECK_THROWS_WITH(profile_text(*model, options), Catch::Contains("kept by a run with seed ") &&
+                                                       Catch::Contains(", not 9; remove it"));
+}
+
+TEST_CASE("a state that belongs to another run says in what they differ", "[profile]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "state";
+  Journal(path, "model:a text:b ctx:16 formats:int8", false).keep("name", "value");
+  CHECK(Journal(path, "model:a text:b ctx:16 formats:int8", true).find("name") != nullptr);
+  const auto refused = [&](const char* run, const std::string& why) {
+    CHECK_THROWS_WITH(Journal(path, run, true),
+                      Catch::Contains("was kept by a run " + why + "; remove it, or run without"));
+  };
+  refused("model:c text:b ctx:16 formats:int8", "on another model");
+  refused("model:a text:c ctx:16 formats:int8", "on another text");
+  refused("model:a text:b ctx:32 formats:int8", "with ctx 16, not 32");
+  refused("model:a text:b ctx:16 formats:int8,int4g32", "with formats int8, not int8,int4g32");
+  refused("model:a text:b ctx:16 formats:int8 more", "with other options");
+  refused("", "with other options");
 }
 
 TEST_CASE("what is finished when a run ends is not measured again, to the last student",
