@@ -264,12 +264,7 @@ Plan plan_from_json(std::string_view text, const std::string& name) {
   for (const std::string& unit : units.keys()) {
     if (!parse_unit_name(unit))
       units.fail(unit, "ends in brackets that hold no rows FIRST:END, such as [0:512]");
-    const JsonObject choice = units.object(unit);
-    for (const std::string& key : choice.keys())
-      if (key != kFormatKey && key != kQuantizerKey && key != kActivationBitsKey)
-        choice.fail(key.c_str(), std::string("is unknown: a unit has ") + kFormatKey + ", " +
-                                     kQuantizerKey + " and " + kActivationBitsKey);
-    plan.units[unit] = choice_from_json(choice);
+    plan.units[unit] = choice_from_json(units.object(unit));
   }
   if (plan.units.empty()) json.fail("units", "is empty: a plan names a format for every unit");
   return plan;

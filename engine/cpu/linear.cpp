@@ -31,35 +31,29 @@ void over_tiles(int64_t tiles, int64_t cols, int64_t tokens, const Executor& exe
   });
 }
 
-// columns[c][t] = x[t][c] / sqrt(mean square of x[t]), columns [width][tokens], and the same in
-// BF16 if there is room for it. Some tokens at a time, so that whole lines are written.
-void to_columns(const Rows& x, float* columns, uint16_t* bf16, const CpuLane& lane) {
-  constexpr int64_t kAtOnce = 16;
+// Tokens whose columns are written together, so that whole lines are.
+constexpr int64_t kTokensAtOnce = 16;
+
+// columns[c][t] = x[t][c] / sqrt(mean square of x[t]) of some tokens of x, columns [width][tokens],
+// and the same in BF16 if there is room for it.
+void to_columns(const Rows& x, int64_t first, float* columns, uint16_t* bf16) {
   const int64_t tokens = x.count(), width = x.width();
-  lane.over_rows((tokens + kAtOnce - 1) / kAtOnce, width * kAtOnce,
-                 [&](int64_t begin, int64_t end) {
-                   for (int64_t first = begin * kAtOnce; first < std::min(tokens, end * kAtOnce);
-                        first += kAtOnce) {
-                     const int64_t count = std::min(kAtOnce, tokens - first);
-                     const float* rows = floats(x) + first * x.stride();
-                     float scale[kAtOnce];
-                     for (int64_t t = 0; t < count; ++t) {
-                       double squares = 0;
-                       for (int64_t c = 0; c < width; ++c)
-                         squares += double{rows[t * x.stride() + c]} * rows[t * x.stride() + c];
-                       scale[t] = static_cast<float>(
-                           squares > 0 ? std::sqrt(static_cast<double>(width) / squares) : 0);
-                     }
-                     for (int64_t c = 0; c < width; ++c) {
-                       float* column = columns + c * tokens + first;
-                       for (int64_t t = 0; t < count; ++t)
-                         column[t] = rows[t * x.stride() + c] * scale[t];
-                       if (bf16 == nullptr) continue;
-                       for (int64_t t = 0; t < count; ++t)
-                         bf16[c * tokens + first + t] = f32_to_bf16(column[t]);
-                     }
-                   }
-                 });
+  const int64_t count = std::min(kTokensAtOnce, tokens - first);
+  const float* rows = floats(x) + first * x.stride();
+  float scale[kTokensAtOnce];
+  for (int64_t t = 0; t < count; ++t) {
+    const float* row = rows + t * x.stride();
+    double squares = 0;
+    for (int64_t c = 0; c < width; ++c) squares += double{row[c]} * row[c];
+    scale[t] =
+        static_cast<float>(squares > 0 ? std::sqrt(static_cast<double>(width) / squares) : 0);
+  }
+  for (int64_t c = 0; c < width; ++c) {
+    float* column = columns + c * tokens + first;
+    for (int64_t t = 0; t < count; ++t) column[t] = rows[t * x.stride() + c] * scale[t];
+    if (bf16 == nullptr) continue;
+    for (int64_t t = 0; t < count; ++t) bf16[c * tokens + first + t] = f32_to_bf16(column[t]);
+  }
 }
 
 // sums[c] += x[t][c]^2, in the order of t: threads share out the columns.
@@ -260,9 +254,16 @@ void CpuLane::add_products(const Rows& x, const Rows& sums, bool rounded) {
   const Frame frame(*this);
   float* columns = take_array<float>(width * tokens);
   uint16_t* bf16 = rounded ? take_array<uint16_t>(width * tokens) : nullptr;
-  to_columns(x, columns, bf16, *this);
+  over_rows((tokens + kTokensAtOnce - 1) / kTokensAtOnce, width * kTokensAtOnce,
+            [&](int64_t begin, int64_t end) {
+              for (int64_t part = begin; part < end; ++part)
+                to_columns(x, part * kTokensAtOnce, columns, bf16);
+            });
   WeightView view{.layout = Layout::kRowsF32, .rows = width, .cols = tokens, .data = columns};
-  if (rounded) view.layout = Layout::kRowsBf16, view.data = bf16;
+  if (rounded) {
+    view.layout = Layout::kRowsBf16;
+    view.data = bf16;
+  }
   const auto run = cpu::best_variant(cpu::linear_f32_variants(), cpu::active()).run;
   executor_.ranges(strips, kStrip * width * tokens, [&](int64_t begin, int64_t end) {
     const Timed timed = this->timed(Step::kElementwise);

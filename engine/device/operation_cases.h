@@ -35,8 +35,9 @@ std::vector<OperationCase> linear_cases(const CaseSizes& sizes, Layout layout, b
 std::vector<OperationCase> rope_cases(const CaseSizes& sizes);
 std::vector<OperationCase> attention_cases(const CaseSizes& sizes, KvType type);
 std::vector<OperationCase> scan_cases(const CaseSizes& sizes);
-// Of what devices may scan in chunks: with tokens for several of them.
-std::vector<OperationCase> chunk_cases(const CaseSizes& sizes);
+// Of what devices may scan in chunks, with tokens for several of them; states: also channels of
+// keys.
+std::vector<OperationCase> chunk_cases(const CaseSizes& sizes, int64_t states);
 std::vector<OperationCase> score_cases(const CaseSizes& sizes);
 
 // What is wrong with `device` in a case, as `reference` sees it; "" if nothing is. slack: of

@@ -14,7 +14,7 @@ std::vector<OperationCase> cases_of(const std::string& family, const std::string
   if (family == "norm") return norm_cases({3, 67, 1});
   if (family == "activations") return linear_cases({3, 70, 1}, Layout::kTilesI8, false, true);
   if (family == "scan") return scan_cases({5, 19, 1});
-  if (family == "chunks") return chunk_cases({150, 35, 1});
+  if (family == "chunks") return chunk_cases({86, 19, 1}, 69);
   if (family == "scores") return score_cases({2, 300, 1});
   if (int kv = 0; family == "attention") {
     if (std::sscanf(options.c_str(), "-DKV=%d", &kv) != 1) return rope_cases({3, 7, 1});

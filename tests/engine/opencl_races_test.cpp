@@ -31,7 +31,7 @@ std::vector<OperationCase> small_cases() {
   add(norm_cases({2, 67, 2}));
   add(rope_cases({2, 5, 3}));
   add(scan_cases({9, 17, 4}));
-  add(chunk_cases({86, 3, 8}));
+  add(chunk_cases({80, 3, 8}, 5));
   add(score_cases({2, 131, 5}));
   for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kI8})
     add(attention_cases({3, 3, 6}, type));

@@ -76,7 +76,7 @@ std::vector<OperationCase> all_cases(bool few) {
     add(elementwise_cases({7, 131, 2}));
     add(norm_cases({5, 67, 4}));
     add(scan_cases({9, 67, 7}));
-    add(chunk_cases({86, 35, 15}));
+    add(chunk_cases({86, 35, 15}, 6));
     add(score_cases({3, 1003, 9}));
     add(attention_cases({37, 17, 11}, KvType::kI8));
     add(linear_cases({19, 163, 13}, Layout::kTilesI8, false, true));
@@ -91,8 +91,8 @@ std::vector<OperationCase> all_cases(bool few) {
   add(scan_cases({1, 3, 6}));
   add(scan_cases({9, 67, 7}));
   add(scan_cases({131, 9, 14}));  // over the CPU's chunks
-  add(chunk_cases({259, 67, 15}));
-  add(chunk_cases({128, 32, 16}));
+  add(chunk_cases({150, 35, 15}, 6));
+  add(chunk_cases({197, 5, 16}, 69));  // over a tile of states
   add(score_cases({3, 1, 8}));
   add(score_cases({3, 1003, 9}));
   for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kI8}) {
