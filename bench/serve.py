@@ -9,6 +9,9 @@ COMMAND starts a server; {port} in it becomes a port that is free. For klens and
   bench/serve.py --server 'klens=build/release/apps/klens serve mamba-130m.klens --port {port} --batch 32 -q' \\
                  --server 'llama.cpp=llama-server -m mamba-130m.gguf --port {port} -np 32 -c 131072'
 
+llama.cpp's converter gives a checkpoint without a tokenizer GPT-NeoX's, so the GGUF is made of bench/shapes.py's folder before
+tokenizer.json (SHARED/tokenizers/gpt-neox-20b) is put into it for klens.
+
 One server runs at a time, and they take turns. All get the same prompts, with as many tokens to make, whatever ends a text. Prints a
 Markdown table of medians; --json keeps all samples.
 """
