@@ -63,6 +63,13 @@ inline void stage(__local float* to, const int width, __global const float* from
   EACH_PLACE(k, i, width) to[k * width + i] = k < rows && i < cols ? from[k * stride + i] : 0.0f;
 }
 
+// to[k][i] = by[k] from[k][i], [DEPTH][COLS], the same.
+inline void stage_times(__local float* to, __local const float* by, __global const float* from,
+                        long stride, int rows, int cols) {
+  EACH_PLACE(k, i, COLS)
+    to[k * COLS + i] = k < rows && i < cols ? by[k] * from[k * stride + i] : 0.0f;
+}
+
 // to[k][i] = from[i][first + k], the same.
 inline void stage_across(__local float* to, const int width, __global const float* from, long stride,
                          int rows, int first, int cols) {
@@ -87,6 +94,11 @@ inline void stage_across(__local float* to, const int width, __global const floa
 #define KEPT(of, t, s) \
   exp_of(fmin((of[LOGS + (t)] - of[LOGS + (s)]) + (of[LOWS + (t)] - of[LOWS + (s)]), 0.0f))
 
+// A sum of logarithms and that of a step's decay.
+inline Pair longer(Pair sum, float step, float rate) {
+  return step * rate < NOTHING ? pair_add(sum, NOTHING) : pair_add_product(sum, step, rate);
+}
+
 // Mamba-2's, with its time steps clamp(softplus(dt + bias), low, high). Item (h, chunk).
 __kernel void ssd_decays(ROWS_IN(dt), IN(dt_bias), float low, float high, IN(a), OUT(decays),
                          int first, int tokens, int heads) {
@@ -100,7 +112,7 @@ __kernel void ssd_decays(ROWS_IN(dt), IN(dt_bias), float low, float high, IN(a),
     float step = 0;
     if (t < count) {
       step = clamp(softplus(ROW_IN(dt, begin + t)[h] + bias), low, high);
-      sum = step * rate < NOTHING ? pair_add(sum, NOTHING) : pair_add_product(sum, step, rate);
+      sum = longer(sum, step, rate);
     }
     own[t] = step;
     own[LOGS + t] = sum.x;
@@ -154,12 +166,8 @@ __kernel void ssd_states(ROWS_IN(x), ROWS_IN(b), IN(decays), OUT(added), int fir
     barrier(CLK_LOCAL_MEM_FENCE);
     stage(rows, CHUNK, ROW_IN(b, begin + from) + (h / group_heads) * states + n, b_stride,
           count - from, states - n);
-    EACH_PLACE(k, i, COLS) {
-      const int t = from + k;
-      cols[k * COLS + i] = t < count && p + i < head_dim
-                               ? left[t] * ROW_IN(x, begin + t)[h * head_dim + p + i]
-                               : 0.0f;
-    }
+    stage_times(cols, left + from, ROW_IN(x, begin + from) + h * head_dim + p, x_stride,
+                count - from, head_dim - p);
     barrier(CLK_LOCAL_MEM_FENCE);
     sums = multiply(sums, rows, cols);
   }
@@ -269,7 +277,7 @@ __kernel void delta_decays(ROWS_IN(x), IN(bias), IN(rate), OUT(decays), int firs
   for (int t = 0; t < CHUNK; ++t) {
     if (t < count) {
       const float step = softplus(ROW_IN(x, begin + t)[h] + more);
-      sum = step * by < NOTHING ? pair_add(sum, NOTHING) : pair_add_product(sum, step, by);
+      sum = longer(sum, step, by);
     }
     own[t] = t < count ? 1.0f : 0.0f;
     own[LOGS + t] = sum.x;
@@ -404,12 +412,8 @@ __kernel void delta_states(ROWS_IN(k), IN(decays), IN(w), ROWS_OUT(delta), OUT(b
         barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);
         stage(rows, CHUNK, ROW_IN(k, begin + from) + key_head * k_dim + n, k_stride, count - from,
               k_dim - n);
-        EACH_PLACE(j, i, COLS) {
-          const int t = from + j;
-          cols[j * COLS + i] = t < count && p + i < v_dim
-                                   ? left[t] * ROW_OUT(delta, begin + t)[h * v_dim + p + i]
-                                   : 0.0f;
-        }
+        stage_times(cols, left + from, ROW_OUT(delta, begin + from) + h * v_dim + p, delta_stride,
+                    count - from, v_dim - p);
         barrier(CLK_LOCAL_MEM_FENCE);
         sums = multiply(sums, rows, cols);
       }
