@@ -134,4 +134,19 @@ void predict_kls(Unit& unit) {
     if ((!c.kl || c.predicted) && c.others[kOutputError]) predict(activations, points, c);
 }
 
+std::vector<std::pair<size_t, size_t>> predicted_choices(const Profile& profile, const Plan& plan) {
+  std::vector<std::pair<size_t, size_t>> found;
+  for (size_t u = 0; u < profile.units.size(); ++u) {
+    const Unit& unit = profile.units[u];
+    Choice choice = plan.units.at(unit.name);
+    choice.activation_bits = Choice().activation_bits;
+    const auto chosen = std::ranges::find(unit.candidates, choice, &Candidate::choice);
+    if (chosen == unit.candidates.end() || !chosen->predicted || !rounds_activations(choice) ||
+        !(chosen->others[kOutputError].value_or(0) > 0))
+      continue;
+    found.emplace_back(u, static_cast<size_t>(chosen - unit.candidates.begin()));
+  }
+  return found;
+}
+
 }  // namespace klens

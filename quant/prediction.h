@@ -1,8 +1,10 @@
 #pragma once
 #include <cstddef>
 #include <span>
+#include <utility>
 #include <vector>
 
+#include "quant/plan.h"
 #include "quant/profile.h"
 
 namespace klens {
@@ -28,5 +30,9 @@ void take_out_reference(Unit& unit, const Choice& reference, double error);
 // Fills in KLs, their errors and windows, of candidates that have an output error and were not
 // measured, and marks them as predicted. Nothing, if nothing was measured.
 void predict_kls(Unit& unit);
+
+// What a plan chooses though its KL is only predicted: units and their candidates, with activations
+// of 8 bits, as what those of 16 save is always predicted.
+std::vector<std::pair<size_t, size_t>> predicted_choices(const Profile& profile, const Plan& plan);
 
 }  // namespace klens

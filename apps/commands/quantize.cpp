@@ -29,6 +29,16 @@ void print_race(const ordered_json& race) {
       100 * number_at(race, "regret").value_or(0), saved.c_str()));
 }
 
+// How good predictions were that the plan chose by.
+void print_checked(const ordered_json& checked) {
+  print(formatted(
+      "  %-12s %12s %12s   of the chosen formats were predicted: measured %.2f to %.2f of that, "
+      "median %.2f\n",
+      "checked", "", number_or_dash(checked, "choices", "%.0f").c_str(),
+      number_at(checked, "least").value_or(0), number_at(checked, "most").value_or(0),
+      number_at(checked, "median").value_or(0)));
+}
+
 // Before and after, side by side.
 void print_summary(const ordered_json& before, const ordered_json& report) {
   const auto line = [](const char* label, const std::string& was, const std::string& is,
@@ -70,6 +80,7 @@ void print_summary(const ordered_json& before, const ordered_json& report) {
     line("KL measured", "", number_or_dash(report, "measured_kl", "%.6f"),
          "whole plan, calibration windows");
   if (report.contains("race")) print_race(report.at("race"));
+  if (report.contains("checked")) print_checked(report.at("checked"));
   const ordered_json& plan = report.at("plan");
   if (plan.contains("predicted_tok_s"))
     line("tok/s", "", number_or_dash(plan, "predicted_tok_s", "%.1f"), "decoding, predicted");

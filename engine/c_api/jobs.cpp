@@ -97,12 +97,17 @@ std::string profile(const klens_model* model, const klens_profile_options& given
   }
   const std::unique_ptr<Journal> journal = open_journal(*model->model, asked, ranks);
   check_alike(ranks, judge, "text to validate on");
-  const ProfileRun run = run_profile(
-      *model->model, tokenizer, asked, progress, go_on, *journal);
-  if (held_out.empty()) return profile_to_json(run.profile);
-  const char* name = given.validation_name != nullptr ? given.validation_name : "text";
-  return profile_json(run.profile,
-                      validate(*model->model, run, held_out, name, progress, *journal));
+  const ProfileRun run = run_profile(*model->model, tokenizer, asked, progress, go_on, *journal);
+  std::string json;
+  if (held_out.empty()) {
+    json = profile_to_json(run.profile);
+  } else {
+    const char* name = given.validation_name != nullptr ? given.validation_name : "text";
+    json =
+        profile_json(run.profile, validate(*model->model, run, held_out, name, progress, *journal));
+  }
+  journal->bytes()->remove();
+  return json;
 }
 
 PlanRequest plan_request(const klens_plan_options& given) {

@@ -181,6 +181,13 @@ std::string report_json(const QuantizeReport& r) {
       race["seconds_saved"] = *r.race->seconds_saved;
     }
   }
+  if (!r.checked.empty()) {
+    const auto [least, most] = std::ranges::minmax(r.checked);
+    json["checked"] = {{"choices", r.checked.size()},
+                       {"least", least},
+                       {"median", median(r.checked)},
+                       {"most", most}};
+  }
   if (r.measured_tok_s) json["measured_tok_s"] = *r.measured_tok_s;
   if (r.inputs_unknown) json["inputs_unknown"] = true;
   put(json, "predicted_kl", r.plan.predicted_kl);

@@ -24,8 +24,7 @@ std::string tokenizer_text(const std::string& path) {
   const std::string file = model_file(path);
   if (std::filesystem::is_directory(file, ec)) return read_text(own);  // says what is missing
   const bool gguf = is_gguf(file);
-  const bool klens =
-      kind_of_file(file) == FileKind::kSafetensors || file.ends_with(".klens");
+  const bool klens = kind_of_file(file) == FileKind::kSafetensors || file.ends_with(".klens");
   if (!gguf && !klens) return read_text(file);
   std::string text =
       gguf ? read_gguf_tokenizer(file) : read_klens_file(file, false).texts.tokenizer;

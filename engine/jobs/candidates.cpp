@@ -30,19 +30,38 @@ class RowSample {
   StoredUnit unit_;
 };
 
-// A sample of a unit's outputs, and what it loses by choices.
+// A sample of the outputs of a model's unit, and what it loses by choices, unless that is known.
 class SampledOutputs {
  public:
-  SampledOutputs(const StoredUnit& unit, const InputStats& inputs)
-      : inputs_(inputs), rows_(unit.view), error_(rows_.unit().view, inputs) {}
-  double loss(const Choice& choice) const {
-    return error_.of(quantise_unit(rows_.unit(), choice, inputs_));
+  SampledOutputs(const Model& model, size_t unit, const InputStats& inputs, Journal& journal)
+      : name_(model.units()[unit].name),
+        unit_(model.checkpoint().units.at(name_)),
+        inputs_(inputs),
+        journal_(journal) {}
+
+  const StoredUnit& unit() const { return unit_; }
+
+  double loss(const Choice& choice) {
+    const std::string name = "outputs " + name_ + " " + text_of(choice);
+    if (const auto found = find_numbers(journal_, name, 1)) return found->front();
+    if (!sample_) sample_.emplace(unit_.view, inputs_);
+    const double loss = sample_->error.of(quantise_unit(sample_->rows.unit(), choice, inputs_));
+    keep_numbers(journal_, name, {&loss, 1});
+    return loss;
   }
 
  private:
+  struct Sample {
+    Sample(const WeightView& view, const InputStats& inputs)
+        : rows(view), error(rows.unit().view, inputs) {}
+    RowSample rows;
+    OutputError error;
+  };
+  std::string name_;
+  const StoredUnit& unit_;
   const InputStats& inputs_;
-  RowSample rows_;
-  OutputError error_;
+  Journal& journal_;
+  std::optional<Sample> sample_;
 };
 
 // Without those that would make a unit larger, or no smaller, than it is stored, to become worse.
@@ -66,8 +85,8 @@ const char* quantizer_for(const Format& format, const Quantizer& asked) {
 // A unit's candidates, found from a sample of its outputs.
 class Comparison {
  public:
-  Comparison(const StoredUnit& unit, const Quantizer& quantizer, const InputStats& inputs)
-      : unit_(unit), quantizer_(quantizer), sample_(unit, inputs) {}
+  Comparison(const Quantizer& quantizer, SampledOutputs& sample)
+      : unit_(sample.unit()), quantizer_(quantizer), sample_(sample) {}
 
   std::vector<Possible> run(const std::vector<const Format*>& formats, const Choice* pinned) {
     for (const Choice& choice : possible_choices(unit_, shortlisted(formats), quantizer_))
@@ -105,15 +124,16 @@ class Comparison {
 
   const StoredUnit& unit_;
   const Quantizer& quantizer_;
-  SampledOutputs sample_;
+  SampledOutputs& sample_;
   std::map<Choice, double> errors_;
   std::vector<Possible> possible_;
 };
 
 }  // namespace
 
-double sampled_error(const StoredUnit& unit, const Choice& choice, const InputStats& inputs) {
-  return SampledOutputs(unit, inputs).loss(choice);
+double sampled_error(const Model& model, size_t unit, const Choice& choice,
+                     const InputStats& inputs, Journal& journal) {
+  return SampledOutputs(model, unit, inputs, journal).loss(choice);
 }
 
 std::vector<Choice> possible_choices(const StoredUnit& unit,
@@ -138,18 +158,19 @@ std::vector<std::vector<Possible>> candidate_choices(const Model& model,
                                                      const std::vector<const Format*>& formats,
                                                      const Quantizer& quantizer,
                                                      const std::map<std::string, Choice>& pinned,
-                                                     const UnitInputs& inputs, Progress& progress) {
+                                                     const UnitInputs& inputs, Progress& progress,
+                                                     Journal& journal) {
   const size_t units = model.units().size();
   progress.stage(stages::kCompare, static_cast<double>(units));
   std::vector<std::vector<Possible>> possible;
   for (size_t u = 0; u < units; ++u) {
     const std::string& name = model.units()[u].name;
-    const StoredUnit& unit = model.checkpoint().units.at(name);
     const auto pin = pinned.find(name);
     const InputStats stats = inputs.of(u, quantizer.sees);
-    possible.push_back(
-        Comparison(unit, quantizer, stats)
-            .run(smaller_than_stored(unit, formats), pin == pinned.end() ? nullptr : &pin->second));
+    SampledOutputs sample(model, u, stats, journal);
+    possible.push_back(Comparison(quantizer, sample)
+                           .run(smaller_than_stored(sample.unit(), formats),
+                                pin == pinned.end() ? nullptr : &pin->second));
     progress.step();
   }
   return possible;

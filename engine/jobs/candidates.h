@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/jobs/profile_state.h"
 #include "engine/jobs/unit_inputs.h"
 
 namespace klens {
@@ -20,8 +21,9 @@ struct Possible {
   double output_error = 0;
 };
 
-// What a sample of the unit's outputs loses by the weights of a choice.
-double sampled_error(const StoredUnit& unit, const Choice& choice, const InputStats& inputs);
+// What a sample of outputs of a model's unit loses by the weights of a choice.
+double sampled_error(const Model& model, size_t unit, const Choice& choice,
+                     const InputStats& inputs, Journal& journal);
 
 // Every one of the formats, each with 8 and, on the integer path, 16 bits of activations, and what
 // the unit is already, if that is in one of the formats.
@@ -36,6 +38,7 @@ std::vector<std::vector<Possible>> candidate_choices(const Model& model,
                                                      const std::vector<const Format*>& formats,
                                                      const Quantizer& quantizer,
                                                      const std::map<std::string, Choice>& pinned,
-                                                     const UnitInputs& inputs, Progress& progress);
+                                                     const UnitInputs& inputs, Progress& progress,
+                                                     Journal& journal);
 
 }  // namespace klens

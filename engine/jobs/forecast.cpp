@@ -256,6 +256,16 @@ class Seconds {
               (rounded ? kRoundedSuffix : 1));
   }
 
+  // About half of the units' choices were predicted.
+  double check(bool rounded) const {
+    double cost = 0;
+    for (size_t u = 0; u < model_.units().size(); ++u) cost += suffix_cost(model_, u);
+    const double windows = std::ceil(this->windows() / static_cast<double>(kFinestEvery));
+    return pass(2 * windows) + 0.5 * quantise_all() +
+           of(0.5 * cost * windows * static_cast<double>(options_.ctx) *
+              (rounded ? kRoundedSuffix : 1));
+  }
+
  private:
   const Model& model_;
   const ProfileOptions& options_;
@@ -294,6 +304,7 @@ Expected expect_profile(const Model& model, const ProfileOptions& options,
   add(stages::kCompare, seconds.compare(formats));
   if (sensitivity) add(stages::kModules, seconds.modules());
   add(stages::kProfile, seconds.profile(formats, rounded));
+  if (options.plan && options.measured > 0) add(stages::kCheck, seconds.check(rounded));
   if (options.plan_windows > 0) {
     add(stages::kMeasure,
         seconds.quantise_all() +

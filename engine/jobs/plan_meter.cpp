@@ -120,9 +120,8 @@ class Meter {
     std::erase_if(packed_, [&](const auto& entry) { return !wanted.contains(entry.first); });
     for (const Key& key : wanted) {
       if (packed_.contains(key)) continue;
-      const StoredUnit& unit = model_.checkpoint().units.at(model_.units()[key.first].name);
       packed_.emplace(key, std::make_shared<const PackedWeight>(
-                               quantise_unit(unit, key.second, inputs_.of(key.first, key.second))));
+                               quantise_unit(model_, key.first, key.second, inputs_)));
       progress_.step(0);  // asks whether to stop
     }
     for (Measured* plan : plans) {

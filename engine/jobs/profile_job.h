@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "engine/jobs/calibration.h"
+#include "engine/jobs/prepared_profile.h"
 #include "engine/jobs/students.h"
+#include "quant/plan.h"
 #include "quant/profile.h"
 
 namespace klens {
@@ -50,6 +52,9 @@ struct ProfileOptions {
   // that have no integers of their own and may compute in INT8; elsewhere it is exact.
   std::string suffix;
   int64_t memory = 0;  // bytes to hold beside the model's file; 0: as needed, and 1 GiB
+  // What is to be made of the profile, if something: where its choices were only predicted they are
+  // measured too, on some windows.
+  std::function<std::optional<Plan>(const Profile&)> plan;
   bool times = false;  // also what a decoded token spends on each candidate, on this machine
 };
 
@@ -59,6 +64,8 @@ struct ProfileRun {
   UnitInputs inputs;              // of calibration.seen
   std::vector<Student> students;  // in the order of profile.units and their candidates
   int64_t spare_bytes = 0;        // that may be held to save time
+  // Of each choice of options.plan that was predicted: what it measured, over that.
+  std::vector<double> checked;
 };
 
 // What to measure on the windows to come.
@@ -76,12 +83,6 @@ struct SoFar {
 using Judge = std::function<Verdict(const SoFar&)>;
 inline constexpr std::nullptr_t go_on = nullptr;
 
-// One window in so many is enough for a unit of so many weights, next to the mean of the model's
-// units, where no more than a plan is wanted.
-size_t sparing(double weights, double mean);
-// Weights of a model's units, on average.
-double mean_weights(const Model& model);
-
 // Measures every unit in every format: quant/profiler over a StudentRunner. tokenizer may be null
 // where there is no text. What the journal has is not measured again. Where it is several ranks'
 // they share out what they sample and measure, and all return the same profile, that of one alone.
@@ -92,15 +93,6 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
 // The same with a journal of its own, of options.state_path.
 ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
                        const ProfileOptions& options, Progress& progress, const Judge& judge);
-
-// Units and candidates of a model without measured metrics: what planning a uniform format needs.
-// header_bytes is filled in too.
-Profile unmeasured_profile(const Model& model, const std::vector<const Format*>& formats,
-                           const std::string& quantizer);
-
-// The same as if nothing lost anything: whether a budget can be met is a matter of bytes.
-Profile costless_profile(const Model& model, const std::vector<const Format*>& formats,
-                         const std::string& quantizer);
 
 // "int8,int4g64" to formats, kBaseFormat always first among them; "": default_formats(). Throws
 // Error for an unknown name.

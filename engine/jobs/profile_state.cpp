@@ -86,7 +86,10 @@ Ranks& Journal::no_others() {
 
 Journal::Journal(std::string path, std::string run, bool resume, Ranks& ranks)
     : path_(ranks.index() == 0 ? std::move(path) : ""), run_(std::move(run)), ranks_(ranks) {
-  if (!path_.empty() && resume && file_exists(path_)) load();
+  const bool goes_on = !path_.empty() && resume && file_exists(path_);
+  if (goes_on) load();
+  bytes_ = path_.empty() ? std::make_shared<KeptBytes>()
+                         : std::make_shared<KeptBytes>(path_ + ".data", run_, goes_on);
   if (!ranks_.alone()) share();
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/jobs/calibration.h"
+#include "engine/jobs/kept_bytes.h"
 #include "engine/jobs/ranks.h"
 #include "quant/plan.h"
 #include "quant/profiler.h"
@@ -41,6 +42,9 @@ class Journal {
   void share();
   Ranks& ranks() const { return ranks_; }
 
+  // Of this process alone; in PATH.data.
+  const std::shared_ptr<KeptBytes>& bytes() const { return bytes_; }
+
  private:
   static Ranks& no_others();
   void load();
@@ -54,6 +58,7 @@ class Journal {
   std::map<std::string, std::string> found_;  // by the name's hash; none goes again
   std::string unshared_;                      // lines that other ranks do not have
   int fd_ = -1;
+  std::shared_ptr<KeptBytes> bytes_;
 };
 
 // The journal of a profile's options; "" as their state path gives one that keeps nothing.

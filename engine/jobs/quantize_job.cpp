@@ -74,6 +74,7 @@ struct Made {
   std::string text;  // what they are
   int rounds = 0;
   bool inputs_unknown = false;
+  std::vector<double> checked;
   std::optional<Race> race;
 };
 
@@ -158,7 +159,7 @@ void name_what_is_done(Plan& plan) {
 
 // A plan that is given, or needs no measurement.
 Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const QuantizeOptions& options,
-                     Progress& progress) {
+                     Progress& progress, Journal& journal) {
   // A plan or an option may name any format; a method chooses among those it is given.
   const bool chosen = options.keep || !options.plan_json.empty() ||
                       find_row(kPlanMethods, options.request.method)->takes_format;
@@ -190,7 +191,10 @@ Made unmeasured_plan(const Model& model, const Tokenizer* tokenizer, const Quant
   }
   Calibration calibration =
       calibrate_on_texts(model, *tokenizer, p.texts, p.ctx, p.windows, kHeldOutWindows);
-  made.units.emplace(model, UnitInputs(model, calibration.seen, seen, progress), kUsualSpare);
+  made.units.emplace(model,
+                     UnitInputs(model, calibration.seen, seen, progress, UnitInputs::kProductBytes,
+                                journal.bytes()),
+                     kUsualSpare);
   if (!options.measure) return made;
   const bool left = !calibration.held_out.empty();
   made.windows = std::move(left ? calibration.held_out : calibration.windows);
@@ -228,6 +232,11 @@ Made measured_plan(const Model& model, const Tokenizer* tokenizer, const Quantiz
   profile_options.likely = kLikelyWindows;
   if (profile_options.suffix.empty()) profile_options.suffix = kFastSuffix.name;
   profile_options.times = request.budget.min_tok_s.has_value();
+  profile_options.plan = [&](const Profile& profile) -> std::optional<Plan> {
+    auto made = make_plan(profile, request);
+    if (Plan* plan = std::get_if<Plan>(&made)) return std::move(*plan);
+    return std::nullopt;
+  };
   Racing racing(request);
   ProfileRun run = run_profile(
       model, tokenizer, profile_options, progress,
@@ -244,6 +253,7 @@ Made measured_plan(const Model& model, const Tokenizer* tokenizer, const Quantiz
           .windows = std::move(run.calibration.held_out),
           .text = kHeldOut,
           .rounds = refined.rounds,
+          .checked = std::move(run.checked),
           .race = racing.result(windows, of)};
 }
 
@@ -262,6 +272,16 @@ QuantizeReport::Evaluation measured(const Model& model, Made& made, const Profil
           .ppl_before = std::exp(score.ce_teacher),
           .ppl_after = std::exp(score.ce_student),
           .text = given ? made.text : "sampled from the model"};
+}
+
+// On the disk, for the output; what only saved time goes before that fails.
+void make_room(const std::string& out_path, int64_t bytes, KeptBytes& kept) {
+  try {
+    check_free_space(out_path, bytes);
+  } catch (const Error&) {
+    kept.remove();
+    check_free_space(out_path, bytes);
+  }
 }
 
 std::map<std::string, std::string> provenance(const Profile& profile, const Model& model,
@@ -426,7 +446,7 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
   check_request(model, options.dry_run ? "" : out_path, options);
   const bool ready = options.keep || !options.plan_json.empty() || method->unmeasured;
   const std::unique_ptr<Journal> journal = open_journal(model, options.profile);
-  Made made = ready ? unmeasured_plan(model, tokenizer, options, progress)
+  Made made = ready ? unmeasured_plan(model, tokenizer, options, progress, *journal)
                     : measured_plan(model, tokenizer, options, progress, *journal);
   count_bytes(model, made.profile, made.plan);
   QuantizeReport report;
@@ -435,6 +455,7 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
     report.evaluation = measured(model, made, options.profile, progress, *journal);
   report.rounds = made.rounds;
   report.race = made.race;
+  report.checked = std::move(made.checked);
   report.inputs_unknown = made.inputs_unknown;
   const KlensHeader header{.plan = made.plan,
                            .provenance = provenance(made.profile, model, report)};
@@ -442,8 +463,8 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
   if (options.dry_run) {
     report.bytes = klens_header_bytes(source, header) + static_cast<size_t>(made.plan.bytes);
   } else {
-    check_free_space(out_path,
-                     static_cast<int64_t>(klens_header_bytes(source, header)) + made.plan.bytes);
+    make_room(out_path, static_cast<int64_t>(klens_header_bytes(source, header)) + made.plan.bytes,
+              *journal->bytes());
     double weights = 0;
     for (const LinearSpec& unit : model.units())
       weights += static_cast<double>(unit.rows * unit.cols);
@@ -458,6 +479,7 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
       report.measured_tok_s =
           measure_decode_speed(Model(open_checkpoint(out_path, false), model.options()));
     std::error_code ec;
+    journal->bytes()->remove();
     if (!options.profile.state_path.empty())
       std::filesystem::remove(options.profile.state_path, ec);
   }

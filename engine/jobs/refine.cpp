@@ -91,7 +91,7 @@ Profile refitted(const Model& model, const ProfileRun& run, const Plan& plan, Pl
     students.push_back({u, other->choice});
     expected.push_back(*other->kl - *chosen.kl);
   }
-  const std::shared_ptr<const PackedUnits> packed = units.of(plan);
+  const std::shared_ptr<const PackedUnits> packed = units.of(plan, progress);
   StudentRunner runner(model, packed.get(), run.inputs);
   runner.keep_packed(run.spare_bytes);
   const size_t count = std::min(kRefitWindows, run.calibration.windows.size());
@@ -134,7 +134,7 @@ std::vector<PlanUnits::Kept>::iterator PlanUnits::find(const Plan& plan) {
   return std::ranges::find(kept_, plan.units, &Kept::choices);
 }
 
-std::shared_ptr<PackedUnits> PlanUnits::of(const Plan& plan) {
+std::shared_ptr<PackedUnits> PlanUnits::of(const Plan& plan, Progress& progress) {
   if (const auto found = find(plan); found != kept_.end()) return found->units;
   Kept made{.choices = plan.units, .bytes = 0, .units = {}};
   for (const LinearSpec& unit : model_.units())
@@ -147,7 +147,7 @@ std::shared_ptr<PackedUnits> PlanUnits::of(const Plan& plan) {
     return bytes;
   };
   while (!kept_.empty() && all() > most_bytes_) kept_.erase(kept_.begin());
-  made.units = std::make_shared<PackedUnits>(pack_plan(model_, plan, inputs_));
+  made.units = std::make_shared<PackedUnits>(pack_plan(model_, plan, inputs_, progress));
   std::shared_ptr<PackedUnits> units = made.units;
   if (made.bytes <= most_bytes_) kept_.push_back(std::move(made));
   return units;
@@ -160,9 +160,7 @@ PackedWeight PlanUnits::take(const Plan& plan, size_t unit) {
   }
   if (taking_ && taking_->choices == plan.units && (*taking_->units)[unit] != nullptr)
     return std::move(std::exchange((*taking_->units)[unit], nullptr)->weight);
-  const LinearSpec& spec = model_.units()[unit];
-  const Choice& choice = plan.units.at(spec.name);
-  return quantise_unit(model_.checkpoint().units.at(spec.name), choice, inputs_.of(unit, choice));
+  return quantise_unit(model_, unit, plan.units.at(model_.units()[unit].name), inputs_);
 }
 
 PlanScore measure_plan(const Model& model, const Plan& plan, PlanUnits& units,
@@ -178,7 +176,7 @@ PlanScore measure_plan(const Model& model, const Plan& plan, PlanUnits& units,
     std::optional<WindowScore> score = kept.find(window, nullptr);
     if (!score) {
       if (!runner) {
-        packed = units.of(plan);
+        packed = units.of(plan, progress);
         runner.emplace(model, packed.get(), none);
       }
       score = runner->begin_window(window);

@@ -19,7 +19,7 @@ class PlanUnits {
       : model_(model), inputs_(std::move(inputs)), most_bytes_(most_bytes) {}
 
   // All units in the plan's formats, as pack_plan.
-  std::shared_ptr<PackedUnits> of(const Plan& plan);
+  std::shared_ptr<PackedUnits> of(const Plan& plan, Progress& progress);
   // One unit, taken from what is kept of the plan, which is kept no longer, or made.
   PackedWeight take(const Plan& plan, size_t unit);
 

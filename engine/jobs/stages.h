@@ -10,6 +10,7 @@ inline constexpr const char *kSample = "sample calibration text",
                             *kRound = "round what surrounds a matrix",
                             *kCompare = "compare formats by what outputs lose",
                             *kModules = "see what modules lose", *kProfile = "profile",
+                            *kCheck = "measure what was predicted",
                             *kMeasure = "measure the whole plan", *kWrite = "write";
 
 }  // namespace klens::stages

@@ -30,6 +30,22 @@ PackedWeight copy_of(const StoredUnit& unit) {
   return copy;
 }
 
+// What was kept of a unit in a format; none where it is of another size.
+std::optional<PackedWeight> packed_of(const KeptBytes::Piece& piece, const Format& format,
+                                      const WeightView& view) {
+  PackedWeight packed{.format = &format,
+                      .rows = view.rows,
+                      .cols = view.cols,
+                      .qweight = AlignedBuffer(weight_bytes(format, view.rows, view.cols)),
+                      .scale = AlignedBuffer(scale_bytes(format, view.rows, view.cols))};
+  if (piece.parts.size() != 2 || piece.parts[0].size() != packed.qweight.size() ||
+      piece.parts[1].size() != packed.scale.size())
+    return std::nullopt;
+  std::ranges::copy(piece.parts[0], packed.qweight.data());
+  std::ranges::copy(piece.parts[1], packed.scale.data());
+  return packed;
+}
+
 // The block whose kept input a student starts from. A matrix that is the embedding too changes that
 // of the first.
 int64_t first_block(const Model& model, size_t unit) {
@@ -60,7 +76,26 @@ PackedWeight quantise_unit(const StoredUnit& unit, const Choice& choice, const I
   return std::move(*packed);
 }
 
-PackedUnits pack_plan(const Model& model, const Plan& plan, const UnitInputs& inputs) {
+PackedWeight quantise_unit(const Model& model, size_t unit, const Choice& choice,
+                           const UnitInputs& inputs) {
+  const StoredUnit& stored = model.checkpoint().units.at(model.units()[unit].name);
+  const bool quick = choice.quantizer == kQuantizers[0].name || has_weights_of(stored, choice);
+  if (quick || inputs.kept() == nullptr)
+    return quantise_unit(stored, choice, inputs.of(unit, choice));
+  const std::string name =
+      "unit " + std::to_string(unit) + " " + choice.format + " " + choice.quantizer;
+  if (const auto piece = inputs.kept()->find(name))
+    if (auto found = packed_of(*piece, *find_format(choice.format), stored.view))
+      return std::move(*found);
+  PackedWeight made = quantise_unit(stored, choice, inputs.of(unit, choice));
+  const KeptBytes::Part parts[] = {{made.qweight.data(), made.qweight.size()},
+                                   {made.scale.data(), made.scale.size()}};
+  inputs.kept()->keep(name, parts);
+  return made;
+}
+
+PackedUnits pack_plan(const Model& model, const Plan& plan, const UnitInputs& inputs,
+                      Progress& progress) {
   PackedUnits packed;
   for (const LinearSpec& unit : model.units()) {
     const auto found = plan.units.find(unit.name);
@@ -70,9 +105,8 @@ PackedUnits pack_plan(const Model& model, const Plan& plan, const UnitInputs& in
                                                "; make one from a profile of that model");
     const Choice& choice = found->second;
     packed.push_back(std::make_unique<PackedUnit>(
-        PackedUnit{quantise_unit(model.checkpoint().units.at(unit.name), choice,
-                                 inputs.of(packed.size(), choice)),
-                   choice.activation_bits}));
+        PackedUnit{quantise_unit(model, packed.size(), choice, inputs), choice.activation_bits}));
+    progress.step(0);  // asks whether to stop
   }
   return packed;
 }
@@ -187,9 +221,8 @@ std::shared_ptr<const PackedWeight> StudentRunner::packed(const Student& student
     const std::lock_guard lock(mutex_);
     if (const auto found = packed_.find(key); found != packed_.end()) return found->second;
   }
-  const StoredUnit& unit = model_.checkpoint().units.at(model_.units()[student.unit].name);
   const auto made = std::make_shared<const PackedWeight>(
-      quantise_unit(unit, student.choice, inputs_.of(student.unit, student.choice)));
+      quantise_unit(model_, student.unit, student.choice, inputs_));
   const size_t bytes = made->qweight.size() + made->scale.size();
   const std::lock_guard lock(mutex_);
   if (packed_bytes_ + bytes > most_packed_) return made;

@@ -24,8 +24,14 @@ using PackedUnits = std::vector<std::unique_ptr<PackedUnit>>;
 PackedWeight quantise_unit(const StoredUnit& unit, const Choice& choice,
                            const InputStats& inputs = {});
 
+// The same of a unit of a model, with what it is multiplied by, and found rather than made where
+// it was kept.
+PackedWeight quantise_unit(const Model& model, size_t unit, const Choice& choice,
+                           const UnitInputs& inputs);
+
 // All units of a model in the formats of a plan. Throws Error for a unit that the plan lacks.
-PackedUnits pack_plan(const Model& model, const Plan& plan, const UnitInputs& inputs);
+PackedUnits pack_plan(const Model& model, const Plan& plan, const UnitInputs& inputs,
+                      Progress& progress);
 
 // Units of one block, the first that it uses first, and what they become together.
 using BlockStudent = std::vector<std::pair<size_t, Weight>>;

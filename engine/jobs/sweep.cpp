@@ -209,12 +209,13 @@ void make_plans(const Model& model, const ProfileRun& run,
 }
 
 // What the quantizers of a profile's candidates look at, where it was measured elsewhere.
-void look(const Model& model, Ground& ground, Progress& progress) {
+void look(const Model& model, Ground& ground, Progress& progress, Journal& journal) {
   if (ground.looked) return;
   Quantizer::Sees most = Quantizer::Sees::kNothing;
   for (const Unit& unit : ground.run.profile.units)
     for (const Candidate& c : unit.candidates) most = std::max(most, sees(c.choice));
-  ground.run.inputs = UnitInputs(model, ground.run.calibration.seen, most, progress);
+  ground.run.inputs = UnitInputs(model, ground.run.calibration.seen, most, progress,
+                                 UnitInputs::kProductBytes, journal.bytes());
   ground.looked = true;
 }
 
@@ -283,7 +284,7 @@ SweepReport sweep(const Model& model, const Tokenizer* tokenizer, const SweepOpt
   const std::unique_ptr<Journal> journal = open_journal(model, run.profile, options.profile_json);
   Ground ground = given ? ground_of(std::move(profile), model, tokenizer, run, progress, *journal)
                         : measured_ground(model, tokenizer, run, progress, *journal);
-  look(model, ground, progress);
+  look(model, ground, progress, *journal);
   SweepReport report;
   report.profiled = !given;
   report.text = ground.text;
@@ -309,6 +310,7 @@ SweepReport sweep(const Model& model, const Tokenizer* tokenizer, const SweepOpt
   report.ppl = text.ppl;
   report.tokens = text.tokens;
   report.profile = std::move(ground.run.profile);
+  journal->bytes()->remove();
   return report;
 }
 

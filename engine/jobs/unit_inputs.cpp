@@ -3,12 +3,17 @@
 #include <tbb/parallel_for.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cmath>
 #include <map>
 
 #include "engine/jobs/stages.h"
+#include "loaders/checksum.h"
 
 namespace klens {
 namespace {
+
+KeptBytes::Part part_of(const auto& values) { return std::as_bytes(std::span(values)); }
 
 int64_t product_bytes(int64_t cols) { return cols * cols * static_cast<int64_t>(sizeof(float)); }
 
@@ -57,6 +62,7 @@ struct UnitInputs::Seen {
 namespace {
 
 using Groups = std::vector<std::vector<size_t>>;  // of units
+using Factors = std::vector<std::shared_ptr<const InputFactor>>;
 
 // The block that multiplies by a unit; the head comes after all of them.
 int64_t place_of(const Model& model, size_t unit) {
@@ -85,6 +91,10 @@ class Squares {
     }
     return all;
   }
+  void write(const std::vector<std::vector<float>>& all) {
+    for (size_t u = 0; u < sums_.size(); ++u)
+      if (!all[u].empty()) sums_[u].write(all[u].data());
+  }
 
  private:
   Device& device_;
@@ -94,7 +104,13 @@ class Squares {
 // Of as many windows as tell which units have the same inputs: one, but where experts are chosen by
 // token, as two may be chosen for the same few.
 std::vector<std::vector<float>> first_squares(const Model& model, const Windows& windows,
-                                              Progress& progress) {
+                                              Progress& progress, KeptBytes& kept,
+                                              const std::string& name) {
+  std::vector<std::vector<float>> found;
+  if (const auto piece = kept.find(name); piece && piece->parts.size() == model.units().size()) {
+    for (size_t u = 0; u < piece->parts.size(); ++u) found.push_back(piece->array<float>(u));
+    return found;
+  }
   const bool experts = std::ranges::any_of(model.spec().blocks, [](const BlockSpec& block) {
     return std::holds_alternative<MoeSpec>(block.mixer);
   });
@@ -105,7 +121,11 @@ std::vector<std::vector<float>> first_squares(const Model& model, const Windows&
   squares.add_to(weights);
   progress.stage(stages::kAlike, static_cast<double>(some.size()));
   observe_all(model, some, weights, progress);
-  return squares.read();
+  found = squares.read();
+  std::vector<KeptBytes::Part> parts;
+  for (const std::vector<float>& unit : found) parts.push_back(part_of(unit));
+  kept.keep(name, parts);
+  return found;
 }
 
 // Units with equal sums over some windows had the same inputs, and share their products: in the
@@ -124,41 +144,16 @@ Groups groups_of(const std::vector<std::vector<float>>& squares, const Model& mo
 
 // One look at all windows, which sums the products of some groups' inputs.
 struct Stretch {
-  Groups groups;
+  size_t groups = 0;  // so many more of them
   int64_t first = 0;  // where it begins, for which the windows' streams are there
   int64_t next = 0;   // to which it brings these
   int64_t end = 0;    // before which groups end: after `next`, where the next begins in their midst
-  double steps() const { return static_cast<double>(std::max(next, end) - first); }
 };
 
-// As many groups at a time as there is memory for, and no block more often than needed. Where
-// blocks need more than the stream, each begins at the first.
-std::vector<Stretch> stretches_of(Groups groups, const Model& model, int64_t most_bytes) {
-  const bool stops = model.can_stop_between();
-  const int64_t places = model.blocks() + 1;
-  std::vector<Stretch> stretches;
-  int64_t bytes = most_bytes;
-  for (std::vector<size_t>& units : groups) {
-    const int64_t more = product_bytes(model.units()[units.front()].cols);
-    const int64_t place = place_of(model, units.front());
-    if (bytes + more > most_bytes) {
-      const int64_t first = stops && !stretches.empty() ? place : 0;
-      if (stops && !stretches.empty()) stretches.back().next = first;
-      stretches.push_back({.groups = {}, .first = first});
-      bytes = 0;
-    }
-    bytes += more;
-    stretches.back().groups.push_back(std::move(units));
-    stretches.back().end = stops ? place + 1 : places;
-  }
-  if (!stretches.empty()) (stops ? stretches.back() : stretches.front()).next = places;
-  return stretches;
-}
-
 // The residual streams of windows, on their way from block to block.
-class Streams {
+class ResidualStreams {
  public:
-  Streams(const Model& model, const Windows& windows) : model_(model), windows_(windows) {
+  ResidualStreams(const Model& model, const Windows& windows) : model_(model), windows_(windows) {
     for (const std::vector<int32_t>& window : windows)
       memory_.emplace_back(model.device(),
                            rows(window) * model.spec().d_model * int64_t{sizeof(float)},
@@ -179,6 +174,8 @@ class Streams {
     walk(model_, windows_[window], x, first, end, weights, lane);
   }
 
+  Memory& memory(size_t window) { return memory_[window]; }
+
  private:
   int64_t rows(const std::vector<int32_t>& window) const {
     return model_.prefix_rows() + static_cast<int64_t>(window.size());
@@ -192,7 +189,7 @@ class Streams {
 };
 
 // What sums the products of a stretch's groups, added to weights that may sum more.
-std::vector<Memory> sum_products(const Model& model, const Groups& groups,
+std::vector<Memory> sum_products(const Model& model, std::span<const std::vector<size_t>> groups,
                                  std::vector<Weight>& weights) {
   std::vector<Memory> products;
   for (const std::vector<size_t>& units : groups) {
@@ -203,8 +200,8 @@ std::vector<Memory> sum_products(const Model& model, const Groups& groups,
   return products;
 }
 
-void factor_all(const Model& model, const Groups& groups, std::vector<Memory> products,
-                std::vector<std::shared_ptr<const InputFactor>>& factors) {
+void factor_all(const Model& model, std::span<const std::vector<size_t>> groups,
+                std::vector<Memory> products, Factors& factors) {
   tbb::parallel_for(size_t{0}, groups.size(), [&](size_t i) {
     std::vector<std::byte> bytes = products[i].read();
     products[i] = Memory();
@@ -214,6 +211,195 @@ void factor_all(const Model& model, const Groups& groups, std::vector<Memory> pr
     const auto factor = factor_inputs(sums, cols);
     for (const size_t unit : groups[i]) factors[unit] = factor;
   });
+}
+
+// Sums the products of inputs in one walk of all windows through the blocks, as many groups at a
+// time as there is memory for, and no block more often than needed. Where blocks need more than the
+// stream, each look begins at the first. How it is cut changes no bit. What is kept after each
+// stretch is what another run goes on from.
+class Products {
+ public:
+  Products(const Model& model, const Windows& windows, Groups groups, int64_t most_bytes,
+           KeptBytes& kept, std::string name)
+      : model_(model),
+        windows_(windows),
+        groups_(std::move(groups)),
+        most_bytes_(most_bytes),
+        kept_(kept),
+        name_(std::move(name)),
+        stops_(model.can_stop_between()),
+        places_(model.blocks() + 1),
+        squares_(model),
+        streams_(model, windows) {}
+
+  void run(Progress& progress, Factors& factors, std::vector<std::vector<float>>& squares) {
+    factors.assign(model_.units().size(), nullptr);
+    if (!resume(factors)) {
+      factors.assign(model_.units().size(), nullptr);
+      at_ = 0;
+      done_ = stretches_ = 0;
+    }
+    const auto windows = static_cast<double>(windows_.size());
+    progress.stage(stages::kTogether, windows * static_cast<double>(places_) * looks(),
+                   windows * static_cast<double>(at_));
+    while (at_ < places_ || done_ < groups_.size()) {
+      const auto begin = Clock::now();
+      const Stretch stretch = next_stretch();
+      look(stretch, progress, factors);
+      const std::chrono::duration<double> took = Clock::now() - begin;
+      const auto walked = static_cast<double>(stretch.end - stretch.first);
+      most_places_ = std::max(1.0, walked * kStretchSeconds / std::max(took.count(), 1e-3));
+      at_ = std::max(at_, stretch.next);
+      done_ += stretch.groups;
+      keep(stretch, factors);
+    }
+    squares = squares_.read();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr double kStretchSeconds = 5;  // of work that may be lost
+
+  int64_t bytes_of(size_t group) const {
+    return product_bytes(model_.units()[groups_[group].front()].cols);
+  }
+  int64_t place(size_t group) const { return place_of(model_, groups_[group].front()); }
+
+  // How often all blocks are gone through, about.
+  double looks() const {
+    if (stops_) return 1;
+    double bytes = 0;
+    for (size_t g = 0; g < groups_.size(); ++g) bytes += static_cast<double>(bytes_of(g));
+    return std::max(1.0, std::ceil(bytes / static_cast<double>(most_bytes_)));
+  }
+
+  Stretch next_stretch() const {
+    Stretch stretch{.first = stops_ ? at_ : 0};
+    int64_t bytes = 0;
+    for (size_t g = done_; g < groups_.size(); ++g) {
+      bytes += bytes_of(g);
+      const bool long_enough =
+          stops_ && kept_.keeps() && static_cast<double>(place(g) - at_) >= most_places_;
+      if (stretch.groups > 0 && (bytes > most_bytes_ || long_enough)) break;
+      ++stretch.groups;
+      stretch.end = place(g) + 1;
+    }
+    const size_t left = done_ + stretch.groups;
+    if (!stops_)
+      stretch.end = places_;
+    else if (left < groups_.size())
+      stretch.next = place(left);
+    if (stretch.next == 0 && at_ < places_ && (!stops_ || left == groups_.size()))
+      stretch.next = places_;
+    stretch.end = std::max(stretch.end, stretch.next);
+    return stretch;
+  }
+
+  void look(const Stretch& stretch, Progress& progress, Factors& factors) {
+    const std::span groups = std::span(groups_).subspan(done_, stretch.groups);
+    std::vector<Weight> again = model_.prompt_weights();
+    std::vector<Memory> products = sum_products(model_, groups, again);
+    std::vector<Weight> once = again;
+    squares_.add_to(once);
+    model_.device().run([&](Lane& lane) {
+      for (size_t w = 0; w < windows_.size(); ++w) {
+        // ResidualStreams go through every place once, where squares are summed too.
+        if (stretch.first < stretch.next)
+          streams_.bring(w, stretch.first, stretch.next, once, lane);
+        const int64_t from = std::max(stretch.first, stretch.next);
+        if (from < stretch.end) streams_.look(w, from, stretch.end, again, lane);
+        progress.step(static_cast<double>((stops_ ? stretch.next : stretch.end) - stretch.first));
+      }
+    });
+    factor_all(model_, groups, std::move(products), factors);
+  }
+
+  std::string name(const char* what, int64_t of, size_t index) const {
+    return name_ + what + " " + std::to_string(of) + " " + std::to_string(index);
+  }
+  // Whether streams are needed to go on.
+  bool amid() const { return stops_ && at_ < places_; }
+
+  // The walk comes last: what it names is there.
+  void keep(const Stretch& stretch, const Factors& factors) {
+    if (!kept_.keeps()) return;
+    const InputFactor none;
+    std::vector<KeptBytes::Part> parts;
+    for (size_t g = done_ - stretch.groups; g < done_; ++g) {
+      const InputFactor* found = factors[groups_[g].front()].get();
+      const InputFactor& factor = found == nullptr ? none : *found;
+      for (const KeptBytes::Part part :
+           {part_of(factor.order), part_of(factor.feedback), part_of(factor.d)})
+        parts.push_back(part);
+    }
+    kept_.keep(name("factors", 0, stretches_++), parts);
+    for (size_t w = 0; amid() && w < windows_.size(); ++w) {
+      const std::vector<std::byte> stream = streams_.memory(w).read();
+      const KeptBytes::Part part(stream);
+      kept_.keep(name("stream", at_, w), {&part, 1});
+    }
+    const std::vector<std::vector<float>> squares = squares_.read();
+    const std::vector<int64_t> where = {at_, static_cast<int64_t>(stretches_)};
+    parts = {part_of(where)};
+    for (const std::vector<float>& unit : squares) parts.push_back(part_of(unit));
+    kept_.keep(name("walk", 0, 0), parts);
+    for (size_t w = 0; kept_at_ < at_ && w < windows_.size(); ++w)
+      kept_.forget(name("stream", kept_at_, w));
+    kept_at_ = at_;
+  }
+
+  // To where an earlier run came. False where that is not all there.
+  bool resume(Factors& factors) {
+    const std::optional<KeptBytes::Piece> walk = kept_.find(name("walk", 0, 0));
+    if (!walk || walk->parts.size() != model_.units().size() + 1) return false;
+    const std::vector<int64_t> where = walk->array<int64_t>(0);
+    at_ = kept_at_ = where.at(0);
+    for (; stretches_ < static_cast<size_t>(where.at(1)); ++stretches_) {
+      const auto piece = kept_.find(name("factors", 0, stretches_));
+      if (!piece || piece->parts.size() > 3 * (groups_.size() - done_)) return false;
+      for (size_t part = 0; part + 2 < piece->parts.size(); part += 3) {
+        const auto factor = std::make_shared<const InputFactor>(
+            InputFactor{.order = piece->array<int32_t>(part),
+                        .feedback = piece->array<uint16_t>(part + 1),
+                        .d = piece->array<float>(part + 2)});
+        for (const size_t unit : groups_[done_++])
+          factors[unit] = factor->d.empty() ? nullptr : factor;
+      }
+    }
+    for (size_t w = 0; amid() && w < windows_.size(); ++w) {
+      const auto stream = kept_.find(name("stream", at_, w));
+      Memory& memory = streams_.memory(w);
+      if (!stream || stream->parts.size() != 1 ||
+          stream->parts[0].size() != static_cast<size_t>(memory.bytes()))
+        return false;
+      memory.write(stream->parts[0].data());
+    }
+    std::vector<std::vector<float>> squares;
+    for (size_t u = 1; u < walk->parts.size(); ++u) squares.push_back(walk->array<float>(u));
+    squares_.write(squares);
+    return true;
+  }
+
+  const Model& model_;
+  const Windows& windows_;
+  const Groups groups_;
+  const int64_t most_bytes_;
+  KeptBytes& kept_;
+  const std::string name_;
+  const bool stops_;
+  const int64_t places_;
+  Squares squares_;
+  ResidualStreams streams_;
+  int64_t at_ = 0, kept_at_ = 0;  // the place to which streams came, and those that are kept
+  size_t done_ = 0;               // groups whose factors are there
+  size_t stretches_ = 0;
+  double most_places_ = 1;  // of a stretch, where it is kept
+};
+
+std::string name_of(const Windows& windows) {
+  std::string hashes;
+  for (const std::vector<int32_t>& window : windows) hashes += xxh3_hex(part_of(window));
+  return "inputs of " + xxh3_hex(part_of(hashes)) + " ";
 }
 
 }  // namespace
@@ -230,40 +416,25 @@ std::vector<int64_t> columns_of_inputs(const Model& model, std::span<const int32
 }
 
 UnitInputs::UnitInputs(const Model& model, const Windows& windows, Quantizer::Sees sees,
-                       Progress& progress, int64_t product_bytes) {
+                       Progress& progress, int64_t product_bytes, std::shared_ptr<KeptBytes> kept)
+    : kept_(std::move(kept)) {
   if (sees == Quantizer::Sees::kNothing || windows.empty()) return;
   seen_ = std::make_shared<Seen>();
-  const Squares squares(model);
-  std::vector<Weight> weights = model.prompt_weights();
-  squares.add_to(weights);
   if (sees == Quantizer::Sees::kSquares) {
+    const Squares squares(model);
+    std::vector<Weight> weights = model.prompt_weights();
+    squares.add_to(weights);
     progress.stage(stages::kColumns, static_cast<double>(windows.size()));
     observe_all(model, windows, weights, progress);
     seen_->squares = squares.read();
     return;
   }
-  const std::vector<Stretch> stretches =
-      stretches_of(groups_of(first_squares(model, windows, progress), model), model, product_bytes);
-  double steps = 0;
-  for (const Stretch& stretch : stretches) steps += stretch.steps();
-  progress.stage(stages::kTogether, steps * static_cast<double>(windows.size()));
-  seen_->factors.resize(weights.size());
-  const Streams streams(model, windows);
-  for (const Stretch& stretch : stretches) {
-    std::vector<Weight> once = weights, again = model.prompt_weights();
-    std::vector<Memory> products = sum_products(model, stretch.groups, again);
-    for (size_t u = 0; u < once.size(); ++u) once[u].input_products = again[u].input_products;
-    model.device().run([&](Lane& lane) {
-      for (size_t w = 0; w < windows.size(); ++w) {
-        // Streams go through every place once, where squares are summed too.
-        if (stretch.first < stretch.next) streams.bring(w, stretch.first, stretch.next, once, lane);
-        if (stretch.next < stretch.end) streams.look(w, stretch.next, stretch.end, again, lane);
-        progress.step(stretch.steps());
-      }
-    });
-    factor_all(model, stretch.groups, std::move(products), seen_->factors);
-  }
-  seen_->squares = squares.read();
+  KeptBytes nowhere;
+  KeptBytes& keep = kept_ == nullptr ? nowhere : *kept_;
+  const std::string name = name_of(windows);
+  Groups groups = groups_of(first_squares(model, windows, progress, keep, name + "alike"), model);
+  Products(model, windows, std::move(groups), product_bytes, keep, name)
+      .run(progress, seen_->factors, seen_->squares);
 }
 
 InputStats UnitInputs::of(size_t unit, Quantizer::Sees sees) const {

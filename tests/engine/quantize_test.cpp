@@ -115,18 +115,18 @@ TEST_CASE("a baked file runs as its plan was measured", "[quantize][long]") {
                           calibrate_on_samples(*model, 32, 8, 0, 0, progress, *journal).seen,
                           Quantizer::Sees::kFactor, progress);
   const Plan& plan = *student->checkpoint().plan;
-  PackedUnits packed = pack_plan(*model, plan, inputs);
+  PackedUnits packed = pack_plan(*model, plan, inputs, progress);
   // Made once, kept, given away and made again: always the same.
   PlanUnits units(*model, inputs, int64_t{1} << 30);
-  const auto kept = units.of(plan);
-  CHECK(units.of(plan) == kept);
-  CHECK(PlanUnits(*model, inputs, 1).of(plan) != kept);
+  const auto kept = units.of(plan, progress);
+  CHECK(units.of(plan, progress) == kept);
+  CHECK(PlanUnits(*model, inputs, 1).of(plan, progress) != kept);
   for (int i = 0; i < 2; ++i) {
     const PackedWeight taken = units.take(plan, 1), &made = packed[1]->weight;
     CHECK(std::ranges::equal(bytes_of(taken.qweight), bytes_of(made.qweight)));
     CHECK(std::ranges::equal(bytes_of(taken.scale), bytes_of(made.scale)));
   }
-  CHECK(units.of(plan) != kept);
+  CHECK(units.of(plan, progress) != kept);
   StudentRunner in_memory(*model, &packed, inputs);
   const double measured = in_memory.begin_window(ids).kl;
 

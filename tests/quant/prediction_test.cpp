@@ -158,4 +158,24 @@ TEST_CASE("the coarsest and the finest candidates are worth measuring", "[predic
   CHECK(worth_measuring(std::vector<double>(3, 0.0), 2).empty());
 }
 
+TEST_CASE("what a plan chooses unmeasured is to be measured, with activations of 8 bits",
+          "[prediction]") {
+  Profile profile;
+  for (const char* name : {"a", "b", "c", "d"}) {
+    profile.units.push_back(linear_unit());
+    profile.units.back().name = name;
+    measure(profile.units.back().candidates[0], linear_kl(1e-5));
+    measure(profile.units.back().candidates[2], linear_kl(5e-3));
+    predict_kls(profile.units.back());
+  }
+  Plan plan;
+  plan.units["a"] = {"int6g32", "gptq"};      // predicted
+  plan.units["b"] = {"int4g32", "gptq"};      // measured
+  plan.units["c"] = {"int4g32", "gptq", 16};  // its weights were measured
+  plan.units["d"] = {"fp16", "rtn"};          // no candidate
+  CHECK(predicted_choices(profile, plan) == std::vector<std::pair<size_t, size_t>>{{0, 1}});
+  profile.units[2].candidates[2].predicted = true;
+  CHECK(predicted_choices(profile, plan) == std::vector<std::pair<size_t, size_t>>{{0, 1}, {2, 2}});
+}
+
 }  // namespace klens
