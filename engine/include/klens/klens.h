@@ -574,7 +574,8 @@ typedef struct klens_profile_options {
   const char* metrics; /* of klens_metrics(), comma-separated; NULL: all */
   const char* state_path; /* where a run keeps what it has measured until the caller, with the
                              profile safely written, removes the file (klens_quantize removes it
-                             itself); NULL: nowhere */
+                             itself). Large pieces lie in the folder state_path.data, which goes
+                             when the call succeeds; NULL: nowhere */
   int32_t resume;         /* not 0: go on from state_path if it is there and of the same run */
   klens_progress_fn progress;
   void* user;
