@@ -41,12 +41,13 @@ make_pristine() {
   mv "$pristine.part" "$pristine"
 }
 
-# in_root COMMAND...: in the root. Of this machine's environment it sees how to reach the network alone.
+# in_root COMMAND...: in the root. Of this machine's environment it sees how to reach the network alone, and Ctrl-C is
+# heard, which a job in the background would ignore.
 in_root() {
   local network=()
   mapfile -t network < <(env | grep -iE '^((https?|no)_proxy|PIP_(INDEX_URL|EXTRA_INDEX_URL))=' || true)
   [[ ! -f $root/etc/certificates-outside.crt ]] || network+=(PIP_CERT=/etc/certificates-outside.crt)
-  env -i "${network[@]}" PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 HOME=/tmp DEBIAN_FRONTEND=noninteractive \
+  env -i --default-signal=INT "${network[@]}" PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 HOME=/tmp DEBIAN_FRONTEND=noninteractive \
     chroot "$root" "$@"
 }
 
