@@ -4,7 +4,7 @@
 #   tests/packages/bare.sh wheel                         builds and installs the wheel there, and runs its tests
 # Ends in 77, which ctest shows as skipped, where no such root can be made: by others than root, without mmdebstrap
 # (cmake/install-dependencies.sh --tests), or where Debian's mirror does not answer. The root is kept in build/bare, and
-# each run begins with a copy of it. ctest runs the packages alone: for the wheel the library is built anew.
+# each run begins with a copy of it. ctest runs the packages alone: the wheel takes ten minutes of two cores.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
