@@ -43,9 +43,14 @@ std::string shown(const KernelName& which) {
 }  // namespace
 
 WorkItems over_columns(int64_t columns, int64_t rows, int64_t depth) {
+  constexpr auto items = static_cast<size_t>(kColumnItems);
+  return {{whole(columns, items), static_cast<size_t>(rows), static_cast<size_t>(depth)},
+          {items, 1, 1}};
+}
+
+WorkItems by_work_groups(int64_t parts, int64_t rows) {
   constexpr size_t kItems = 64;
-  return {{whole(columns, kItems), static_cast<size_t>(rows), static_cast<size_t>(depth)},
-          {kItems, 1, 1}};
+  return {{kItems * static_cast<size_t>(parts), static_cast<size_t>(rows), 1}, {kItems, 1, 1}};
 }
 
 OpenClQueue::OpenClQueue(const OpenClInfo& info, OpenClPrograms::Check check) : info_(info) {
@@ -267,27 +272,47 @@ void OpenClQueue::set_place(cl_kernel kernel, cl_uint& index, uint64_t address) 
   set(kernel, index, sizeof at.at, &at.at);
 }
 
+void OpenClQueue::set_number(cl_kernel kernel, cl_uint& index, int64_t number) const {
+  KLENS_CHECK(number >= INT32_MIN && number <= INT32_MAX);
+  const auto as_int = static_cast<cl_int>(number);
+  set(kernel, index, sizeof as_int, &as_int);
+}
+
+void OpenClQueue::set_argument(cl_kernel kernel, cl_uint& index, const Argument& argument) const {
+  using Kind = Argument::Kind;
+  switch (argument.kind_) {
+    case Kind::kMemory:
+      return set_place(kernel, index, argument.address_);
+    case Kind::kRows:
+      set_place(kernel, index, argument.address_);
+      return set_number(kernel, index, argument.number_);
+    case Kind::kInt:
+      return set_number(kernel, index, argument.number_);
+    case Kind::kFloat:
+      return set(kernel, index, sizeof(float), &argument.real_);
+    case Kind::kLocal:
+      return set(kernel, index,
+                 static_cast<size_t>(std::max<int64_t>(argument.number_, 1)) * sizeof(float),
+                 nullptr);
+    case Kind::kRounded: {
+      const LinearInput::Rounded to =
+          argument.rounded_ == nullptr ? LinearInput::Rounded{} : *argument.rounded_;
+      for (const Argument& one :
+           {Argument(to.group), Argument(to.step), Argument(to.planes), Argument(At(to.q)),
+            Argument(to.stride), Argument(At(to.scale)), Argument(At(to.sum))})
+        set_argument(kernel, index, one);
+    }
+  }
+}
+
 void OpenClQueue::launch(const KernelName& which, const WorkItems& grid,
-                         std::initializer_list<Argument> arguments, Step step) {
+                         std::span<const Argument> arguments, Step step) {
   if (grid.items[0] * grid.items[1] * grid.items[2] == 0) return;
   const cl_kernel kernel = programs_->kernel(which);
   ++launches_;
   const std::lock_guard lock(mutex_);
   cl_uint index = 0;
-  for (const Argument& argument : arguments) {
-    using Kind = Argument::Kind;
-    if (argument.kind_ == Kind::kMemory || argument.kind_ == Kind::kRows)
-      set_place(kernel, index, argument.address_);
-    if (argument.kind_ == Kind::kInt || argument.kind_ == Kind::kRows) {
-      KLENS_CHECK(argument.number_ >= INT32_MIN && argument.number_ <= INT32_MAX);
-      const auto number = static_cast<cl_int>(argument.number_);
-      set(kernel, index, sizeof number, &number);
-    }
-    if (argument.kind_ == Kind::kFloat) set(kernel, index, sizeof(float), &argument.real_);
-    if (argument.kind_ == Kind::kLocal)
-      set(kernel, index,
-          static_cast<size_t>(std::max<int64_t>(argument.number_, 1)) * sizeof(float), nullptr);
-  }
+  for (const Argument& argument : arguments) set_argument(kernel, index, argument);
   cl_event event = nullptr;
   check_opencl(opencl().clEnqueueNDRangeKernel(queue_, kernel, 3, nullptr, grid.items, grid.group,
                                                0, nullptr, event_to(event)),

@@ -6,6 +6,8 @@
 // A work-group takes 16 outputs, side by side as a tile has them, and TOKENS tokens; its SLICES
 // slices each some of the columns, and their sums are added in order. So an output has the same
 // bits in every call.
+// A launch has up to UNITS units of a matrix, one below the other; and may add what they give to
+// other rows, and give it in 8 bits.
 #define SLICES 8
 #define TOKENS 8
 
@@ -262,30 +264,76 @@ inline void slice_products(const int count, WEIGHT_ARGUMENTS, INPUT, int tile, i
 #endif
 }
 
-__attribute__((reqd_work_group_size(16, SLICES, 1)))
-__kernel void linear(WEIGHT_ARGUMENTS, INPUT, int tokens, IN(bias), ROWS_OUT(y)) {
-  __local float parts[SLICES][TOKENS][16];
-  const int o = get_local_id(0), slice = get_local_id(1), tile = get_group_id(0);
-  const int first = get_group_id(2) * TOKENS, count = min(TOKENS, tokens - first);
-  // Indices of private arrays are constants, or they would not be registers.
-  if (count == TOKENS) {
-    float acc[TOKENS];
-    slice_products(TOKENS, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, acc);
-    for (int j = 0; j < TOKENS; ++j) parts[slice][j][o] = acc[j];
-  } else {
-    for (int j = 0; j < count; ++j) {
-      float acc[1];
-      slice_products(1, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first + j, acc);
-      parts[slice][j][o] = acc[0];
-    }
+// A unit: rows, of which there are none where it is not there, and the bias of those.
+#define UNIT(n) IN(w##n), IN(w##n##_scale), IN(w##n##_min), IN(bias##n), int rows##n
+// What all kernels here are given. sum = base + by * y, where there is a sum.
+#define PRODUCT                                                                                  \
+  UNIT(0), UNIT(1), UNIT(2), int cols, int group, INPUT, int tokens, ROWS_OUT(y), ROWS_IN(base), \
+      float by, ROWS_OUT(sum), int rounded_cols, ROUNDED_OUT
+
+// Tiles that a work-group takes: columns to be rounded are a group of 32.
+#define TILES_EACH (ABSENT(rounded) ? 1 : 2)
+
+// The unit of the tile that is the matrix's `place`th: its weights, its first row, its tile; rows are
+// too few where there is no such tile.
+#define TAKE_UNIT(n)                                                            \
+  w_buffer = w##n##_buffer, w_at = w##n##_at, w_scale_buffer = w##n##_scale_buffer, \
+  w_scale_at = w##n##_scale_at, w_min_buffer = w##n##_min_buffer, w_min_at = w##n##_min_at, \
+  bias_buffer = bias##n##_buffer, bias_at = bias##n##_at, rows = rows##n
+#define GO_TO_UNIT(n)                                  \
+  if (rows##n > 0 && tile >= (rows + 15) / 16) {       \
+    tile -= (rows + 15) / 16;                          \
+    above += rows;                                     \
+    TAKE_UNIT(n);                                      \
   }
-  barrier(CLK_LOCAL_MEM_FENCE);
-  const int j = slice, n = 16 * tile + o;
-  if (j >= count || n >= rows) return;
-  float sum = parts[0][j][o];
-  for (int s = 1; s < SLICES; ++s) sum += parts[s][j][o];
-  if (!ABSENT(bias)) sum += READ(float, bias)[n];
-  ROW_OUT(y, first + j)[n] = sum;
+#define FIND_UNIT(place)                                                                        \
+  __global const uchar *w_buffer, *w_scale_buffer, *w_min_buffer, *bias_buffer;                 \
+  ulong w_at, w_scale_at, w_min_at, bias_at;                                                    \
+  int rows, tile = place, above = 0;                                                            \
+  TAKE_UNIT(0);                                                                                 \
+  GO_TO_UNIT(1)                                                                                 \
+  GO_TO_UNIT(2)
+
+// The sum of all slices' parts of output n of the unit, for token j of the work-group's.
+#define GIVE(j)                                                                       \
+  {                                                                                   \
+    float all = parts[0][j][o];                                                       \
+    for (int s = 1; s < SLICES; ++s) all += parts[s][j][o];                           \
+    if (!ABSENT(bias)) all += READ(float, bias)[n];                                   \
+    const int c = above + n, t = first + j;                                           \
+    ROW_OUT(y, t)[c] = all;                                                           \
+    if (!ABSENT(sum)) ROW_OUT(sum, t)[c] = ROW_IN(base, t)[c] + by * all;             \
+  }
+#define ROUND_OUTPUTS                                                                        \
+  round_made(y_buffer, y_at, y_stride, rounded_cols, first, count, 32 * (int)get_group_id(0), 32, \
+             16 * slice + o, 16 * SLICES, ROUNDED_VALUES)
+
+__attribute__((reqd_work_group_size(16, SLICES, 1)))
+__kernel void linear(PRODUCT) {
+  __local float parts[SLICES][TOKENS][16];
+  const int o = get_local_id(0), slice = get_local_id(1);
+  const int first = get_group_id(2) * TOKENS, count = min(TOKENS, tokens - first);
+  for (int own = 0; own < TILES_EACH; ++own) {
+    FIND_UNIT((int)get_group_id(0) * TILES_EACH + own)
+    if (16 * tile >= rows) break;
+    // Indices of private arrays are constants, or they would not be registers.
+    if (count == TOKENS) {
+      float acc[TOKENS];
+      slice_products(TOKENS, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, acc);
+      for (int j = 0; j < TOKENS; ++j) parts[slice][j][o] = acc[j];
+    } else {
+      for (int j = 0; j < count; ++j) {
+        float acc[1];
+        slice_products(1, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first + j, acc);
+        parts[slice][j][o] = acc[0];
+      }
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    const int n = 16 * tile + o;
+    if (slice < count && n < rows) GIVE(slice)
+    barrier(CLK_LOCAL_MEM_FENCE);
+  }
+  ROUND_OUTPUTS;
 }
 
 #if defined SUB_GROUPS
@@ -499,29 +547,30 @@ inline void shared_products(const int count, WEIGHT_ARGUMENTS, INPUT, int tile, 
 
 __attribute__((intel_reqd_sub_group_size(LANES)))
 __attribute__((reqd_work_group_size(16, SLICES, 1)))
-__kernel void linear_by_sub_groups(WEIGHT_ARGUMENTS, INPUT, int tokens, IN(bias), ROWS_OUT(y)) {
+__kernel void linear_by_sub_groups(PRODUCT) {
   __local float parts[SLICES][LANES][16];
   // Compilers are to see that lanes agree on it.
   const int slice = sub_group_broadcast((int)get_local_id(1), 0);
-  const int o = get_local_id(0), tile = get_group_id(0);
+  const int o = get_local_id(0);
   const int first = get_group_id(2) * LANES, count = min(LANES, tokens - first);
-  if (count == 1) {
-    float acc[1];
-    shared_products(1, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, tokens, acc);
-    parts[slice][0][o] = acc[0];
-  } else {
-    float acc[LANES];
-    shared_products(LANES, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, tokens, acc);
-    EACH_LANE(j, LANES) parts[slice][j][o] = acc[j];
+  for (int own = 0; own < TILES_EACH; ++own) {
+    FIND_UNIT((int)get_group_id(0) * TILES_EACH + own)
+    if (16 * tile >= rows) break;
+    if (count == 1) {
+      float acc[1];
+      shared_products(1, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, tokens, acc);
+      parts[slice][0][o] = acc[0];
+    } else {
+      float acc[LANES];
+      shared_products(LANES, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, tokens, acc);
+      EACH_LANE(j, LANES) parts[slice][j][o] = acc[j];
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    const int n = 16 * tile + o;
+    if (n < rows)
+      for (int j = slice; j < count; j += SLICES) GIVE(j)
+    barrier(CLK_LOCAL_MEM_FENCE);
   }
-  barrier(CLK_LOCAL_MEM_FENCE);
-  const int n = 16 * tile + o;
-  if (n >= rows) return;
-  for (int j = slice; j < count; j += SLICES) {
-    float sum = parts[0][j][o];
-    for (int s = 1; s < SLICES; ++s) sum += parts[s][j][o];
-    if (!ABSENT(bias)) sum += READ(float, bias)[n];
-    ROW_OUT(y, first + j)[n] = sum;
-  }
+  ROUND_OUTPUTS;
 }
 #endif
