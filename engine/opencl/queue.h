@@ -1,6 +1,7 @@
 #pragma once
 #include <atomic>
 #include <initializer_list>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
@@ -9,6 +10,7 @@
 #include "engine/cpu/step_clock.h"
 #include "engine/device/device.h"
 #include "engine/opencl/programs.h"
+#include "engine/opencl/recorder.h"
 
 namespace klens {
 
@@ -48,11 +50,6 @@ class Argument {
   const LinearInput::Rounded* rounded_ = nullptr;
 };
 
-// Work-items, and those of a work-group: whole work-groups are run, so kernels look at their end.
-struct WorkItems {
-  size_t items[3];
-  size_t group[3];
-};
 // Over columns and rows. A work-group's items are columns of one row.
 constexpr int64_t kColumnItems = 64;
 WorkItems over_columns(int64_t columns, int64_t rows, int64_t depth = 1);
@@ -97,8 +94,9 @@ class OpenClQueue {
     return programs_->features(family, options);
   }
   int64_t launches() const { return launches_; }  // since it was made
+  int64_t replayed() const;                       // lists of them
   void finish();
-  void settle() noexcept { opencl().clFinish(current()); }
+  void settle() noexcept;
 
  private:
   struct Place {
@@ -121,10 +119,11 @@ class OpenClQueue {
   uint64_t keep(cl_mem buffer);
   Place place(uint64_t address) const;
   void wait(cl_event event);
-  void set(cl_kernel kernel, cl_uint& index, size_t bytes, const void* value) const;
-  void set_place(cl_kernel kernel, cl_uint& index, uint64_t address) const;
-  void set_number(cl_kernel kernel, cl_uint& index, int64_t number) const;
-  void set_argument(cl_kernel kernel, cl_uint& index, const Argument& argument) const;
+  void add(const Argument& argument, std::vector<ArgumentValue>& values) const;
+  // All that was told is with the driver. The lock is held.
+  void flush() {
+    if (recorder_) recorder_->flush();
+  }
 
   const OpenClInfo& info_;
   cl_context context_ = nullptr;
@@ -136,6 +135,7 @@ class OpenClQueue {
   std::vector<cl_mem> buffers_;  // by number, from 1 on; null where it was freed
   std::vector<size_t> free_;     // numbers
   std::optional<OpenClPrograms> programs_;
+  std::unique_ptr<Recorder> recorder_;  // of launches that are not timed
   std::atomic<int64_t> launches_{0};
 };
 
