@@ -29,11 +29,11 @@ struct Functions {
                                       const cl_uint*, cl_uint*, void**);
 };
 
-void set_arguments(const Launch& launch) {
+void set_arguments(cl_kernel kernel, const Launch& launch) {
   cl_uint index = 0;
   for (const ArgumentValue& argument : launch.arguments)
     check_opencl(opencl().clSetKernelArg(
-                     launch.kernel, index++, argument.bytes,
+                     kernel, index++, argument.bytes,
                      argument.local ? nullptr : static_cast<const void*>(&argument.value)),
                  "clSetKernelArg");
 }
@@ -116,8 +116,11 @@ class CommandBuffers final : public Recorder {
   // Launches that are worth it, those beyond which a list is no token's, and how many lists are
   // kept.
   static constexpr size_t kLeast = 8, kMost = 16384, kLists = 8;
+  // Each launch has a kernel of its own: there are drivers (PoCL 3.1) that take a kernel's
+  // arguments when they replay it.
   struct Recording {
     std::vector<Launch> list;
+    std::vector<cl_kernel> kernels;
     CommandBuffer commands;
   };
 
@@ -131,7 +134,8 @@ class CommandBuffers final : public Recorder {
     for (const Launch& launch : told) enqueue(queue_, launch, nullptr);
   }
   void release(const Recording& recording) noexcept {
-    functions_.clReleaseCommandBufferKHR(recording.commands);
+    if (recording.commands != nullptr) functions_.clReleaseCommandBufferKHR(recording.commands);
+    for (const cl_kernel kernel : recording.kernels) opencl().clReleaseKernel(kernel);
   }
   void drop(std::list<Recording>::iterator at) noexcept {
     release(*at);
@@ -158,32 +162,32 @@ class CommandBuffers final : public Recorder {
       return;
     }
     if (failed_) return;
-    if (const CommandBuffer commands = record(told)) {
-      recordings_.push_front({told, commands});
-      if (recordings_.size() > kLists) drop(std::prev(recordings_.end()));
-      begin();
-    } else {
-      failed_ = true;  // it goes without
-    }
+    Recording made{.list = told, .kernels = {}, .commands = nullptr};
+    failed_ = !record(made);
+    if (failed_) return release(made);  // it goes without
+    recordings_.push_front(std::move(made));
+    if (recordings_.size() > kLists) drop(std::prev(recordings_.end()));
+    begin();
   }
 
-  CommandBuffer record(const std::vector<Launch>& told) {
+  // Whether the driver took it.
+  bool record(Recording& made) {
     const cl_ulong flags[] = {kFlagsKey, kSimultaneousUse, 0};
     cl_int status = CL_SUCCESS;
-    const CommandBuffer commands =
+    made.commands =
         functions_.clCreateCommandBufferKHR(1, &queue_, simultaneous_ ? flags : nullptr, &status);
-    if (status != CL_SUCCESS) return nullptr;
-    for (const Launch& launch : told) {
-      set_arguments(launch);
-      status = functions_.clCommandNDRangeKernelKHR(commands, nullptr, nullptr, launch.kernel, 3,
-                                                    nullptr, launch.grid.items, launch.grid.group,
-                                                    0, nullptr, nullptr, nullptr);
-      if (status != CL_SUCCESS) break;
+    if (status != CL_SUCCESS) return false;
+    for (const Launch& launch : made.list) {
+      const cl_kernel kernel = opencl().clCloneKernel(launch.kernel, &status);
+      if (status != CL_SUCCESS) return false;
+      made.kernels.push_back(kernel);
+      set_arguments(kernel, launch);
+      if (functions_.clCommandNDRangeKernelKHR(made.commands, nullptr, nullptr, kernel, 3, nullptr,
+                                               launch.grid.items, launch.grid.group, 0, nullptr,
+                                               nullptr, nullptr) != CL_SUCCESS)
+        return false;
     }
-    if (status == CL_SUCCESS) status = functions_.clFinalizeCommandBufferKHR(commands);
-    if (status == CL_SUCCESS) return commands;
-    functions_.clReleaseCommandBufferKHR(commands);
-    return nullptr;
+    return functions_.clFinalizeCommandBufferKHR(made.commands) == CL_SUCCESS;
   }
 
   Functions functions_;
@@ -207,7 +211,7 @@ ArgumentValue::ArgumentValue(size_t size, const void* from) : bytes(size), local
 }
 
 void enqueue(cl_command_queue queue, const Launch& launch, cl_event* event) {
-  set_arguments(launch);
+  set_arguments(launch.kernel, launch);
   check_opencl(opencl().clEnqueueNDRangeKernel(queue, launch.kernel, 3, nullptr, launch.grid.items,
                                                launch.grid.group, 0, nullptr, event),
                launch.name);

@@ -34,15 +34,10 @@ inline void rotate_head(__global float* head, __global const float* cosines,
   }
 }
 
-// A head of keys or values to row `row` of a cache's heads.
-inline void store_head(__global const float* head, int dim, long row, OUT(to), OUT(scale),
-                       OUT(beyond), __local float* most_of, int item) {
+// A head of keys or values, of which `most` is the greatest, to row `row` of a cache's heads.
+inline void store_head(__global const float* head, int dim, float most, long row, OUT(to),
+                       OUT(scale), OUT(beyond), int item) {
 #if KV == 2
-  float most = 0;
-  for (int i = item; i < dim; i += ITEMS) most = fmax(most, fabs(head[i]));
-  most_of[item] = most;
-  barrier(CLK_LOCAL_MEM_FENCE);
-  for (int i = 0; i < ITEMS; ++i) most = fmax(most, most_of[i]);
   const bool none = most < 0x1p-120f;
   const float factor = none ? 0.0f : divide(127.0f, most);
   for (int i = item; i < dim; i += ITEMS)
@@ -73,22 +68,31 @@ __kernel void store_kv(ROWS_OUT(q), int heads, ROWS_OUT(k), ROWS_IN(v), int kv_h
                        OUT(v_to), OUT(v_scale), OUT(beyond)) {
   __local float most_of[ITEMS];
   const int item = get_local_id(0), h = get_group_id(0), t = get_group_id(1);
-  const bool of_query = h < heads, of_key = !of_query && h < heads + kv_heads;
-  const int own = of_query ? h : of_key ? h - heads : h - heads - kv_heads;
-  const long row = (long)t * kv_heads + own;
-  if (of_query || of_key) {
-    __global float* head = of_query ? ROW_OUT(q, t) + own * k_dim : ROW_OUT(k, t) + own * k_dim;
-    if (pairs > 0)
-      rotate_head(head, READ(float, cosines) + (long)t * pairs, READ(float, sines) + (long)t * pairs,
-             pairs, item);
-    barrier(CLK_GLOBAL_MEM_FENCE);
-    if (of_key)
-      store_head(head, k_dim, row, k_to_buffer, k_to_at, k_scale_buffer, k_scale_at, beyond_buffer,
-                 beyond_at, most_of, item);
-  } else {
-    store_head(ROW_IN(v, t) + own * v_dim, v_dim, row, v_to_buffer, v_to_at, v_scale_buffer,
-               v_scale_at, beyond_buffer, beyond_at, most_of, item);
-  }
+  const int key = h - heads, value = key - kv_heads;
+  __global const float* cos_at = READ(float, cosines) + (long)t * pairs;
+  __global const float* sin_at = READ(float, sines) + (long)t * pairs;
+  if (key < 0)
+    rotate_head(ROW_OUT(q, t) + h * k_dim, cos_at, sin_at, pairs, item);
+  else if (value < 0)
+    rotate_head(ROW_OUT(k, t) + key * k_dim, cos_at, sin_at, pairs, item);
+  // Barriers are everybody's, whatever a work-group does.
+  barrier(CLK_GLOBAL_MEM_FENCE);
+  __global const float* head = value < 0 ? ROW_OUT(k, t) + key * k_dim : ROW_IN(v, t) + value * v_dim;
+  float most = 0;
+#if KV == 2
+  const int dim = key < 0 ? 0 : value < 0 ? k_dim : v_dim;
+  for (int i = item; i < dim; i += ITEMS) most = fmax(most, fabs(head[i]));
+  most_of[item] = most;
+  barrier(CLK_LOCAL_MEM_FENCE);
+  for (int i = 0; i < ITEMS; ++i) most = fmax(most, most_of[i]);
+#endif
+  if (key < 0) return;
+  if (value < 0)
+    store_head(head, k_dim, most, (long)t * kv_heads + key, k_to_buffer, k_to_at, k_scale_buffer,
+               k_scale_at, beyond_buffer, beyond_at, item);
+  else
+    store_head(head, v_dim, most, (long)t * kv_heads + value, v_to_buffer, v_to_at, v_scale_buffer,
+               v_scale_at, beyond_buffer, beyond_at, item);
 }
 
 #if KV == 1
