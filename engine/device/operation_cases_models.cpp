@@ -134,6 +134,7 @@ namespace {
 OperationCase linear_case(const CaseSizes& s, const RandomMatrix& matrix, const std::string& what,
                           int64_t activation_group, int planes, double factor) {
   const auto sums = std::make_shared<const Floats>(absolute_sums(matrix));
+  const bool narrow = matrix.rows <= s.width;
   OperationCase made = make_case(
       what, s.seed,
       [factor](double value, double magnitude) {
@@ -159,12 +160,18 @@ OperationCase linear_case(const CaseSizes& s, const RandomMatrix& matrix, const 
         b.lane().add_scaled(y, 0.5f, z);
         b.give(y);
         b.give(z);
+        if (!narrow) return;
+        // A sum to what was multiplied.
+        const Rows to = x.x.columns(0, matrix.rows);
+        b.lane().linear(weights, x, bias, y);
+        b.lane().add_scaled(y, 0.25f, to);
+        b.give(to);
       });
   const auto run = made.run;
   made.run = [=](Device& device, bool magnitudes) {
     if (!magnitudes) return run(device, false);
     Values all;
-    for (int times = 0; times < 3; ++times) {
+    for (int times = 0; times < (narrow ? 4 : 3); ++times) {
       for (int64_t t = 0; t < s.tokens; ++t)
         for (const float sum : *sums) all.push_back(double{sum} + 2);  // and the bias
       if (times == 0) all.push_back(0);

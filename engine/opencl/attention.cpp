@@ -12,6 +12,10 @@ std::string kv_options(KvType type) { return "-DKV=" + std::to_string(static_cas
 // Keys of a part of attention, and the most bytes of what is seen of parts before they are joined.
 constexpr int64_t kPart = 512, kJoinedBytes = int64_t{1} << 24;
 
+At scales_of(const KvCache::Plane& plane) {
+  return At(plane.scale.bytes() == 0 ? 0 : plane.scale.address());
+}
+
 // Positions and distances are ints in kernels: a sequence is shorter.
 int64_t as_int(int64_t distance) { return std::min<int64_t>(distance, INT32_MAX / 2); }
 
@@ -37,6 +41,26 @@ std::vector<Rotation> OpenClLane::rotations_of(const KvCache& cache, const Rows&
       !same(first.table.sin, last.table.sin) || first.x.width() != first.heads * cache.k().dim)
     return {};
   return std::exchange(off_.rotations, {});
+}
+
+// What follows from a token's place in its sequence. As arguments it would make each token's
+// launches others than the last one's, which are replayed.
+At OpenClLane::numbers(std::initializer_list<int64_t> list) {
+  Numbers all{};
+  KLENS_CHECK(list.size() <= all.size());
+  std::ranges::transform(list, all.begin(), [](int64_t n) { return static_cast<int32_t>(n); });
+  auto at = std::ranges::find(numbers_, all);
+  if (at == numbers_.end()) {
+    if (numbers_.size() == kNumbers) {
+      settle();  // which may read them
+      numbers_.clear();
+    }
+    at = numbers_.insert(numbers_.end(), all);
+    queue_.write(all.data(),
+                 numbers_at_ + static_cast<uint64_t>(at - numbers_.begin()) * sizeof all,
+                 sizeof all);
+  }
+  return At(numbers_at_ + static_cast<uint64_t>(at - numbers_.begin()) * sizeof all);
 }
 
 // ---- keys and values beyond FP16 ----------------------------------------------------------------
@@ -103,10 +127,6 @@ void OpenClLane::widen(KvCache& cache) {
 void OpenClLane::store_rows(const KvCache& cache, const Rows& k, const Rows& v, const Sequence& s,
                             At beyond, const std::vector<Rotation>& rotations) {
   const int64_t heads = cache.kv_heads();
-  const int64_t scale_bytes = heads * static_cast<int64_t>(sizeof(float));
-  const auto at = [](const Memory& memory, int64_t bytes) {
-    return At(memory.bytes() == 0 ? 0 : memory.address() + static_cast<uint64_t>(bytes));
-  };
   const Rotation none{}, &of_keys = rotations.empty() ? none : rotations.back(),
                          &of_queries = rotations.size() < 2 ? none : rotations.front();
   for (const KvCache::Run& run : cache.runs(s.position, s.tokens)) {
@@ -117,10 +137,8 @@ void OpenClLane::store_rows(const KvCache& cache, const Rows& k, const Rows& v, 
            by_work_groups(of_queries.heads + 2 * heads, run.rows),
            {of_queries.x, of_queries.heads, own(k), own(v), heads, At(of_keys.table.cos),
             At(of_keys.table.sin), of_keys.table.cos.width(), cache.k().dim, cache.v().dim,
-            at(cache.k().data, run.row * cache.row_bytes(cache.k())),
-            at(cache.k().scale, run.row * scale_bytes),
-            at(cache.v().data, run.row * cache.row_bytes(cache.v())),
-            at(cache.v().scale, run.row * scale_bytes), beyond});
+            At(cache.k().data.address()), scales_of(cache.k()), At(cache.v().data.address()),
+            scales_of(cache.v()), numbers({run.row}), beyond});
   }
 }
 
@@ -172,46 +190,23 @@ void OpenClLane::attend_some(const AttendArgs& a, const Sequence& s, int64_t fro
   const KvCache::Runs held = cache.held();
   std::array<KvCache::Run, 3> runs{};
   std::copy(held.begin(), held.end(), runs.begin());
-  const auto scale = [](const KvCache::Plane& plane) {
-    return At(plane.scale.bytes() == 0 ? 0 : plane.scale.address());
-  };
   const Frame frame(*this);
-  const int64_t position = s.position + from, parts = (position + count + kPart - 1) / kPart;
+  const At where =
+      numbers({runs[0].row, runs[0].rows, runs[0].position, runs[1].row, runs[1].rows,
+               runs[1].position, runs[2].row, runs[2].rows, runs[2].position, s.position});
+  const int64_t parts = (s.position + from + count + kPart - 1) / kPart;
   const Rows q = a.q.rows(s.row + from, count), y = a.y.rows(s.row + from, count);
   const Rows seen = parts > 1 ? take(count * a.heads * parts, 2 + spec.v_dim) : Rows();
   const auto run = [=, this, k = At(cache.k().data.address()), v = At(cache.v().data.address()),
-                    k_scale = scale(cache.k()), v_scale = scale(cache.v()),
+                    k_scale = scales_of(cache.k()), v_scale = scales_of(cache.v()),
                     options = kv_options(cache.type())](const LinearInput::Rounded* to) {
     launch(Step::kAttention, {"attention", options, "attend"},
            {{64 * static_cast<size_t>(a.heads), static_cast<size_t>(count),
              static_cast<size_t>(parts)},
             {64, 1, 1}},
-           {q,
-            k,
-            v,
-            k_scale,
-            v_scale,
-            runs[0].row,
-            runs[0].rows,
-            runs[0].position,
-            runs[1].row,
-            runs[1].rows,
-            runs[1].position,
-            runs[2].row,
-            runs[2].rows,
-            runs[2].position,
-            a.scale,
-            as_int(spec.reach),
-            as_int(spec.pinned),
-            position,
-            a.heads,
-            spec.kv_heads,
-            spec.k_dim,
-            spec.v_dim,
-            y,
-            At(seen),
-            LocalFloats{spec.k_dim + spec.v_dim},
-            to});
+           {q, k, v, k_scale, v_scale, where, a.scale, as_int(spec.reach), as_int(spec.pinned),
+            from, a.heads, spec.kv_heads, spec.k_dim, spec.v_dim, y, At(seen),
+            LocalFloats{spec.k_dim + spec.v_dim}, to});
   };
   const bool whole = count == a.y.count();
   if (parts == 1)

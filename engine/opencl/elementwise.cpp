@@ -16,11 +16,15 @@ OpenClLane::OpenClLane(Device& device, OpenClQueue& queue)
       device_(device),
       queue_(queue),
       beyond_(queue.allocate(kRoom * sizeof(int32_t))),
-      room_(kRoom) {
+      room_(kRoom),
+      numbers_at_(queue.allocate(kNumbers * sizeof(Numbers))) {
   clear_beyond();
 }
 
-OpenClLane::~OpenClLane() { queue_.free(beyond_); }
+OpenClLane::~OpenClLane() {
+  queue_.free(beyond_);
+  queue_.free(numbers_at_);
+}
 
 void OpenClLane::launch(Step step, const KernelName& which, const WorkItems& grid,
                         std::initializer_list<Argument> arguments) {
@@ -87,12 +91,12 @@ void OpenClLane::norm(const NormArgs& a) {
   settle();
   PutOff made{
       .made = a.y,
-      .columns = 0,
+      .columns = a.heads == 1 ? 0 : a.x.width() / a.heads,
       .reads = {a.x},
       .launch = [=, this](const LinearInput::Rounded* to) { launch_norm(a, sum, beside, to); }};
   if (sum) made.reads.insert(made.reads.end(), {sum->base, sum->from});
   for (const Copy& copy : beside) made.reads.emplace_back(copy.from);
-  put_off(std::move(made), a.heads == 1);  // else no row is one work-group's
+  put_off(std::move(made));
 }
 
 // What makes a norm's input, side by side, if that was put off: it need not any more.
@@ -110,10 +114,8 @@ std::vector<Copy> OpenClLane::copies_beside(const NormArgs& a) {
 void OpenClLane::launch_norm(const NormArgs& a, const std::optional<Sum>& sum,
                              const std::vector<Copy>& beside, const LinearInput::Rounded* rounded) {
   const int64_t part = a.x.width() / a.heads;
-  const Sum from = sum ? *sum
-                   : beside.empty()
-                       ? Sum{}
-                       : Sum{.base = beside[0].from, .from = beside[1].from, .by = 1, .to = {}};
+  Sum from = sum.value_or(Sum{});
+  if (!beside.empty()) from = {.base = beside[0].from, .from = beside[1].from, .by = 1, .to = {}};
   launch(Step::kNorm, {"norm", "", "rms_norm"}, by_work_groups(a.heads, a.x.count()),
          {a.x, from.base, from.from, from.by, beside.empty() ? int64_t{0} : from.base.width(), a.y,
           At(a.weight), int64_t{a.weight.width() > part}, part, a.eps, rounded});
@@ -132,7 +134,10 @@ void OpenClLane::gated_norm(const GatedNormArgs& a) {
   if (alone)
     put_off({.made = a.y, .columns = kColumnItems, .reads = {a.gate}, .launch = launch_gate});
   else
-    put_off({.made = a.y, .columns = 0, .reads = {a.gate}, .launch = launch_both}, a.groups == 1);
+    put_off({.made = a.y,
+             .columns = a.groups == 1 ? 0 : a.y.width() / a.groups,
+             .reads = {a.gate},
+             .launch = launch_both});
 }
 
 void OpenClLane::activate(const ActivateArgs& a) {

@@ -53,6 +53,7 @@ class OpenClLane final : public Lane {
   // Begins again after a pass, which may have ended in the middle.
   void forget() {
     off_ = {};
+    numbers_.clear();
     if (!stored_.empty()) clear_beyond();
   }
   // Has done what was put off.
@@ -62,6 +63,8 @@ class OpenClLane final : public Lane {
   void check_reach();
 
  private:
+  // Numbers where kernels read them.
+  At numbers(std::initializer_list<int64_t> list);
   // Where a cache of FP16 tells that it had no room for what was stored.
   At beyond_of(KvCache& cache);
   void clear_beyond();
@@ -133,6 +136,10 @@ class OpenClLane final : public Lane {
   uint64_t beyond_;
   size_t room_;
   std::vector<KvCache*> stored_;
+  using Numbers = std::array<int32_t, 10>;
+  static constexpr size_t kNumbers = 1024;
+  uint64_t numbers_at_;
+  std::vector<Numbers> numbers_;  // that lie there, of this pass
   Later off_;
 };
 

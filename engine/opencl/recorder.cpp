@@ -115,7 +115,7 @@ class CommandBuffers final : public Recorder {
  private:
   // Launches that are worth it, those beyond which a list is no token's, and how many lists are
   // kept.
-  static constexpr size_t kLeast = 8, kMost = 16384, kLists = 8;
+  static constexpr size_t kLeast = 8, kMost = 16384, kLists = 16;
   // Each launch has a kernel of its own: there are drivers (PoCL 3.1) that take a kernel's
   // arguments when they replay it.
   struct Recording {

@@ -60,12 +60,12 @@ inline void store_head(__global const float* head, int dim, float most, long row
 
 // Rows of keys and of values into a cache: [rows][kv_heads][dim]; and before that the rotations of
 // queries, of which there may be none, and of keys, in place, where there are pairs. A work-group of
-// ITEMS takes a head: group (head, t), the queries' first, then keys', then values'. `beyond` becomes
-// 1 where FP16 has no room.
+// ITEMS takes a head: group (head, t), the queries' first, then keys', then values'. where[0]: the
+// cache's row of the first. `beyond` becomes 1 where FP16 has no room.
 __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
 __kernel void store_kv(ROWS_OUT(q), int heads, ROWS_OUT(k), ROWS_IN(v), int kv_heads, IN(cosines),
                        IN(sines), int pairs, int k_dim, int v_dim, OUT(k_to), OUT(k_scale),
-                       OUT(v_to), OUT(v_scale), OUT(beyond)) {
+                       OUT(v_to), OUT(v_scale), IN(where), OUT(beyond)) {
   __local float most_of[ITEMS];
   const int item = get_local_id(0), h = get_group_id(0), t = get_group_id(1);
   const int key = h - heads, value = key - kv_heads;
@@ -87,11 +87,12 @@ __kernel void store_kv(ROWS_OUT(q), int heads, ROWS_OUT(k), ROWS_IN(v), int kv_h
   for (int i = 0; i < ITEMS; ++i) most = fmax(most, most_of[i]);
 #endif
   if (key < 0) return;
+  const long row = (long)(READ(int, where)[0] + t) * kv_heads;
   if (value < 0)
-    store_head(head, k_dim, most, (long)t * kv_heads + key, k_to_buffer, k_to_at, k_scale_buffer,
+    store_head(head, k_dim, most, row + key, k_to_buffer, k_to_at, k_scale_buffer,
                k_scale_at, beyond_buffer, beyond_at, item);
   else
-    store_head(head, v_dim, most, (long)t * kv_heads + value, v_to_buffer, v_to_at, v_scale_buffer,
+    store_head(head, v_dim, most, row + value, v_to_buffer, v_to_at, v_scale_buffer,
                v_scale_at, beyond_buffer, beyond_at, item);
 }
 
@@ -105,28 +106,32 @@ __kernel void widen(IN(x), OUT(y), int width) {
 }
 #endif
 
-// Runs of rows that follow each other in memory and in position; of no rows where there are fewer.
-#define RUNS int row0, int rows0, int key0, int row1, int rows1, int key1, int row2, int rows2, int key2
-
 // A work-group of ITEMS takes a query of a head, and PART keys: group (head, query, part). It sees
 // them in blocks of ITEMS that begin at multiples of ITEMS in the sequence, so that a query's result
 // does not depend on what others its call holds, nor on where in memory keys lie. Where there are
 // several parts, what was seen of each is left in `parts`, [queries][heads][parts][2 + v_dim]: the
 // greatest score, and sums of e^(score - it) and of values times that. work: k_dim + v_dim floats.
+// where: three runs of rows that follow each other in memory and in position, of no rows where there
+// are fewer: the first row, how many, and the position of the first; then that of the call's first
+// token. Query t is `from` + t tokens behind it.
 #define PART 512
 
 __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
-__kernel void attend(ROWS_IN(q), IN(k), IN(v), IN(k_scale), IN(v_scale), RUNS, float scale,
-                     int reach, int pinned, int position, int heads, int kv_heads, int k_dim,
+__kernel void attend(ROWS_IN(q), IN(k), IN(v), IN(k_scale), IN(v_scale), IN(where), float scale,
+                     int reach, int pinned, int from, int heads, int kv_heads, int k_dim,
                      int v_dim, ROWS_OUT(y), OUT(parts), __local float* work,
                      ROUNDED_OUT) {
   __local float scores[ITEMS], weights[ITEMS];
   __local int rows[ITEMS];
   const int item = get_local_id(0), head = get_group_id(0), t = get_group_id(1);
-  const int kv_head = head / (heads / kv_heads), own = position + t;
+  __global const int* runs = READ(int, where);
+  const int row0 = runs[0], rows0 = runs[1], key0 = runs[2];
+  const int row1 = runs[3], rows1 = runs[4], key1 = runs[5];
+  const int row2 = runs[6], rows2 = runs[7], key2 = runs[8];
+  const int kv_head = head / (heads / kv_heads), own = runs[9] + from + t;
   __local float *query = work, *sums = work + k_dim;
-  __global const float* from = ROW_IN(q, t) + head * k_dim;
-  for (int i = item; i < k_dim; i += ITEMS) query[i] = from[i];
+  __global const float* asked = ROW_IN(q, t) + head * k_dim;
+  for (int i = item; i < k_dim; i += ITEMS) query[i] = asked[i];
   for (int i = item; i < v_dim; i += ITEMS) sums[i] = 0;
   float most = -INFINITY, total = 0;
   const int begin = get_group_id(2) * PART, end = min(begin + PART, own + 1);

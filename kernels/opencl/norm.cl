@@ -11,9 +11,10 @@ inline float norm_factor(Pair squares, int cols, float epsilon, __local Pair* wo
 
 inline float gate_of(float v, int of_sigmoid) { return of_sigmoid ? sigmoid(v) : silu(v); }
 
-// What a row of one part became, to 8 bits, where that is asked for.
-#define ROUND_ROW                                                                            \
-  round_made(y_buffer, y_at, y_stride, cols, t, 1, 0, cols, item, ITEMS, ROUNDED_VALUES)
+// What a part of a row became, to 8 bits, where that is asked for.
+#define ROUND_PART                                                                          \
+  round_made(y_buffer, y_at, y_stride, cols * (int)get_num_groups(0), t, 1, cols * part, cols, item, \
+             ITEMS, ROUNDED_VALUES)
 
 // y = norm(x), where x becomes base + by * more if there is any; or base with `more` beside it, from
 // column `beside` on, if that is one. by_part: each part has its own weights.
@@ -42,7 +43,7 @@ __kernel void rms_norm(ROWS_OUT(x), ROWS_IN(base), ROWS_IN(more), float by, int 
     const float normed = from[i] * factor;
     to[i] = ABSENT(weight) ? normed : normed * READ(float, weight)[first + i];
   }
-  ROUND_ROW;
+  ROUND_PART;
 }
 
 // y = norm(silu(gate) y), or silu(gate) norm(y) where gate_last; or sigmoid(gate) in place of silu.
@@ -65,5 +66,5 @@ __kernel void gated_norm(ROWS_IN(gate), ROWS_OUT(y), IN(weight), int cols, float
     const float weighted = ABSENT(weight) ? v : v * READ(float, weight)[part * cols + i];
     row[i] = gate_last ? gated * weighted : weighted;
   }
-  ROUND_ROW;
+  ROUND_PART;
 }
