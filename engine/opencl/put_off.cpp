@@ -59,11 +59,11 @@ bool Product::begins(const Rows& rows) const {
          rows.stride() == y.stride() && rows.width() <= width;
 }
 
-bool Product::rounds_in(int64_t group) const {
+bool Product::rounds_in(int64_t columns) const {
   constexpr int64_t kColumns = 2 * kTileOutputs;  // of a work-group
-  return kColumns % group == 0 && std::all_of(units.begin(), units.end() - 1, [](const Unit& unit) {
-           return unit.view.rows % kColumns == 0;
-         });
+  return kColumns % columns == 0 &&
+         std::all_of(units.begin(), units.end() - 1,
+                     [](const Unit& unit) { return unit.view.rows % kColumns == 0; });
 }
 
 std::vector<Extent> Product::reads() const {
