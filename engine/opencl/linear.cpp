@@ -77,10 +77,11 @@ void OpenClLane::launch_product(const Product& p, int64_t columns,
                      {At(view.data), At(view.scale), At(view.min), unit.bias, view.rows});
     tiles += view.row_tiles();
   }
-  const int64_t tiles_each = rounded != nullptr ? 2 : 1;
-  const WorkItems grid{{static_cast<size_t>((tiles + tiles_each - 1) / tiles_each * kTileOutputs),
-                        kSlices, static_cast<size_t>((tokens + tokens_each - 1) / tokens_each)},
-                       {kTileOutputs, kSlices, 1}};
+  const size_t tiles_each = rounded != nullptr ? 2 : 1;
+  const size_t pairs = (static_cast<size_t>(tiles) + tiles_each - 1) / tiles_each;
+  const WorkItems grid{{pairs * kTileOutputs, kSlices * tiles_each,
+                        static_cast<size_t>((tokens + tokens_each - 1) / tokens_each)},
+                       {kTileOutputs, kSlices * tiles_each, 1}};
   arguments.insert(arguments.end(), {first.cols, p.group});
   if (const auto& x = p.rounded)
     arguments.insert(arguments.end(), {At(x->q), x->stride, At(x->scale), At(x->sum), x->step});

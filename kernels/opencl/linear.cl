@@ -271,34 +271,48 @@ inline void slice_products(const int count, WEIGHT_ARGUMENTS, INPUT, int tile, i
   UNIT(0), UNIT(1), UNIT(2), int cols, int group, INPUT, int tokens, ROWS_OUT(y), ROWS_IN(base), \
       float by, ROWS_OUT(sum), int rounded_cols, ROUNDED_OUT
 
-// Tiles that a work-group takes: columns to be rounded are a group of 32.
-#define TILES_EACH (ABSENT(rounded) ? 1 : 2)
+// A work-group takes a tile by SLICES slices, or two by twice as many: columns to be rounded are a
+// group of 32. Not one after the other, which would keep all arguments in registers.
+#define TILES_EACH ((int)get_local_size(1) / SLICES)
+#define OWN_TILE ((int)get_local_id(1) / SLICES)
 
-// The unit of the tile that is the matrix's `place`th: its weights, its first row, its tile; rows are
-// too few where there is no such tile.
-#define TAKE_UNIT(n)                                                            \
-  w_buffer = w##n##_buffer, w_at = w##n##_at, w_scale_buffer = w##n##_scale_buffer, \
+// The unit of the tile that is the matrix's `place`th: its weights, and its tile; rows are too few
+// where there is no such tile.
+#define TAKE_UNIT(n)                                                                        \
+  w_buffer = w##n##_buffer, w_at = w##n##_at, w_scale_buffer = w##n##_scale_buffer,         \
   w_scale_at = w##n##_scale_at, w_min_buffer = w##n##_min_buffer, w_min_at = w##n##_min_at, \
-  bias_buffer = bias##n##_buffer, bias_at = bias##n##_at, rows = rows##n
-#define GO_TO_UNIT(n)                                  \
-  if (rows##n > 0 && tile >= (rows + 15) / 16) {       \
-    tile -= (rows + 15) / 16;                          \
-    above += rows;                                     \
-    TAKE_UNIT(n);                                      \
+  rows = rows##n
+#define GO_TO_UNIT(n)                            \
+  if (rows##n > 0 && tile >= (rows + 15) / 16) { \
+    tile -= (rows + 15) / 16;                    \
+    TAKE_UNIT(n);                                \
   }
-#define FIND_UNIT(place)                                                                        \
-  __global const uchar *w_buffer, *w_scale_buffer, *w_min_buffer, *bias_buffer;                 \
-  ulong w_at, w_scale_at, w_min_at, bias_at;                                                    \
-  int rows, tile = place, above = 0;                                                            \
-  TAKE_UNIT(0);                                                                                 \
-  GO_TO_UNIT(1)                                                                                 \
+#define FIND_UNIT(place)                                          \
+  __global const uchar *w_buffer, *w_scale_buffer, *w_min_buffer; \
+  ulong w_at, w_scale_at, w_min_at;                               \
+  int rows, tile = place;                                         \
+  TAKE_UNIT(0);                                                   \
+  GO_TO_UNIT(1)                                                   \
   GO_TO_UNIT(2)
+// Its bias, and the rows above it: looked for later, as registers are few.
+#define GO_TO_BIAS(n)                              \
+  if (rows##n > 0 && left >= (of_it + 15) / 16) {  \
+    left -= (of_it + 15) / 16;                     \
+    above += of_it, of_it = rows##n;               \
+    bias_buffer = bias##n##_buffer, bias_at = bias##n##_at; \
+  }
+#define FIND_BIAS(place)                             \
+  __global const uchar* bias_buffer = bias0_buffer;  \
+  ulong bias_at = bias0_at;                          \
+  int left = place, above = 0, of_it = rows0;        \
+  GO_TO_BIAS(1)                                      \
+  GO_TO_BIAS(2)
 
 // The sum of all slices' parts of output n of the unit, for token j of the work-group's.
 #define GIVE(j)                                                                       \
   {                                                                                   \
-    float all = parts[0][j][o];                                                       \
-    for (int s = 1; s < SLICES; ++s) all += parts[s][j][o];                           \
+    float all = own[0][j][o];                                                       \
+    for (int s = 1; s < SLICES; ++s) all += own[s][j][o];                           \
     if (!ABSENT(bias)) all += READ(float, bias)[n];                                   \
     const int c = above + n, t = first + j;                                           \
     ROW_OUT(y, t)[c] = all;                                                           \
@@ -306,33 +320,31 @@ inline void slice_products(const int count, WEIGHT_ARGUMENTS, INPUT, int tile, i
   }
 #define ROUND_OUTPUTS                                                                        \
   round_made(y_buffer, y_at, y_stride, rounded_cols, first, count, 32 * (int)get_group_id(0), 32, \
-             16 * slice + o, 16 * SLICES, ROUNDED_VALUES)
+             16 * (int)get_local_id(1) + o, 16 * (int)get_local_size(1), ROUNDED_VALUES)
 
-__attribute__((reqd_work_group_size(16, SLICES, 1)))
 __kernel void linear(PRODUCT) {
-  __local float parts[SLICES][TOKENS][16];
-  const int o = get_local_id(0), slice = get_local_id(1);
+  __local float parts[2][SLICES][TOKENS][16];
+  const int o = get_local_id(0), slice = (int)get_local_id(1) % SLICES;
   const int first = get_group_id(2) * TOKENS, count = min(TOKENS, tokens - first);
-  for (int own = 0; own < TILES_EACH; ++own) {
-    FIND_UNIT((int)get_group_id(0) * TILES_EACH + own)
-    if (16 * tile >= rows) break;
-    // Indices of private arrays are constants, or they would not be registers.
-    if (count == TOKENS) {
-      float acc[TOKENS];
-      slice_products(TOKENS, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, acc);
-      for (int j = 0; j < TOKENS; ++j) parts[slice][j][o] = acc[j];
-    } else {
-      for (int j = 0; j < count; ++j) {
-        float acc[1];
-        slice_products(1, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first + j, acc);
-        parts[slice][j][o] = acc[0];
-      }
+  __local float (*own)[TOKENS][16] = parts[OWN_TILE];
+  FIND_UNIT((int)get_group_id(0) * TILES_EACH + OWN_TILE)
+  const int n = 16 * tile + o;
+  // Indices of private arrays are constants, or they would not be registers.
+  if (16 * tile >= rows) {
+  } else if (count == TOKENS) {
+    float acc[TOKENS];
+    slice_products(TOKENS, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, acc);
+    for (int j = 0; j < TOKENS; ++j) own[slice][j][o] = acc[j];
+  } else {
+    for (int j = 0; j < count; ++j) {
+      float acc[1];
+      slice_products(1, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first + j, acc);
+      own[slice][j][o] = acc[0];
     }
-    barrier(CLK_LOCAL_MEM_FENCE);
-    const int n = 16 * tile + o;
-    if (slice < count && n < rows) GIVE(slice)
-    barrier(CLK_LOCAL_MEM_FENCE);
   }
+  barrier(CLK_LOCAL_MEM_FENCE);
+  FIND_BIAS((int)get_group_id(0) * TILES_EACH + OWN_TILE)
+  if (slice < count && n < rows) GIVE(slice)
   ROUND_OUTPUTS;
 }
 
@@ -546,31 +558,29 @@ inline void shared_products(const int count, WEIGHT_ARGUMENTS, INPUT, int tile, 
 }
 
 __attribute__((intel_reqd_sub_group_size(LANES)))
-__attribute__((reqd_work_group_size(16, SLICES, 1)))
 __kernel void linear_by_sub_groups(PRODUCT) {
-  __local float parts[SLICES][LANES][16];
+  __local float parts[2][SLICES][LANES][16];
   // Compilers are to see that lanes agree on it.
-  const int slice = sub_group_broadcast((int)get_local_id(1), 0);
-  const int o = get_local_id(0);
+  const int place = sub_group_broadcast((int)get_local_id(1), 0);
+  const int slice = place % SLICES, half_of = place / SLICES, o = get_local_id(0);
   const int first = get_group_id(2) * LANES, count = min(LANES, tokens - first);
-  for (int own = 0; own < TILES_EACH; ++own) {
-    FIND_UNIT((int)get_group_id(0) * TILES_EACH + own)
-    if (16 * tile >= rows) break;
-    if (count == 1) {
-      float acc[1];
-      shared_products(1, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, tokens, acc);
-      parts[slice][0][o] = acc[0];
-    } else {
-      float acc[LANES];
-      shared_products(LANES, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, tokens, acc);
-      EACH_LANE(j, LANES) parts[slice][j][o] = acc[j];
-    }
-    barrier(CLK_LOCAL_MEM_FENCE);
-    const int n = 16 * tile + o;
-    if (n < rows)
-      for (int j = slice; j < count; j += SLICES) GIVE(j)
-    barrier(CLK_LOCAL_MEM_FENCE);
+  __local float (*own)[LANES][16] = parts[half_of];
+  FIND_UNIT((int)get_group_id(0) * TILES_EACH + half_of)
+  const int n = 16 * tile + o;
+  if (16 * tile >= rows) {
+  } else if (count == 1) {
+    float acc[1];
+    shared_products(1, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, tokens, acc);
+    own[slice][0][o] = acc[0];
+  } else {
+    float acc[LANES];
+    shared_products(LANES, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, tokens, acc);
+    EACH_LANE(j, LANES) own[slice][j][o] = acc[j];
   }
+  barrier(CLK_LOCAL_MEM_FENCE);
+  FIND_BIAS((int)get_group_id(0) * TILES_EACH + half_of)
+  if (n < rows)
+    for (int j = slice; j < count; j += SLICES) GIVE(j)
   ROUND_OUTPUTS;
 }
 #endif
