@@ -202,17 +202,13 @@ class DraftedText {
     }
     shown_ = 0;
     bool open = true;
-    size_t kept = 0;
-    while (open && kept < rows) {
-      made.ids.push_back(sample(voice_.sampler, logits + kept * vocab_, vocab_));
-      open = show(logits + kept * vocab_);
-      const bool right = ++kept < rows && fed_[kept] == made.ids.back();
-      if (!right) break;
-      if (open) ++made.accepted;
-    }
-    if (kept < rows)
-      rewind(voice_.session,
-             klens_session_position(voice_.session) - static_cast<int64_t>(rows - kept));
+    const size_t kept =
+        accept_drafts(voice_.session, fed_, rows, {logits, rows * vocab_}, [&](const float* row) {
+          made.ids.push_back(sample(voice_.sampler, row, vocab_));
+          open = show(row);
+          return open ? std::optional(made.ids.back()) : std::nullopt;
+        });
+    made.accepted += static_cast<int64_t>(kept) - 1;
     if (!first) {
       made.decode.tokens += static_cast<int64_t>(kept);
       made.decode.seconds += seconds_since(start) - shown_;
@@ -273,11 +269,11 @@ std::vector<OptionSpec> draft_options() {
   return {{"draft", "KIND",
            "ngram: feed what followed the same words before with each token, and "
            "keep it where it is right; the text is the same (default none)"},
-          {"draft-tokens", "N", "of those, at most N at once, up to 63 (default 4)"}};
+          {"draft-tokens", "N", "of those, at most N at once, up to 63 (default 7)"}};
 }
 
 int64_t read_drafts(const Arguments& arguments) {
-  const int64_t tokens = arguments.count("draft-tokens", 4, 1, 63);
+  const int64_t tokens = arguments.count("draft-tokens", 7, 1, 63);
   if (arguments.choice("draft", {"none", "ngram"}) == "ngram") return tokens;
   if (arguments.on_command_line("draft-tokens"))
     throw UsageError("--draft-tokens goes with --draft ngram");

@@ -1,24 +1,26 @@
 #!/usr/bin/env bash
-# Installs what building klens needs, with --tests also what its tests need. Does nothing, and needs no
-# network, where all of it is there.
+# Installs what building klens needs, with --python also what building its wheel needs, with --tests all that and what
+# the tests need. Does nothing, and needs no network, where all of it is there.
 set -euo pipefail
 export LC_ALL=C
 
-with_tests=no
+with_tests=no with_python=no
 case "${1-}" in
-  --tests) with_tests=yes ;;
+  --tests) with_tests=yes with_python=yes ;;
+  --python) with_python=yes ;;
   "") ;;
-  *) echo "usage: $0 [--tests]" >&2; exit 2 ;;
+  *) echo "usage: $0 [--python | --tests]" >&2; exit 2 ;;
 esac
 
 packages=(g++ cmake ninja-build pkg-config libtbb-dev nlohmann-json3-dev libcxxopts-dev libpcre2-dev
           libutf8proc-dev libxxhash-dev libedit-dev libeigen3-dev
           libcpp-httplib-dev  # HTTP of klens serve: a protocol with many corners, which are not ours to find
           opencl-c-headers)  # of OpenCL its headers alone: libOpenCL is opened at run time, where it is
+[[ $with_python == no ]] || packages+=(python3-venv python3-dev)
 if [[ $with_tests == yes ]]; then
   packages+=(catch2 libbenchmark-dev clang valgrind openmpi-bin libopenmpi-dev
-             python3-venv python3-dev  # for tests/python-env.sh, and the headers that the wheel is built with
              abigail-tools lintian  # whether klens.h still fits programs that are built, and packages Debian
+             mmdebstrap  # a bare Debian to install packages in
              # A loader and a driver that runs OpenCL's kernels on the CPU; Intel's, for its offline compiler.
              # Oclgrind interprets them, and sees races and what leaves a buffer.
              ocl-icd-libopencl1 pocl-opencl-icd intel-opencl-icd oclgrind

@@ -9,34 +9,61 @@
 namespace klens {
 namespace {
 
-// A measured candidate with activations of 8 bits: what its weights do to outputs, and the part of
-// its KL that is theirs.
+// A measured candidate: what its weights do to outputs, and the part of its KL that is theirs.
 struct Point {
   double error, kl;
   const Candidate* candidate;
 };
 
-std::vector<Point> points_of(const Unit& unit) {
+// Of candidates on the integer path, with activations of so many bits.
+std::vector<Point> points_of(const Unit& unit, int activation_bits) {
   std::vector<Point> points;
   for (const Candidate& c : unit.candidates) {
     const double error = c.others[kOutputError].value_or(0);
-    if (!c.predicted && rounds_activations(c.choice) && error > 0 && c.kl && std::isfinite(*c.kl) &&
-        *c.kl > 0)
+    if (!c.predicted && c.choice.activation_bits == activation_bits &&
+        find_format(c.choice.format)->activation_group != 0 && error > 0 && c.kl &&
+        std::isfinite(*c.kl) && *c.kl > 0)
       points.push_back({error, *c.kl, &c});
   }
   std::ranges::stable_sort(points, {}, &Point::error);
   return points;
 }
 
-// The KL of activations: what is left at no error on the line through the two finest points. No
-// less than nothing, and not all that was measured.
-double take_out_activations(std::vector<Point>& points) {
-  if (points.size() < 2 || points[0].error == points[1].error) return 0;
-  const double slope = (points[1].kl - points[0].kl) / (points[1].error - points[0].error);
-  const double most = points[0].kl * (1 - 1e-6);
-  const double activations = std::clamp(points[0].kl - slope * points[0].error, 0.0, most);
-  for (Point& point : points) point.kl = std::max(point.kl - activations, 1e-6 * point.kl);
-  return activations;
+// The KL of activations of 8 bits: what the finest point loses beyond its weights. Theirs is in
+// proportion to what those of an exact point lose (with activations of 16 bits), or else on the
+// line to a point whose weights clearly lose more. No less than nothing, and not all that was
+// measured.
+double activations_of(std::span<const Point> points, std::span<const Point> exact) {
+  constexpr double kClearly = 4;
+  if (points.empty()) return 0;
+  const Point& finest = points.front();
+  double weights = finest.kl;
+  if (!exact.empty()) {
+    weights = exact.front().kl * finest.error / exact.front().error;
+  } else {
+    const auto clear = std::ranges::find_if(
+        points, [&](const Point& point) { return point.error >= kClearly * finest.error; });
+    const Point& other = clear == points.end() ? points.back() : *clear;
+    if (other.error > finest.error)
+      weights = (other.kl - finest.kl) / (other.error - finest.error) * finest.error;
+  }
+  return std::clamp(finest.kl - weights, 0.0, finest.kl * (1 - 1e-6));
+}
+
+// The weights' part of what was measured, by error. A point of which activations are nearly all
+// says nothing of weights, unless there is no other.
+std::vector<Point> weights_of(std::span<const Point> points, std::vector<Point> exact,
+                              double activations) {
+  constexpr double kTells = 0.25;
+  std::vector<Point> weights = std::move(exact);
+  for (const Point& point : points) {
+    const double part = point.kl - activations;
+    const bool only = weights.empty() && &point == &points.back();
+    if (part >= kTells * point.kl || only)
+      weights.push_back({point.error, std::max(part, 1e-6 * point.kl), point.candidate});
+  }
+  std::ranges::stable_sort(weights, {}, &Point::error);
+  return weights;
 }
 
 // The KL of weights at an error: on the line through the points around it, in proportion beyond.
@@ -109,7 +136,7 @@ std::vector<size_t> worth_measuring(std::span<const double> errors, size_t most)
 }
 
 void take_out_reference(Unit& unit, const Choice& reference, double error) {
-  const std::vector<Point> points = points_of(unit);
+  const std::vector<Point> points = points_of(unit, Choice().activation_bits);
   if (points.size() < 2 || !(points.back().error > points.front().error)) return;
   const double slope =
       (points.back().kl - points.front().kl) / (points.back().error - points.front().error);
@@ -127,21 +154,22 @@ void take_out_reference(Unit& unit, const Choice& reference, double error) {
 }
 
 void predict_kls(Unit& unit) {
-  std::vector<Point> points = points_of(unit);
+  const std::vector<Point> points = points_of(unit, Choice().activation_bits);
+  std::vector<Point> exact = points_of(unit, kFineActivationBits);
   if (points.empty()) return predict_nothing(unit);
-  const double activations = take_out_activations(points);
+  const double activations = activations_of(points, exact);
+  const std::vector<Point> weights = weights_of(points, std::move(exact), activations);
   for (Candidate& c : unit.candidates)
-    if ((!c.kl || c.predicted) && c.others[kOutputError]) predict(activations, points, c);
+    if ((!c.kl || c.predicted) && c.others[kOutputError]) predict(activations, weights, c);
 }
 
 std::vector<std::pair<size_t, size_t>> predicted_choices(const Profile& profile, const Plan& plan) {
   std::vector<std::pair<size_t, size_t>> found;
   for (size_t u = 0; u < profile.units.size(); ++u) {
     const Unit& unit = profile.units[u];
-    Choice choice = plan.units.at(unit.name);
-    choice.activation_bits = Choice().activation_bits;
-    const auto chosen = std::ranges::find(unit.candidates, choice, &Candidate::choice);
-    if (chosen == unit.candidates.end() || !chosen->predicted || !rounds_activations(choice) ||
+    const auto chosen =
+        std::ranges::find(unit.candidates, plan.units.at(unit.name), &Candidate::choice);
+    if (chosen == unit.candidates.end() || !chosen->predicted ||
         !(chosen->others[kOutputError].value_or(0) > 0))
       continue;
     found.emplace_back(u, static_cast<size_t>(chosen - unit.candidates.begin()));

@@ -12,8 +12,9 @@ namespace klens {
 // What a unit's candidates lose, from a few that were measured. A small disturbance moves the KL by
 // its square, whatever made it: so a candidate's KL is what its activations of 8 bits lose, which
 // is the same for all formats, and a part in proportion to what the unit's outputs lose by its
-// weights (kOutputError). Two measured candidates tell both parts. Where more were measured, the
-// second part is read off the lines through them, of logarithms. On wiki-llama that is within 3 %
+// weights (kOutputError). Two measured candidates tell both parts; one with activations of 16 bits
+// the second alone. Where more were measured, the second part is read off the lines through them,
+// of logarithms. On wiki-llama that is within 3 %
 // of what is measured, from 8 to 4 bits (bench/RESULTS.md, "Predicted KLs").
 
 // Which of the candidates with these errors to measure, in their order: at most `most` (0: all),
@@ -31,8 +32,7 @@ void take_out_reference(Unit& unit, const Choice& reference, double error);
 // measured, and marks them as predicted. Nothing, if nothing was measured.
 void predict_kls(Unit& unit);
 
-// What a plan chooses though its KL is only predicted: units and their candidates, with activations
-// of 8 bits, as what those of 16 save is always predicted.
+// What a plan chooses though its KL is only predicted: units and their candidates.
 std::vector<std::pair<size_t, size_t>> predicted_choices(const Profile& profile, const Plan& plan);
 
 }  // namespace klens

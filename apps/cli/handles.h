@@ -2,6 +2,8 @@
 // classes of klens.hpp are for programs that hold a few things, not for tables of sessions.
 #pragma once
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -155,6 +157,23 @@ inline size_t eval_drafts(klens_session* session, const std::vector<int32_t>& id
     return klens_session_eval_drafts(session, ids.data(), ids.size(), logits, &fed, e);
   });
   return fed;
+}
+
+// Chooses by the logits [rows][vocab] behind tokens ids[0, rows), which were fed, one row after the
+// other, as long as what is chosen is the token that was fed next; the session forgets the others.
+// choose(logits of a row) gives the next token, or nullopt where the text ends. Returns how many
+// rows were chosen by: one more than drafts were right.
+template <class Choose>
+size_t accept_drafts(klens_session* session, const std::vector<int32_t>& ids, size_t rows,
+                     std::span<const float> logits, Choose&& choose) {
+  const size_t vocab = logits.size() / rows;
+  size_t kept = 0;
+  std::optional<int32_t> next;
+  do next = choose(logits.subspan(kept * vocab, vocab).data());
+  while (++kept < rows && next == ids[kept]);
+  if (kept < rows)
+    rewind(session, klens_session_position(session) - static_cast<int64_t>(rows - kept));
+  return kept;
 }
 
 // Throws Failure (KLENS_UNSUPPORTED) where the model's device cannot verify drafts: the library

@@ -319,15 +319,14 @@ bool Scheduler::draft_round(Answer& answer) {
   const Clock::time_point start = Clock::now();
   const size_t fed = eval_drafts(session, ids, drafted_logits_.data());
   metrics_.rounds.observe(seconds_between(start, Clock::now()));
-  for (size_t kept = 0; kept < fed;) {
-    choose(answer, drafted_logits_.data() + kept * vocab);
-    if (answer.over || ++kept == fed) break;
-    if (ids[kept] != answer.next) {
-      rewind(session, klens_session_position(session) - static_cast<int64_t>(fed - kept));
-      break;
-    }
-    metrics_.accepted.add();
-  }
+  bool after_a_draft = false;
+  accept_drafts(session, ids, fed, std::span(drafted_logits_).first(fed * vocab),
+                [&](const float* logits) {
+                  if (after_a_draft) metrics_.accepted.add();  // before the answer can end
+                  after_a_draft = true;
+                  choose(answer, logits);
+                  return answer.over ? std::nullopt : std::optional(answer.next);
+                });
   return true;
 }
 

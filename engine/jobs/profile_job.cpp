@@ -260,10 +260,18 @@ class Checks {
   }
 
  private:
+  // Whether it hardly differs from what it would be compared with.
+  static bool hidden(size_t u, const Candidate& candidate, const Prepared& prepared) {
+    constexpr double kClearly = 4;
+    return !prepared.reference.empty() && !rounds_activations(candidate.choice) &&
+           *candidate.others[kOutputError] < kClearly * prepared.reference[u];
+  }
+
   static void add(size_t u, size_t c, const Profile& profile, Prepared& prepared) {
     const auto like = std::ranges::find_if(
         prepared.students, [&](const Student& s) { return s.unit == u && !s.like; });
-    if (like == prepared.students.end()) return;
+    if (like == prepared.students.end() || hidden(u, profile.units[u].candidates[c], prepared))
+      return;
     prepared.students.push_back({u, profile.units[u].candidates[c].choice, kFinestEvery,
                                  static_cast<size_t>(like - prepared.students.begin())});
     prepared.places.emplace_back(u, c);

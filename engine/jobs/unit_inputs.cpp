@@ -285,13 +285,11 @@ class Products {
       stretch.end = place(g) + 1;
     }
     const size_t left = done_ + stretch.groups;
-    if (!stops_)
-      stretch.end = places_;
-    else if (left < groups_.size())
-      stretch.next = place(left);
-    if (stretch.next == 0 && at_ < places_ && (!stops_ || left == groups_.size()))
-      stretch.next = places_;
-    stretch.end = std::max(stretch.end, stretch.next);
+    if (stops_)
+      stretch.next = left < groups_.size() ? place(left) : places_;
+    else  // squares are summed in the first look alone
+      stretch.next = at_ < places_ ? places_ : 0;
+    stretch.end = stops_ ? std::max(stretch.end, stretch.next) : places_;
     return stretch;
   }
 
@@ -303,7 +301,7 @@ class Products {
     squares_.add_to(once);
     model_.device().run([&](Lane& lane) {
       for (size_t w = 0; w < windows_.size(); ++w) {
-        // ResidualStreams go through every place once, where squares are summed too.
+        // Streams go through every place once, where squares are summed too.
         if (stretch.first < stretch.next)
           streams_.bring(w, stretch.first, stretch.next, once, lane);
         const int64_t from = std::max(stretch.first, stretch.next);
@@ -318,7 +316,7 @@ class Products {
     return name_ + what + " " + std::to_string(of) + " " + std::to_string(index);
   }
   // Whether streams are needed to go on.
-  bool amid() const { return stops_ && at_ < places_; }
+  bool amid() const { return stops_ && at_ > 0 && at_ < places_; }
 
   // The walk comes last: what it names is there.
   void keep(const Stretch& stretch, const Factors& factors) {
@@ -333,7 +331,7 @@ class Products {
         parts.push_back(part);
     }
     kept_.keep(name("factors", 0, stretches_++), parts);
-    for (size_t w = 0; amid() && w < windows_.size(); ++w) {
+    for (size_t w = 0; at_ > kept_at_ && amid() && w < windows_.size(); ++w) {
       const std::vector<std::byte> stream = streams_.memory(w).read();
       const KeptBytes::Part part(stream);
       kept_.keep(name("stream", at_, w), {&part, 1});
@@ -343,7 +341,7 @@ class Products {
     parts = {part_of(where)};
     for (const std::vector<float>& unit : squares) parts.push_back(part_of(unit));
     kept_.keep(name("walk", 0, 0), parts);
-    for (size_t w = 0; kept_at_ < at_ && w < windows_.size(); ++w)
+    for (size_t w = 0; at_ > kept_at_ && kept_.keeps() && w < windows_.size(); ++w)
       kept_.forget(name("stream", kept_at_, w));
     kept_at_ = at_;
   }

@@ -26,8 +26,11 @@ struct Ids {
   bool read(nb::handle source);  // whether there are ids in it
 };
 inline std::span<const int32_t> span_of(const Ids& ids) {
-  if (ids.array) return {ids.array->data(), ids.array->size()};
-  return ids.copied;
+  // The library is given no null pointer, so that it says what is wrong.
+  static constexpr int32_t kNone = 0;
+  const std::span<const int32_t> all =
+      ids.array ? std::span(ids.array->data(), ids.array->size()) : std::span(ids.copied);
+  return all.empty() ? std::span(&kNone, 0) : all;
 }
 
 // A klens_progress that may be kept.

@@ -162,6 +162,28 @@ void bind_prefix_cache(nb::module_& m) {
           },
           "session"_a, "ids"_a, "progress"_a = nb::none(),
           "Session.prompt, from the kept prompt that agrees furthest; the result is kept.")
+      .def(
+          "take",
+          [](PrefixCache& self, OwnedSession& session, const Ids& ids) {
+            return session.use([&](Session& of) {
+              const PrefixCache::Taken taken = self.take(of, span_of(ids));
+              return std::tuple(taken.reused, taken.shared);
+            });
+          },
+          "session"_a, "ids"_a,
+          "The same in parts, for who feeds prompts beside other sessions: makes the session the "
+          "longest beginning of ids that is kept, cut at a multiple of 64, whatever it was before. "
+          "(reused, shared): feed it ids[reused:]; a kept session begins with ids[:shared], so "
+          "that is a place for a checkpoint.")
+      .def(
+          "keep",
+          [](PrefixCache& self, OwnedSession& session) {
+            session.use([&](Session& of) { self.keep(of); });
+          },
+          "session"_a,
+          "Keeps a copy of the session, checkpoints included. If all are kept, and checkpoints "
+          "made, at multiples of 64 of what was fed as prompts, what follows has the bits that it "
+          "has without the cache.")
       .def_prop_ro("bytes", &PrefixCache::bytes, "The memory of what is kept.");
 }
 
@@ -191,7 +213,7 @@ void bind_feeding(nb::class_<OwnedSession>& c) {
             if (most > kMostDrafts) throw_bad_argument("most must be from 0 to 63");
             return self.look([&](Session& s) { return s.draft(next, most); });
           },
-          "next"_a, "most"_a = 4,
+          "next"_a, "most"_a = 7,
           "What followed the session's tokens and `next`, which is not fed yet, when they came "
           "before: at most so many tokens, often none.")
       .def("eval_drafts", &eval_drafts, "ids"_a,

@@ -110,7 +110,7 @@ def generate(
     stop: Sequence[str] = (),
     grammar: Grammar | None = None,
     draft: Literal["ngram"] | None = None,
-    draft_tokens: int = 4,
+    draft_tokens: int = 7,
     add_special: bool = True,
     progress: Callable[[Progress], object] | None = None,
 ) -> Generation:
@@ -123,8 +123,9 @@ def generate(
     stop: strings that end the text where they come; they are not part of it.
     grammar: what the text must be, from its beginning. The sampler is told so (Sampler.use_grammar) and keeps it until
     it is told otherwise. A text that max_tokens cut short may not be whole.
-    draft: "ngram" feeds with each token up to draft_tokens (1 to 63) that followed the same words before, and keeps
-    those that are right: the text is the same, in fewer passes where it repeats itself. On the CPU alone.
+    draft: "ngram" feeds with each token up to draft_tokens (1 to 63) that followed the same words before, more the
+    longer those are, and keeps what is right: the text is the same, in fewer passes where it repeats itself. On the
+    CPU alone.
     progress: called while the prompt is read, as Session.prompt does.
     """
     tokenizer = session.model.tokenizer

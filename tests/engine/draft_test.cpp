@@ -105,9 +105,12 @@ TEST_CASE("a draft is what followed the same end", "[draft]") {
   CHECK(ngram_draft(Tokens{1}, 4).empty());
   CHECK(ngram_draft(Tokens{1, 2, 3, 4}, 4).empty());
   CHECK(ngram_draft(Tokens{5, 1, 6, 1}, 4).empty());  // one token is too little
-  CHECK(ngram_draft(Tokens{1, 2, 3, 4, 1, 2}, 2) == Tokens{3, 4});
-  CHECK(ngram_draft(Tokens{1, 2, 3, 4, 1, 2}, 9) == Tokens{3, 4, 1, 2});
-  CHECK(ngram_draft(Tokens{1, 2, 3, 4, 1, 2}, 0).empty());
+  CHECK(ngram_draft(Tokens{1, 2, 3, 4, 1, 2, 3}, 2) == Tokens{4, 1});
+  CHECK(ngram_draft(Tokens{1, 2, 3, 4, 1, 2, 3}, 9) == Tokens{4, 1, 2});
+  CHECK(ngram_draft(Tokens{1, 2, 3, 4, 1, 2, 3}, 0).empty());
+  // The longer what agrees, the longer the draft.
+  CHECK(ngram_draft(Tokens{1, 2, 3, 4, 1, 2}, 9) == Tokens{3});
+  CHECK(ngram_draft(Tokens{1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4}, 9) == Tokens{5, 6, 7, 1, 2});
   // The place that agrees furthest, of two such the later one.
   CHECK(ngram_draft(Tokens{9, 1, 2, 7, 8, 1, 2, 6, 9, 1, 2}, 1) == Tokens{7});
   CHECK(ngram_draft(Tokens{1, 2, 7, 1, 2, 6, 1, 2}, 1) == Tokens{6});

@@ -71,9 +71,11 @@ def test_eval_all_gives_every_row(model, session):
 @pytest.mark.parametrize("ids", [[], [-1], [4096], np.array([], np.int32)])
 def test_ids_that_cannot_be_fed(model, session, ids):
     session.eval(IDS[:2])
-    for call in (session.eval, session.eval_all, session.prompt):
-        with pytest.raises(klens.BadArgument):
+    for call in (session.eval, session.prompt):
+        with pytest.raises(klens.BadArgument, match="no token|outside the vocabulary"):
             call(ids)
+    with pytest.raises(klens.BadArgument):
+        session.eval_all(ids)
     assert session.position == 2 and session.ids == IDS[:2]
 
 
@@ -107,6 +109,44 @@ def test_prompts_are_not_read_twice(model, session):
     assert cache.prompt(other, IDS) == 0 and cache.bytes > 0
     assert cache.prompt(third, np.array(IDS, np.int32)) == 200
     assert np.array_equal(third.logits, session.logits)
+
+
+def test_prompts_are_taken_and_kept_in_parts(model, session):
+    cache, first, second = klens.PrefixCache(model), klens.Session(model), klens.Session(model)
+    first.eval(IDS[:3])
+    assert cache.take(first, IDS) == (0, 0) and first.position == 0 and cache.bytes == 0
+    first.eval(IDS[:128])
+    first.checkpoint()
+    first.eval(IDS[128:192])
+    cache.keep(first)
+    kept = cache.bytes
+    assert kept > 0
+    other = IDS[:150] + IDS[:20]  # parts from what is kept after 150 tokens, and the checkpoint is at 128
+    assert cache.take(second, np.array(other, np.int32)) == (128, 150)
+    assert second.position == 128 and second.ids == IDS[:128] and first.position == 192
+    second.eval(other[128:])
+    session.eval(other)
+    assert np.array_equal(second.logits, session.logits)
+    assert cache.take(second, IDS) == (192, 192) and cache.bytes == kept
+
+    with pytest.raises(klens.BadArgument, match="no token"):
+        cache.take(second, [])
+    with pytest.raises(TypeError):
+        cache.keep(None)
+    small = klens.Session(model, batch=64)
+    for call in (lambda p: cache.take(small, IDS), lambda p: cache.keep(small)):
+        small.reset()
+        with pytest.raises(klens.BadArgument, match="in use"):
+            small.eval(IDS, progress=call)
+
+
+def test_a_cache_serves_its_model_alone(model, chat_model, session):
+    session.eval(IDS[:64])
+    cache = klens.PrefixCache(chat_model)
+    for call in (lambda: cache.take(session, IDS), lambda: cache.keep(session)):
+        with pytest.raises(klens.BadArgument, match="another model"):
+            call()
+    assert session.position == 64 and cache.bytes == 0
 
 
 def test_a_prompt_is_stopped_and_gone_on_with(model):

@@ -147,6 +147,31 @@ TEST_CASE("halves, whose activations are exact, say nothing of those of 8 bits",
   CHECK(*unit.candidates[1].kl == Approx(linear_kl(2e-4)));
 }
 
+TEST_CASE("activations of 16 bits tell what weights lose alone", "[prediction]") {
+  Unit unit = linear_unit();
+  measure(unit.candidates[0], 1.02 * linear_kl(1e-5));  // by chance
+  measure(unit.candidates[2], linear_kl(5e-3));
+  measure(unit.candidates[4], kSlope * 5e-3);
+  predict_kls(unit);
+  CHECK(*unit.candidates[1].kl == Approx(linear_kl(2e-4)).epsilon(0.03));
+  CHECK(*unit.candidates[3].kl == Approx(linear_kl(4e-2)).epsilon(0.03));
+}
+
+TEST_CASE("fine formats, of whose KL activations are nearly all, say little of weights",
+          "[prediction]") {
+  for (const double chance : {0.9, 1.0, 1.1}) {
+    CAPTURE(chance);
+    Unit unit = linear_unit();
+    unit.candidates.push_back(prediction_candidate("int8", 2e-5));
+    measure(unit.candidates[0], linear_kl(1e-5));
+    measure(unit.candidates[5], chance * linear_kl(2e-5));
+    measure(unit.candidates[2], linear_kl(5e-3));
+    predict_kls(unit);
+    CHECK(*unit.candidates[1].kl == Approx(linear_kl(2e-4)).epsilon(0.02));
+    CHECK(*unit.candidates[4].kl == Approx(kSlope * 5e-3).epsilon(0.02));
+  }
+}
+
 TEST_CASE("the coarsest and the finest candidates are worth measuring", "[prediction]") {
   const std::vector<double> errors = {0, 1e-6, 0, 1e-4, 3e-3, 1e-2};
   using List = std::vector<size_t>;
@@ -158,8 +183,7 @@ TEST_CASE("the coarsest and the finest candidates are worth measuring", "[predic
   CHECK(worth_measuring(std::vector<double>(3, 0.0), 2).empty());
 }
 
-TEST_CASE("what a plan chooses unmeasured is to be measured, with activations of 8 bits",
-          "[prediction]") {
+TEST_CASE("what a plan chooses unmeasured is to be measured", "[prediction]") {
   Profile profile;
   for (const char* name : {"a", "b", "c", "d"}) {
     profile.units.push_back(linear_unit());
@@ -171,11 +195,9 @@ TEST_CASE("what a plan chooses unmeasured is to be measured, with activations of
   Plan plan;
   plan.units["a"] = {"int6g32", "gptq"};      // predicted
   plan.units["b"] = {"int4g32", "gptq"};      // measured
-  plan.units["c"] = {"int4g32", "gptq", 16};  // its weights were measured
+  plan.units["c"] = {"int4g32", "gptq", 16};  // predicted, from what 8 bits of activations lose
   plan.units["d"] = {"fp16", "rtn"};          // no candidate
-  CHECK(predicted_choices(profile, plan) == std::vector<std::pair<size_t, size_t>>{{0, 1}});
-  profile.units[2].candidates[2].predicted = true;
-  CHECK(predicted_choices(profile, plan) == std::vector<std::pair<size_t, size_t>>{{0, 1}, {2, 2}});
+  CHECK(predicted_choices(profile, plan) == std::vector<std::pair<size_t, size_t>>{{0, 1}, {2, 4}});
 }
 
 }  // namespace klens

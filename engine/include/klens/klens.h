@@ -346,7 +346,8 @@ KLENS_API klens_status klens_session_prompt(klens_session* session, const int32_
 
 /* Speculation without a second model. What follows a text is often what followed the same words
    before: *ids receives a draft of up to `most` tokens to follow the session's and `next`, *count
-   how many; 0 where the last two tokens are new. ids: [most]. */
+   how many: the longer the text's end stood somewhere before, the more; 0 where its last two tokens
+   are new. More than 7 at once seldom pay. ids: [most]. */
 KLENS_API klens_status klens_session_draft(const klens_session* session, int32_t next, size_t most,
                                            int32_t* ids, size_t* count, klens_error* error);
 /* Feeds a token and count - 1 drafts of what follows it in one pass over the weights. The logits
