@@ -357,6 +357,12 @@ __kernel void linear(PRODUCT) {
 #else
 #define LANES 16
 #endif
+// Tokens at once, where there are several: half of them where registers are too few for all.
+#if ROUNDED && LANES == 16 && (LAYOUT == TILES_I5 || LAYOUT == TILES_I6)
+#define AT_ONCE 8
+#else
+#define AT_ONCE LANES
+#endif
 #define EACH_LANE(j, count) __attribute__((opencl_unroll_hint(LANES))) for (int j = 0; j < count; ++j)
 
 #if ROUNDED
@@ -573,9 +579,17 @@ __kernel void linear_by_sub_groups(PRODUCT) {
     shared_products(1, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, tokens, acc);
     own[slice][0][o] = acc[0];
   } else {
+#if AT_ONCE == LANES
     float acc[LANES];
     shared_products(LANES, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, tokens, acc);
     EACH_LANE(j, LANES) own[slice][j][o] = acc[j];
+#else
+    for (int from = 0; from < count; from += AT_ONCE) {
+      float acc[AT_ONCE];
+      shared_products(AT_ONCE, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first + from, tokens, acc);
+      EACH_LANE(j, AT_ONCE) own[slice][from + j][o] = acc[j];
+    }
+#endif
   }
   barrier(CLK_LOCAL_MEM_FENCE);
   FIND_BIAS((int)get_group_id(0) * TILES_EACH + half_of)
