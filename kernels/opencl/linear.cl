@@ -128,7 +128,7 @@ inline int dot4(uint codes, uint x, int sum) {
 
 // A scale or a minimum: FP16 [tiles][groups][16].
 inline float of_group(__global const half* halves, int tile, int groups, int group, int o) {
-  return vload_half(((long)tile * groups + group) * 16 + o, halves);
+  return vload_half(o, halves + ((long)tile * groups + group) * 16);
 }
 
 // Weights of output 16 tile + o at columns 16 b to 16 b + 15, as FP32; what is beyond the matrix is
@@ -358,7 +358,7 @@ __kernel void linear(PRODUCT) {
 #define LANES 16
 #endif
 // Tokens at once, where there are several: half of them where registers are too few for all.
-#if ROUNDED && LANES == 16 && (LAYOUT == TILES_I5 || LAYOUT == TILES_I6)
+#if ROUNDED && LANES == 16 && LAYOUT > TILES_I4
 #define AT_ONCE 8
 #else
 #define AT_ONCE LANES
@@ -513,12 +513,15 @@ inline void shared_products(const int count, WEIGHT_ARGUMENTS, INPUT, int tile, 
   __global const uint* own_lines = row + sub_group_broadcast(o, 0);
   __global const char* from = READ(char, x) + (long)first * x_stride;
   // Lane j has the scale and the sum of token j.
-  const long own = (long)(first + min(lane, last)) * x_groups;
+  const int own = (first + min(lane, last)) * x_groups;
   for (int g = x_groups * slice / SLICES; g < end; ++g) {
-    const float unit = READ(float, x_scale)[own + g];
-    const int sum = READ(int, x_sum)[own + g];
     int dot[LANES];
+#if MINIMA
+    EACH_LANE(j, count) dot[j] = 0;
+#else
+    const int sum = READ(int, x_sum)[own + g];
     EACH_LANE(j, count) dot[j] = -OFFSET * sub_group_broadcast(sum, j);
+#endif
     const int stop = min(cols, (g + 1) * x_group) / 32;
     for (int p = g * x_group / 32; p < stop; ++p)
       add_piece(count, piece_at(own_lines + 16 * LINES * p), from + 32 * p, x_stride, last, dot);
@@ -529,13 +532,16 @@ inline void shared_products(const int count, WEIGHT_ARGUMENTS, INPUT, int tile, 
     }
     const int of_w = min(g * x_group / group, groups - 1);
     const float scale = of_group(READ(half, w_scale), tile, groups, of_w, o);
+    // Read only now: registers are few while codes are multiplied.
+    const float unit = READ(float, x_scale)[own + g];
 #if MINIMA
+    const float sum = (float)READ(int, x_sum)[own + g];
     const float minimum = of_group(READ(half, w_min), tile, groups, of_w, o);
 #endif
     EACH_LANE(j, count) {
 #if MINIMA
       const float product =
-          fma(scale, (float)dot[j], minimum * (float)sub_group_broadcast(sum, j));
+          fma(scale, (float)dot[j], minimum * sub_group_broadcast(sum, j));
 #else
       const float product = scale * (float)dot[j];
 #endif
