@@ -10,25 +10,33 @@ AttentionCore::AttentionCore(const AttentionCoreSpec& spec, const MixerContext& 
       q_norm_(context.values(spec.q_norm)),
       k_norm_(context.values(spec.k_norm)) {}
 
-void AttentionCore::prepare(const Rows& x, int64_t heads, const std::optional<NormSpec>& norm,
-                            const Rows& weight, const Pass& pass) const {
+void AttentionCore::norm(const Rows& x, int64_t heads, const std::optional<NormSpec>& norm,
+                         const Rows& weight, const Pass& pass) const {
   if (norm)
     pass.lane.norm({.x = x,
                     .y = x,
                     .weight = weight,
                     .eps = norm->eps,
                     .heads = spec_.norm_over_heads ? 1 : heads});
+}
+
+void AttentionCore::rotate(const Rows& x, int64_t heads, const Pass& pass) const {
   if (spec_.rope) pass.lane.rope(x, heads, pass.batch.ropes[*spec_.rope]);
 }
 
 void AttentionCore::run(const Rows& q, const Rows& kv, bool rounded, const Rows& y,
                         const Pass& pass) const {
-  prepare(q, spec_.heads, spec_.q_norm, q_norm_, pass);
+  norm(q, spec_.heads, spec_.q_norm, q_norm_, pass);
   if (spec_.makes_kv) {
     const Rows k = kv.columns(0, k_width());
     if (spec_.key_scale != 1) pass.lane.scale(k, spec_.key_scale, k);
-    prepare(k, cache_.kv_heads, spec_.k_norm, k_norm_, pass);
+    norm(k, cache_.kv_heads, spec_.k_norm, k_norm_, pass);
+    // Rotations and what stores keys are one after the other, as devices may do them together.
+    rotate(q, spec_.heads, pass);
+    rotate(k, cache_.kv_heads, pass);
     store_kv(spec_.cache, k, kv.columns(k_width(), v_width()), pass);
+  } else {
+    rotate(q, spec_.heads, pass);
   }
   attend({.q = q,
           .y = y,

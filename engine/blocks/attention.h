@@ -21,9 +21,10 @@ class AttentionCore {
  private:
   int64_t k_width() const { return cache_.kv_heads * cache_.k_dim; }
   int64_t v_width() const { return cache_.kv_heads * cache_.v_dim; }
-  // Queries or keys, by head: norm and rotation.
-  void prepare(const Rows& x, int64_t heads, const std::optional<NormSpec>& norm,
-               const Rows& weight, const Pass& pass) const;
+  // Queries or keys, by head.
+  void norm(const Rows& x, int64_t heads, const std::optional<NormSpec>& norm, const Rows& weight,
+            const Pass& pass) const;
+  void rotate(const Rows& x, int64_t heads, const Pass& pass) const;
 
   AttentionCoreSpec spec_;
   KvCacheSpec cache_;

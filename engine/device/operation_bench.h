@@ -103,4 +103,9 @@ void over_calls(Bench& bench, SequenceState& state, int64_t tokens, const Call& 
   }
 }
 
+// Gives x, which an operation has just made and which a linear layer of 8-bit activations takes
+// next: a device may round it where it is made. And how many outputs have other bits where it is
+// rounded later: none.
+void give_rounded(Bench& bench, const Rows& x, int planes = 1);
+
 }  // namespace klens::cases

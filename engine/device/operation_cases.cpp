@@ -78,10 +78,10 @@ std::vector<OperationCase> elementwise_cases(const CaseSizes& s) {
           const Rows x = b.rows(tokens, 2 * width, -20, 20), y = b.rows(tokens, width);
           if (activation != Activation::kRelu2) {
             b.lane().activate({activation, true, 0.7f, x, y});
-            b.give(y);
+            give_rounded(b, y);
           }
           b.lane().activate({activation, false, 1, x.columns(0, width), y});
-          b.give(y);
+          give_rounded(b, y, 2);
         });
   }
   add("squares", exact, [=](Bench& b) {
@@ -119,6 +119,25 @@ std::vector<OperationCase> norm_cases(const CaseSizes& s) {
       if (weighted) b.lane().norm({x, x, b.table(1, 3 * part), 1e-6f, 3});
       b.give(x);
     }));
+  // Of a row as a whole: it may take along what makes its input, and a linear layer it.
+  all.push_back(make_case(sizes_of("norm of sums", s), s.seed, near(3), [=](Bench& b) {
+    const Rows x = b.rows(tokens, 2 * part), y = b.rows(tokens, 2 * part);
+    const Rows more = b.rows(tokens, 2 * part), z = b.rows(tokens, 2 * part);
+    const Rows weight = b.table(1, 2 * part);
+    Lane& lane = b.lane();
+    lane.add_scaled(more, 0.7f, x);
+    lane.norm({x, y, weight, 1e-5f});
+    give_rounded(b, y);
+    b.give(x);
+    lane.add(z, more, x);
+    lane.norm({x, x, weight, 1e-5f});
+    give_rounded(b, x, 2);
+    const Rows other = b.rows(tokens, part);
+    lane.copy(more.columns(part, part), x.columns(0, part));
+    lane.copy(other, x.columns(part, part));
+    lane.norm({x, x, weight, 1e-5f});
+    give_rounded(b, x);
+  }));
   using Order = GatedNormArgs::Order;
   for (const Order order : {Order::kGate, Order::kGateThenNorm, Order::kNormThenGate})
     for (const bool weighted : {false, true})
@@ -128,8 +147,8 @@ std::vector<OperationCase> norm_cases(const CaseSizes& s) {
         const Rows weight = weighted ? b.table(1, 2 * part) : Rows();
         for (const bool sigmoid : {false, true}) {
           const Rows y = b.rows(tokens, 2 * part);
-          b.lane().gated_norm({gate, y, weight, 1e-5f, 2, order, sigmoid});
-          b.give(y);
+          b.lane().gated_norm({gate, y, weight, 1e-5f, sigmoid ? 1 : 2, order, sigmoid});
+          give_rounded(b, y);
         }
       }));
   return all;

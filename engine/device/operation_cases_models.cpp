@@ -53,7 +53,7 @@ struct RandomUnit {
   WeightView view;
 };
 
-// Two units side by side in a matrix: the first has whole tiles.
+// Units of a matrix, one below the other: all but the last have whole tiles.
 struct RandomMatrix {
   std::vector<std::shared_ptr<const RandomUnit>> units;
   int64_t rows = 0;
@@ -62,7 +62,7 @@ struct RandomMatrix {
 RandomMatrix random_matrix(const CaseSizes& s, Layout layout, bool minima, int64_t group) {
   std::mt19937 random(s.seed);
   RandomMatrix matrix;
-  for (const int64_t rows : {int64_t{32}, s.width / 2 + 1}) {
+  for (const int64_t rows : {int64_t{32}, int64_t{32}, s.width / 2 + 1}) {
     matrix.units.push_back(
         std::make_shared<RandomUnit>(layout, minima, rows, s.width, group, random));
     matrix.rows += rows;
@@ -108,10 +108,33 @@ std::vector<Weight> adopt(Device& device, const RandomMatrix& matrix, int64_t gr
   return weights;
 }
 
+}  // namespace
+
+void cases::give_rounded(Bench& b, const Rows& x, int planes) {
+  constexpr int64_t kOutputs = 16, kGroup = 32;
+  std::mt19937 random(7);
+  const RandomMatrix matrix{{std::make_shared<const RandomUnit>(Layout::kTilesI8, false, kOutputs,
+                                                                x.width(), kGroup, random)},
+                            kOutputs};
+  const std::vector<Weight> weights = adopt(b.device(), matrix, kGroup, planes);
+  const Rows first = b.empty(x.count(), kOutputs), second = b.empty(x.count(), kOutputs);
+  LinearInput at_once(x), later(x);
+  b.lane().linear(weights, at_once, {}, first);
+  b.lane().linear(weights, later, {}, second);
+  b.give(x);
+  const float *made = b.lane().host(first), *again = b.lane().host(second);
+  double other = 0;
+  for (int64_t i = 0; i < x.count() * kOutputs; ++i) other += made[i] != again[i];
+  b.values.push_back(other);
+}
+
+namespace {
+
 // Magnitudes are what bounds take: the sums themselves, as |x| <= 1.
 OperationCase linear_case(const CaseSizes& s, const RandomMatrix& matrix, const std::string& what,
                           int64_t activation_group, int planes, double factor) {
   const auto sums = std::make_shared<const Floats>(absolute_sums(matrix));
+  const bool narrow = matrix.rows <= s.width;
   OperationCase made = make_case(
       what, s.seed,
       [factor](double value, double magnitude) {
@@ -125,14 +148,34 @@ OperationCase linear_case(const CaseSizes& s, const RandomMatrix& matrix, const 
         b.lane().linear(weights, x, {}, y);  // with what it was rounded to
         b.lane().add_scaled(y, 0, y);
         b.lane().linear(weights, x, bias, y);
+        give_rounded(b, y);
+        // Unit by unit, as matrices of one input are, and summed up.
+        int64_t first = 0;
+        const Rows z = b.rows(s.tokens, matrix.rows);
+        for (const Weight& weight : weights) {
+          const int64_t rows = weight.view.rows;
+          b.lane().linear({&weight, 1}, x, bias.columns(first, rows), y.columns(first, rows));
+          first += rows;
+        }
+        b.lane().add_scaled(y, 0.5f, z);
         b.give(y);
+        b.give(z);
+        if (!narrow) return;
+        // A sum to what was multiplied.
+        const Rows to = x.x.columns(0, matrix.rows);
+        b.lane().linear(weights, x, bias, y);
+        b.lane().add_scaled(y, 0.25f, to);
+        b.give(to);
       });
   const auto run = made.run;
   made.run = [=](Device& device, bool magnitudes) {
     if (!magnitudes) return run(device, false);
     Values all;
-    for (int64_t t = 0; t < s.tokens; ++t)
-      for (const float sum : *sums) all.push_back(double{sum} + 2);  // and the bias
+    for (int times = 0; times < (narrow ? 4 : 3); ++times) {
+      for (int64_t t = 0; t < s.tokens; ++t)
+        for (const float sum : *sums) all.push_back(double{sum} + 2);  // and the bias
+      if (times == 0) all.push_back(0);
+    }
     return all;
   };
   return made;
@@ -194,9 +237,10 @@ std::vector<OperationCase> rope_cases(const CaseSizes& s) {
 
 std::vector<OperationCase> attention_cases(const CaseSizes& s, KvType type) {
   std::vector<OperationCase> all;
-  const int64_t k_dim = s.width, v_dim = s.width + 3, kv_heads = 2, heads = 6;
+  const int64_t k_dim = s.width, kv_heads = 2, heads = 6;
   const float scale = 1 / std::sqrt(static_cast<float>(k_dim));
   for (const bool window : {false, true}) {
+    const int64_t v_dim = window ? 32 : s.width + 3;
     const KvCacheSpec spec{.kv_heads = kv_heads,
                            .k_dim = k_dim,
                            .v_dim = v_dim,
@@ -216,10 +260,18 @@ std::vector<OperationCase> attention_cases(const CaseSizes& s, KvType type) {
           state.caches.emplace_back(b.device(), spec, type);
           over_calls(b, state, s.tokens, [=](Bench& bench, const Batch& batch, int64_t tokens) {
             const Rows q = bench.rows(tokens, heads * k_dim), y = bench.rows(tokens, heads * v_dim);
-            bench.lane().store_kv(0, bench.rows(tokens, kv_heads * k_dim),
-                                  bench.rows(tokens, kv_heads * v_dim), batch);
+            const Rows k = bench.rows(tokens, kv_heads * k_dim);
+            const Rows v = bench.rows(tokens, kv_heads * v_dim);
+            // Of a part of each head; |q| and |k| stay within 1.
+            const RopeTable table{bench.table(tokens, k_dim / 3, -0.5f, 0.5f),
+                                  bench.table(tokens, k_dim / 3, -0.5f, 0.5f)};
+            if (window) bench.lane().rope(q, heads, table);
+            bench.lane().rope(k, kv_heads, table);
+            bench.lane().store_kv(0, k, v, batch);
             bench.lane().attend({q, y, 0, spec, heads, scale, false}, batch);
-            bench.give(y);
+            give_rounded(bench, y);
+            bench.give(k);
+            bench.give(q);
           });
         }));
   }
@@ -256,6 +308,16 @@ void over_sequences(Bench& b, const StateSlot& slot, int64_t tokens, const Call&
     }
     call(b, Batch(sequences), row);
   }
+  // One by itself, as when a token is decoded.
+  for (const int64_t count : {int64_t{1}, std::min<int64_t>(tokens, 3)}) {
+    const Sequence alone{.state = states.data(),
+                         .row = 0,
+                         .tokens = count,
+                         .position = positions[0],
+                         .horizon = positions[0] + count};
+    positions[0] += count;
+    call(b, Batch({&alone, 1}), count);
+  }
 }
 
 template <class Call>
@@ -285,7 +347,7 @@ std::vector<OperationCase> short_conv_cases(const CaseSizes& s) {
                                .bias = taps == 3 ? Rows() : b.table(1, channels),
                                .slot = 0},
                               batch);
-          b.give(y);
+          give_rounded(b, y);
         }));
   return all;
 }
@@ -392,7 +454,7 @@ std::vector<OperationCase> scan_cases(const CaseSizes& s) {
           b.lane().conv1d({b.rows(tokens, channels), y, b.table(taps, channels),
                            taps == 1 ? Rows() : b.table(1, channels), 0},
                           batch);
-          b.give(y);
+          give_rounded(b, y, taps == 1 ? 2 : 1);
         });
   }
   for (const int64_t states : {int64_t{5}, int64_t{16}, int64_t{37}}) {
@@ -423,7 +485,7 @@ std::vector<OperationCase> scan_cases(const CaseSizes& s) {
                                    .first = channels,
                                    .y = y},
                                   batch);
-          b.give(y);
+          give_rounded(b, y);
         });
   }
   for (const int64_t states : {int64_t{7}, int64_t{32}}) all.push_back(ssd_case(s, states));

@@ -26,7 +26,7 @@ OpenClApi load() {
     void* function = ::dlsym(library, name);
     if (function == nullptr)
       throw Error(ErrorKind::kUnsupported, std::string("backend opencl: libOpenCL.so.1 has no ") +
-                                               name + ", it is older than OpenCL 2.0; " +
+                                               name + ", it is older than OpenCL 2.1; " +
                                                kInstallDriver);
     return function;
   };

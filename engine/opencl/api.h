@@ -15,7 +15,8 @@ namespace klens {
                           f(clEnqueueWriteBuffer) f(clEnqueueCopyBuffer) f(clEnqueueFillBuffer)    \
                               f(clSetEventCallback) f(clWaitForEvents) f(clRetainEvent)            \
                                   f(clReleaseEvent) f(clGetEventProfilingInfo) f(clFlush)          \
-                                      f(clFinish)
+                                      f(clFinish) f(clGetExtensionFunctionAddressForPlatform)      \
+                                          f(clCloneKernel)
 
 struct OpenClApi {
 #define KLENS_FUNCTION(name) decltype(&::name) name;

@@ -16,11 +16,15 @@ OpenClLane::OpenClLane(Device& device, OpenClQueue& queue)
       device_(device),
       queue_(queue),
       beyond_(queue.allocate(kRoom * sizeof(int32_t))),
-      room_(kRoom) {
+      room_(kRoom),
+      numbers_at_(queue.allocate(kNumbers * sizeof(Numbers))) {
   clear_beyond();
 }
 
-OpenClLane::~OpenClLane() { queue_.free(beyond_); }
+OpenClLane::~OpenClLane() {
+  queue_.free(beyond_);
+  queue_.free(numbers_at_);
+}
 
 void OpenClLane::launch(Step step, const KernelName& which, const WorkItems& grid,
                         std::initializer_list<Argument> arguments) {
@@ -49,6 +53,7 @@ const float* OpenClLane::host(const Rows& x) {
   if (x.count() > 1 && x.stride() != x.width()) {
     together = take(x.count(), x.width());
     copy(x, together);
+    settle();
   }
   queue_.read(together.address(), to, x.count() * x.width() * static_cast<int64_t>(sizeof(float)));
   return to;
@@ -75,64 +80,86 @@ At OpenClLane::slot_of(const Sequence& sequence, size_t slot) {
   return At(zeros);
 }
 
-void OpenClLane::settle() {
-  if (const auto norm = std::exchange(norm_, std::nullopt)) launch_norm(*norm, nullptr);
-  if (const auto sum = std::exchange(added_, std::nullopt))
-    each("add_scaled", sum->to, {sum->from, sum->by, sum->to, sum->to.width()});
-}
-
 void OpenClLane::norm(const NormArgs& a) {
-  std::optional<Added> sum = std::exchange(added_, std::nullopt);
-  if (sum && (!same(a.x, sum->to) || overlap(sum->from, a.y.address(), end_of(a.y)))) {
-    added_ = sum;
+  std::optional<Sum> sum = std::exchange(off_.sum, std::nullopt);
+  if (sum && !(same(a.x, sum->to) && !overlap(sum->from, a.y) &&
+               (same(sum->base, sum->to) || !overlap(sum->base, a.y)))) {
+    off_.sum = sum;
     sum.reset();
   }
+  const std::vector<Copy> beside = copies_beside(a);
   settle();
-  norm_ = Normed{a, sum};
-  if (a.heads > 1) settle();  // no row is one work-group's
+  PutOff made{
+      .made = a.y,
+      .columns = a.heads == 1 ? 0 : a.x.width() / a.heads,
+      .reads = {a.x},
+      .launch = [=, this](const LinearInput::Rounded* to) { launch_norm(a, sum, beside, to); }};
+  if (sum) made.reads.insert(made.reads.end(), {sum->base, sum->from});
+  for (const Copy& copy : beside) made.reads.emplace_back(copy.from);
+  put_off(std::move(made));
+}
+
+// What makes a norm's input, side by side, if that was put off: it need not any more.
+std::vector<Copy> OpenClLane::copies_beside(const NormArgs& a) {
+  if (off_.copies.size() != 2 || a.heads != 1) return {};
+  const Copy &left = off_.copies[0], &right = off_.copies[1];
+  const int64_t split = left.to.width();
+  if (split + right.to.width() != a.x.width() || !same(left.to, a.x.columns(0, split)) ||
+      !same(right.to, a.x.columns(split, right.to.width())) || overlap(left.from, a.x) ||
+      overlap(right.from, a.x) || overlap(left.from, a.y) || overlap(right.from, a.y))
+    return {};
+  return std::exchange(off_.copies, {});
+}
+
+void OpenClLane::launch_norm(const NormArgs& a, const std::optional<Sum>& sum,
+                             const std::vector<Copy>& beside, const LinearInput::Rounded* rounded) {
+  const int64_t part = a.x.width() / a.heads;
+  Sum from = sum.value_or(Sum{});
+  if (!beside.empty()) from = {.base = beside[0].from, .from = beside[1].from, .by = 1, .to = {}};
+  launch(Step::kNorm, {"norm", "", "rms_norm"}, by_work_groups(a.heads, a.x.count()),
+         {a.x, from.base, from.from, from.by, beside.empty() ? int64_t{0} : from.base.width(), a.y,
+          At(a.weight), int64_t{a.weight.width() > part}, part, a.eps, rounded});
 }
 
 void OpenClLane::gated_norm(const GatedNormArgs& a) {
-  if (a.order == GatedNormArgs::Order::kGate)
-    return each("gate", a.y, {a.gate, int{a.sigmoid}, a.y, a.y.width()});
-  settle();
-  norm_ = Normed{a, std::nullopt};
-  if (a.groups > 1) settle();
-}
-
-void OpenClLane::launch_norm(const Normed& norm, const LinearInput::Rounded* rounded) {
-  const LinearInput::Rounded r = rounded != nullptr ? *rounded : LinearInput::Rounded{};
-  const auto grid = [](int64_t parts, int64_t rows) {
-    return WorkItems{{64 * static_cast<size_t>(parts), static_cast<size_t>(rows), 1}, {64, 1, 1}};
+  const bool alone = a.order == GatedNormArgs::Order::kGate;
+  const auto launch_gate = [=, this](const LinearInput::Rounded* to) {
+    each("gate", a.y, {a.gate, int{a.sigmoid}, a.y, a.y.width(), to});
   };
-  if (const auto* g = std::get_if<GatedNormArgs>(&norm.args)) {
-    launch(Step::kNorm, {"norm", "", "gated_norm"}, grid(g->groups, g->y.count()),
-           {g->gate, g->y, At(g->weight), g->y.width() / g->groups, g->eps,
-            int{g->order == GatedNormArgs::Order::kNormThenGate}, int{g->sigmoid}, r.group, r.step,
-            r.planes, At(r.q), r.stride, At(r.scale), At(r.sum)});
-    return;
-  }
-  const NormArgs& a = std::get<NormArgs>(norm.args);
-  const int64_t part = a.x.width() / a.heads;
-  const Added sum = norm.added.value_or(Added{});
-  launch(Step::kNorm, {"norm", "", "rms_norm"}, grid(a.heads, a.x.count()),
-         {a.x, sum.from, sum.by, a.y, At(a.weight), int64_t{a.weight.width() > part}, part, a.eps,
-          r.group, r.step, r.planes, At(r.q), r.stride, At(r.scale), At(r.sum)});
+  const auto launch_both = [=, this](const LinearInput::Rounded* to) {
+    launch(Step::kNorm, {"norm", "", "gated_norm"}, by_work_groups(a.groups, a.y.count()),
+           {a.gate, a.y, At(a.weight), a.y.width() / a.groups, a.eps,
+            int{a.order == GatedNormArgs::Order::kNormThenGate}, int{a.sigmoid}, to});
+  };
+  if (alone)
+    put_off({.made = a.y, .columns = kColumnItems, .reads = {a.gate}, .launch = launch_gate});
+  else
+    put_off({.made = a.y,
+             .columns = a.groups == 1 ? 0 : a.y.width() / a.groups,
+             .reads = {a.gate},
+             .launch = launch_both});
 }
 
 void OpenClLane::activate(const ActivateArgs& a) {
   const int kind = a.activation == Activation::kSilu   ? 0
                    : a.activation == Activation::kGelu ? 1
                                                        : 2;
-  if (a.gated)
-    each("activate_gated", a.y, {a.projected, kind, a.gate_scale, a.y, a.y.width()});
-  else
-    each("activate", a.y, {a.projected, kind, a.y, a.y.width()});
+  put_off({.made = a.y,
+           .columns = kColumnItems,
+           .reads = {a.projected},
+           .launch = [=, this](const LinearInput::Rounded* to) {
+             if (a.gated)
+               each("activate_gated", a.y, {a.projected, kind, a.gate_scale, a.y, a.y.width(), to});
+             else
+               each("activate", a.y, {a.projected, kind, a.y, a.y.width(), to});
+           }});
 }
 
 void OpenClLane::zero(const Rows& x) { each("fill_zeros", x, {x, x.width()}); }
 void OpenClLane::copy(const Rows& from, const Rows& to) {
-  each("copy_rows", to, {from, to, to.width()});
+  // Two that a norm may take along, side by side.
+  if (off_.copies.size() != 1 || overlap(from, off_.copies[0].to)) settle();
+  off_.copies.push_back({from, to});
 }
 void OpenClLane::scale(const Rows& x, float by, const Rows& y) {
   each("scale", y, {x, by, y, y.width()});
@@ -141,14 +168,13 @@ void OpenClLane::scale_columns(const Rows& x, const Rows& by) {
   each("scale_columns", x, {x, At(by), x.width()});
 }
 void OpenClLane::add(const Rows& a, const Rows& b, const Rows& y) {
-  each("add", y, {a, b, y, y.width()});
+  put_off(Sum{.base = a, .from = b, .by = 1, .to = y});
 }
 void OpenClLane::mean(const Rows& a, const Rows& b, const Rows& y) {
   each("mean", y, {a, b, y, y.width()});
 }
 void OpenClLane::add_scaled(const Rows& from, float by, const Rows& to) {
-  settle();
-  added_ = Added{from, by, to};
+  put_off(Sum{.base = to, .from = from, .by = by, .to = to});
 }
 void OpenClLane::deinterleave(const Rows& from, int64_t groups, std::span<const Rows> to) {
   int64_t first = 0;

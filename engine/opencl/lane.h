@@ -1,23 +1,13 @@
 #pragma once
+#include <array>
+#include <functional>
 #include <optional>
-#include <variant>
 
 #include "engine/device/device.h"
+#include "engine/opencl/put_off.h"
 #include "engine/opencl/queue.h"
 
 namespace klens {
-
-inline bool same(const Rows& a, const Rows& b) {
-  return a.address() == b.address() && a.count() == b.count() && a.width() == b.width() &&
-         a.stride() == b.stride();
-}
-inline uint64_t end_of(const Rows& rows) {
-  return rows.address() +
-         static_cast<uint64_t>((rows.count() - 1) * rows.stride() + rows.width()) * sizeof(float);
-}
-inline bool overlap(const Rows& rows, uint64_t begin, uint64_t end) {
-  return rows.address() < end && begin < end_of(rows);
-}
 
 // Operations as kernels of kernels/opencl, told to the device's queue. Nothing waits but what gives
 // numbers to the host.
@@ -62,8 +52,8 @@ class OpenClLane final : public Lane {
 
   // Begins again after a pass, which may have ended in the middle.
   void forget() {
-    added_.reset();
-    norm_.reset();
+    off_ = {};
+    numbers_.clear();
     if (!stored_.empty()) clear_beyond();
   }
   // Has done what was put off.
@@ -73,32 +63,32 @@ class OpenClLane final : public Lane {
   void check_reach();
 
  private:
+  // Numbers where kernels read them.
+  At numbers(std::initializer_list<int64_t> list);
   // Where a cache of FP16 tells that it had no room for what was stored.
   At beyond_of(KvCache& cache);
   void clear_beyond();
   // Whether each of those since this was last asked had none. Waits, unless there are none.
   std::vector<bool> beyond_halves();
   void widen(KvCache& cache);
-  void store_rows(const KvCache& cache, const Rows& k, const Rows& v, const Sequence& s, At beyond);
+  // Of the sequence's rows. rotations: what is done to queries, if any, and keys before.
+  void store_rows(const KvCache& cache, const Rows& k, const Rows& v, const Sequence& s, At beyond,
+                  const std::vector<Rotation>& rotations);
 
-  // A sum and a norm are put off, as what comes next may take them with it: a norm the sum that it
-  // follows, and a linear layer's rounding the norm that it follows. In a decoded token each launch
-  // saved is time.
-  struct Added {
-    Rows from;
-    float by;
-    Rows to;
-  };
-  struct Normed {
-    std::variant<NormArgs, GatedNormArgs> args;
-    std::optional<Added> added;
-  };
-  static const Rows& result_of(const Normed& norm) {
-    const auto* a = std::get_if<NormArgs>(&norm.args);
-    return a != nullptr ? a->y : std::get<GatedNormArgs>(norm.args).y;
-  }
-  // rounded: where the result goes to in 8 bits too; or null.
-  void launch_norm(const Normed& norm, const LinearInput::Rounded* rounded);
+  // What makes rows, for later, or at once.
+  void put_off(PutOff made, bool later = true);
+  void put_off(const Sum& sum);
+  // Whether what was put off can give x, which it makes, in 8 bits too.
+  bool gives(const Rows& x, int64_t group) const;
+  bool reads(const Extent& memory) const;  // what was put off
+  std::vector<Copy> copies_beside(const NormArgs& args);
+  // rounded: where the result, of a product its first columns, goes to in 8 bits too; or null.
+  void launch_norm(const NormArgs& args, const std::optional<Sum>& sum,
+                   const std::vector<Copy>& beside, const LinearInput::Rounded* rounded);
+  void launch_product(const Product& product, int64_t columns, const LinearInput::Rounded* rounded);
+  void launch_rotation(const Rotation& rotation);
+  // The rotations that were put off, if they are of a cache's queries and keys: the latter last.
+  std::vector<Rotation> rotations_of(const KvCache& cache, const Rows& k);
   void launch(Step step, const KernelName& which, const WorkItems& grid,
               std::initializer_list<Argument> arguments);
   // Of elementwise.cl, over y's columns and rows; the width is the last argument.
@@ -116,8 +106,7 @@ class OpenClLane final : public Lane {
   At slot_of(const Sequence& sequence, size_t slot);
   void round_input(const Weight& w, LinearInput& x);
   void unit(const Weight& w, const LinearInput& x, At bias, const Rows& y);
-  void store_plane(const KvCache& cache, const KvCache::Plane& plane, const Rows& x,
-                   int64_t position, At beyond);
+  void in_planes(Product product);
   // Tokens of a sequence that are scanned together, and where in the batch they are.
   struct Stretch {
     int64_t row, tokens;
@@ -147,8 +136,11 @@ class OpenClLane final : public Lane {
   uint64_t beyond_;
   size_t room_;
   std::vector<KvCache*> stored_;
-  std::optional<Added> added_;
-  std::optional<Normed> norm_;
+  using Numbers = std::array<int32_t, 10>;
+  static constexpr size_t kNumbers = 1024;
+  uint64_t numbers_at_;
+  std::vector<Numbers> numbers_;  // that lie there, of this pass
+  Later off_;
 };
 
 }  // namespace klens

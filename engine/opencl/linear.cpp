@@ -36,65 +36,91 @@ void OpenClLane::round_input(const Weight& w, LinearInput& x) {
                                 .sum = take_bytes(tokens * planes * steps * 4)};
   };
   LinearInput::Rounded made = make();
-  if (norm_ && same(result_of(*norm_), x.x)) {
+  if (gives(x.x, group)) {
     // What it reads may lie in memory that has been given back; each work-group writes while others
     // read.
-    const auto in_the_way = [&](uint64_t at, int64_t bytes) {
-      const auto overlaps = [&](const Rows& rows) {
-        return !rows.none() && overlap(rows, at, at + static_cast<uint64_t>(bytes));
-      };
-      const auto* a = std::get_if<NormArgs>(&norm_->args);
-      return overlaps(a != nullptr ? a->x : std::get<GatedNormArgs>(norm_->args).gate) ||
-             (norm_->added && overlaps(norm_->added->from));
-    };
     const int64_t floats = tokens * planes * steps * 4;
-    while (in_the_way(made.q, tokens * planes * stride) || in_the_way(made.scale, floats) ||
-           in_the_way(made.sum, floats))
+    while (reads({made.q, tokens * planes * stride}) || reads({made.scale, floats}) ||
+           reads({made.sum, floats}))
       made = make();
-    launch_norm(*std::exchange(norm_, std::nullopt), &made);
+    const Later off = std::exchange(off_, {});
+    if (off.rows)
+      off.rows->launch(&made);
+    else
+      launch_product(*off.product, cols, &made);
     x.rounded.push_back(made);
     return;
   }
   const int64_t groups = (cols + group - 1) / group;
-  launch(
-      Step::kQuantize, {"activations", "", "quantise"}, over_columns(groups, tokens),
-      {x.x, cols, group, step, planes, At(made.q), stride, At(made.scale), At(made.sum), groups});
+  launch(Step::kQuantize, {"activations", "", "quantise"}, over_columns(groups, tokens),
+         {x.x, cols, &made, groups});
   x.rounded.push_back(made);
+}
+
+void OpenClLane::launch_product(const Product& p, int64_t columns,
+                                const LinearInput::Rounded* rounded) {
+  constexpr size_t kSlices = 8;
+  const OpenClFeatures features = queue_.features("linear", p.options);
+  const WeightView& first = p.units.front().view;
+  // By sub-groups go pieces of 32 columns with one scale.
+  const bool shared = features.sub_groups &&
+                      (!p.rounded || p.rounded->step % 32 == 0 || p.rounded->step >= first.cols);
+  const bool matrix = shared && p.rounded && features.matrix;
+  const int64_t tokens_each = matrix ? queue_.info().matrix_lanes : shared ? 16 : 8;
+  const int64_t tokens = p.y.count();
+  int64_t tiles = 0;
+  std::vector<Argument> arguments;
+  for (size_t i = 0; i < Product::kMostUnits; ++i) {
+    const Product::Unit unit = i < p.units.size() ? p.units[i] : Product::Unit{};
+    const WeightView& view = unit.view;
+    arguments.insert(arguments.end(),
+                     {At(view.data), At(view.scale), At(view.min), unit.bias, view.rows});
+    tiles += view.row_tiles();
+  }
+  const size_t tiles_each = rounded != nullptr ? 2 : 1;
+  const size_t pairs = (static_cast<size_t>(tiles) + tiles_each - 1) / tiles_each;
+  const WorkItems grid{{pairs * kTileOutputs, kSlices * tiles_each,
+                        static_cast<size_t>((tokens + tokens_each - 1) / tokens_each)},
+                       {kTileOutputs, kSlices * tiles_each, 1}};
+  arguments.insert(arguments.end(), {first.cols, p.group});
+  if (const auto& x = p.rounded)
+    arguments.insert(arguments.end(), {At(x->q), x->stride, At(x->scale), At(x->sum), x->step});
+  else
+    arguments.emplace_back(p.x);
+  const Sum sum = p.sum.value_or(Sum{});
+  arguments.insert(arguments.end(), {tokens, p.y, sum.base, sum.by, sum.to, columns, rounded});
+  settle();
+  queue_.launch({"linear", p.options, shared ? "linear_by_sub_groups" : "linear"}, grid, arguments,
+                Step::kLinear);
+}
+
+// A token's activations of 16 bits are two of 8, each multiplied on its own.
+void OpenClLane::in_planes(Product p) {
+  const Frame frame(*this);
+  const int64_t planes = p.rounded->planes;
+  const Rows y = p.y, products = take(y.count() * planes, p.width);
+  const At bias = std::exchange(p.units.front().bias, At(uint64_t{0}));
+  p.y = products;
+  launch_product(p, 0, nullptr);
+  each("sum_planes", y, {products, planes, bias, y, y.width()});
 }
 
 // y = W x + bias of one unit.
 void OpenClLane::unit(const Weight& w, const LinearInput& input, At bias, const Rows& y) {
-  constexpr size_t kSlices = 8;
-  const WeightView& view = w.view;
-  const LinearInput::Rounded* x = input.rounded_for(w);
-  const std::string options = options_of(view, x != nullptr);
-  const OpenClFeatures features = queue_.features("linear", options);
-  // By sub-groups go pieces of 32 columns with one scale.
-  const bool shared =
-      features.sub_groups && (x == nullptr || x->step % 32 == 0 || x->step >= view.cols);
-  const bool matrix = shared && x != nullptr && features.matrix;
-  const int64_t tokens_each = matrix ? queue_.info().matrix_lanes : shared ? 16 : 8;
-  const KernelName kernel{"linear", options, shared ? "linear_by_sub_groups" : "linear"};
-  const auto grid = [&](int64_t tokens) {
-    return WorkItems{{static_cast<size_t>(view.row_tiles() * kTileOutputs), kSlices,
-                      static_cast<size_t>((tokens + tokens_each - 1) / tokens_each)},
-                     {kTileOutputs, kSlices, 1}};
-  };
-  const int64_t tokens = y.count(), group = group_of(view);
-  const At data(view.data), scale(view.scale), min(view.min);
-  if (x == nullptr)
-    return launch(Step::kLinear, kernel, grid(tokens),
-                  {data, scale, min, view.rows, view.cols, group, input.x, tokens, bias, y});
-  const auto rounded_to = [&](int64_t rows, At own_bias, const Rows& to) {
-    launch(Step::kLinear, kernel, grid(rows),
-           {data, scale, min, view.rows, view.cols, group, At(x->q), x->stride, At(x->scale),
-            At(x->sum), x->step, rows, own_bias, to});
-  };
-  if (x->planes == 1) return rounded_to(tokens, bias, y);
-  const Frame frame(*this);
-  const Rows products = take(tokens * x->planes, view.rows);
-  rounded_to(tokens * x->planes, At(uint64_t{0}), products);
-  each("sum_planes", y, {products, x->planes, bias, y, y.width()});
+  const LinearInput::Rounded* rounded = input.rounded_for(w);
+  Product product{.units = {{w.view, bias}},
+                  .options = options_of(w.view, rounded != nullptr),
+                  .group = group_of(w.view),
+                  .x = input.x,
+                  .rounded = {},
+                  .y = y,
+                  .width = y.width(),
+                  .sum = {}};
+  if (rounded != nullptr) product.rounded = *rounded;
+  if (off_.product && off_.product->takes(product)) return off_.product->take(product);
+  settle();
+  if (rounded != nullptr && rounded->planes > 1) return in_planes(std::move(product));
+  off_.product = std::move(product);
 }
 
 void OpenClLane::look(std::span<const Weight> units, LinearInput& x) {

@@ -21,7 +21,8 @@ class OpenClDevice final : public Device {
   const char* name() const override { return "opencl"; }
   std::string level() const override;
   int threads() const override { return threads_; }
-  int64_t launches() const { return queue_.launches(); }  // of kernels, so far
+  int64_t launches() const { return queue_.launches(); }
+  int64_t replayed() const { return queue_.replayed(); }  // of kernels, so far
 
   uint64_t allocate(int64_t bytes) override { return queue_.allocate(bytes); }
   void free(uint64_t address, int64_t) noexcept override { queue_.free(address); }

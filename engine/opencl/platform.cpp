@@ -21,6 +21,8 @@ constexpr OpenClFeature kFeatures[] = {
     {"in-place", "weights read where the host has mapped them", &OpenClFeatures::in_place},
     {"sub-groups", "sub-groups of 16 that share what they read", &OpenClFeatures::sub_groups},
     {"matrix", "products of small matrices of 8-bit integers", &OpenClFeatures::matrix},
+    {"command-buffers", "a token's commands recorded once and replayed",
+     &OpenClFeatures::command_buffers},
 };
 
 std::string text_of(cl_device_id device, cl_device_info what) {
@@ -73,6 +75,15 @@ bool compiles_c3(cl_device_id device) {
   return std::any_of(versions.begin(), versions.end(), [](const cl_name_version& version) {
     return CL_VERSION_MAJOR(version.version) >= 3;
   });
+}
+
+// Whether command buffers take a queue without properties.
+bool records_in_order(cl_device_id device) {
+  constexpr cl_device_info kRequiredQueueProperties = 0x12AA;  // of cl_ext.h, not in older ones
+  cl_command_queue_properties required = 0;
+  return opencl().clGetDeviceInfo(device, kRequiredQueueProperties, sizeof required, &required,
+                                  nullptr) == CL_SUCCESS &&
+         required == 0;
 }
 
 // What KLENS_OPENCL_FEATURES leaves: the names that it lists, by commas; all where it is not set.
@@ -134,7 +145,8 @@ OpenClInfo info_of(cl_platform_id platform, cl_device_id device) {
       .integer_dot = lists(extensions, "cl_khr_integer_dot_product"),
       .in_place = info.cpu,
       .sub_groups = sub_groups,
-      .matrix = sub_groups && lists(extensions, "cl_intel_subgroup_matrix_multiply_accumulate")};
+      .matrix = sub_groups && lists(extensions, "cl_intel_subgroup_matrix_multiply_accumulate"),
+      .command_buffers = lists(extensions, "cl_khr_command_buffer") && records_in_order(device)};
   info.uses = allowed(info.has);
   if (number_of<cl_bool>(device, CL_DEVICE_COMPILER_AVAILABLE) == CL_FALSE)
     info.problem = "its driver has no compiler";

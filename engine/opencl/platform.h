@@ -8,13 +8,14 @@
 
 namespace klens {
 
-// What kernels may use of a device.
+// What may be used of a device.
 struct OpenClFeatures {
-  bool rounded_division;  // a / b and sqrt are rounded to nearest
-  bool integer_dot;       // dot products of four packed bytes
-  bool in_place;          // weights are read where the host has mapped them
-  bool sub_groups;        // of 16 lanes that share what they read
-  bool matrix;            // products of small matrices of 8-bit integers by a sub-group
+  bool rounded_division;         // a / b and sqrt are rounded to nearest
+  bool integer_dot;              // dot products of four packed bytes
+  bool in_place;                 // weights are read where the host has mapped them
+  bool sub_groups;               // of 16 lanes that share what they read
+  bool matrix;                   // products of small matrices of 8-bit integers by a sub-group
+  bool command_buffers = false;  // launches recorded and replayed
 };
 
 // A feature by name, in the order in which to list them.

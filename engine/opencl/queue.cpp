@@ -43,9 +43,14 @@ std::string shown(const KernelName& which) {
 }  // namespace
 
 WorkItems over_columns(int64_t columns, int64_t rows, int64_t depth) {
+  constexpr auto items = static_cast<size_t>(kColumnItems);
+  return {{whole(columns, items), static_cast<size_t>(rows), static_cast<size_t>(depth)},
+          {items, 1, 1}};
+}
+
+WorkItems by_work_groups(int64_t parts, int64_t rows) {
   constexpr size_t kItems = 64;
-  return {{whole(columns, kItems), static_cast<size_t>(rows), static_cast<size_t>(depth)},
-          {kItems, 1, 1}};
+  return {{kItems * static_cast<size_t>(parts), static_cast<size_t>(rows), 1}, {kItems, 1, 1}};
 }
 
 OpenClQueue::OpenClQueue(const OpenClInfo& info, OpenClPrograms::Check check) : info_(info) {
@@ -61,11 +66,13 @@ OpenClQueue::OpenClQueue(const OpenClInfo& info, OpenClPrograms::Check check) : 
     throw;
   }
   programs_.emplace(info_, context_, std::move(check));
+  recorder_ = Recorder::make(info_, plain_);
 }
 
 OpenClQueue::~OpenClQueue() {
   opencl().clFinish(queue_);
   for (const Command& command : pending_) opencl().clReleaseEvent(command.event);
+  recorder_.reset();
   programs_.reset();
   for (const cl_mem buffer : buffers_)
     if (buffer != nullptr) opencl().clReleaseMemObject(buffer);
@@ -93,6 +100,7 @@ bool OpenClQueue::timed() const { return current() != plain_; }
 // Both queues stay: who waits for one may be at it.
 void OpenClQueue::time(StepClock* clock) {
   const std::lock_guard lock(mutex_);
+  flush();
   if (clock != nullptr && timed_ == nullptr) timed_ = make_queue(true);
   check_opencl(opencl().clFinish(queue_), "clFinish");
   collect();
@@ -173,6 +181,13 @@ uint64_t OpenClQueue::map(const void* host, int64_t bytes) {
 void OpenClQueue::free(uint64_t address) noexcept {
   const std::lock_guard lock(mutex_);
   const size_t number = static_cast<size_t>(address >> kNumberShift);
+  if (recorder_) {
+    try {
+      recorder_->flush();
+    } catch (const std::exception&) {  // the device is lost, as the next who asks it will hear
+    }
+    recorder_->forget(buffers_[number - 1]);
+  }
   // What was told to use it has it until it is done.
   opencl().clReleaseMemObject(buffers_[number - 1]);
   buffers_[number - 1] = nullptr;
@@ -188,6 +203,7 @@ OpenClQueue::Place OpenClQueue::place(uint64_t address) const {
 void OpenClQueue::zero(uint64_t address, int64_t bytes) {
   if (bytes == 0) return;
   const std::lock_guard lock(mutex_);
+  flush();
   const Place to = place(address);
   const cl_uchar nothing = 0;
   cl_event event = nullptr;
@@ -201,6 +217,7 @@ void OpenClQueue::zero(uint64_t address, int64_t bytes) {
 void OpenClQueue::copy(uint64_t from, uint64_t to, int64_t bytes) {
   if (bytes == 0) return;
   const std::lock_guard lock(mutex_);
+  flush();
   const Place source = place(from), target = place(to);
   cl_event event = nullptr;
   check_opencl(
@@ -227,6 +244,7 @@ void OpenClQueue::write(const void* host, uint64_t to, int64_t bytes) {
   cl_event event = nullptr;
   {
     const std::lock_guard lock(mutex_);
+    flush();
     const Place target = place(to);
     check_opencl(opencl().clEnqueueWriteBuffer(queue_, target.buffer, CL_FALSE, target.at,
                                                static_cast<size_t>(bytes),
@@ -246,6 +264,7 @@ void OpenClQueue::read(uint64_t from, void* host, int64_t bytes) {
   cl_event event = nullptr;
   {
     const std::lock_guard lock(mutex_);
+    flush();
     const Place source = place(from);
     check_opencl(opencl().clEnqueueReadBuffer(queue_, source.buffer, CL_FALSE, source.at,
                                               static_cast<size_t>(bytes), host, 0, nullptr, &event),
@@ -256,45 +275,78 @@ void OpenClQueue::read(uint64_t from, void* host, int64_t bytes) {
   wait(event);
 }
 
-void OpenClQueue::set(cl_kernel kernel, cl_uint& index, size_t bytes, const void* value) const {
-  check_opencl(opencl().clSetKernelArg(kernel, index++, bytes, value), "clSetKernelArg");
-}
-
-void OpenClQueue::set_place(cl_kernel kernel, cl_uint& index, uint64_t address) const {
-  const Place at =
-      address == 0 ? Place{nullptr, std::numeric_limits<cl_ulong>::max()} : place(address);
-  set(kernel, index, sizeof at.buffer, &at.buffer);
-  set(kernel, index, sizeof at.at, &at.at);
+void OpenClQueue::add(const Argument& argument, std::vector<ArgumentValue>& values) const {
+  using Kind = Argument::Kind;
+  const auto add_place = [&](uint64_t address) {
+    const Place at =
+        address == 0 ? Place{nullptr, std::numeric_limits<cl_ulong>::max()} : place(address);
+    values.emplace_back(sizeof at.buffer, &at.buffer);
+    values.emplace_back(sizeof at.at, &at.at);
+  };
+  const auto add_number = [&](int64_t number) {
+    KLENS_CHECK(number >= INT32_MIN && number <= INT32_MAX);
+    const auto as_int = static_cast<cl_int>(number);
+    values.emplace_back(sizeof as_int, &as_int);
+  };
+  switch (argument.kind_) {
+    case Kind::kMemory:
+      return add_place(argument.address_);
+    case Kind::kRows:
+      add_place(argument.address_);
+      return add_number(argument.number_);
+    case Kind::kInt:
+      return add_number(argument.number_);
+    case Kind::kFloat:
+      values.emplace_back(sizeof(float), &argument.real_);
+      return;
+    case Kind::kLocal:
+      values.emplace_back(
+          static_cast<size_t>(std::max<int64_t>(argument.number_, 1)) * sizeof(float), nullptr);
+      return;
+    case Kind::kRounded: {
+      const LinearInput::Rounded to =
+          argument.rounded_ == nullptr ? LinearInput::Rounded{} : *argument.rounded_;
+      for (const int64_t number : {to.group, to.step, int64_t{to.planes}}) add_number(number);
+      add_place(to.q);
+      add_number(to.stride);
+      add_place(to.scale);
+      add_place(to.sum);
+    }
+  }
 }
 
 void OpenClQueue::launch(const KernelName& which, const WorkItems& grid,
-                         std::initializer_list<Argument> arguments, Step step) {
+                         std::span<const Argument> arguments, Step step) {
   if (grid.items[0] * grid.items[1] * grid.items[2] == 0) return;
   const cl_kernel kernel = programs_->kernel(which);
   ++launches_;
   const std::lock_guard lock(mutex_);
-  cl_uint index = 0;
-  for (const Argument& argument : arguments) {
-    using Kind = Argument::Kind;
-    if (argument.kind_ == Kind::kMemory || argument.kind_ == Kind::kRows)
-      set_place(kernel, index, argument.address_);
-    if (argument.kind_ == Kind::kInt || argument.kind_ == Kind::kRows) {
-      KLENS_CHECK(argument.number_ >= INT32_MIN && argument.number_ <= INT32_MAX);
-      const auto number = static_cast<cl_int>(argument.number_);
-      set(kernel, index, sizeof number, &number);
-    }
-    if (argument.kind_ == Kind::kFloat) set(kernel, index, sizeof(float), &argument.real_);
-    if (argument.kind_ == Kind::kLocal)
-      set(kernel, index,
-          static_cast<size_t>(std::max<int64_t>(argument.number_, 1)) * sizeof(float), nullptr);
-  }
+  Launch told{.name = which.name, .kernel = kernel, .grid = grid, .arguments = {}};
+  for (const Argument& argument : arguments) add(argument, told.arguments);
+  if (recorder_ && clock_ == nullptr) return recorder_->tell(std::move(told));
   cl_event event = nullptr;
-  check_opencl(opencl().clEnqueueNDRangeKernel(queue_, kernel, 3, nullptr, grid.items, grid.group,
-                                               0, nullptr, event_to(event)),
-               which.name);
+  enqueue(queue_, told, event_to(event));
   if (clock_ != nullptr) note(event, shown(which), step);
 }
 
-void OpenClQueue::finish() { check_opencl(opencl().clFinish(current()), "clFinish"); }
+int64_t OpenClQueue::replayed() const {
+  const std::lock_guard lock(mutex_);
+  return recorder_ ? recorder_->replayed() : 0;
+}
+
+void OpenClQueue::finish() {
+  {
+    const std::lock_guard lock(mutex_);
+    flush();
+  }
+  check_opencl(opencl().clFinish(current()), "clFinish");
+}
+
+void OpenClQueue::settle() noexcept {
+  try {
+    finish();
+  } catch (const std::exception&) {  // who waits only wants to know that nothing is at work
+  }
+}
 
 }  // namespace klens

@@ -1,13 +1,16 @@
 #pragma once
 #include <atomic>
 #include <initializer_list>
+#include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "engine/cpu/step_clock.h"
-#include "engine/device/rows.h"
+#include "engine/device/device.h"
 #include "engine/opencl/programs.h"
+#include "engine/opencl/recorder.h"
 
 namespace klens {
 
@@ -35,22 +38,23 @@ class Argument {
   Argument(int number) : kind_(Kind::kInt), number_(number) {}                // NOLINT
   Argument(float number) : kind_(Kind::kFloat), real_(number) {}              // NOLINT
   Argument(LocalFloats local) : kind_(Kind::kLocal), number_(local.count) {}  // NOLINT
+  // Where something goes to in 8 bits, which lives as long as this; null: nowhere.
+  Argument(const LinearInput::Rounded* to) : kind_(Kind::kRounded), rounded_(to) {}  // NOLINT
 
  private:
   friend class OpenClQueue;
-  enum class Kind { kMemory, kRows, kInt, kFloat, kLocal } kind_;
+  enum class Kind { kMemory, kRows, kInt, kFloat, kLocal, kRounded } kind_;
   uint64_t address_ = 0;
   int64_t number_ = 0;
   float real_ = 0;
+  const LinearInput::Rounded* rounded_ = nullptr;
 };
 
-// Work-items, and those of a work-group: whole work-groups are run, so kernels look at their end.
-struct WorkItems {
-  size_t items[3];
-  size_t group[3];
-};
-// Over columns and rows.
+// Over columns and rows. A work-group's items are columns of one row.
+constexpr int64_t kColumnItems = 64;
 WorkItems over_columns(int64_t columns, int64_t rows, int64_t depth = 1);
+// A work-group for each part of a row.
+WorkItems by_work_groups(int64_t parts, int64_t rows);
 
 // A device's memory, and what it was told to do, in order. An address is the number of a buffer in
 // its upper 24 bits and a byte of it in the others. Safe from several threads.
@@ -73,8 +77,12 @@ class OpenClQueue {
   void write(const void* host, uint64_t to, int64_t bytes);
   void read(uint64_t from, void* host, int64_t bytes);
 
+  void launch(const KernelName& which, const WorkItems& grid, std::span<const Argument> arguments,
+              Step step = Step::kElementwise);
   void launch(const KernelName& which, const WorkItems& grid,
-              std::initializer_list<Argument> arguments, Step step = Step::kElementwise);
+              std::initializer_list<Argument> arguments, Step step = Step::kElementwise) {
+    launch(which, grid, std::span(arguments.begin(), arguments.size()), step);
+  }
   // From now on the times of commands, as their events have them, go to `clock`: kernels by name
   // and step, and what moves memory. null: no longer; what was told until then is in. Only between
   // the two is it a queue with CL_QUEUE_PROFILING_ENABLE.
@@ -86,8 +94,9 @@ class OpenClQueue {
     return programs_->features(family, options);
   }
   int64_t launches() const { return launches_; }  // since it was made
+  int64_t replayed() const;                       // lists of them
   void finish();
-  void settle() noexcept { opencl().clFinish(current()); }
+  void settle() noexcept;
 
  private:
   struct Place {
@@ -110,8 +119,11 @@ class OpenClQueue {
   uint64_t keep(cl_mem buffer);
   Place place(uint64_t address) const;
   void wait(cl_event event);
-  void set(cl_kernel kernel, cl_uint& index, size_t bytes, const void* value) const;
-  void set_place(cl_kernel kernel, cl_uint& index, uint64_t address) const;
+  void add(const Argument& argument, std::vector<ArgumentValue>& values) const;
+  // All that was told is with the driver. The lock is held.
+  void flush() {
+    if (recorder_) recorder_->flush();
+  }
 
   const OpenClInfo& info_;
   cl_context context_ = nullptr;
@@ -123,6 +135,7 @@ class OpenClQueue {
   std::vector<cl_mem> buffers_;  // by number, from 1 on; null where it was freed
   std::vector<size_t> free_;     // numbers
   std::optional<OpenClPrograms> programs_;
+  std::unique_ptr<Recorder> recorder_;  // of launches that are not timed
   std::atomic<int64_t> launches_{0};
 };
 

@@ -9,11 +9,17 @@ namespace klens {
 namespace {
 
 // Of scan.cl's work-groups: channels, slices of a channel's states, states that a slice holds.
-constexpr int64_t kChannels = 16, kScanSlices = 8, kHeld = 16;
+constexpr int64_t kChannels = 16, kWideChannels = 32, kScanSlices = 8, kHeld = 16;
 
-WorkItems over_channels(int64_t channels, int64_t heads = 1) {
-  const auto all = static_cast<size_t>((channels + kChannels - 1) / kChannels * kChannels);
-  return {{all, kScanSlices, static_cast<size_t>(heads)}, {kChannels, kScanSlices, 1}};
+WorkItems over_channels(int64_t channels, int64_t heads = 1, int64_t each = kChannels) {
+  const auto all = static_cast<size_t>((channels + each - 1) / each * each);
+  return {{all, kScanSlices, static_cast<size_t>(heads)},
+          {static_cast<size_t>(each), kScanSlices, 1}};
+}
+
+// Of a batch of one sequence that keeps its states, what is made is put off.
+bool alone(const Batch& batch, size_t slot) {
+  return batch.sequences.size() == 1 && batch.sequences.front().state->slot(slot) != 0;
 }
 
 }  // namespace
@@ -30,11 +36,16 @@ void OpenClLane::conv1d(const Conv1dArgs& a, const Batch& batch) {
   for (const Sequence& s : batch.sequences) {
     const At state = slot_of(s, a.slot);
     const Rows x = a.x.rows(s.row, s.tokens), y = a.y.rows(s.row, s.tokens);
-    launch(Step::kConv, {"scan", "", "conv1d"}, over_columns(channels, s.tokens),
-           {x, At(a.weight), At(a.bias), state, y, taps, channels});
-    if (s.tokens == 1) continue;
-    launch(Step::kConv, {"scan", "", "conv1d_state"}, over_columns(channels, 1),
-           {x, s.tokens, state, taps, channels});
+    const auto run = [=, this, weight = At(a.weight), bias = At(a.bias),
+                      tokens = s.tokens](const LinearInput::Rounded* to) {
+      launch(Step::kConv, {"scan", "", "conv1d"}, over_columns(channels, tokens),
+             {x, weight, bias, state, y, taps, channels, to});
+      if (tokens > 1)
+        launch(Step::kConv, {"scan", "", "conv1d_state"}, over_columns(channels, 1),
+               {x, tokens, state, taps, channels});
+    };
+    put_off({.made = y, .columns = kColumnItems, .reads = {x}, .launch = run},
+            alone(batch, a.slot));
   }
 }
 
@@ -44,12 +55,17 @@ void OpenClLane::short_conv(const ShortConvArgs& a, const Batch& batch) {
   for (const Sequence& s : batch.sequences) {
     const auto own = [&](const Rows& x) { return x.rows(s.row, s.tokens); };
     const At state = slot_of(s, a.slot);
-    launch(Step::kConv, {"scan", "", "short_conv"}, over_columns(channels, s.tokens),
-           {own(a.before), own(a.after), own(a.x), At(a.weight), At(a.bias), state, own(a.y), taps,
-            channels});
-    if (s.tokens == 1) continue;
-    launch(Step::kConv, {"scan", "", "short_conv_state"}, over_columns(channels, 1),
-           {own(a.before), own(a.x), s.tokens, state, taps, channels});
+    const Rows before = own(a.before), after = own(a.after), x = own(a.x), y = own(a.y);
+    const auto run = [=, this, weight = At(a.weight), bias = At(a.bias),
+                      tokens = s.tokens](const LinearInput::Rounded* to) {
+      launch(Step::kConv, {"scan", "", "short_conv"}, over_columns(channels, tokens),
+             {before, after, x, weight, bias, state, y, taps, channels, to});
+      if (tokens > 1)
+        launch(Step::kConv, {"scan", "", "short_conv_state"}, over_columns(channels, 1),
+               {before, x, tokens, state, taps, channels});
+    };
+    put_off({.made = y, .columns = kColumnItems, .reads = {before, after, x}, .launch = run},
+            alone(batch, a.slot));
   }
 }
 
@@ -62,9 +78,14 @@ void OpenClLane::selective_scan(const SelectiveScanArgs& a, const Batch& batch) 
   for (const Sequence& s : batch.sequences) {
     const auto own = [&](const Rows& x) { return x.rows(s.row, s.tokens); };
     const At state(slot_of(s, a.slot).address + static_cast<uint64_t>(a.first) * sizeof(float));
-    launch(Step::kScan, {"scan", "", "selective_scan"}, over_channels(channels),
-           {own(a.x), own(dt), At(a.dt_bias), own(a.z), own(a.b), own(a.c), At(a.a), At(a.d), state,
-            own(a.y), s.tokens, inner, states, channels});
+    const Rows x = own(a.x), z = own(a.z), step = own(dt), b = own(a.b), c = own(a.c), y = own(a.y);
+    const auto run = [=, this, bias = At(a.dt_bias), rates = At(a.a), skip = At(a.d),
+                      tokens = s.tokens](const LinearInput::Rounded* to) {
+      launch(Step::kScan, {"scan", "", "selective_scan"}, over_channels(channels, 1, kWideChannels),
+             {x, step, bias, z, b, c, rates, skip, state, y, tokens, inner, states, channels, to});
+    };
+    put_off({.made = y, .columns = kWideChannels, .reads = {x, step, z, b, c}, .launch = run},
+            alone(batch, a.slot));
   }
 }
 

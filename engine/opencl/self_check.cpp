@@ -11,7 +11,11 @@ namespace {
 // Odd sizes, with more than one group of columns and of tokens.
 std::vector<OperationCase> cases_of(const std::string& family, const std::string& options) {
   if (family == "elementwise") return elementwise_cases({3, 37, 1});
-  if (family == "norm") return norm_cases({3, 67, 1});
+  if (family == "norm") {
+    std::vector<OperationCase> all = norm_cases({3, 67, 1});
+    for (OperationCase& one : norm_cases({2, 32, 1})) all.push_back(std::move(one));
+    return all;  // the latter of whole groups of activations
+  }
   if (family == "activations") return linear_cases({3, 70, 1}, Layout::kTilesI8, false, true);
   if (family == "scan") return scan_cases({5, 19, 1});
   if (family == "chunks") return chunk_cases({86, 19, 1}, 69);

@@ -116,21 +116,25 @@ inline Pair pair_add_product(Pair sum, float a, float b) {
   return (Pair)(added.x, added.y + fma(a, b, -product));
 }
 
-// Where activations of 8 bits go, in groups of columns: plane p of row t is row t * planes + p of q,
-// scale and sum. planes is 1 or 2; the second has what the first lost.
-#define ROUNDED_OUT int group, int step, int planes, OUT(q), int q_stride, OUT(scale), OUT(sum)
-#define ROUNDED_VALUES \
-  group, step, planes, q_buffer, q_at, q_stride, scale_buffer, scale_at, sum_buffer, sum_at
+// Where activations of 8 bits go, in groups of columns: plane p of row t is row t * planes + p of
+// rounded, its scales and its sums. There are 1 or 2 planes; the second has what the first lost.
+#define ROUNDED_OUT                                                                              \
+  int rounded_group, int rounded_step, int rounded_planes, OUT(rounded), int rounded_stride,     \
+      OUT(rounded_scale), OUT(rounded_sum)
+#define ROUNDED_VALUES                                                                         \
+  rounded_group, rounded_step, rounded_planes, rounded_buffer, rounded_at, rounded_stride,     \
+      rounded_scale_buffer, rounded_scale_at, rounded_sum_buffer, rounded_sum_at
 
 // Group g of row t of them.
 inline void round_group(__global const float* row, int cols, int g, int t, ROUNDED_OUT) {
+  const int group = rounded_group, step = rounded_step, planes = rounded_planes;
   const int begin = g * group, end = min(cols, begin + group);
   const int padded = min((cols + 31) / 32 * 32, begin + group), steps = (cols + step - 1) / step;
   float lost_scale = 0;
   for (int p = 0; p < planes; ++p) {
     const long at = (long)t * planes + p;
-    __global char* to = WRITE(char, q) + at * q_stride;
-    __global const char* first = to - q_stride;  // of the plane before, where there is one
+    __global char* to = WRITE(char, rounded) + at * rounded_stride;
+    __global const char* first = to - rounded_stride;  // of the plane before, where there is one
     float most = 0;
     for (int k = begin; k < end; ++k) {
       const float v = p == 0 ? row[k] : row[k] - lost_scale * (float)first[k];
@@ -142,21 +146,40 @@ inline void round_group(__global const float* row, int cols, int g, int t, ROUND
     for (int from = begin; from < padded; from += step) {
       int total = 0;
       for (int k = from; k < min(padded, from + step); ++k) {
-        char rounded = 0;
+        char integer = 0;
         if (k < end) {
           const float v = p == 0 ? row[k] : row[k] - lost_scale * (float)first[k];
-          rounded = (char)clamp(rint(v * factor), -127.0f, 127.0f);
+          integer = (char)clamp(rint(v * factor), -127.0f, 127.0f);
         }
-        to[k] = rounded;
-        total += rounded;
+        to[k] = integer;
+        total += integer;
       }
       if (from >= cols) continue;
-      WRITE(float, scale)[at * steps + from / step] = unit;
-      WRITE(int, sum)[at * steps + from / step] = total;
+      WRITE(float, rounded_scale)[at * steps + from / step] = unit;
+      WRITE(int, rounded_sum)[at * steps + from / step] = total;
     }
     lost_scale = unit;
   }
 }
+
+// What a work-group of `items` has made of rows of `cols` columns, to 8 bits, where that is asked
+// for: rows from `row` on, and whole groups of columns from `column` on. All its work-items come
+// here.
+inline void round_made(ROWS_IN(made), int cols, int row, int rows, int column, int columns,
+                       int item, int items, ROUNDED_OUT) {
+  if (ABSENT(rounded)) return;
+  barrier(CLK_GLOBAL_MEM_FENCE);
+  const int begin = column / rounded_group, end = min(cols, column + columns);
+  const int groups = (end + rounded_group - 1) / rounded_group - begin;
+  for (int i = item; i < rows * groups; i += items) {
+    const int t = row + i / groups;
+    round_group(ROW_IN(made, t), cols, begin + i % groups, t, ROUNDED_VALUES);
+  }
+}
+// The same where items are columns of row t, as many as a work-group has.
+#define ROUND_COLUMNS(y, t, width)                                                           \
+  round_made(y##_buffer, y##_at, y##_stride, width, t, 1, (int)(get_group_id(0) * get_local_size(0)), \
+             (int)get_local_size(0), (int)get_local_id(0), (int)get_local_size(0), ROUNDED_VALUES)
 
 // The sum of a work-group's pairs, the same in each of its `size` (a power of two) work-items.
 inline Pair sum_of_group(Pair own, __local Pair* work, int item, int size) {

@@ -23,19 +23,15 @@ __kernel void scale_columns(ROWS_OUT(x), IN(by), int width) {
   ROW_OUT(x, t)[c] *= READ(float, by)[c];
 }
 
-__kernel void add(ROWS_IN(a), ROWS_IN(b), ROWS_OUT(y), int width) {
+// y = base + by * x
+__kernel void add_scaled(ROWS_IN(base), ROWS_IN(x), float by, ROWS_OUT(y), int width) {
   COLUMN;
-  ROW_OUT(y, t)[c] = ROW_IN(a, t)[c] + ROW_IN(b, t)[c];
+  ROW_OUT(y, t)[c] = ROW_IN(base, t)[c] + by * ROW_IN(x, t)[c];
 }
 
 __kernel void mean(ROWS_IN(a), ROWS_IN(b), ROWS_OUT(y), int width) {
   COLUMN;
   ROW_OUT(y, t)[c] = 0.5f * (ROW_IN(a, t)[c] + ROW_IN(b, t)[c]);
-}
-
-__kernel void add_scaled(ROWS_IN(x), float by, ROWS_OUT(y), int width) {
-  COLUMN;
-  ROW_OUT(y, t)[c] += by * ROW_IN(x, t)[c];
 }
 
 // y is what begins at `first` in each group of `group` columns, `part` of them.
@@ -88,23 +84,29 @@ inline float activated(int activation, float v) {
   return positive * positive;
 }
 
-__kernel void activate(ROWS_IN(x), int activation, ROWS_OUT(y), int width) {
-  COLUMN;
-  ROW_OUT(y, t)[c] = activated(activation, ROW_IN(x, t)[c]);
+// These give their rows in 8 bits, too, where that is asked for.
+__kernel void activate(ROWS_IN(x), int activation, ROWS_OUT(y), int width, ROUNDED_OUT) {
+  const int c = get_global_id(0), t = get_global_id(1);
+  if (c < width) ROW_OUT(y, t)[c] = activated(activation, ROW_IN(x, t)[c]);
+  ROUND_COLUMNS(y, t, width);
 }
 
 // x: the gate, and `width` columns on what it gates.
-__kernel void activate_gated(ROWS_IN(x), int activation, float gate_scale, ROWS_OUT(y),
-                             int width) {
-  COLUMN;
+__kernel void activate_gated(ROWS_IN(x), int activation, float gate_scale, ROWS_OUT(y), int width,
+                             ROUNDED_OUT) {
+  const int c = get_global_id(0), t = get_global_id(1);
   __global const float* row = ROW_IN(x, t);
-  ROW_OUT(y, t)[c] = activated(activation, gate_scale * row[c]) * row[width + c];
+  if (c < width) ROW_OUT(y, t)[c] = activated(activation, gate_scale * row[c]) * row[width + c];
+  ROUND_COLUMNS(y, t, width);
 }
 
-__kernel void gate(ROWS_IN(g), int of_sigmoid, ROWS_OUT(y), int width) {
-  COLUMN;
-  const float v = ROW_IN(g, t)[c];
-  ROW_OUT(y, t)[c] *= of_sigmoid ? sigmoid(v) : silu(v);
+__kernel void gate(ROWS_IN(g), int of_sigmoid, ROWS_OUT(y), int width, ROUNDED_OUT) {
+  const int c = get_global_id(0), t = get_global_id(1);
+  if (c < width) {
+    const float v = ROW_IN(g, t)[c];
+    ROW_OUT(y, t)[c] *= of_sigmoid ? sigmoid(v) : silu(v);
+  }
+  ROUND_COLUMNS(y, t, width);
 }
 
 // sums[c] += x[t][c]^2, in the order of t.

@@ -6,6 +6,8 @@
 // A work-group takes 16 outputs, side by side as a tile has them, and TOKENS tokens; its SLICES
 // slices each some of the columns, and their sums are added in order. So an output has the same
 // bits in every call.
+// A launch has up to UNITS units of a matrix, one below the other; and may add what they give to
+// other rows, and give it in 8 bits.
 #define SLICES 8
 #define TOKENS 8
 
@@ -126,7 +128,7 @@ inline int dot4(uint codes, uint x, int sum) {
 
 // A scale or a minimum: FP16 [tiles][groups][16].
 inline float of_group(__global const half* halves, int tile, int groups, int group, int o) {
-  return vload_half(((long)tile * groups + group) * 16 + o, halves);
+  return vload_half(o, halves + ((long)tile * groups + group) * 16);
 }
 
 // Weights of output 16 tile + o at columns 16 b to 16 b + 15, as FP32; what is beyond the matrix is
@@ -262,30 +264,88 @@ inline void slice_products(const int count, WEIGHT_ARGUMENTS, INPUT, int tile, i
 #endif
 }
 
-__attribute__((reqd_work_group_size(16, SLICES, 1)))
-__kernel void linear(WEIGHT_ARGUMENTS, INPUT, int tokens, IN(bias), ROWS_OUT(y)) {
-  __local float parts[SLICES][TOKENS][16];
-  const int o = get_local_id(0), slice = get_local_id(1), tile = get_group_id(0);
+// A unit: rows, of which there are none where it is not there, and the bias of those.
+#define UNIT(n) IN(w##n), IN(w##n##_scale), IN(w##n##_min), IN(bias##n), int rows##n
+// What all kernels here are given. sum = base + by * y, where there is a sum.
+#define PRODUCT                                                                                  \
+  UNIT(0), UNIT(1), UNIT(2), int cols, int group, INPUT, int tokens, ROWS_OUT(y), ROWS_IN(base), \
+      float by, ROWS_OUT(sum), int rounded_cols, ROUNDED_OUT
+
+// A work-group takes a tile by SLICES slices, or two by twice as many: columns to be rounded are a
+// group of 32. Not one after the other, which would keep all arguments in registers.
+#define TILES_EACH ((int)get_local_size(1) / SLICES)
+#define OWN_TILE ((int)get_local_id(1) / SLICES)
+
+// The unit of the tile that is the matrix's `place`th: its weights, and its tile; rows are too few
+// where there is no such tile.
+#define TAKE_UNIT(n)                                                                        \
+  w_buffer = w##n##_buffer, w_at = w##n##_at, w_scale_buffer = w##n##_scale_buffer,         \
+  w_scale_at = w##n##_scale_at, w_min_buffer = w##n##_min_buffer, w_min_at = w##n##_min_at, \
+  rows = rows##n
+#define GO_TO_UNIT(n)                            \
+  if (rows##n > 0 && tile >= (rows + 15) / 16) { \
+    tile -= (rows + 15) / 16;                    \
+    TAKE_UNIT(n);                                \
+  }
+#define FIND_UNIT(place)                                          \
+  __global const uchar *w_buffer, *w_scale_buffer, *w_min_buffer; \
+  ulong w_at, w_scale_at, w_min_at;                               \
+  int rows, tile = place;                                         \
+  TAKE_UNIT(0);                                                   \
+  GO_TO_UNIT(1)                                                   \
+  GO_TO_UNIT(2)
+// Its bias, and the rows above it: looked for later, as registers are few.
+#define GO_TO_BIAS(n)                              \
+  if (rows##n > 0 && left >= (of_it + 15) / 16) {  \
+    left -= (of_it + 15) / 16;                     \
+    above += of_it, of_it = rows##n;               \
+    bias_buffer = bias##n##_buffer, bias_at = bias##n##_at; \
+  }
+#define FIND_BIAS(place)                             \
+  __global const uchar* bias_buffer = bias0_buffer;  \
+  ulong bias_at = bias0_at;                          \
+  int left = place, above = 0, of_it = rows0;        \
+  GO_TO_BIAS(1)                                      \
+  GO_TO_BIAS(2)
+
+// The sum of all slices' parts of output n of the unit, for token j of the work-group's.
+#define GIVE(j)                                                                       \
+  {                                                                                   \
+    float all = own[0][j][o];                                                       \
+    for (int s = 1; s < SLICES; ++s) all += own[s][j][o];                           \
+    if (!ABSENT(bias)) all += READ(float, bias)[n];                                   \
+    const int c = above + n, t = first + j;                                           \
+    ROW_OUT(y, t)[c] = all;                                                           \
+    if (!ABSENT(sum)) ROW_OUT(sum, t)[c] = ROW_IN(base, t)[c] + by * all;             \
+  }
+#define ROUND_OUTPUTS                                                                        \
+  round_made(y_buffer, y_at, y_stride, rounded_cols, first, count, 32 * (int)get_group_id(0), 32, \
+             16 * (int)get_local_id(1) + o, 16 * (int)get_local_size(1), ROUNDED_VALUES)
+
+__kernel void linear(PRODUCT) {
+  __local float parts[2][SLICES][TOKENS][16];
+  const int o = get_local_id(0), slice = (int)get_local_id(1) % SLICES;
   const int first = get_group_id(2) * TOKENS, count = min(TOKENS, tokens - first);
+  __local float (*own)[TOKENS][16] = parts[OWN_TILE];
+  FIND_UNIT((int)get_group_id(0) * TILES_EACH + OWN_TILE)
+  const int n = 16 * tile + o;
   // Indices of private arrays are constants, or they would not be registers.
-  if (count == TOKENS) {
+  if (16 * tile >= rows) {
+  } else if (count == TOKENS) {
     float acc[TOKENS];
     slice_products(TOKENS, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, acc);
-    for (int j = 0; j < TOKENS; ++j) parts[slice][j][o] = acc[j];
+    for (int j = 0; j < TOKENS; ++j) own[slice][j][o] = acc[j];
   } else {
     for (int j = 0; j < count; ++j) {
       float acc[1];
       slice_products(1, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first + j, acc);
-      parts[slice][j][o] = acc[0];
+      own[slice][j][o] = acc[0];
     }
   }
   barrier(CLK_LOCAL_MEM_FENCE);
-  const int j = slice, n = 16 * tile + o;
-  if (j >= count || n >= rows) return;
-  float sum = parts[0][j][o];
-  for (int s = 1; s < SLICES; ++s) sum += parts[s][j][o];
-  if (!ABSENT(bias)) sum += READ(float, bias)[n];
-  ROW_OUT(y, first + j)[n] = sum;
+  FIND_BIAS((int)get_group_id(0) * TILES_EACH + OWN_TILE)
+  if (slice < count && n < rows) GIVE(slice)
+  ROUND_OUTPUTS;
 }
 
 #if defined SUB_GROUPS
@@ -296,6 +356,12 @@ __kernel void linear(WEIGHT_ARGUMENTS, INPUT, int tokens, IN(bias), ROWS_OUT(y))
 #define LANES MATRIX
 #else
 #define LANES 16
+#endif
+// Tokens at once, where there are several: half of them where registers are too few for all.
+#if ROUNDED && LANES == 16 && LAYOUT > TILES_I4
+#define AT_ONCE 8
+#else
+#define AT_ONCE LANES
 #endif
 #define EACH_LANE(j, count) __attribute__((opencl_unroll_hint(LANES))) for (int j = 0; j < count; ++j)
 
@@ -447,12 +513,15 @@ inline void shared_products(const int count, WEIGHT_ARGUMENTS, INPUT, int tile, 
   __global const uint* own_lines = row + sub_group_broadcast(o, 0);
   __global const char* from = READ(char, x) + (long)first * x_stride;
   // Lane j has the scale and the sum of token j.
-  const long own = (long)(first + min(lane, last)) * x_groups;
+  const int own = (first + min(lane, last)) * x_groups;
   for (int g = x_groups * slice / SLICES; g < end; ++g) {
-    const float unit = READ(float, x_scale)[own + g];
-    const int sum = READ(int, x_sum)[own + g];
     int dot[LANES];
+#if MINIMA
+    EACH_LANE(j, count) dot[j] = 0;
+#else
+    const int sum = READ(int, x_sum)[own + g];
     EACH_LANE(j, count) dot[j] = -OFFSET * sub_group_broadcast(sum, j);
+#endif
     const int stop = min(cols, (g + 1) * x_group) / 32;
     for (int p = g * x_group / 32; p < stop; ++p)
       add_piece(count, piece_at(own_lines + 16 * LINES * p), from + 32 * p, x_stride, last, dot);
@@ -463,13 +532,16 @@ inline void shared_products(const int count, WEIGHT_ARGUMENTS, INPUT, int tile, 
     }
     const int of_w = min(g * x_group / group, groups - 1);
     const float scale = of_group(READ(half, w_scale), tile, groups, of_w, o);
+    // Read only now: registers are few while codes are multiplied.
+    const float unit = READ(float, x_scale)[own + g];
 #if MINIMA
+    const float sum = (float)READ(int, x_sum)[own + g];
     const float minimum = of_group(READ(half, w_min), tile, groups, of_w, o);
 #endif
     EACH_LANE(j, count) {
 #if MINIMA
       const float product =
-          fma(scale, (float)dot[j], minimum * (float)sub_group_broadcast(sum, j));
+          fma(scale, (float)dot[j], minimum * sub_group_broadcast(sum, j));
 #else
       const float product = scale * (float)dot[j];
 #endif
@@ -498,30 +570,37 @@ inline void shared_products(const int count, WEIGHT_ARGUMENTS, INPUT, int tile, 
 }
 
 __attribute__((intel_reqd_sub_group_size(LANES)))
-__attribute__((reqd_work_group_size(16, SLICES, 1)))
-__kernel void linear_by_sub_groups(WEIGHT_ARGUMENTS, INPUT, int tokens, IN(bias), ROWS_OUT(y)) {
-  __local float parts[SLICES][LANES][16];
+__kernel void linear_by_sub_groups(PRODUCT) {
+  __local float parts[2][SLICES][LANES][16];
   // Compilers are to see that lanes agree on it.
-  const int slice = sub_group_broadcast((int)get_local_id(1), 0);
-  const int o = get_local_id(0), tile = get_group_id(0);
+  const int place = sub_group_broadcast((int)get_local_id(1), 0);
+  const int slice = place % SLICES, half_of = place / SLICES, o = get_local_id(0);
   const int first = get_group_id(2) * LANES, count = min(LANES, tokens - first);
-  if (count == 1) {
+  __local float (*own)[LANES][16] = parts[half_of];
+  FIND_UNIT((int)get_group_id(0) * TILES_EACH + half_of)
+  const int n = 16 * tile + o;
+  if (16 * tile >= rows) {
+  } else if (count == 1) {
     float acc[1];
     shared_products(1, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, tokens, acc);
-    parts[slice][0][o] = acc[0];
+    own[slice][0][o] = acc[0];
   } else {
+#if AT_ONCE == LANES
     float acc[LANES];
     shared_products(LANES, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first, tokens, acc);
-    EACH_LANE(j, LANES) parts[slice][j][o] = acc[j];
+    EACH_LANE(j, LANES) own[slice][j][o] = acc[j];
+#else
+    for (int from = 0; from < count; from += AT_ONCE) {
+      float acc[AT_ONCE];
+      shared_products(AT_ONCE, WEIGHT_VALUES, INPUT_VALUES, tile, o, slice, first + from, tokens, acc);
+      EACH_LANE(j, AT_ONCE) own[slice][from + j][o] = acc[j];
+    }
+#endif
   }
   barrier(CLK_LOCAL_MEM_FENCE);
-  const int n = 16 * tile + o;
-  if (n >= rows) return;
-  for (int j = slice; j < count; j += SLICES) {
-    float sum = parts[0][j][o];
-    for (int s = 1; s < SLICES; ++s) sum += parts[s][j][o];
-    if (!ABSENT(bias)) sum += READ(float, bias)[n];
-    ROW_OUT(y, first + j)[n] = sum;
-  }
+  FIND_BIAS((int)get_group_id(0) * TILES_EACH + half_of)
+  if (n < rows)
+    for (int j = slice; j < count; j += SLICES) GIVE(j)
+  ROUND_OUTPUTS;
 }
 #endif

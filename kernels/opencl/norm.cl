@@ -11,26 +11,29 @@ inline float norm_factor(Pair squares, int cols, float epsilon, __local Pair* wo
 
 inline float gate_of(float v, int of_sigmoid) { return of_sigmoid ? sigmoid(v) : silu(v); }
 
-// What a row of one part became, to 8 bits, where that is asked for.
-#define ROUND_ROW(row)                                                    \
-  if (!ABSENT(q)) {                                                       \
-    barrier(CLK_GLOBAL_MEM_FENCE);                                        \
-    for (int g = item; g < (cols + group - 1) / group; g += ITEMS)        \
-      round_group(row, cols, g, t, ROUNDED_VALUES);                       \
-  }
+// What a part of a row became, to 8 bits, where that is asked for.
+#define ROUND_PART                                                                          \
+  round_made(y_buffer, y_at, y_stride, cols * (int)get_num_groups(0), t, 1, cols * part, cols, item, \
+             ITEMS, ROUNDED_VALUES)
 
-// y = norm(x), of x + by * added where there is any, which x becomes. by_part: each part has its own
-// weights.
+// y = norm(x), where x becomes base + by * more if there is any; or base with `more` beside it, from
+// column `beside` on, if that is one. by_part: each part has its own weights.
 __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
-__kernel void rms_norm(ROWS_OUT(x), ROWS_IN(added), float by, ROWS_OUT(y), IN(weight), int by_part,
-                       int cols, float epsilon, ROUNDED_OUT) {
+__kernel void rms_norm(ROWS_OUT(x), ROWS_IN(base), ROWS_IN(more), float by, int beside, ROWS_OUT(y),
+                       IN(weight), int by_part, int cols, float epsilon, ROUNDED_OUT) {
   __local Pair work[ITEMS];
   const int item = get_local_id(0), part = get_group_id(0), t = get_group_id(1);
   __global float* from = ROW_OUT(x, t) + part * cols;
   __global float* to = ROW_OUT(y, t) + part * cols;
-  if (!ABSENT(added)) {
-    __global const float* more = ROW_IN(added, t) + part * cols;
-    for (int i = item; i < cols; i += ITEMS) from[i] += by * more[i];
+  if (!ABSENT(more)) {
+    __global const float* first = ROW_IN(base, t) + part * cols;
+    __global const float* second = ROW_IN(more, t) + part * cols;
+    for (int i = item; i < cols; i += ITEMS) {
+      if (beside == 0)
+        from[i] = first[i] + by * second[i];
+      else
+        from[i] = i < beside ? first[i] : second[i - beside];
+    }
   }
   Pair squares = 0;
   for (int i = item; i < cols; i += ITEMS) squares = pair_add_product(squares, from[i], from[i]);
@@ -40,7 +43,7 @@ __kernel void rms_norm(ROWS_OUT(x), ROWS_IN(added), float by, ROWS_OUT(y), IN(we
     const float normed = from[i] * factor;
     to[i] = ABSENT(weight) ? normed : normed * READ(float, weight)[first + i];
   }
-  ROUND_ROW(to)
+  ROUND_PART;
 }
 
 // y = norm(silu(gate) y), or silu(gate) norm(y) where gate_last; or sigmoid(gate) in place of silu.
@@ -63,5 +66,5 @@ __kernel void gated_norm(ROWS_IN(gate), ROWS_OUT(y), IN(weight), int cols, float
     const float weighted = ABSENT(weight) ? v : v * READ(float, weight)[part * cols + i];
     row[i] = gate_last ? gated * weighted : weighted;
   }
-  ROUND_ROW(row)
+  ROUND_PART;
 }

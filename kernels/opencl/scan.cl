@@ -3,20 +3,22 @@
 
 // Item (c, t): a channel at a time. The state is that from before the call; of a call of one token
 // it becomes here what it is after it.
-__kernel void conv1d(ROWS_IN(x), IN(w), IN(bias), OUT(state), ROWS_OUT(y), int taps, int width) {
+__kernel void conv1d(ROWS_IN(x), IN(w), IN(bias), OUT(state), ROWS_OUT(y), int taps, int width,
+                     ROUNDED_OUT) {
   const int c = get_global_id(0), t = get_global_id(1), past = taps - 1;
-  if (c >= width) return;
-  __global float* own = WRITE(float, state) + c;
-  float sum = ABSENT(bias) ? 0.0f : READ(float, bias)[c];
-  for (int j = 0; j < taps; ++j) {
-    const int at = t - past + j;
-    const float in = at < 0 ? own[(long)(at + past) * width] : ROW_IN(x, at)[c];
-    sum = fma(READ(float, w)[(long)j * width + c], in, sum);
+  if (c < width) {
+    __global float* own = WRITE(float, state) + c;
+    float sum = ABSENT(bias) ? 0.0f : READ(float, bias)[c];
+    for (int j = 0; j < taps; ++j) {
+      const int at = t - past + j;
+      const float in = at < 0 ? own[(long)(at + past) * width] : ROW_IN(x, at)[c];
+      sum = fma(READ(float, w)[(long)j * width + c], in, sum);
+    }
+    ROW_OUT(y, t)[c] = silu(sum);
+    for (int j = 0; j < past && get_global_size(1) == 1; ++j)
+      own[(long)j * width] = j + 1 < past ? own[(long)(j + 1) * width] : ROW_IN(x, 0)[c];
   }
-  ROW_OUT(y, t)[c] = silu(sum);
-  if (get_global_size(1) > 1) return;
-  for (int j = 0; j < past; ++j)
-    own[(long)j * width] = j + 1 < past ? own[(long)(j + 1) * width] : ROW_IN(x, 0)[c];
+  ROUND_COLUMNS(y, t, width);
 }
 
 // After one of several tokens. Oldest first, so that a slot is read before a later one overwrites it.
@@ -32,22 +34,23 @@ __kernel void conv1d_state(ROWS_IN(x), int tokens, OUT(state), int taps, int wid
 
 // The same of products before * x, without activation, and with a factor after it.
 __kernel void short_conv(ROWS_IN(before), ROWS_IN(after), ROWS_IN(x), IN(w), IN(bias), OUT(state),
-                         ROWS_OUT(y), int taps, int width) {
+                         ROWS_OUT(y), int taps, int width, ROUNDED_OUT) {
   const int c = get_global_id(0), t = get_global_id(1), past = taps - 1;
-  if (c >= width) return;
-  __global float* own = WRITE(float, state) + c;
-  float sum = ABSENT(bias) ? 0.0f : READ(float, bias)[c];
-  for (int j = 0; j < taps; ++j) {
-    const int at = t - past + j;
-    const float in =
-        at < 0 ? own[(long)(at + past) * width] : ROW_IN(before, at)[c] * ROW_IN(x, at)[c];
-    sum = fma(READ(float, w)[(long)j * width + c], in, sum);
+  if (c < width) {
+    __global float* own = WRITE(float, state) + c;
+    float sum = ABSENT(bias) ? 0.0f : READ(float, bias)[c];
+    for (int j = 0; j < taps; ++j) {
+      const int at = t - past + j;
+      const float in =
+          at < 0 ? own[(long)(at + past) * width] : ROW_IN(before, at)[c] * ROW_IN(x, at)[c];
+      sum = fma(READ(float, w)[(long)j * width + c], in, sum);
+    }
+    ROW_OUT(y, t)[c] = ROW_IN(after, t)[c] * sum;
+    const float newest = ROW_IN(before, 0)[c] * ROW_IN(x, 0)[c];
+    for (int j = 0; j < past && get_global_size(1) == 1; ++j)
+      own[(long)j * width] = j + 1 < past ? own[(long)(j + 1) * width] : newest;
   }
-  ROW_OUT(y, t)[c] = ROW_IN(after, t)[c] * sum;
-  if (get_global_size(1) > 1) return;
-  const float newest = ROW_IN(before, 0)[c] * ROW_IN(x, 0)[c];
-  for (int j = 0; j < past; ++j)
-    own[(long)j * width] = j + 1 < past ? own[(long)(j + 1) * width] : newest;
+  ROUND_COLUMNS(y, t, width);
 }
 
 __kernel void short_conv_state(ROWS_IN(before), ROWS_IN(x), int tokens, OUT(state), int taps,
@@ -69,14 +72,16 @@ __kernel void short_conv_state(ROWS_IN(before), ROWS_IN(x), int tokens, OUT(stat
 #define SLICES 8
 #define SCAN_GROUP __attribute__((reqd_work_group_size(CHANNELS, SLICES, 1)))
 
-// Mamba-1. Item (c, slice): a channel. inner: the row length of a and the state.
+// Mamba-1. Item (c, slice): a channel. inner: the row length of a and the state. Its work-groups are
+// wider, as a group of activations is.
 #define HELD 2
-SCAN_GROUP
+#define WIDE 32
+__attribute__((reqd_work_group_size(WIDE, SLICES, 1)))
 __kernel void selective_scan(ROWS_IN(x), ROWS_IN(dt), IN(dt_bias), ROWS_IN(z), ROWS_IN(b),
                              ROWS_IN(c_in), IN(a), IN(d), OUT(state), ROWS_OUT(y), int tokens,
-                             int inner, int states, int width) {
-  __local float steps[SLICES][CHANNELS], inputs[SLICES][CHANNELS];
-  __local float parts[SLICES][SLICES][CHANNELS];
+                             int inner, int states, int width, ROUNDED_OUT) {
+  __local float steps[SLICES][WIDE], inputs[SLICES][WIDE];
+  __local float parts[SLICES][SLICES][WIDE];
   const int lane = get_local_id(0), slice = get_local_id(1);
   const bool real = get_global_id(0) < width;
   const int c = min((int)get_global_id(0), width - 1);
@@ -116,6 +121,8 @@ __kernel void selective_scan(ROWS_IN(x), ROWS_IN(dt), IN(dt_bias), ROWS_IN(z), R
     for (int s = 0; s < HELD; ++s)
       if (s < count) kept[(long)s * inner] = h[s];
   }
+  round_made(y_buffer, y_at, y_stride, width, 0, tokens, WIDE * (int)get_group_id(0), WIDE,
+             WIDE * slice + lane, WIDE * SLICES, ROUNDED_VALUES);
 }
 #undef HELD
 

@@ -1,10 +1,12 @@
 #pragma once
 // What tests of the OpenCL device share: whether there is one, and models on it.
 #include <catch2/catch.hpp>
+#include <cstdlib>
 #include <iostream>
 
 #include "base/error.h"
 #include "engine/devices.h"
+#include "engine/jobs/students.h"
 #include "engine/opencl/opencl_device.h"
 #include "engine/session.h"
 #include "tests/engine/golden.h"
@@ -26,6 +28,40 @@ inline bool has_opencl() {
 
 inline ModelOptions on_opencl() {
   return {.threads = 2, .device = find_device("opencl").entry, .device_index = -1};
+}
+
+// A value of KLENS_OPENCL_FEATURES while it lives.
+class Features {
+ public:
+  explicit Features(const std::string& list) { ::setenv("KLENS_OPENCL_FEATURES", list.c_str(), 1); }
+  ~Features() { ::unsetenv("KLENS_OPENCL_FEATURES"); }
+  Features(const Features&) = delete;
+  Features& operator=(const Features&) = delete;
+};
+
+// A golden's model with all units in one format, and what its weights lie in.
+struct Quantised {
+  std::vector<PackedWeight> packed;
+  std::shared_ptr<const Model> model;
+};
+
+inline Quantised quantised(const std::string& name, const Format& format, int bits,
+                           const ModelOptions& options) {
+  Choice choice;
+  choice.format = format.name;
+  choice.activation_bits = bits;
+  Checkpoint checkpoint = open_checkpoint(data_path("goldens/" + name), true);
+  Quantised made;
+  made.packed.reserve(checkpoint.units.size());
+  for (auto& [unit, stored] : checkpoint.units) {
+    made.packed.push_back(quantise_unit(stored, choice));
+    stored.view = made.packed.back().view();
+    stored.bytes = made.packed.back().qweight.size();
+    stored.format = &format;
+    stored.choice = choice;
+  }
+  made.model = std::make_shared<const Model>(std::move(checkpoint), options);
+  return made;
 }
 
 // Beside others, and from a checkpoint, sessions have the same bits.
