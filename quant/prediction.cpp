@@ -163,35 +163,6 @@ void predict_kls(Unit& unit) {
     if ((!c.kl || c.predicted) && c.others[kOutputError]) predict(activations, weights, c);
 }
 
-double chance_of_checks(std::span<const std::vector<double>> windows) {
-  double sum = 0, freedom = 0;
-  for (const std::vector<double>& ratios : windows) {
-    double mean = 0, squares = 0;
-    for (const double ratio : ratios) mean += std::log(ratio) / static_cast<double>(ratios.size());
-    for (const double ratio : ratios) squares += std::pow(std::log(ratio) - mean, 2);
-    if (ratios.size() < 2 || !std::isfinite(squares)) continue;
-    sum += squares;
-    freedom += static_cast<double>(ratios.size() - 1);
-  }
-  return freedom > 0 ? sum / freedom : 0;
-}
-
-double trust_in_check(double ratio, double variance) {
-  constexpr double kBeyond = 1;  // standard errors
-  const double apart = std::pow(std::log(ratio), 2);
-  return apart > 0 ? std::max(0.0, 1 - kBeyond * kBeyond * variance / apart) : 0;
-}
-
-void believe(double variance, double predicted, Candidate& candidate) {
-  if (!candidate.kl || !(*candidate.kl > 0) || !std::isfinite(*candidate.kl) || !(predicted > 0))
-    return;
-  const double ratio = *candidate.kl / predicted;
-  const double by = std::pow(ratio, trust_in_check(ratio, variance) - 1);
-  *candidate.kl *= by;
-  if (candidate.kl_stderr) *candidate.kl_stderr *= by;
-  for (double& kl : candidate.kl_windows) kl *= by;
-}
-
 std::vector<std::pair<size_t, size_t>> predicted_choices(const Profile& profile, const Plan& plan) {
   std::vector<std::pair<size_t, size_t>> found;
   for (size_t u = 0; u < profile.units.size(); ++u) {

@@ -32,19 +32,6 @@ void take_out_reference(Unit& unit, const Choice& reference, double error);
 // measured, and marks them as predicted. Nothing, if nothing was measured.
 void predict_kls(Unit& unit);
 
-// How far what is measured on single windows is off by chance: variance of the logarithm. windows:
-// of each check, what it measured on each window in proportion to a neighbour. 0 where no two
-// windows of a check are known.
-double chance_of_checks(std::span<const std::vector<double>> windows);
-
-// How much what was measured counts against a prediction, 0 to 1, in logarithms: nothing while it
-// is off by less than twice what chance may do, and nearly all where it is off by far (the
-// nonnegative garrote; Breiman, 1995). variance: of the logarithm.
-double trust_in_check(double ratio, double variance);
-
-// The KL of a candidate that was measured and had been predicted, between both.
-void believe(double variance, double predicted, Candidate& candidate);
-
 // What a plan chooses though its KL is only predicted: units and their candidates.
 std::vector<std::pair<size_t, size_t>> predicted_choices(const Profile& profile, const Plan& plan);
 

@@ -181,13 +181,12 @@ std::string report_json(const QuantizeReport& r) {
       race["seconds_saved"] = *r.race->seconds_saved;
     }
   }
-  if (const std::vector<double>& ratios = r.checked.ratios; !ratios.empty()) {
-    const auto [least, most] = std::ranges::minmax(ratios);
-    json["checked"] = {{"choices", ratios.size()},
+  if (!r.checked.empty()) {
+    const auto [least, most] = std::ranges::minmax(r.checked);
+    json["checked"] = {{"choices", r.checked.size()},
                        {"least", least},
-                       {"median", median(ratios)},
-                       {"most", most},
-                       {"surprises", r.checked.surprises}};
+                       {"median", median(r.checked)},
+                       {"most", most}};
   }
   if (r.measured_tok_s) json["measured_tok_s"] = *r.measured_tok_s;
   if (r.inputs_unknown) json["inputs_unknown"] = true;

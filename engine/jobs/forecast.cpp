@@ -256,11 +256,11 @@ class Seconds {
               (rounded ? kRoundedSuffix : 1));
   }
 
-  // Of about half of the units, whose choices were predicted, on every second window.
+  // About half of the units' choices were predicted.
   double check(bool rounded) const {
     double cost = 0;
     for (size_t u = 0; u < model_.units().size(); ++u) cost += suffix_cost(model_, u);
-    const double windows = std::ceil(this->windows() / 2);
+    const double windows = std::ceil(this->windows() / static_cast<double>(kFinestEvery));
     return pass(2 * windows) + 0.5 * quantise_all() +
            of(0.5 * cost * windows * static_cast<double>(options_.ctx) *
               (rounded ? kRoundedSuffix : 1));

@@ -17,12 +17,6 @@ struct Prepared {
   std::vector<std::pair<size_t, size_t>> places;  // of students: unit, candidate
   std::vector<double> reference;  // output errors of units that candidates are compared with, or
                                   // none: they are the checkpoint's
-  // Of students that check a prediction, the last ones: the KL that was predicted; and how far
-  // what they measure on a window is off by chance (quant/prediction.h).
-  std::vector<double> predicted;
-  double chance = 0;
-
-  size_t first_check() const { return students.size() - predicted.size(); }
 };
 
 // What loses least is measured less often than what loses most: that only tells what activations

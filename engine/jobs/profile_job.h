@@ -58,20 +58,14 @@ struct ProfileOptions {
   bool times = false;  // also what a decoded token spends on each candidate, on this machine
 };
 
-// Of choices of ProfileOptions::plan that were predicted, what they measured over that; and the
-// share of them that was off by more than chance: the others are left as predicted.
-struct Checked {
-  std::vector<double> ratios;
-  double surprises = 0;
-};
-
 struct ProfileRun {
   Profile profile;
   Calibration calibration;
   UnitInputs inputs;              // of calibration.seen
   std::vector<Student> students;  // in the order of profile.units and their candidates
   int64_t spare_bytes = 0;        // that may be held to save time
-  Checked checked;
+  // Of each choice of options.plan that was predicted: what it measured, over that.
+  std::vector<double> checked;
 };
 
 // What to measure on the windows to come.

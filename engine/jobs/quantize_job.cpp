@@ -74,7 +74,7 @@ struct Made {
   std::string text;  // what they are
   int rounds = 0;
   bool inputs_unknown = false;
-  Checked checked;
+  std::vector<double> checked;
   std::optional<Race> race;
 };
 

@@ -35,7 +35,8 @@ struct QuantizeReport {
   // Of a source that is quantised itself, "int4g64 in 30 of 33 matrices"; else "". Figures then
   // compare with it, not with the model that it was made from.
   std::string source_formats;
-  Checked checked;
+  // What choices that were predicted measured, over that.
+  std::vector<double> checked;
   std::optional<Race> race;  // of a profile that was made for this plan
   int rounds = 0;            // in which the plan became another by measuring around it
   // Quantizers that look at what units are multiplied by had nothing to look at: no text was given.
