@@ -32,11 +32,11 @@ void print_race(const ordered_json& race) {
 // How good predictions were that the plan chose by.
 void print_checked(const ordered_json& checked) {
   print(formatted(
-      "  %-12s %12s %12s   of the chosen formats were predicted: measured %.2f to %.2f of that, "
-      "median %.2f\n",
+      "  %-12s %12s %12s   choices were predicted: measured %.2f to %.2f times that, median %.2f; "
+      "the plan %s that is better\n",
       "checked", "", number_or_dash(checked, "choices", "%.0f").c_str(),
       number_at(checked, "least").value_or(0), number_at(checked, "most").value_or(0),
-      number_at(checked, "median").value_or(0)));
+      number_at(checked, "median").value_or(0), checked.value("taken", true) ? "with" : "without"));
 }
 
 // Before and after, side by side.

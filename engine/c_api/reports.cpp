@@ -186,7 +186,8 @@ std::string report_json(const QuantizeReport& r) {
     json["checked"] = {{"choices", r.checked.size()},
                        {"least", least},
                        {"median", median(r.checked)},
-                       {"most", most}};
+                       {"most", most},
+                       {"taken", !r.unchecked}};
   }
   if (r.measured_tok_s) json["measured_tok_s"] = *r.measured_tok_s;
   if (r.inputs_unknown) json["inputs_unknown"] = true;

@@ -306,6 +306,9 @@ Expected expect_profile(const Model& model, const ProfileOptions& options,
   add(stages::kProfile, seconds.profile(formats, rounded));
   if (options.plan && options.measured > 0) add(stages::kCheck, seconds.check(rounded));
   if (options.plan_windows > 0) {
+    if (options.plan && options.measured > 0)
+      add(stages::kMeasure,
+          0.5 * seconds.quantise_all() + seconds.pass(2 * static_cast<double>(kPlanWindows)));
     add(stages::kMeasure,
         seconds.quantise_all() +
             seconds.pass(2 * std::max(seconds.windows(), static_cast<double>(kPlanWindows))));

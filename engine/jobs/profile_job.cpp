@@ -227,8 +227,8 @@ void rest_settled(const Verdict& verdict, std::span<const Student> students, Stu
 constexpr int kCheckRounds = 2;
 
 // Measures what is chosen and was predicted, where what it is next to was measured and the finest
-// were. Beside what it is next to, few windows tell much: wiki-zamba2's plans of one window lost
-// 1.026 times what the exhaustive profile's did, of two 1.015, unchecked 1.1 (bench/RESULTS.md).
+// were. Few windows tell much where predictions are off by far, as some of wiki-zamba2's are, and
+// add noise where they are good, as SmolLM2's: so refine() measures both plans.
 class Checks {
  public:
   Checks(SharedRunner& shared, const StudentRunner& runner, JournalScores& kept,
@@ -396,15 +396,19 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
       scores);
   const auto now = [&] { return filled_in(scores, scores, prepared, model.spec().vocab, metrics); };
   std::vector<double> checked;
-  if (options.plan)
+  std::optional<Profile> unchecked;
+  if (options.plan) {
+    unchecked = now();
     checked =
         Checks(shared, runner, kept, windows, progress).run(options.plan, now, prepared, scores);
+  }
   return {.profile = now(),
           .calibration = std::move(calibration),
           .inputs = std::move(inputs),
           .students = std::move(prepared.students),
           .spare_bytes = spare,
-          .checked = std::move(checked)};
+          .checked = std::move(checked),
+          .unchecked = std::move(unchecked)};
 }
 
 ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,

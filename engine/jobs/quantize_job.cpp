@@ -75,6 +75,7 @@ struct Made {
   int rounds = 0;
   bool inputs_unknown = false;
   std::vector<double> checked;
+  bool unchecked = false;
   std::optional<Race> race;
 };
 
@@ -254,6 +255,7 @@ Made measured_plan(const Model& model, const Tokenizer* tokenizer, const Quantiz
           .text = kHeldOut,
           .rounds = refined.rounds,
           .checked = std::move(run.checked),
+          .unchecked = refined.unchecked,
           .race = racing.result(windows, of)};
 }
 
@@ -456,6 +458,7 @@ QuantizeReport quantize(const Model& model, const Tokenizer* tokenizer, const st
   report.rounds = made.rounds;
   report.race = made.race;
   report.checked = std::move(made.checked);
+  report.unchecked = made.unchecked;
   report.inputs_unknown = made.inputs_unknown;
   const KlensHeader header{.plan = made.plan,
                            .provenance = provenance(made.profile, model, report)};

@@ -37,6 +37,7 @@ struct QuantizeReport {
   std::string source_formats;
   // What choices that were predicted measured, over that.
   std::vector<double> checked;
+  bool unchecked = false;    // the plan made before that measured better
   std::optional<Race> race;  // of a profile that was made for this plan
   int rounds = 0;            // in which the plan became another by measuring around it
   // Quantizers that look at what units are multiplied by had nothing to look at: no text was given.

@@ -52,6 +52,15 @@ bool better(const Measured& next, const Measured& now) {
   return gain.mean > gain.error;
 }
 
+// The plan from predictions as they were, where some were checked. A limit on KL is met by other
+// means.
+std::optional<Plan> unchecked_plan(const ProfileRun& run, const PlanRequest& request) {
+  if (!run.unchecked || request.budget.max_kl) return std::nullopt;
+  auto made = make_plan(*run.unchecked, request);
+  if (Plan* plan = std::get_if<Plan>(&made)) return std::move(*plan);
+  return std::nullopt;
+}
+
 // The candidate next to the chosen one in what outputs lose, activations being alike: the coarser
 // one, or the finer where there is none. Null where there is no other.
 const Candidate* neighbour(const Unit& unit, const Candidate& chosen) {
@@ -202,6 +211,13 @@ Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& req
   };
   const std::string budget = plan.budget;
   Measured best = measure(std::move(plan));
+  bool unchecked = false;
+  if (std::optional<Plan> other = unchecked_plan(run, request);
+      other && other->units != best.plan.units) {
+    Measured measured = measure(std::move(*other));
+    unchecked = *measured.plan.measured_kl < *best.plan.measured_kl;
+    if (unchecked) best = std::move(measured);
+  }
   int rounds = 0;
   PlanRequest tightened = request;
   const bool by_kl = request.budget.max_kl.has_value();
@@ -225,7 +241,7 @@ Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& req
     if (!by_kl && *best.plan.measured_kl > kWorthIt * kl) break;
   }
   promise_on_all(best, run.profile.windows);
-  return {.plan = std::move(best.plan), .rounds = rounds};
+  return {.plan = std::move(best.plan), .rounds = rounds, .unchecked = unchecked};
 }
 
 }  // namespace klens

@@ -57,14 +57,17 @@ inline constexpr int64_t kPlanWindows = 16;
 struct Refined {
   Plan plan;  // with measured_kl and its error
   int rounds = 0;
+  bool unchecked = false;  // it began with the plan from predictions as they were
 };
 
 // KLs of single units do not quite add up. Where a plan measures more than a tenth off what they
 // promise, every unit that matters is measured anew in the format next to its own (what the plan's
 // KL then becomes), all its KLs are scaled to fit, the knapsack is solved with these, and the new
 // plan is kept if it measures better by more than chance; until it does not.
-// A budget on KL is instead met by tightening it by what the measurement showed. The plan was made
-// from the run's profile, and is measured on more of its windows where that took few.
+// Where the run checked predictions, the plan from the profile without that is measured too, and
+// the better one is gone on with: checks see few windows, plans kPlanWindows. A budget on KL is
+// instead met by tightening it by what the measurement showed. The plan was made from the run's
+// profile, and is measured on more of its windows where that took few.
 Refined refine(const Model& model, const ProfileRun& run, const PlanRequest& request, Plan plan,
                PlanUnits& units, Progress& progress, Journal& journal);
 

@@ -682,7 +682,8 @@ typedef struct klens_quantize_options {
    and, where it ended early, "share" (of the work of all windows, that was done, 0 to 1),
    "regret" (KL of the worse plan from half of those measured over that of the plan from all,
    less 1),"seconds_saved"}),"checked" (where the plan chose formats that were predicted, these
-   were measured: {"choices","least","median","most"} of measured over predicted),"rounds","measured_tok_s" (of the file,
+   were measured: {"choices", "least","median","most" of measured over predicted, "taken":
+   whether the plan made with that measured better than the one without}),"rounds","measured_tok_s" (of the file,
    where the plan asked for min_tok_s),"plan","units":[as inspect, with "kl"],"seconds","profile"}
  */
 KLENS_API klens_status klens_quantize(klens_model* model, const char* out_path,
