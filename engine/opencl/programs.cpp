@@ -63,7 +63,7 @@ std::string opencl_source(std::string_view family) {
 }
 
 std::string opencl_options(const OpenClInfo& info, const OpenClFeatures& features) {
-  std::string options = "-cl-std=" + info.c_version;
+  std::string options = "-w -cl-std=" + info.c_version;  // PoCL counts warnings on standard error
   if (features.rounded_division) options += " -cl-fp32-correctly-rounded-divide-sqrt";
   if (features.rounded_division) options += " -DROUNDED_DIVISION";
   if (features.integer_dot) options += " -DINTEGER_DOT";
