@@ -29,7 +29,8 @@ class KeptBytes {
     template <class T>
     std::vector<T> array(size_t part) const {
       std::vector<T> values(parts[part].size() / sizeof(T));
-      std::memcpy(values.data(), parts[part].data(), values.size() * sizeof(T));
+      if (!values.empty())
+        std::memcpy(values.data(), parts[part].data(), values.size() * sizeof(T));
       return values;
     }
   };
