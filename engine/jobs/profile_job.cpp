@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <set>
+#include <utility>
 
 #include "engine/jobs/candidates.h"
 #include "engine/jobs/decode_times.h"
@@ -235,26 +236,25 @@ class Checks {
          const Windows& windows, Progress& progress)
       : shared_(shared), runner_(runner), kept_(kept), windows_(windows), progress_(progress) {}
 
-  // now: the profile as students and scores tell it. Returns what choices measured, over what they
-  // were predicted to.
+  // profile: as students and scores tell it, which `now` gives, and then with the checks. Returns
+  // what choices measured, over what they were predicted to.
   std::vector<double> run(const std::function<std::optional<Plan>(const Profile&)>& plan,
-                          const std::function<Profile()>& now, Prepared& prepared, Scores& scores) {
+                          const std::function<Profile()>& now, Prepared& prepared, Scores& scores,
+                          Profile& profile) {
     std::vector<double> ratios;
-    Profile before = now();
     for (int round = 0; round < kCheckRounds; ++round) {
-      const std::optional<Plan> made = plan(before);
+      const std::optional<Plan> made = plan(profile);
       if (!made) break;
       const size_t first = prepared.students.size();
-      for (const auto& [u, c] : predicted_choices(before, *made)) add(u, c, before, prepared);
+      for (const auto& [u, c] : predicted_choices(profile, *made)) add(u, c, profile, prepared);
       if (prepared.students.size() == first) break;
       measure(prepared.students, first, scores);
-      Profile after = now();
+      const Profile before = std::exchange(profile, now());
       for (size_t s = first; s < prepared.students.size(); ++s) {
         const auto [u, c] = prepared.places[s];
         const double was = *before.units[u].candidates[c].kl;
-        if (was > 0) ratios.push_back(after.units[u].candidates[c].kl.value_or(was) / was);
+        if (was > 0) ratios.push_back(profile.units[u].candidates[c].kl.value_or(was) / was);
       }
-      before = std::move(after);
     }
     return ratios;
   }
@@ -395,14 +395,15 @@ ProfileRun run_profile(const Model& model, const Tokenizer* tokenizer,
       [&](const Student& student) { progress.step(runner.cost(student)); }, after_window, &kept,
       scores);
   const auto now = [&] { return filled_in(scores, scores, prepared, model.spec().vocab, metrics); };
+  Profile found = now();
   std::vector<double> checked;
   std::optional<Profile> unchecked;
   if (options.plan) {
-    unchecked = now();
-    checked =
-        Checks(shared, runner, kept, windows, progress).run(options.plan, now, prepared, scores);
+    unchecked = found;
+    checked = Checks(shared, runner, kept, windows, progress)
+                  .run(options.plan, now, prepared, scores, found);
   }
-  return {.profile = now(),
+  return {.profile = std::move(found),
           .calibration = std::move(calibration),
           .inputs = std::move(inputs),
           .students = std::move(prepared.students),

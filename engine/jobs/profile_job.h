@@ -66,7 +66,7 @@ struct ProfileRun {
   int64_t spare_bytes = 0;        // that may be held to save time
   // Of each choice of options.plan that was predicted: what it measured, over that.
   std::vector<double> checked;
-  std::optional<Profile> unchecked = std::nullopt;  // before that, where something was
+  std::optional<Profile> unchecked = std::nullopt;  // before that
 };
 
 // What to measure on the windows to come.

@@ -233,11 +233,7 @@ Made measured_plan(const Model& model, const Tokenizer* tokenizer, const Quantiz
   profile_options.likely = kLikelyWindows;
   if (profile_options.suffix.empty()) profile_options.suffix = kFastSuffix.name;
   profile_options.times = request.budget.min_tok_s.has_value();
-  profile_options.plan = [&](const Profile& profile) -> std::optional<Plan> {
-    auto made = make_plan(profile, request);
-    if (Plan* plan = std::get_if<Plan>(&made)) return std::move(*plan);
-    return std::nullopt;
-  };
+  profile_options.plan = [&](const Profile& profile) { return plan_or_none(profile, request); };
   Racing racing(request);
   ProfileRun run = run_profile(
       model, tokenizer, profile_options, progress,
@@ -422,6 +418,12 @@ size_t baked_bytes(const Model& model, const Profile& profile, const Plan& plan)
   return klens_header_bytes(model.checkpoint(),
                             {.plan = plan, .provenance = provenance(given, model, report)}) +
          static_cast<size_t>(plan.bytes);
+}
+
+std::optional<Plan> plan_or_none(const Profile& profile, const PlanRequest& request) {
+  auto made = make_plan(profile, request);
+  if (Plan* plan = std::get_if<Plan>(&made)) return std::move(*plan);
+  return std::nullopt;
 }
 
 Plan plan_or_throw(const Profile& profile, const PlanRequest& request) {

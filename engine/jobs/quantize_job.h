@@ -70,6 +70,8 @@ Quantizer::Sees sees(const Choice& choice);
 // The file that quantize makes of this plan where it is given and not measured.
 size_t baked_bytes(const Model& model, const Profile& profile, const Plan& plan);
 
+// The plan, if there is one.
+std::optional<Plan> plan_or_none(const Profile& profile, const PlanRequest& request);
 // make_plan, its refusal as an Error.
 Plan plan_or_throw(const Profile& profile, const PlanRequest& request);
 

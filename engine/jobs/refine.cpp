@@ -56,9 +56,7 @@ bool better(const Measured& next, const Measured& now) {
 // means.
 std::optional<Plan> unchecked_plan(const ProfileRun& run, const PlanRequest& request) {
   if (!run.unchecked || request.budget.max_kl) return std::nullopt;
-  auto made = make_plan(*run.unchecked, request);
-  if (Plan* plan = std::get_if<Plan>(&made)) return std::move(*plan);
-  return std::nullopt;
+  return plan_or_none(*run.unchecked, request);
 }
 
 // The candidate next to the chosen one in what outputs lose, activations being alike: the coarser
